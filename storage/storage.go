@@ -1,0 +1,172 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/identity"
+)
+
+// Errors to test with errors.Is. Errors about one place carry the tag, range, file or offset in their text.
+var (
+	ErrCorrupt        = errors.New("stored data is damaged")
+	ErrVersion        = errors.New("stored data was written by a newer release")
+	ErrLowSpace       = errors.New("disk space is low: ingest is stopped until space returns")
+	ErrApplyStopped   = errors.New("apply is stopped behind a damaged part of the log")
+	ErrSequenceReused = errors.New("sequence was used before with other content")
+	ErrSourceQuota    = errors.New("too many sources")
+	ErrTagQuota       = errors.New("too many tags")
+	ErrBadBatch       = errors.New("batch does not fit together")
+	ErrClosed         = errors.New("store is closed")
+	ErrExists         = errors.New("directory exists already")
+)
+
+// Options tune a DB. The zero value of a field means its default.
+type Options struct {
+	// FS is where every file lives. The default is the operating system's.
+	FS vfs.FS
+	// Now is the clock, used for ingest times of new records only; nothing is decided by it when records are applied.
+	Now func() time.Time
+	// Rand makes UUIDs. The default is crypto/rand.
+	Rand io.Reader
+	// Logger gets what an operator should know. The default discards.
+	Logger *slog.Logger
+	// OnFatal is called when the process must not go on, such as after a failed fsync. The default panics.
+	OnFatal func(error)
+
+	// MemoryBytes is the budget from which head, memtables, caches and queries take their shares. The default is
+	// 384 MiB, the least 64 MiB.
+	MemoryBytes int64
+	// GenerationSamples cuts the head after this many samples; GenerationBytes after this many bytes of them;
+	// GenerationAge when the record time of its newest record is this much after its oldest. Larger generations make
+	// longer chunks and a longer replay. The defaults are 4,000,000, 64 MiB and 10 minutes.
+	GenerationSamples int
+	GenerationBytes   int64
+	GenerationAge     time.Duration
+	// SegmentBytes is the size of a log segment. The default is 64 MiB.
+	SegmentBytes int64
+	// BacklogBytes bounds accepted records not yet applied; past it Submit waits. The default is 64 MiB.
+	BacklogBytes int64
+	// MinFreeBytes stops ingest when the file system has less; BallastBytes is set aside in a file that an operator may
+	// delete in need. The defaults are 1 GiB and 64 MiB. Negative switches either off.
+	MinFreeBytes int64
+	BallastBytes int64
+	// AcceptLoss lets apply go on behind damaged parts of the log that Open finds.
+	AcceptLoss bool
+	// MaxTags and MaxSources refuse to create more. The defaults are 10,000,000 and 100,000.
+	MaxTags    int
+	MaxSources int
+}
+
+// Consistency says what a View must hold.
+type Consistency uint8
+
+const (
+	// Accepted is every batch accepted on this server before the view was asked for; the view waits for apply.
+	Accepted Consistency = iota
+	// Eventual is whatever is applied now.
+	Eventual
+)
+
+// Batch is what one log record of samples or edits holds. Tags are resolved and every sample that the door refuses is
+// already taken out.
+type Batch struct {
+	Source      string // empty: no identity, never deduplicated
+	Epoch       uint64
+	Sequence    uint64 // dense from 1 within (Source, Epoch)
+	Import      bool   // Source is an import: its identities never expire
+	Origin      int64  // when the source made the batch, nanoseconds UTC; 0 for unknown
+	ContentHash uint64 // of the content as sent; a resend has the same
+
+	Author, Reason string // of an edit; both empty for a batch of samples
+
+	Runs []Run
+}
+
+// Run is samples of one tag under one write mode. A Remove run has times (and Seq) but no values.
+type Run struct {
+	Tag     model.TagID
+	Mode    model.WriteMode
+	All     bool // Remove every sample at each time
+	Samples model.Samples
+}
+
+// Pending is a batch on its way. Its methods may be called from any goroutine, more than once.
+type Pending struct{ p *pending }
+
+// Offset is the number of the batch's log record.
+func (p *Pending) Offset() uint64 { return p.p.offset }
+
+// Accepted waits until the batch is durable in the log.
+func (p *Pending) Accepted(ctx context.Context) error { return p.p.waitAccepted(ctx) }
+
+// Applied waits until the batch is visible to reads and returns what became of it.
+func (p *Pending) Applied(ctx context.Context) (*Result, error) { return p.p.waitApplied(ctx) }
+
+// Result is what became of an applied batch. Conflict is ErrSequenceReused where the identity was used before with
+// other content; nothing was changed then.
+type Result struct {
+	Duplicate bool // this identity was applied before; nothing was changed
+	Conflict  error
+	Applied   int // samples stored, or equal to what was stored
+	Ignored   int
+	Rejected  int
+	Failures  []Failure // at most MaxFailures; Rejected counts all
+}
+
+// MaxFailures is how many samples of a batch a Result names.
+const MaxFailures = 1000
+
+// Failure names consecutive samples of a run that were not applied.
+type Failure struct {
+	Run, First, Count int
+	Outcome           model.Outcome // Exists, Absent or Ambiguous
+}
+
+// OffsetRange is [First, End) in log offsets.
+type OffsetRange struct{ First, End uint64 }
+
+// Alarm is a condition an operator should look at.
+type Alarm struct {
+	Name   string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow
+	Detail string
+	Since  time.Time
+	Count  uint64
+}
+
+// BytesOnDisk is the size of the store by part.
+type BytesOnDisk struct {
+	Log, Samples, Versions, Catalog, Other, Total uint64
+}
+
+// Status is the state of a DB at one moment.
+type Status struct {
+	UUID          model.UUID
+	Tags          int
+	Samples       uint64
+	Bytes         BytesOnDisk
+	Accepted      uint64
+	Applied       uint64
+	Archived      uint64
+	Revision      uint64
+	Sources       int
+	Generations   int
+	Partitions    int
+	HeadSamples   uint64
+	IngestStopped bool
+	Alarms        []Alarm
+	Lost          []OffsetRange
+}
+
+// Catalog is the tags and state sets as applied so far. It is safe for concurrent reads.
+func (db *DB) Catalog() *catalog.Catalog { return db.catalog }
+
+// Identity is what is known of one source's epoch as applied so far.
+func (db *DB) Identity(source string, epoch uint64) identity.State { return db.identities.State(source, epoch) }
