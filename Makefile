@@ -1,0 +1,67 @@
+# Bare `make` lists the targets. CI runs these same targets through .ci/run.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+GO ?= go
+
+# What `make test` and `make stress` ask of the seeded tests. A failing test prints the seed that repeats it.
+TEST_SEEDS ?= 1000
+TEST_FLIPS ?= 2000
+TEST_KILLS ?= 20
+RACE_SEEDS ?= 25
+STRESS_SEEDS ?= 10000
+STRESS_KILLS ?= 100
+FUZZ_TIME ?= 60s
+
+seeds = VARVE_SEEDS=$(1) VARVE_FLIPS=$(2) VARVE_KILLS=$(3)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin/varve ## build bin/varve
+
+.PHONY: bin/varve
+bin/varve:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/varve ./cmd/varve
+
+.PHONY: run
+run: bin/varve ## load the bundled sample into ./data, show a query on it, stop
+	cmd/varve/sample/demo.sh bin/varve
+
+.PHONY: test
+test: vet ## vet, all tests, then all tests under the race detector (at most 15 minutes on 2 cores)
+	$(call seeds,$(TEST_SEEDS),$(TEST_FLIPS),$(TEST_KILLS)) $(GO) test -timeout 14m ./...
+	$(call seeds,$(RACE_SEEDS),$(RACE_SEEDS),1) CGO_ENABLED=1 $(GO) test -race -short -timeout 14m ./...
+
+.PHONY: stress
+stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
+	$(call seeds,$(STRESS_SEEDS),$(STRESS_SEEDS),$(STRESS_KILLS)) $(GO) test -count=1 -timeout 6h ./...
+	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
+
+.PHONY: interop
+interop: bin/varve ## outside clients against a running server: Python with grpcio and pyarrow
+	internal/interop/run.sh bin/varve
+
+.PHONY: generate
+generate: ## generate the Go code of proto/ again
+	cd proto && $(GO) tool -modfile=../internal/tools/go.mod buf lint && $(GO) tool -modfile=../internal/tools/go.mod buf generate
+
+.PHONY: lint
+lint: vet ## gofmt, vet, staticcheck
+	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs -r gofmt -l); \
+	if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	$(GO) tool staticcheck ./...
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: fmt
+fmt: ## format the Go code
+	git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$' | xargs -r gofmt -w
+
+.PHONY: bench
+bench: ## a short run of workload W1 (18 million samples); `go run ./bench --help` has the long ones
+	$(GO) run ./bench --workload w1 --short --output table
