@@ -1,0 +1,254 @@
+package encoding
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// The codecs of a float column. They reach disk and are never renumbered; zero is never written.
+const (
+	floatConstant = 1 // one value for all
+	floatRuns     = 2 // the values of the runs, then their lengths
+	floatXOR      = 3 // Gorilla: each value XOR the one before, leading and trailing zeros cut off
+)
+
+// AppendFloat64s encodes at least one value, given as IEEE 754 bits.
+func AppendFloat64s(dst []byte, v []uint64) []byte { return appendFloats(dst, v, 0) }
+
+// AppendFloat32s encodes at least one value, given as IEEE 754 bits in the low half.
+func AppendFloat32s(dst []byte, v []uint64) []byte { return appendFloats(dst, v, 32) }
+
+// DecodeFloat64s reads n values, n at least 1, reusing dst's memory, and returns what stands behind them.
+func DecodeFloat64s(dst []uint64, n int, b []byte) (values []uint64, rest []byte, err error) {
+	return decodeFloats(dst, n, b, 0)
+}
+
+// DecodeFloat32s is DecodeFloat64s for what AppendFloat32s wrote.
+func DecodeFloat32s(dst []uint64, n int, b []byte) (values []uint64, rest []byte, err error) {
+	return decodeFloats(dst, n, b, 32)
+}
+
+// appendFloats encodes values of 64-shift bits. Codecs work on values shifted up, so that sign and exponent stand at the
+// top at either size.
+func appendFloats(dst []byte, v []uint64, shift uint) []byte {
+	runs := 1
+	for i := 1; i < len(v); i++ {
+		if v[i] != v[i-1] {
+			runs++
+		}
+	}
+	if runs == 1 {
+		return appendScalar(append(dst, floatConstant), v[0], shift)
+	}
+	// The XOR stream spends a bit on a repeated value, and on a new one about what a run does.
+	if runs < len(v)/64 {
+		return appendFloatRuns(dst, v, runs, shift)
+	}
+	return appendXOR(append(dst, floatXOR), v, shift)
+}
+
+// appendScalar writes one value whole.
+func appendScalar(dst []byte, v uint64, shift uint) []byte {
+	if shift == 32 {
+		return binary.BigEndian.AppendUint32(dst, uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(dst, v)
+}
+
+func scalar(b []byte, shift uint) (v uint64, rest []byte, ok bool) {
+	if shift == 32 {
+		if len(b) < 4 {
+			return 0, nil, false
+		}
+		return uint64(binary.BigEndian.Uint32(b)), b[4:], true
+	}
+	if len(b) < 8 {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint64(b), b[8:], true
+}
+
+func appendFloatRuns(dst []byte, v []uint64, runs int, shift uint) []byte {
+	dst = binary.AppendUvarint(append(dst, floatRuns), uint64(runs))
+	start := 0
+	for i := 1; i <= len(v); i++ {
+		if i == len(v) || v[i] != v[start] {
+			dst = appendScalar(dst, v[start], shift)
+			dst = binary.AppendUvarint(dst, uint64(i-start))
+			start = i
+		}
+	}
+	return dst
+}
+
+// appendXOR writes the first value whole, then for each further one, XORed with the one before it,
+//
+//	0                                    equal
+//	10 bits                              the bits lie in the window of leading and trailing zeros last written
+//	11 leading:5 length-1:6 bits         a new window; leading zeros beyond 31 are kept as bits
+func appendXOR(dst []byte, v []uint64, shift uint) []byte {
+	dst = appendScalar(dst, v[0], shift)
+	w := newBitWriter(dst)
+	var lead, length, trail uint = 64, 0, 0 // no window yet: nothing has 64 leading zeros but zero
+	prev := v[0]
+	for _, x := range v[1:] {
+		d := (x ^ prev) << (shift & 63)
+		prev = x
+		if d == 0 {
+			w.put(0, 1)
+			continue
+		}
+		l := min(uint(bits.LeadingZeros64(d)), 31)
+		t := uint(bits.TrailingZeros64(d))
+		if l >= lead && t >= trail && lead != 64 {
+			if length <= 62 {
+				w.put(1<<(length+1)|d>>trail, length+2)
+			} else {
+				w.put(0b10, 2)
+				w.put(d>>trail, length)
+			}
+			continue
+		}
+		lead, trail, length = l, t, 64-l-t
+		w.put(0b11<<11|uint64(lead)<<6|uint64(length-1), 13)
+		w.put(d>>trail, length)
+	}
+	return w.close()
+}
+
+func decodeFloats(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, error) {
+	if n < 1 || len(b) == 0 {
+		return nil, nil, fmt.Errorf("decode floats: %d of them in %d bytes: %w", n, len(b), ErrCorrupt)
+	}
+	codec := b[0]
+	var rest []byte
+	ok := false
+	switch codec {
+	case 0:
+	case floatConstant:
+		dst, rest, ok = decodeFloatConstant(dst, n, b[1:], shift)
+	case floatRuns:
+		dst, rest, ok = decodeFloatRuns(dst, n, b[1:], shift)
+	case floatXOR:
+		dst, rest, ok = decodeXOR(dst, n, b[1:], shift)
+	default:
+		return nil, nil, fmt.Errorf("decode floats: codec %d, newest known is %d: %w", codec, floatXOR, ErrVersion)
+	}
+	if !ok {
+		return nil, nil, fmt.Errorf("decode floats: codec %d: %d values do not fit in %d bytes: %w", codec, n, len(b), ErrCorrupt)
+	}
+	return dst, rest, nil
+}
+
+func decodeFloatConstant(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {
+	v, b, ok := scalar(b, shift)
+	if !ok {
+		return nil, nil, false
+	}
+	dst = sized(dst, n)
+	for i := range dst {
+		dst[i] = v
+	}
+	return dst, b, true
+}
+
+func decodeFloatRuns(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {
+	runs, b, ok := uvarint(b)
+	if !ok || runs > uint64(n) || runs > uint64(len(b)/5) {
+		return nil, nil, false
+	}
+	dst = sized(dst, n)
+	at := 0
+	for range runs {
+		var v, length uint64
+		if v, b, ok = scalar(b, shift); !ok {
+			return nil, nil, false
+		}
+		if length, b, ok = uvarint(b); !ok || length > uint64(n-at) {
+			return nil, nil, false
+		}
+		run := dst[at : at+int(length)]
+		for i := range run {
+			run[i] = v
+		}
+		at += len(run)
+	}
+	return dst, b, at == n
+}
+
+// xorReach is how far behind its first byte the longest entry of an XOR stream makes the decoder look.
+const xorReach = 10 + peekBytes
+
+// xorState is what one value's decoding leaves for the next.
+type xorState struct {
+	prev          uint64
+	trail, length uint // window; length 0 before the first
+	pos           uint // bits read
+}
+
+func decodeXOR(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {
+	first, b, ok := scalar(b, shift)
+	if !ok || n-1 > len(b)*8 {
+		return nil, nil, false
+	}
+	dst = sized(dst, n)
+	dst[0] = first
+	s := xorState{prev: first << shift}
+	i, used := 1, 0
+	if len(b) > xorReach {
+		read, ok := s.read(dst[1:], b, uint(len(b)-xorReach), shift)
+		if i += read; !ok {
+			return nil, nil, false
+		}
+	}
+	if i < n {
+		// The last bytes go through a copy with room behind it.
+		var tail [3 * xorReach]byte
+		from := int(s.pos >> 3)
+		last := copy(tail[:], b[min(from, len(b)):])
+		s.pos &= 7
+		read, ok := s.read(dst[i:], tail[:], uint(last), shift)
+		if i += read; !ok {
+			return nil, nil, false
+		}
+		used = from
+	}
+	used += int(s.pos+7) / 8
+	if i < n || used > len(b) {
+		return nil, nil, false
+	}
+	return dst, b[used:], true
+}
+
+// read decodes until dst is full or the byte position passes last; b must reach xorReach bytes behind last. It returns
+// how many values it read, and false for a window that cannot be.
+func (s *xorState) read(dst []uint64, b []byte, last, shift uint) (int, bool) {
+	prev, trail, length, pos := s.prev, s.trail, s.length, s.pos
+	i := 0
+	for ; i < len(dst) && pos>>3 <= last; i++ {
+		w := peek(b, pos)
+		switch {
+		case w>>63 == 0:
+			pos++
+		case w>>62 == 0b10:
+			if length == 0 {
+				return i, false
+			}
+			prev ^= peek(b, pos+2) >> ((64 - length) & 63) << (trail & 63)
+			pos += 2 + length
+		default:
+			lead := uint(w>>57) & 31
+			length = uint(w>>51)&63 + 1
+			if lead+length > 64 {
+				return i, false
+			}
+			trail = 64 - lead - length
+			prev ^= peek(b, pos+13) >> ((64 - length) & 63) << (trail & 63)
+			pos += 13 + length
+		}
+		dst[i] = prev >> (shift & 63)
+	}
+	s.prev, s.trail, s.length, s.pos = prev, trail, length, pos
+	return i, true
+}
