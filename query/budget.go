@@ -1,0 +1,27 @@
+package query
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// budget hands out shares of the memory for queries. Nothing waits in it: a query that finds no room says so at once,
+// because the one that holds the room may read for hours.
+type budget struct {
+	total, share int64
+	taken        atomic.Int64
+}
+
+// reserve takes n bytes until release is called with the same n.
+func (b *budget) reserve(n int64) error {
+	if n > b.share {
+		return fmt.Errorf("query needs %d bytes, its share is %d: ask for fewer tags, smaller batches, or raise the memory for queries: %w", n, b.share, ErrTooLarge)
+	}
+	if taken := b.taken.Add(n); taken > b.total {
+		b.taken.Add(-n)
+		return fmt.Errorf("query needs %d bytes and others hold %d of %d: ask again later: %w", n, taken-n, b.total, ErrBusy)
+	}
+	return nil
+}
+
+func (b *budget) release(n int64) { b.taken.Add(-n) }

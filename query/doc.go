@@ -1,0 +1,35 @@
+// Package query says what a question about stored samples means, and writes its answer as Arrow record batches.
+//
+//	Request → check → resolve tags → reserve memory → view → cursor per tag → columns → record batch → sink
+//
+// Every door asks here: gRPC and Flight hand over the same [Request] and a sink of their own, so they answer with the
+// same bits. The package knows no transport.
+//
+// # What an answer promises
+//
+// Samples come tag by tag in the order asked, each tag in the order of its range, current values only. Values keep
+// every bit where all tags share a type; where types are mixed, columns value, value_int, value_text and value_bytes
+// hold what their type can hold. A sample without a value is null in every value column and keeps its quality. One
+// dictionary of tag names serves the whole stream.
+//
+// An answer that cannot be whole says so: records lost from the log are named in the schema's metadata under
+// [MetaIncomplete], and damage met on the way ends the stream with an error that names tag and range, behind the
+// samples read before it.
+//
+// # Memory
+//
+// A query reserves what it can need before it reads: its names, one record batch and the message made of it. A query
+// over its own share fails with [ErrTooLarge], one that finds the shares of others taken with [ErrBusy]; ingest has no
+// part in it.
+//
+// # Parts
+//
+//	engine.go   Engine, its options, the two questions
+//	request.go  what may be asked
+//	resolve.go  names and ids to tags, and the dictionary
+//	schema.go   which columns an answer has
+//	encoder.go  rows to record batches
+//	*_column.go one column each: how stored blocks become Arrow memory
+//	budget.go   shares of memory
+//	store.go    what the package asks of storage
+package query

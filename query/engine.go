@@ -1,0 +1,192 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+)
+
+// Options tune an Engine. The zero value of a field means its default.
+type Options struct {
+	// MemoryBytes is what all queries together may hold. The default is 96 MiB.
+	MemoryBytes int64
+	// QueryBytes is what one query may hold. A small share keeps one question from refusing all others. The default is
+	// half of MemoryBytes, which is also the most that makes sense.
+	QueryBytes int64
+}
+
+// Engine answers questions. It is safe for concurrent use.
+type Engine struct {
+	store  Store
+	budget budget
+}
+
+// New makes an engine over a store.
+func New(store Store, o Options) (*Engine, error) {
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 96 << 20
+	}
+	if o.QueryBytes == 0 {
+		o.QueryBytes = o.MemoryBytes / 2
+	}
+	if o.MemoryBytes < 0 || o.QueryBytes < 0 || o.QueryBytes > o.MemoryBytes {
+		return nil, fmt.Errorf("QueryBytes %d and MemoryBytes %d: must be positive, the first not above the second", o.QueryBytes, o.MemoryBytes)
+	}
+	return &Engine{store: store, budget: budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
+}
+
+// MemoryTaken is what running queries hold.
+func (e *Engine) MemoryTaken() int64 { return e.budget.taken.Load() }
+
+// question is what both requests share once they are checked.
+type question struct {
+	tags        *tagList
+	layout      layout
+	batchRows   int
+	consistency storage.Consistency
+}
+
+// cursorBytes is what a cursor may hold decoded.
+const cursorBytes = 4 << 20
+
+// bytes is what answering may hold at once: the names three times (list, dictionary, message), the columns and their
+// message.
+func (q question) bytes() int64 {
+	perTag := int64(96) // list entry, index entry, dictionary offset
+	names := 3*q.tags.nameBytes + perTag*int64(len(q.tags.asked))
+	blobs := int64(0)
+	if q.layout.types.has(model.String) || q.layout.types.has(model.Bytes) || q.layout.types.has(model.State) {
+		blobs = 2 * (batchBlobBytes + model.MaxBlobBytes)
+	}
+	return names + 2*int64(q.batchRows)*q.layout.rowBytes() + blobs + cursorBytes
+}
+
+func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
+	if err := r.check(); err != nil {
+		return question{}, err
+	}
+	catalog := e.store.Catalog()
+	last := max(model.Between(r.Start, r.End).End, model.MinTime) - 1
+	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
+	if err != nil {
+		return question{}, err
+	}
+	return question{
+		tags: tags, batchRows: r.batchRows(), consistency: r.Consistency,
+		layout: layout{types: tags.types(), withSource: r.WithSource, withSeq: r.WithSeq},
+	}, nil
+}
+
+// RangeSchema is the schema ReadRange will answer r with, but for metadata that the answer's moment decides.
+func (e *Engine) RangeSchema(r RangeRequest) (*arrow.Schema, error) {
+	q, err := e.rangeQuestion(r)
+	if err != nil {
+		return nil, err
+	}
+	return schemaOf(q.layout.columns(q.tags, nil, nil), nil), nil
+}
+
+// ReadRange writes the samples that r asks for to sink and returns how many rows it wrote, also beside an error.
+func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint64, error) {
+	q, err := e.rangeQuestion(r)
+	if err != nil {
+		return 0, err
+	}
+	in := model.Between(r.Start, r.End)
+	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
+		for _, a := range q.tags.asked {
+			if err := readTag(ctx, view, a, in, r.Limit, out); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Latest writes the newest sample of every tag that has one.
+func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64, error) {
+	if err := r.Tags.check(MaxLatestTags); err != nil {
+		return 0, err
+	}
+	catalog := e.store.Catalog()
+	tags, err := resolve(catalog, r.Tags, catalog.ByName)
+	if err != nil {
+		return 0, err
+	}
+	q := question{
+		tags: tags, consistency: r.Consistency, layout: layout{types: tags.types()},
+		batchRows: min(DefaultBatchRows, len(tags.asked)),
+	}
+	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
+		var one storage.Block
+		for _, a := range tags.asked {
+			s, ok := view.Latest(a.tag.ID)
+			if !ok {
+				continue
+			}
+			one.Reset(s.Type)
+			one.Append(s)
+			if err := out.add(ctx, a, &one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// answer reserves memory, takes a view, lets read fill the encoder and ends the stream.
+func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(View, *encoder) error) (uint64, error) {
+	need := q.bytes()
+	if err := e.budget.reserve(need); err != nil {
+		return 0, err
+	}
+	defer e.budget.release(need)
+	view, err := e.store.View(ctx, q.consistency)
+	if err != nil {
+		return 0, fmt.Errorf("take view: %w", err)
+	}
+	defer view.Close()
+	states := newStateTexts(e.store.Catalog())
+	out := newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
+	if err := read(view, out); err != nil {
+		// What was read before the fault is right and reaches the reader; the fault ends the stream.
+		if flushErr := out.flush(ctx); flushErr != nil {
+			return out.written, errors.Join(err, flushErr)
+		}
+		return out.written, err
+	}
+	return out.written, out.close(ctx)
+}
+
+// readTag copies the samples of one tag into the encoder, at most limit of them unless limit is 0.
+func readTag(ctx context.Context, view View, a asked, in model.TimeRange, limit uint64, out *encoder) error {
+	if in.Empty() {
+		return nil
+	}
+	cursor := view.Samples(a.tag.ID, in)
+	defer cursor.Close()
+	for taken := uint64(0); ; {
+		block, err := cursor.Next(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read tag %s over %s: %w", a.describe(), in, err)
+		}
+		if left := limit - taken; limit != 0 && uint64(block.Len()) > left {
+			block = &storage.Block{Samples: block.Slice(0, int(left)), Origins: block.Origins}
+		}
+		if err := out.add(ctx, a, block); err != nil {
+			return err
+		}
+		if taken += uint64(block.Len()); limit != 0 && taken >= limit {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package query
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/varvedb/varve/model"
+)
+
+// asked is one tag of a question.
+type asked struct {
+	tag   *model.Tag
+	index int32 // of its name in the dictionary
+}
+
+// tagList is what a question's names and ids mean.
+type tagList struct {
+	asked     []asked
+	names     []string // the dictionary: a tag asked by name keeps that name in the answer, by id its current one
+	nameBytes int64
+}
+
+// resolve finds every tag or fails for the first that is not there. byName says what a name means.
+func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagList, error) {
+	l := &tagList{asked: make([]asked, 0, t.count())}
+	index := make(map[string]int32, t.count())
+	add := func(name string, tag *model.Tag) {
+		i, ok := index[name]
+		if !ok {
+			i = int32(len(l.names))
+			index[name] = i
+			l.names = append(l.names, name)
+			l.nameBytes += int64(len(name))
+		}
+		l.asked = append(l.asked, asked{tag: tag, index: i})
+	}
+	for _, name := range t.Names {
+		tag, ok := byName(name)
+		if !ok {
+			return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
+		}
+		add(name, tag)
+	}
+	for _, id := range t.IDs {
+		tag, ok := c.Tag(id)
+		if !ok {
+			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
+		}
+		add(tag.Name, tag)
+	}
+	return l, nil
+}
+
+// name is the tag as the asker knows it.
+func (l *tagList) name(a asked) string { return l.names[a.index] }
+
+// dictionary is the names as one Arrow array. The stream writer compares it by pointer, so it is made once.
+func (l *tagList) dictionary() arrow.Array { return stringArray(l.names, l.nameBytes) }
+
+// namesAt reads a name as of an instant: the tag that had it then, or else the one that has it or had it last. So a
+// name that moved from one tag to another finds, for a range in the past, the tag it meant in the past.
+func namesAt(c Catalog, at int64) func(string) (*model.Tag, bool) {
+	return func(name string) (*model.Tag, bool) {
+		if tag, ok := c.ByNameAt(name, at); ok {
+			return tag, true
+		}
+		return c.ByName(name)
+	}
+}
+
+// types is the set of types the tags have.
+func (l *tagList) types() typeSet {
+	var s typeSet
+	for _, a := range l.asked {
+		s.add(a.tag.Current().Type)
+	}
+	return s
+}
+
+// typeSet is a set of types as bits.
+type typeSet uint16
+
+func (s *typeSet) add(t model.Type)     { *s |= 1 << t }
+func (s typeSet) has(t model.Type) bool { return s&(1<<t) != 0 }
+
+// single is the only type of the set, or false.
+func (s typeSet) single() (model.Type, bool) {
+	for t := model.Float64; t <= model.Bytes; t++ {
+		if s == 1<<t {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
+func stringArray(values []string, size int64) arrow.Array {
+	offsets := make([]int32, 1, len(values)+1)
+	data := make([]byte, 0, size)
+	for _, v := range values {
+		data = append(data, v...)
+		offsets = append(offsets, int32(len(data)))
+	}
+	d := array.NewData(arrow.BinaryTypes.String, len(values),
+		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets)), memory.NewBufferBytes(data)}, nil, 0, 0)
+	defer d.Release()
+	return array.NewStringData(d)
+}
+
+// describe names a tag in an error.
+func (a asked) describe() string { return a.tag.Name + " (id " + strconv.Itoa(int(a.tag.ID)) + ")" }

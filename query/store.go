@@ -1,0 +1,58 @@
+package query
+
+import (
+	"context"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+)
+
+// Store is all this package asks of storage.
+type Store interface {
+	Catalog() Catalog
+	View(ctx context.Context, c storage.Consistency) (View, error)
+}
+
+// Catalog resolves tags and state sets. What it returns is not changed afterwards.
+type Catalog interface {
+	Tag(id model.TagID) (*model.Tag, bool)
+	// ByName is the tag that has a name, or else had it last; ByNameAt the one that had it at an instant.
+	ByName(name string) (*model.Tag, bool)
+	ByNameAt(name string, at int64) (*model.Tag, bool)
+	// StateSet is one version of a set, dense from 1; version 0 is the newest.
+	StateSet(name string, version uint32) (*model.StateSet, bool)
+}
+
+// View is one reader's moment, see storage.View.
+type View interface {
+	Close()
+	Lost() []storage.OffsetRange
+	Latest(tag model.TagID) (model.Sample, bool)
+	Samples(tag model.TagID, in model.TimeRange) Cursor
+	SourceName(id uint32) string
+}
+
+// Cursor delivers the samples of one tag, see storage.Cursor. A block holds until the next call of Next.
+type Cursor interface {
+	Next(ctx context.Context) (*storage.Block, error)
+	Close()
+}
+
+// FromDB is an open store as this package sees it.
+func FromDB(db *storage.DB) Store { return dbStore{db} }
+
+type dbStore struct{ db *storage.DB }
+
+func (s dbStore) Catalog() Catalog { return s.db.Catalog() }
+
+func (s dbStore) View(ctx context.Context, c storage.Consistency) (View, error) {
+	v, err := s.db.View(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return dbView{v}, nil
+}
+
+type dbView struct{ *storage.View }
+
+func (v dbView) Samples(tag model.TagID, in model.TimeRange) Cursor { return v.View.Samples(tag, in) }
