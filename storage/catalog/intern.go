@@ -1,0 +1,50 @@
+package catalog
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/varvedb/varve/model"
+)
+
+// interner keeps one copy of what many tags have alike: units, retention classes, and settings that were never dated
+// anew. A million tags of a plant share a few hundred of them.
+type interner struct {
+	texts  map[string]string
+	single map[model.Settings][]model.Settings
+}
+
+func newInterner() interner {
+	return interner{texts: map[string]string{}, single: map[model.Settings][]model.Settings{}}
+}
+
+func (in *interner) text(s string) string {
+	if s == "" {
+		return ""
+	}
+	if kept, ok := in.texts[s]; ok {
+		return kept
+	}
+	in.texts[s] = s
+	return s
+}
+
+func (in *interner) settings(s []model.Settings) []model.Settings {
+	if len(s) != 1 {
+		return s
+	}
+	if kept, ok := in.single[s[0]]; ok {
+		return kept
+	}
+	s = s[:1:1]
+	s[0].Unit, s[0].StateSet = in.text(s[0].Unit), in.text(s[0].StateSet)
+	in.single[s[0]] = s
+	return s
+}
+
+func compareStrings(a, b string) int { return cmp.Compare(a, b) }
+
+func sortedKeys(m map[string]string) []string {
+	return slices.Sorted(maps.Keys(m))
+}

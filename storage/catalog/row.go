@@ -1,0 +1,296 @@
+package catalog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"iter"
+	"slices"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Kinds of row, the first byte of a key. They reach disk and are never renumbered; zero is never written.
+const (
+	metaRow = 1 // revision and counts
+	tagRow  = 2
+	setRow  = 3 // one version of a digital-state set
+)
+
+const (
+	rowVersion = 1
+	rowEnds    = 1 + 4 // version in front, CRC-32C behind
+	metaBytes  = 8 + 4 + 4
+)
+
+// Row is one key and value for the store to keep. Keys are relative to a prefix of the store's choice.
+type Row struct{ Key, Value []byte }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal frames a body as a row. The checksum covers the key too, so that a row under a wrong key is damage.
+func seal(key, body []byte) Row {
+	v := make([]byte, 0, len(body)+rowEnds)
+	v = append(v, rowVersion)
+	v = append(v, body...)
+	return Row{Key: key, Value: binary.LittleEndian.AppendUint32(v, checksum(key, v))}
+}
+
+func checksum(key, v []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, v)
+}
+
+// open is the body of a row. The checksum is looked at before the version, so that a flipped version byte is damage
+// and not a newer release; every version ends with it.
+func open(key, value []byte) ([]byte, error) {
+	if len(value) < rowEnds {
+		return nil, fmt.Errorf("read catalogue row %x: %d bytes, least is %d: %w", key, len(value), rowEnds, ErrCorrupt)
+	}
+	end := len(value) - 4
+	if got, want := checksum(key, value[:end]), binary.LittleEndian.Uint32(value[end:]); got != want {
+		return nil, fmt.Errorf("read catalogue row %x: checksum is %08x, row says %08x: %w", key, got, want, ErrCorrupt)
+	}
+	if value[0] != rowVersion {
+		return nil, fmt.Errorf("read catalogue row %x: version %d, newest known is %d: %w", key, value[0], rowVersion, ErrVersion)
+	}
+	return value[1:end], nil
+}
+
+func tagKey(id model.TagID) []byte {
+	return binary.BigEndian.AppendUint32([]byte{tagRow}, uint32(id))
+}
+
+// setKey ends with the version; names hold no control characters, so the zero byte keeps them apart.
+func setKey(name string, version uint32) []byte {
+	k := append([]byte{setRow}, name...)
+	return binary.BigEndian.AppendUint32(append(k, 0), version)
+}
+
+// TakeChanged is the rows changed since the last call, ascending by key. It is for the applying goroutine; the rows
+// are the caller's.
+func (c *Catalog) TakeChanged() []Row {
+	c.mu.Lock()
+	ids, sets, meta := c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyMeta
+	c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyMeta = nil, nil, false
+	if !meta {
+		c.mu.Unlock()
+		return nil
+	}
+	body := binary.LittleEndian.AppendUint64(nil, c.mu.revision)
+	body = binary.LittleEndian.AppendUint32(body, uint32(c.Len()))
+	body = binary.LittleEndian.AppendUint32(body, uint32(c.countSetVersionsLocked()))
+	c.mu.Unlock()
+
+	rows := make([]Row, 0, 1+len(ids)+len(sets))
+	rows = append(rows, seal([]byte{metaRow}, body))
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		t, _ := c.Tag(id)
+		rows = append(rows, seal(tagKey(id), tagBody(t)))
+	}
+	setRows := make([]Row, 0, len(sets))
+	for _, s := range sets {
+		setRows = append(setRows, seal(setKey(s.Name, s.Version), appendStates(appendTime(nil, s.From), s.States)))
+	}
+	slices.SortFunc(setRows, func(a, b Row) int { return slices.Compare(a.Key, b.Key) })
+	return append(rows, setRows...)
+}
+
+func (c *Catalog) countSetVersionsLocked() (n int) {
+	for _, versions := range c.mu.sets {
+		n += len(versions)
+	}
+	return n
+}
+
+func tagBody(t *model.Tag) []byte {
+	b := appendTag(make([]byte, 0, 160), t)
+	b = appendTime(b, t.Created)
+	b = binary.AppendUvarint(b, uint64(len(t.Aliases)))
+	for _, a := range t.Aliases {
+		b = appendTime(appendTime(appendText(b, a.Name), a.From), a.To)
+	}
+	return b
+}
+
+// fields is one row taken apart; which of them mean something depends on kind.
+type fields struct {
+	kind        byte
+	revision    uint64
+	tags        uint32
+	setVersions uint32
+	tag         *model.Tag
+	set         *model.StateSet
+}
+
+// parse takes a row apart and judges everything that can be judged of it by itself.
+func parse(key, value []byte, in *interner) (fields, error) {
+	body, err := open(key, value)
+	if err != nil {
+		return fields{}, err
+	}
+	f, err := parseBody(key, body, in)
+	if err != nil {
+		return fields{}, fmt.Errorf("read catalogue row %x: %w: %w", key, err, ErrCorrupt)
+	}
+	return f, nil
+}
+
+func parseBody(key, body []byte, in *interner) (f fields, err error) {
+	if len(key) == 0 {
+		return f, errors.New("key is empty")
+	}
+	f.kind = key[0]
+	switch {
+	case f.kind == metaRow && len(key) == 1:
+		if len(body) != metaBytes {
+			return f, fmt.Errorf("body has %d bytes, want %d", len(body), metaBytes)
+		}
+		f.revision = binary.LittleEndian.Uint64(body)
+		f.tags, f.setVersions = binary.LittleEndian.Uint32(body[8:]), binary.LittleEndian.Uint32(body[12:])
+	case f.kind == tagRow && len(key) == 5:
+		f.tag, err = parseTag(model.TagID(binary.BigEndian.Uint32(key[1:])), body, in)
+	case f.kind == setRow && len(key) > 6 && key[len(key)-5] == 0:
+		f.set, err = parseSet(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
+	default:
+		err = fmt.Errorf("key of kind %d has %d bytes", f.kind, len(key))
+	}
+	return f, err
+}
+
+func parseTag(id model.TagID, body []byte, in *interner) (*model.Tag, error) {
+	var d model.Tag
+	r := &reader{b: body, in: in}
+	r.tag(&d)
+	d.Created = r.time()
+	n := r.count(1+8+8, MaxAliases)
+	t := newTagWithName(d.Name, 0)
+	first := t.Aliases
+	*t = d
+	t.ID = id
+	t.Aliases = first
+	if n != 1 {
+		t.Aliases = make([]model.Alias, n)
+	}
+	for i := range t.Aliases {
+		t.Aliases[i] = model.Alias{Name: r.aliasName(d.Name), From: r.time(), To: r.time()}
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return t, checkLoadedTag(t)
+}
+
+// aliasName is a text, without a copy where it is the tag's present name.
+func (r *reader) aliasName(present string) string {
+	b := r.textBytes()
+	if string(b) == present {
+		return present
+	}
+	return string(b)
+}
+
+func checkLoadedTag(t *model.Tag) error {
+	if t.ID == 0 || t.UUID == (model.UUID{}) {
+		return fmt.Errorf("tag %d has the UUID %s", t.ID, t.UUID)
+	}
+	if err := checkNewTag(t); err != nil {
+		return err
+	}
+	if t.Settings[0].From != model.MinTime {
+		return fmt.Errorf("first settings hold from %d", t.Settings[0].From)
+	}
+	if len(t.Aliases) == 0 || current(t).Name != t.Name || current(t).To != always {
+		return fmt.Errorf("the last of %d names is not the present one, %.80q", len(t.Aliases), t.Name)
+	}
+	for i, a := range t.Aliases {
+		if err := model.CheckName(a.Name); err != nil {
+			return err
+		}
+		if a.From >= a.To || i > 0 && a.From < t.Aliases[i-1].To {
+			return fmt.Errorf("name %.80q holds for [%d, %d)", a.Name, a.From, a.To)
+		}
+	}
+	return nil
+}
+
+func parseSet(name string, version uint32, body []byte) (*model.StateSet, error) {
+	r := &reader{b: body}
+	s := &model.StateSet{Name: name, Version: version, From: r.time(), States: r.states()}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		return nil, errors.New("version is 0")
+	}
+	return s, checkStateSet(s)
+}
+
+// CheckRow reports why a row cannot be right by itself: ErrCorrupt or ErrVersion. It lets the store choose the good
+// one of two copies.
+func CheckRow(key, value []byte) error {
+	_, err := parse(key, value, nil)
+	return err
+}
+
+// Load fills an empty catalogue from all its rows, ascending by key. After an error the catalogue is of no use.
+func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Len() != 0 || len(c.mu.sets) != 0 {
+		return errors.New("load catalogue: it is not empty")
+	}
+	var meta fields
+	var before []byte
+	for key, value := range rows {
+		f, err := parse(key, value, &c.intern)
+		if err != nil {
+			return err
+		}
+		if before != nil && slices.Compare(before, key) >= 0 {
+			return fmt.Errorf("load catalogue: row %x follows %x: %w", key, before, ErrCorrupt)
+		}
+		before = append(before[:0], key...)
+		switch f.kind {
+		case metaRow:
+			meta = f
+		case tagRow:
+			err = c.loadTagLocked(f.tag)
+		case setRow:
+			err = c.loadSetLocked(f.set)
+		}
+		if err != nil {
+			return fmt.Errorf("load catalogue row %x: %w: %w", key, err, ErrCorrupt)
+		}
+	}
+	if c.Len() != int(meta.tags) || c.countSetVersionsLocked() != int(meta.setVersions) {
+		return fmt.Errorf("load catalogue: %d tags and %d versions of sets, meta row says %d and %d: %w",
+			c.Len(), c.countSetVersionsLocked(), meta.tags, meta.setVersions, ErrCorrupt)
+	}
+	c.mu.revision = meta.revision
+	return nil
+}
+
+func (c *Catalog) loadTagLocked(t *model.Tag) error {
+	if int(t.ID) != c.Len()+1 {
+		return fmt.Errorf("tag %d stands where %d belongs", t.ID, c.Len()+1)
+	}
+	if other := c.mu.byName[t.Name]; other != 0 {
+		return fmt.Errorf("tags %d and %d are both %.80q", other, t.ID, t.Name)
+	}
+	if other := c.mu.byUUID[t.UUID]; other != 0 {
+		return fmt.Errorf("tags %d and %d both have the UUID %s", other, t.ID, t.UUID)
+	}
+	c.addLocked(t)
+	return nil
+}
+
+func (c *Catalog) loadSetLocked(s *model.StateSet) error {
+	versions := c.mu.sets[s.Name]
+	if int(s.Version) != len(versions)+1 {
+		return fmt.Errorf("version %d stands where %d belongs", s.Version, len(versions)+1)
+	}
+	c.mu.sets[s.Name] = append(versions, s)
+	return nil
+}
