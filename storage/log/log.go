@@ -3,7 +3,6 @@ package log
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -169,9 +168,6 @@ func (l *Log) recover() (Recovery, error) {
 		first: synced + 1, serial: r.serial, synced: synced, carryEnd: res.Next,
 	}
 	l.openMark(synced)
-	if err := syncDir(l.o.FS, l.dir); err != nil {
-		return Recovery{}, errors.Join(err, l.writer.close())
-	}
 	l.mu.next = res.Next
 	if err := l.writer.ensureCarried(); err != nil {
 		if isFatal(err) {

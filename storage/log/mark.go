@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -65,8 +66,8 @@ func parseMark(b []byte) (id logID, synced uint64, err error) {
 type markClaim struct {
 	id     logID
 	synced uint64
-	slot   int64 // that says so
 	ok     bool
+	spoilt bool // a slot holds something that does not check
 }
 
 // readMark reads the slot that claims most.
@@ -82,8 +83,11 @@ func readMark(f io.ReaderAt) (markClaim, error) {
 		if isVersion(err) {
 			return best, err
 		}
-		if err == nil && (!best.ok || synced > best.synced) {
-			best = markClaim{id: id, synced: synced, slot: slot, ok: true}
+		switch {
+		case err == nil && (!best.ok || synced > best.synced):
+			best.id, best.synced, best.ok = id, synced, true
+		case err != nil && len(bytes.Trim(b, "\x00")) > 0: // zeros were never written
+			best.spoilt = true
 		}
 	}
 	return best, nil

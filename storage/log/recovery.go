@@ -106,11 +106,10 @@ func (r *recovery) readMark() error {
 	if err != nil {
 		return err
 	}
-	if !m.ok {
-		r.result.Damaged = append(r.result.Damaged, Damaged{markName, fmt.Errorf("no slot checks: %w", ErrCorrupt)})
-		return nil
+	if m.spoilt {
+		r.result.Damaged = append(r.result.Damaged, Damaged{markName, fmt.Errorf("a slot does not check: %w", ErrCorrupt)})
 	}
-	r.id, r.haveID, r.marked = m.id, true, m.synced
+	r.id, r.haveID, r.marked = m.id, m.ok, m.synced
 	return nil
 }
 
