@@ -112,6 +112,9 @@ func (s *scanner) seek() error {
 // window is n bytes at pos, fewer only at the end of what may be read.
 func (s *scanner) window(pos int64, n int) ([]byte, error) {
 	n = int(min(int64(n), max(s.size-pos, 0)))
+	if n == 0 { // also of a file shorter than a header
+		return nil, nil
+	}
 	if pos >= s.at && pos+int64(n) <= s.at+int64(len(s.buf)) {
 		return s.buf[pos-s.at:][:n], nil
 	}
