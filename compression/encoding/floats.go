@@ -11,6 +11,7 @@ const (
 	floatConstant = 1 // one value for all
 	floatRuns     = 2 // the values of the runs, then their lengths
 	floatXOR      = 3 // Gorilla: each value XOR the one before, leading and trailing zeros cut off
+	floatClasses  = 4 // first value; differences of the bits, taken as integers, in a class stream
 )
 
 // AppendFloat64s encodes at least one value, given as IEEE 754 bits.
@@ -32,21 +33,81 @@ func DecodeFloat32s(dst []uint64, n int, b []byte) (values []uint64, rest []byte
 // appendFloats encodes values of 64-shift bits. Codecs work on values shifted up, so that sign and exponent stand at the
 // top at either size.
 func appendFloats(dst []byte, v []uint64, shift uint) []byte {
-	runs := 1
-	for i := 1; i < len(v); i++ {
-		if v[i] != v[i-1] {
-			runs++
-		}
+	var h histogram
+	prev, anyBit := v[0], uint64(0)
+	for _, x := range v[1:] {
+		d := (x - prev) << (shift & 63)
+		prev = x
+		anyBit |= d
+		h.add(int64(d))
 	}
-	if runs == 1 {
+	m := len(v) - 1
+	changes := m - h[0]
+	if changes == 0 {
 		return appendScalar(append(dst, floatConstant), v[0], shift)
 	}
-	// The XOR stream spends a bit on a repeated value, and on a new one about what a run does.
-	if runs < len(v)/64 {
-		return appendFloatRuns(dst, v, runs, shift)
+	if changes < m/32 {
+		return appendFloatRuns(dst, v, changes+1, shift)
+	}
+	if changes > m/2 {
+		c, size := chooseClasses(&h, m, uint(bits.TrailingZeros64(anyBit)))
+		if size/8+classesHead <= xorSize(v, shift) {
+			return c.append(appendScalar(append(dst, floatClasses), v[0], shift), v, size, shift)
+		}
 	}
 	return appendXOR(append(dst, floatXOR), v, shift)
 }
+
+// xorSample is how many values xorSize looks at: more would take longer than they save.
+const xorSample = 256
+
+// xorSize is about how many bytes appendXOR takes behind the first value, judged by the values in the middle.
+func xorSize(v []uint64, shift uint) int {
+	m := len(v) - 1
+	if len(v) > xorSample+1 {
+		from := (len(v) - xorSample) / 2
+		v = v[from : from+xorSample+1]
+	}
+	size := 0
+	win := noWindow
+	prev := v[0]
+	for _, x := range v[1:] {
+		d := (x ^ prev) << (shift & 63)
+		prev = x
+		if d == 0 {
+			size++
+			continue
+		}
+		reuse := win.fits(d)
+		if reuse {
+			size += 2 + int(win.length)
+			continue
+		}
+		win = windowOf(d)
+		size += 13 + int(win.length)
+	}
+	return size * m / (len(v) - 1) / 8
+}
+
+// window is where the bits of an XOR stream lie: behind lead zeros and before trail of them.
+type window struct{ lead, length, trail uint }
+
+// noWindow fits nothing: only zero has 64 leading zeros.
+var noWindow = window{lead: 64}
+
+func windowOf(d uint64) window {
+	lead, trail := min(uint(bits.LeadingZeros64(d)), 31), uint(bits.TrailingZeros64(d))
+	return window{lead, 64 - lead - trail, trail}
+}
+
+// fits reports whether d is written in the window: its bits lie inside, and a new window would not save the bits that it
+// costs within two values.
+func (w window) fits(d uint64) bool {
+	lead, trail := uint(bits.LeadingZeros64(d)), uint(bits.TrailingZeros64(d))
+	return lead >= w.lead && trail >= w.trail && min(lead, 31)+trail <= w.lead+w.trail+windowSlack
+}
+
+const windowSlack = 8
 
 // appendScalar writes one value whole.
 func appendScalar(dst []byte, v uint64, shift uint) []byte {
@@ -90,7 +151,7 @@ func appendFloatRuns(dst []byte, v []uint64, runs int, shift uint) []byte {
 func appendXOR(dst []byte, v []uint64, shift uint) []byte {
 	dst = appendScalar(dst, v[0], shift)
 	w := newBitWriter(dst)
-	var lead, length, trail uint = 64, 0, 0 // no window yet: nothing has 64 leading zeros but zero
+	win := noWindow
 	prev := v[0]
 	for _, x := range v[1:] {
 		d := (x ^ prev) << (shift & 63)
@@ -99,20 +160,18 @@ func appendXOR(dst []byte, v []uint64, shift uint) []byte {
 			w.put(0, 1)
 			continue
 		}
-		l := min(uint(bits.LeadingZeros64(d)), 31)
-		t := uint(bits.TrailingZeros64(d))
-		if l >= lead && t >= trail && lead != 64 {
-			if length <= 62 {
-				w.put(1<<(length+1)|d>>trail, length+2)
-			} else {
-				w.put(0b10, 2)
-				w.put(d>>trail, length)
-			}
+		if !win.fits(d) {
+			win = windowOf(d)
+			w.put(0b11<<11|uint64(win.lead)<<6|uint64(win.length-1), 13)
+			w.put(d>>win.trail, win.length)
 			continue
 		}
-		lead, trail, length = l, t, 64-l-t
-		w.put(0b11<<11|uint64(lead)<<6|uint64(length-1), 13)
-		w.put(d>>trail, length)
+		if win.length <= 62 {
+			w.put(1<<(win.length+1)|d>>win.trail, win.length+2)
+			continue
+		}
+		w.put(0b10, 2)
+		w.put(d>>win.trail, win.length)
 	}
 	return w.close()
 }
@@ -132,8 +191,10 @@ func decodeFloats(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, 
 		dst, rest, ok = decodeFloatRuns(dst, n, b[1:], shift)
 	case floatXOR:
 		dst, rest, ok = decodeXOR(dst, n, b[1:], shift)
+	case floatClasses:
+		dst, rest, ok = decodeFloatClasses(dst, n, b[1:], shift)
 	default:
-		return nil, nil, fmt.Errorf("decode floats: codec %d, newest known is %d: %w", codec, floatXOR, ErrVersion)
+		return nil, nil, fmt.Errorf("decode floats: codec %d, newest known is %d: %w", codec, floatClasses, ErrVersion)
 	}
 	if !ok {
 		return nil, nil, fmt.Errorf("decode floats: codec %d: %d values do not fit in %d bytes: %w", codec, n, len(b), ErrCorrupt)
@@ -175,6 +236,17 @@ func decodeFloatRuns(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byt
 		at += len(run)
 	}
 	return dst, b, at == n
+}
+
+func decodeFloatClasses(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {
+	first, b, ok := scalar(b, shift)
+	if !ok || n-1 > len(b)*4 {
+		return nil, nil, false
+	}
+	dst = sized(dst, n)
+	dst[0] = first
+	b, ok = decodeClasses(dst, b, shift)
+	return dst, b, ok
 }
 
 // xorReach is how far behind its first byte the longest entry of an XOR stream makes the decoder look.

@@ -231,30 +231,33 @@ func parseTimes(n int, b []byte) (c timeColumn, err error) {
 	if c.codec > timeDelta2 || head>>4 > maxUnit {
 		return c, fmt.Errorf("decode times: codec byte %#02x: %w", head, ErrVersion)
 	}
-	bad := fmt.Errorf("decode times: codec byte %#02x: %d times do not fit in %d bytes: %w", head, n, len(b), ErrCorrupt)
+	size := len(b)
+	bad := func() error {
+		return fmt.Errorf("decode times: codec byte %#02x: %d times do not fit in %d bytes: %w", head, n, size, ErrCorrupt)
+	}
 	c.factor = int64(units[head>>4].factor)
 	v, b, ok := varint(b[1:])
 	if c.codec == 0 || !ok {
-		return c, bad
+		return c, bad()
 	}
 	if c.first = v; head&timeFirstInNs == 0 {
 		c.first *= c.factor
 	}
 	if c.codec == timeDelta2 {
 		if v, b, ok = varint(b); !ok {
-			return c, bad
+			return c, bad()
 		}
 		c.span = v * c.factor
 	}
 	if n > 1 {
 		if v, b, ok = varint(b); !ok {
-			return c, bad
+			return c, bad()
 		}
 		if c.step = v; c.codec != timeDelta2 {
 			c.step *= c.factor
 		}
 	} else if c.codec != timeGrid {
-		return c, bad // a single time is always a grid
+		return c, bad() // a single time is always a grid
 	}
 	c.b = b
 	return c, nil
