@@ -1,0 +1,287 @@
+package table
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Mapping says how the columns of a table become tags. The zero value finds everything from the data. It is also the
+// content of a mapping file, in YAML.
+type Mapping struct {
+	// Shape is wide or long. By default a header with the tag and value columns is long, any other wide.
+	Shape Shape `yaml:"shape"`
+	// Delimiter stands between fields. The default is a comma.
+	Delimiter string `yaml:"delimiter"`
+
+	// TimeColumn holds the times. The default is the first column named time, timestamp, date, datetime, date_time or
+	// ts, in any case, else the first column whose first field is a time.
+	TimeColumn string `yaml:"time_column"`
+	// TimeFormat is what ParseTimeFormat reads. The default is found from the first rows.
+	TimeFormat string `yaml:"time_format"`
+	// TimeZone is the IANA name of the zone of times that carry none. The default is UTC.
+	TimeZone string `yaml:"time_zone"`
+
+	// KeyColumns hold what stands before the column's name in the name of a tag: key.column.
+	KeyColumns []string `yaml:"key_columns"`
+	// TagColumn, ValueColumn and DetailColumn name the columns of a long table; tag, value and detail by default.
+	TagColumn    string `yaml:"tag_column"`
+	ValueColumn  string `yaml:"value_column"`
+	DetailColumn string `yaml:"detail_column"`
+
+	// Prefix stands before every tag's name. {file} in it is the file's name without folder and extensions.
+	Prefix string `yaml:"prefix"`
+	// Missing lists the fields that stand for no value, besides the empty one.
+	Missing []string `yaml:"missing"`
+	// Bad maps fields to the quality they stand for. A text tag keeps the text beside it, others have no value then.
+	// The default is UNAVAILABLE and Unavailable, as MTConnect writes them: BadNoCommunication.
+	Bad map[string]string `yaml:"bad"`
+
+	// Columns describes columns, or tags of a long table, by name or pattern (* ? [a-z]). A name goes before a pattern, a
+	// longer pattern before a shorter one.
+	Columns map[string]Column `yaml:"columns"`
+	// StateSets defines digital-state sets: code to text.
+	StateSets map[string]map[int64]string `yaml:"state_sets"`
+}
+
+// Column describes one column, or one tag of a long table. Empty fields leave the default.
+type Column struct {
+	Tag         string `yaml:"tag"` // name to use in place of the column's, without prefix and key
+	Type        string `yaml:"type"`
+	Unit        string `yaml:"unit"` // UCUM code
+	Description string `yaml:"description"`
+	Stepped     bool   `yaml:"stepped"`
+	StateSet    string `yaml:"state_set"`
+	Skip        bool   `yaml:"skip"`
+}
+
+// maxMappingBytes bounds a mapping file and a table of tags.
+const maxMappingBytes = 64 << 20
+
+// ReadMapping reads a mapping file.
+func ReadMapping(file string) (Mapping, error) {
+	var m Mapping
+	f, err := os.Open(file)
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	d := yaml.NewDecoder(io.LimitReader(f, maxMappingBytes))
+	d.KnownFields(true)
+	if err := d.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
+		return m, fmt.Errorf("read mapping %s: %w: %w", file, ErrMapping, err)
+	}
+	if _, err := m.compile(""); err != nil {
+		return m, fmt.Errorf("read mapping %s: %w", file, err)
+	}
+	return m, nil
+}
+
+// AddTags adds descriptions and units from a CSV file with the columns tag and any of description, unit or units, type.
+// What the mapping says already stays. Types that are none of ours are left out, since such lists use their own.
+func (m *Mapping) AddTags(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rows := csv.NewReader(io.LimitReader(f, maxMappingBytes))
+	header, err := rows.Read()
+	if err != nil {
+		return fmt.Errorf("read tags %s: %w", file, err)
+	}
+	header[0] = strings.TrimPrefix(header[0], "\uFEFF")
+	at := func(names ...string) int {
+		return slices.IndexFunc(header, func(h string) bool { return slices.Contains(names, strings.ToLower(h)) })
+	}
+	tag, description, unit, typ := at("tag", "name"), at("description"), at("unit", "units"), at("type")
+	if tag < 0 {
+		return fmt.Errorf("read tags %s: no column tag in %s: %w", file, strings.Join(header, ","), ErrMapping)
+	}
+	if m.Columns == nil {
+		m.Columns = map[string]Column{}
+	}
+	for {
+		row, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read tags %s: %w", file, err)
+		}
+		c := m.Columns[row[tag]]
+		if description >= 0 && c.Description == "" {
+			c.Description = row[description]
+		}
+		if unit >= 0 && c.Unit == "" {
+			c.Unit = row[unit]
+		}
+		if typ >= 0 && c.Type == "" {
+			if _, err := model.ParseType(row[typ]); err == nil && row[typ] != "state" {
+				c.Type = row[typ]
+			}
+		}
+		m.Columns[row[tag]] = c
+	}
+}
+
+// rules is a Mapping made ready for one file.
+type rules struct {
+	Mapping
+	comma    byte
+	format   *TimeFormat // nil: to be found
+	zone     *time.Location
+	missing  map[string]bool
+	bad      map[string]model.Quality
+	badStart [256]bool // first bytes of the words in bad: most fields need no more than a look at it
+	patterns []string  // keys of Columns with pattern letters, longest first
+	states   map[string]map[string]int64
+}
+
+func (m Mapping) compile(file string) (*rules, error) {
+	r := &rules{Mapping: m, comma: ',', zone: time.UTC, missing: map[string]bool{}, bad: map[string]model.Quality{}}
+	if m.Shape != "" && m.Shape != Wide && m.Shape != Long {
+		return nil, fmt.Errorf("shape %q: must be wide or long: %w", m.Shape, ErrMapping)
+	}
+	switch m.Delimiter {
+	case "", ",":
+	case `\t`, "tab":
+		r.comma = '\t'
+	default:
+		if len(m.Delimiter) != 1 || strings.ContainsAny(m.Delimiter, "\"\r\n") {
+			return nil, fmt.Errorf("delimiter %q: must be one byte, or tab: %w", m.Delimiter, ErrMapping)
+		}
+		r.comma = m.Delimiter[0]
+	}
+	var err error
+	if r.format, err = ParseTimeFormat(m.TimeFormat); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMapping, err)
+	}
+	if m.TimeZone != "" {
+		if r.zone, err = time.LoadLocation(m.TimeZone); err != nil {
+			return nil, fmt.Errorf("time zone %q: must be a name such as UTC or Europe/Berlin: %w", m.TimeZone, ErrMapping)
+		}
+	}
+	r.TagColumn, r.ValueColumn, r.DetailColumn = orElse(m.TagColumn, "tag"), orElse(m.ValueColumn, "value"), orElse(m.DetailColumn, "detail")
+	for _, word := range m.Missing {
+		r.missing[word] = true
+	}
+	bad := m.Bad
+	if bad == nil {
+		bad = map[string]string{"UNAVAILABLE": "BadNoCommunication", "Unavailable": "BadNoCommunication"}
+	}
+	for word, name := range bad {
+		if r.bad[word], err = model.ParseQuality(name); err != nil {
+			return nil, fmt.Errorf("bad word %q: %w: %w", word, ErrMapping, err)
+		}
+		if word == "" {
+			return nil, fmt.Errorf("bad word: must not be empty: %w", ErrMapping)
+		}
+		r.badStart[word[0]] = true
+	}
+	if err := r.compileColumns(); err != nil {
+		return nil, err
+	}
+	base := path.Base(strings.ReplaceAll(file, `\`, "/"))
+	base, _, _ = strings.Cut(base, ".")
+	r.Prefix = strings.ReplaceAll(m.Prefix, "{file}", base)
+	return r, nil
+}
+
+func (r *rules) compileColumns() error {
+	r.states = map[string]map[string]int64{}
+	for name, states := range r.StateSets {
+		codes := map[string]int64{}
+		for code, text := range states {
+			if other, twice := codes[text]; twice {
+				return fmt.Errorf("state set %s: %q is the text of %d and of %d: %w", name, text, other, code, ErrMapping)
+			}
+			codes[text] = code
+		}
+		r.states[name] = codes
+	}
+	for name, c := range r.Columns {
+		if strings.ContainsAny(name, "*?[") {
+			if _, err := path.Match(name, ""); err != nil {
+				return fmt.Errorf("column pattern %q: %w: %w", name, ErrMapping, err)
+			}
+			r.patterns = append(r.patterns, name)
+		}
+		if c.Type == "" {
+			continue
+		}
+		t, err := model.ParseType(c.Type)
+		if err != nil {
+			return fmt.Errorf("column %s: %w: %w", name, ErrMapping, err)
+		}
+		if (t == model.State) != (c.StateSet != "") {
+			return fmt.Errorf("column %s: type state and state_set go together: %w", name, ErrMapping)
+		}
+	}
+	slices.SortFunc(r.patterns, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return nil
+}
+
+// column is what the mapping says of a column or tag.
+func (r *rules) column(name string) Column {
+	c, ok := r.Columns[name]
+	for i := 0; !ok && i < len(r.patterns); i++ {
+		if match, _ := path.Match(r.patterns[i], name); match { // compile has checked the pattern
+			c, ok = r.Columns[r.patterns[i]], true
+			if c.Tag != "" {
+				c.Tag = "" // one name cannot be that of many
+			}
+		}
+	}
+	if c.StateSet != "" {
+		c.Type = model.State.String()
+	}
+	return c
+}
+
+// fieldSense is what a field stands for before its type is known.
+type fieldSense int
+
+const (
+	valueField fieldSense = iota
+	emptyField
+	missingField
+	badField
+)
+
+func (r *rules) sense(field []byte) (fieldSense, model.Quality) {
+	if len(field) == 0 {
+		return emptyField, 0
+	}
+	if len(r.missing) > 0 && r.missing[string(field)] {
+		return missingField, 0
+	}
+	if r.badStart[field[0]] {
+		if q, ok := r.bad[string(field)]; ok {
+			return badField, q
+		}
+	}
+	return valueField, 0
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

@@ -1,0 +1,283 @@
+package table
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Plan is what the first pass over a file finds: how its rows become samples of which tags.
+type Plan struct {
+	File       string
+	Shape      Shape
+	TimeColumn string
+	TimeFormat string
+	Rows       int // rows of data, blank and malformed ones not counted
+	Tags       []*Tag
+	Content    [sha256.Size]byte // of the text, unpacked
+
+	rules  *rules
+	format *TimeFormat
+	layout layout
+	tags   *tagTable // made by the first pass, and used by the second, so that both number tags alike
+}
+
+// Tag is one tag of a file.
+type Tag struct {
+	Name        string
+	Type        model.Type
+	Unit        string
+	Description string
+	Stepped     bool
+	StateSet    string
+	Values      int // fields that become samples
+
+	refused string // why it can be no tag
+	found   inference
+}
+
+// layout is which column is what, by position.
+type layout struct {
+	header  []string
+	shape   Shape
+	time    int
+	keys    []int
+	values  []int // wide: the columns that are tags. Long: those that are text tags of their own
+	tag     int   // long only, as value and detail; detail -1 where there is none
+	value   int
+	detail  int
+	columns []Column // what the mapping says, by position
+}
+
+// Scan reads a file once, to its end, and finds its plan. progress may be nil.
+func Scan(ctx context.Context, path string, m Mapping, progress func(read, size int64)) (*Plan, error) {
+	r, err := m.compile(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p := &Plan{File: path, rules: r}
+	if err := p.scan(ctx, f, progress); err != nil {
+		return nil, fmt.Errorf("scan %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64)) error {
+	sum := sha256.New()
+	rows := newRowReader(io.TeeReader(f, sum), p.rules.comma)
+	header, err := rows.next()
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the file is empty: %w", ErrHeader)
+	}
+	if err != nil {
+		return fmt.Errorf("read the header: %w: %w", err, ErrHeader)
+	}
+	names := make([]string, len(header))
+	for i, h := range header {
+		if bytes.IndexByte(h, 0) >= 0 {
+			return fmt.Errorf("the header has zero bytes; save the file as UTF-8: %w", ErrHeader)
+		}
+		names[i] = strings.TrimSpace(string(h))
+		if names[i] == "" {
+			names[i] = fmt.Sprintf("column_%d", i+1)
+		}
+	}
+	var tags *tagTable
+	for {
+		fields, err := rows.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if bad := (*RowError)(nil); errors.As(err, &bad) {
+			continue // the second pass reports it
+		}
+		if err != nil {
+			return err
+		}
+		if tags == nil {
+			if p.layout, err = p.rules.layOut(names, fields); err != nil {
+				return err
+			}
+			tags = newTagTable(p.rules, &p.layout)
+		}
+		if len(fields) != len(names) {
+			continue
+		}
+		if p.format == nil {
+			p.findFormat(fields)
+		}
+		if p.Rows++; p.Rows%4096 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if progress != nil {
+				progress(f.read.Load(), f.size)
+			}
+		}
+		if err := tags.split(fields, tags.observe); err != nil && !errors.As(err, new(*RowError)) {
+			return err
+		}
+	}
+	if p.Rows > 0 && p.format == nil {
+		return fmt.Errorf("column %s of the first rows holds no time that explains itself; give --time-format, such as 02/01/2006 15:04:05 or %%d/%%m/%%Y: %w", p.layout.header[p.layout.time], ErrTimes)
+	}
+	sum.Sum(p.Content[:0])
+	if tags != nil {
+		p.finish(tags)
+	}
+	return nil
+}
+
+func (p *Plan) findFormat(fields [][]byte) {
+	if p.format = p.rules.format; p.format == nil && p.Rows < maxFormatRows {
+		p.format = detectTime(bytes.TrimSpace(fields[p.layout.time]))
+	}
+}
+
+// maxFormatRows is how many rows may have an unreadable time before the first readable one.
+const maxFormatRows = 1000
+
+func (p *Plan) finish(t *tagTable) {
+	p.Shape, p.TimeColumn = p.layout.shape, p.layout.header[p.layout.time]
+	if p.format != nil {
+		p.TimeFormat = p.format.String()
+	}
+	p.Tags, p.tags = t.list, t
+	for i, tag := range p.Tags {
+		tag.Values = tag.found.values + tag.found.bad + tag.found.empty
+		if tag.Type != 0 {
+			continue
+		}
+		if tag.Type = tag.found.result(); t.textOnly[i] {
+			tag.Type = model.String
+		}
+	}
+}
+
+// SuggestMissing is a word that looks as if it stood for no value: one word is all that keeps a column from being
+// numbers. Empty for none.
+func (p *Plan) SuggestMissing() string {
+	count := map[string]int{}
+	for _, t := range p.Tags {
+		if f := &t.found; f.numbers > 0 && f.texts > 0 && f.textWord != "" {
+			count[f.textWord]++
+		}
+	}
+	best := ""
+	for w, n := range count {
+		if best == "" || n > count[best] || n == count[best] && w < best {
+			best = w
+		}
+	}
+	return best
+}
+
+// timeNames are the columns taken for the times where none is named.
+var timeNames = []string{"time", "timestamp", "date", "datetime", "date_time", "ts"}
+
+func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
+	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1}
+	if len(header) > MaxColumns {
+		return l, fmt.Errorf("%d columns, most is %d: %w", len(header), MaxColumns, ErrTooLarge)
+	}
+	seen := make(map[string]int, len(header))
+	for i, h := range header {
+		if j, twice := seen[h]; twice {
+			return l, fmt.Errorf("columns %d and %d are both named %q: %w", j+1, i+1, h, ErrHeader)
+		}
+		seen[h] = i
+		l.columns = append(l.columns, r.column(h))
+	}
+	var err error
+	if l.time, err = r.findTime(header, first); err != nil {
+		return l, err
+	}
+	used := map[int]bool{l.time: true}
+	for _, k := range r.KeyColumns {
+		i, ok := seen[k]
+		if !ok || used[i] {
+			return l, fmt.Errorf("key column %q is not among the columns %s: %w", k, listed(header), ErrHeader)
+		}
+		used[i] = true
+		l.keys = append(l.keys, i)
+	}
+	tag, hasTag := seen[r.TagColumn]
+	value, hasValue := seen[r.ValueColumn]
+	if l.shape == "" {
+		l.shape = Wide
+		if hasTag && hasValue && !used[tag] && !used[value] {
+			l.shape = Long
+		}
+	}
+	if l.shape == Long {
+		if !hasTag || !hasValue || used[tag] || used[value] {
+			return l, fmt.Errorf("a long table needs the columns %s and %s, and has %s: %w", r.TagColumn, r.ValueColumn, listed(header), ErrHeader)
+		}
+		l.tag, l.value = tag, value
+		used[tag], used[value] = true, true
+		if d, ok := seen[r.DetailColumn]; ok && !used[d] {
+			l.detail = d
+			used[d] = true
+		}
+	}
+	for i := range header {
+		if !used[i] && !l.columns[i].Skip {
+			l.values = append(l.values, i)
+		}
+	}
+	if l.shape == Wide && len(l.values) == 0 {
+		return l, fmt.Errorf("the header %s has no column besides time and keys; is %q the delimiter? %w", listed(header), r.comma, ErrHeader)
+	}
+	return l, nil
+}
+
+func (r *rules) findTime(header []string, first [][]byte) (int, error) {
+	if r.TimeColumn != "" {
+		if i := slices.Index(header, r.TimeColumn); i >= 0 {
+			return i, nil
+		}
+		return 0, fmt.Errorf("time column %q is not among the columns %s: %w", r.TimeColumn, listed(header), ErrHeader)
+	}
+	for i, h := range header {
+		if slices.Contains(timeNames, strings.ToLower(h)) {
+			return i, nil
+		}
+	}
+	for i, f := range first {
+		if i < len(header) && detectTime(bytes.TrimSpace(f)) != nil {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("none of the columns %s holds times; name one with --time-column: %w", listed(header), ErrHeader)
+}
+
+func listed(names []string) string {
+	if len(names) > 12 {
+		return strings.Join(names[:12], ",") + fmt.Sprintf(",… (%d)", len(names))
+	}
+	return strings.Join(names, ",")
+}
+
+// SuggestKey is a column that looks like a key: text or few whole numbers, before the values, in a wide table without
+// keys. Empty for none.
+func (p *Plan) SuggestKey() string {
+	l := &p.layout
+	if l.shape == Wide && len(l.keys) == 0 && len(l.values) > 1 {
+		if i := l.values[0]; i == l.time+1 {
+			return l.header[i]
+		}
+	}
+	return ""
+}
