@@ -86,35 +86,40 @@ func (f *Filter) matches(t *model.Tag) bool {
 	return true
 }
 
+// maxRenamed is how many names change until sorting all anew costs no more than remembering them.
+const maxRenamed = 100_000
+
 // noteNameLocked tells the list that a name belongs to id from now on, 0 for none. c.mu must be held.
 func (c *Catalog) noteNameLocked(name string, id model.TagID) {
-	if c.mu.renamed != nil {
+	switch {
+	case c.mu.renamed == nil:
+	case len(c.mu.renamed) >= maxRenamed:
+		c.mu.renamed = nil
+	default:
 		c.mu.renamed[name] = id
 	}
 }
 
-// sortedNames is the list as of now.
+// sortedNames is the list as of now. A tag renamed while allNames looks at it may come out under either name, and a
+// name under two tags; c.mu.renamed has them all by then, which is why every list is merged once more.
 func (c *Catalog) sortedNames() []named {
 	c.list.mu.Lock()
 	defer c.list.mu.Unlock()
-	c.mu.Lock()
-	renamed := c.mu.renamed
-	if renamed == nil || len(renamed) > 0 {
-		c.mu.renamed = map[string]model.TagID{}
-	}
-	c.mu.Unlock()
-	if renamed == nil {
-		c.list.names = c.allNames()
-		// A tag renamed meanwhile may stand there under either name, or both names under one tag; renamed has them all.
+	for {
 		c.mu.Lock()
-		renamed = c.mu.renamed
-		c.mu.renamed = map[string]model.TagID{}
+		renamed := c.mu.renamed
+		if renamed == nil || len(renamed) > 0 {
+			c.mu.renamed = map[string]model.TagID{}
+		}
 		c.mu.Unlock()
+		if renamed != nil {
+			if len(renamed) > 0 {
+				c.list.names = mergeNames(c.list.names, renamed)
+			}
+			return c.list.names
+		}
+		c.list.names = c.allNames()
 	}
-	if len(renamed) > 0 {
-		c.list.names = mergeNames(c.list.names, renamed)
-	}
-	return c.list.names
 }
 
 // allNames is the current name of every tag, in order.
@@ -201,12 +206,27 @@ func matchGlob(pattern, s string) bool {
 			p++
 			i++
 		case star >= 0:
-			_, size := utf8.DecodeRuneInString(s[resume:])
-			resume += size
+			resume = nextStart(pattern[star+1:], s, resume)
 			p, i = star+1, resume
 		default:
 			return false
 		}
 	}
 	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// nextStart is the next place behind i where what follows a * may begin: for a plain character, where that stands.
+func nextStart(pattern, s string, i int) int {
+	_, size := utf8.DecodeRuneInString(s[i:])
+	i += size
+	if pattern == "" {
+		return len(s)
+	}
+	if pattern[0] == '?' || pattern[0] == '*' {
+		return i
+	}
+	if skip := strings.IndexByte(s[i:], pattern[0]); skip >= 0 {
+		return i + skip
+	}
+	return len(s)
 }
