@@ -98,6 +98,7 @@ func randomPayload(r *rand.Rand) []byte {
 type simulation struct {
 	rng   *rand.Rand
 	skip  string // class of syncs that are not done
+	kill  bool   // only the process goes, not the power: whatever was written survives
 	at    moment
 	cutIn int // calls until the power goes; negative: it has gone
 	log   *Log
@@ -109,7 +110,11 @@ func (s *simulation) hook(c call) (bool, error) {
 		m := s.at
 		m.sent = maps.Clone(m.sent)
 		m.acked = s.log.HighWatermark()
-		m.disk = s.at.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: s.rng.IntN(101), RNG: s.rng})
+		percent := 100
+		if !s.kill {
+			percent = s.rng.IntN(101)
+		}
+		m.disk = s.at.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: s.rng})
 		s.after = &m
 	}
 	s.cutIn--
