@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// measure runs everything the options ask for.
+func measure(ctx context.Context, o *options) (*report, error) {
+	dir, err := workDir(o)
+	if err != nil {
+		return nil, err
+	}
+	if !o.Keep {
+		defer os.RemoveAll(dir)
+	}
+	binary := o.Binary
+	if binary == "" {
+		if binary, err = build(ctx, dir); err != nil {
+			return nil, err
+		}
+	}
+	r := &report{Machine: describeMachine(), Workload: *o, Samples: uint64(o.samples())}
+	if err := measureStore(ctx, binary, filepath.Join(dir, "store"), o, r); err != nil {
+		return nil, err
+	}
+	if o.Kill {
+		if o.LatePercent > 0 {
+			return nil, errors.New("--kill: what is accepted of a tag is a prefix only without --late")
+		}
+		if r.Restart, err = measureRestart(ctx, binary, dir, o); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// workDir is a fresh directory under --dir, or a temporary one.
+func workDir(o *options) (string, error) {
+	if o.Dir != "" {
+		if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+			return "", fmt.Errorf("--dir: %w", err)
+		}
+	}
+	return os.MkdirTemp(o.Dir, "varve-bench-")
+}
+
+// measureStore loads an empty store, flushes it, and asks it questions.
+func measureStore(ctx context.Context, binary, data string, o *options, r *report) error {
+	s, err := startServer(ctx, binary, data, o.ServerArgs)
+	if err != nil {
+		return err
+	}
+	defer s.kill()
+	if r.Ingest, err = measureIngest(ctx, s, o); err != nil {
+		return fmt.Errorf("%w\nthe server said:\n%s", err, s.log)
+	}
+	conn, err := dial(s.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	before, err := s.usage()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if r.Stored, err = measureStored(ctx, conn, data, r.Samples); err != nil {
+		return err
+	}
+	after, err := s.usage()
+	if err != nil {
+		return err
+	}
+	r.Stored.FlushSeconds, r.Stored.FlushCPUSeconds = time.Since(began).Seconds(), after.cpu-before.cpu
+	r.WrittenBytesPerSample = float64(after.writeBytes) / float64(r.Samples)
+	if o.Queries {
+		if r.Queries, err = measureQueries(ctx, s, o); err != nil {
+			return err
+		}
+		if after, err = s.usage(); err != nil {
+			return err
+		}
+		r.QueryPeakRSS = after.rssPeak
+	}
+	took, err := s.stop()
+	r.StopSeconds = took.Seconds()
+	return err
+}
+
+// ingestReport is one load, seen from the client and from the kernel.
+type ingestReport struct {
+	loadResult
+	AcceptedPerSecond float64 `json:"accepted_per_second"`
+	AppliedPerSecond  float64 `json:"applied_per_second"`
+	ServerCPU         float64 `json:"server_cpu_seconds_per_million"` // until the last batch is applied
+	ClientCPU         float64 `json:"client_cpu_seconds_per_million"`
+	WirePerSample     float64 `json:"wire_bytes_per_sample"`
+	ServerPeakRSS     uint64  `json:"server_peak_rss_bytes"`
+	// OthersCores is how many cores other processes took meanwhile; above a tenth or so the rates are too low.
+	OthersCores float64 `json:"others_cores"`
+}
+
+func measureIngest(ctx context.Context, s *server, o *options) (*ingestReport, error) {
+	c, err := startClient(ctx, s.address, o)
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	busy, began := machineBusySeconds(), time.Now()
+	if err := c.begin(); err != nil {
+		return nil, err
+	}
+	profiled := make(chan error, 1)
+	if o.Profile != "" {
+		go func() { profiled <- fetchProfile(ctx, o) }()
+	} else {
+		profiled <- nil
+	}
+	loaded, err := c.wait(func(uint64) {})
+	if err != nil {
+		return nil, err
+	}
+	wall, busy := time.Since(began).Seconds(), machineBusySeconds()-busy
+	after, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	if err := <-profiled; err != nil {
+		return nil, err
+	}
+	if loaded.Error != "" {
+		return nil, fmt.Errorf("load: %s", loaded.Error)
+	}
+	if want := uint64(o.samples()); loaded.Accepted != want || loaded.Applied != want {
+		return nil, fmt.Errorf("%d samples were sent, %d accepted, %d applied", want, loaded.Accepted, loaded.Applied)
+	}
+	millions := float64(o.samples()) / 1e6
+	return &ingestReport{
+		loadResult:        *loaded,
+		AcceptedPerSecond: float64(loaded.Accepted) / loaded.AcceptedSeconds,
+		AppliedPerSecond:  float64(loaded.Applied) / loaded.AppliedSeconds,
+		ServerCPU:         (after.cpu - before.cpu) / millions,
+		ClientCPU:         loaded.CPUSeconds / millions,
+		WirePerSample:     float64(loaded.WireBytes) / float64(o.samples()),
+		ServerPeakRSS:     after.rssPeak,
+		OthersCores:       max(0, busy-(after.cpu-before.cpu)-loaded.CPUSeconds) / wall,
+	}, nil
+}
+
+// fetchProfile gets a CPU profile of the server over the address its --pprof-listen was given.
+func fetchProfile(ctx context.Context, o *options) error {
+	address := ""
+	for _, a := range o.ServerArgs {
+		if v, ok := strings.CutPrefix(a, "--pprof-listen="); ok {
+			address = v
+		}
+	}
+	if address == "" {
+		return errors.New("--profile: needs --server-arg=--pprof-listen=HOST:PORT")
+	}
+	seconds := max(2, o.samples()/10_000_000)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", address, seconds), nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("--profile: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("--profile: the server answers %s", answer.Status)
+	}
+	f, err := os.Create(o.Profile)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, answer.Body)
+	return errors.Join(err, f.Close())
+}

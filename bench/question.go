@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/flight"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvedb/varve/bench/plant"
+	"github.com/varvedb/varve/bench/wire"
+)
+
+// visitor sees the record batches of an answer, decoded, one after another. It keeps none of them.
+type visitor func(arrow.Record) error
+
+// door asks a question and shows the answer to visit.
+type door func(ctx context.Context, question proto.Message, visit visitor) error
+
+// grpcDoor is a method of QueryService whose answer is a stream of ArrowData.
+func grpcDoor(conn *grpc.ClientConn, method string) door {
+	return func(ctx context.Context, question proto.Message, visit visitor) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
+		if err != nil {
+			return err
+		}
+		if err := stream.SendMsg(question); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := stream.CloseSend(); err != nil {
+			return err
+		}
+		r, err := ipc.NewReader(&arrowBytes{stream: stream})
+		if err != nil {
+			return err
+		}
+		defer r.Release()
+		return visitAll(r, visit)
+	}
+}
+
+// flightDoor is Arrow Flight's DoGet, with the question as the ticket.
+func flightDoor(conn *grpc.ClientConn) door {
+	client := flight.NewFlightServiceClient(conn)
+	return func(ctx context.Context, question proto.Message, visit visitor) error {
+		ticket, err := proto.Marshal(question)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := client.DoGet(ctx, &flight.Ticket{Ticket: ticket})
+		if err != nil {
+			return err
+		}
+		r, err := flight.NewRecordReader(stream)
+		if err != nil {
+			return err
+		}
+		defer r.Release()
+		return visitAll(r, visit)
+	}
+}
+
+func visitAll(r array.RecordReader, visit visitor) error {
+	for r.Next() {
+		if err := visit(r.Record()); err != nil {
+			return err
+		}
+	}
+	if err := r.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// arrowBytes reads the bytes of ArrowData messages from the buffers they arrive in.
+type arrowBytes struct {
+	stream grpc.ClientStream
+	now    wire.Raw
+}
+
+func (a *arrowBytes) Read(p []byte) (int, error) {
+	for a.now.Reader == nil || a.now.Remaining() == 0 {
+		if a.now.Reader != nil {
+			a.now.Close()
+			a.now.Reader = nil
+		}
+		if err := a.stream.RecvMsg(&a.now); err != nil {
+			return 0, err
+		}
+		if err := a.open(); err != nil {
+			return 0, err
+		}
+	}
+	return a.now.Read(p)
+}
+
+// open reads the front of an ArrowData: its one field is ipc, so what follows is the bytes.
+func (a *arrowBytes) open() error {
+	if a.now.Remaining() == 0 {
+		return nil
+	}
+	tag, err := a.now.ReadByte()
+	if err != nil || tag != 1<<3|byte(protowire.BytesType) {
+		return fmt.Errorf("ArrowData begins with field tag %#x: %w", tag, errors.Join(err, errors.New("want ipc")))
+	}
+	var length uint64
+	for shift := 0; ; shift += 7 {
+		b, err := a.now.ReadByte()
+		if err != nil || shift > 28 {
+			return fmt.Errorf("length of ArrowData.ipc: %w", errors.Join(err, errors.New("does not end")))
+		}
+		length |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+	}
+	if length != uint64(a.now.Remaining()) {
+		return fmt.Errorf("ArrowData.ipc says %d bytes, %d are there", length, a.now.Remaining())
+	}
+	return nil
+}
+
+// comparer holds an answer against what the plant made: the tags one after another, each with the samples from first on.
+type comparer struct {
+	o           *options
+	tags        []int // in the order asked
+	first, last int   // of each tag's samples, last not included
+
+	tag, at int // of the next row
+	times   []int64
+	values  []float64
+}
+
+func (c *comparer) visit(r arrow.Record) error {
+	times, err := column[*array.Timestamp](r, "time")
+	if err != nil {
+		return err
+	}
+	values, err := column[*array.Float64](r, "value")
+	if err != nil {
+		return err
+	}
+	quality, err := column[*array.Uint32](r, "quality")
+	if err != nil {
+		return err
+	}
+	tags, err := column[*array.Dictionary](r, "tag")
+	if err != nil {
+		return err
+	}
+	names, ok := tags.Dictionary().(*array.String)
+	if !ok {
+		return fmt.Errorf("dictionary of column tag has %s, want text", tags.Dictionary().DataType())
+	}
+	for row := range int(r.NumRows()) {
+		if err := c.row(int64(times.Value(row)), names.Value(tags.GetValueIndex(row)), values.Value(row), quality.Value(row)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparer) row(time int64, name string, value float64, quality uint32) error {
+	if c.at == 0 {
+		if c.tag == len(c.tags) {
+			return fmt.Errorf("a row of %s behind the last", name)
+		}
+		c.times, c.values = makeTag(c.o, c.tags[c.tag], c.last)
+		c.at = c.first
+	}
+	want := plant.Name(c.tags[c.tag])
+	if name != want || time != c.times[c.at] || math.Float64bits(value) != math.Float64bits(c.values[c.at]) || quality != 0 {
+		return fmt.Errorf("got %s at %d: %v with quality %#x, sent was %s at %d: %v", name, time, value, quality, want, c.times[c.at], c.values[c.at])
+	}
+	if c.at++; c.at == c.last {
+		c.at = 0
+		c.tag++
+	}
+	return nil
+}
+
+// done reports samples that did not come.
+func (c *comparer) done() error {
+	if c.tag != len(c.tags) {
+		return fmt.Errorf("the answer ends with tag %d of %d", c.tag, len(c.tags))
+	}
+	return nil
+}
+
+func column[T arrow.Array](r arrow.Record, name string) (T, error) {
+	var none T
+	at := r.Schema().FieldIndices(name)
+	if len(at) != 1 {
+		return none, fmt.Errorf("the answer has no column %s: %s", name, r.Schema())
+	}
+	c, ok := r.Column(at[0]).(T)
+	if !ok {
+		return none, fmt.Errorf("column %s is %s", name, r.Column(at[0]).DataType())
+	}
+	return c, nil
+}
+
+// queryReport is the warm runs of one query.
+type queryReport struct {
+	Name             string  `json:"name"`
+	Rows             int64   `json:"rows"`
+	Runs             int     `json:"runs"`
+	Median           float64 `json:"median_ms"`
+	Min              float64 `json:"min_ms"`
+	Max              float64 `json:"max_ms"`
+	RowsPerSecond    float64 `json:"rows_per_second"`    // of the median
+	ServerCPUSeconds float64 `json:"server_cpu_seconds"` // of one run
+	ClientCPUSeconds float64 `json:"client_cpu_seconds"`
+}
+
+// timeQuery asks once to warm up and to see that the answer has rows rows, then runs times.
+func timeQuery(ctx context.Context, name string, runs int, rows int64, s *server, ask func(context.Context, visitor) error) (*queryReport, error) {
+	once := func() error {
+		var got int64
+		err := ask(ctx, func(r arrow.Record) error { got += r.NumRows(); return nil })
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if got != rows {
+			return fmt.Errorf("%s: got %d rows, want %d", name, got, rows)
+		}
+		return nil
+	}
+	if err := once(); err != nil {
+		return nil, err
+	}
+	before, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	cpu, _ := cpuSeconds("self")
+	var took []float64
+	for range runs {
+		began := time.Now()
+		if err := once(); err != nil {
+			return nil, err
+		}
+		took = append(took, float64(time.Since(began).Nanoseconds())/1e6)
+	}
+	cpuEnd, _ := cpuSeconds("self")
+	after, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(took)
+	median := took[len(took)/2]
+	return &queryReport{
+		Name: name, Rows: rows, Runs: runs, Median: median, Min: took[0], Max: took[len(took)-1],
+		RowsPerSecond:    float64(rows) / median * 1000,
+		ServerCPUSeconds: (after.cpu - before.cpu) / float64(runs),
+		ClientCPUSeconds: (cpuEnd - cpu) / float64(runs),
+	}, nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/varvedb/varve/bench/plant"
+)
+
+const (
+	second      = 1_000_000_000
+	millisecond = 1_000_000
+)
+
+// workload hands out the runs of one connection in the order they are sent. What next returns is valid until the call
+// after it.
+type workload interface {
+	tags() (from, to int)
+	next() (tag int, times []int64, values []float64, ok bool)
+}
+
+// newWorkloads prepares the samples of every connection. For W1 that takes 16 bytes a sample.
+func newWorkloads(o *options) []workload {
+	var all []workload
+	var kept *columns
+	if o.Workload == "w1" {
+		kept = makeColumns(o)
+	}
+	for c := range o.Connections {
+		from, to := c*o.Tags/o.Connections, (c+1)*o.Tags/o.Connections
+		if kept != nil {
+			all = append(all, &sliced{columns: kept, from: from, to: to, late: lateness{percent: o.LatePercent, slices: 600 / o.RunSamples}, run: o.RunSamples, tag: from})
+		} else {
+			all = append(all, newYear(o, from, to))
+		}
+	}
+	return all
+}
+
+// columns are the samples of every tag of a workload.
+type columns struct {
+	times  [][]int64 // nanoseconds
+	values [][]float64
+}
+
+func makeColumns(o *options) *columns {
+	c := &columns{times: make([][]int64, o.Tags), values: make([][]float64, o.Tags)}
+	workers := runtime.GOMAXPROCS(0)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for tag := w; tag < o.Tags; tag += workers {
+				c.times[tag], c.values[tag] = makeTag(o, tag, o.samplesPerTag())
+			}
+		})
+	}
+	wait.Wait()
+	return c
+}
+
+// makeTag is the first samples of one tag.
+func makeTag(o *options, tag, samples int) ([]int64, []float64) {
+	times, values := make([]int64, samples), make([]float64, samples)
+	plant.NewTag(o.Seed, tag, o.start(), 1000).Next(times, values)
+	for i := range times {
+		times[i] *= millisecond
+	}
+	return times, values
+}
+
+// start is the workload's first step in milliseconds.
+func (o *options) start() int64 {
+	if o.Workload == "w2" {
+		return plant.YearBefore
+	}
+	return plant.Start
+}
+
+// lateness says which runs are sent late, and by how many slices of time.
+type lateness struct{ percent, slices int }
+
+func (l lateness) holds(tag, slice int) bool {
+	mixed := (uint64(tag)*0x9e3779b97f4a7c15 + uint64(slice)*0xd1342543de82ef95) >> 40
+	return int(mixed%100) < l.percent
+}
+
+// sliced is W1: slice after slice of time, in each a run of every tag; then, where runs are held back, those of an
+// earlier slice.
+type sliced struct {
+	*columns
+	from, to int // tags
+	run      int // samples
+	late     lateness
+
+	slice  int
+	tag    int
+	behind bool // at the runs that were held back
+}
+
+func (s *sliced) tags() (int, int) { return s.from, s.to }
+
+func (s *sliced) next() (int, []int64, []float64, bool) {
+	slices := len(s.times[s.from]) / s.run
+	last := slices
+	if s.late.percent > 0 {
+		last += s.late.slices
+	}
+	for s.slice < last {
+		for s.tag < s.to {
+			tag, slice := s.tag, s.slice
+			s.tag++
+			if s.behind {
+				slice -= s.late.slices
+			}
+			if slice < 0 || slice >= slices || s.late.holds(tag, slice) != s.behind {
+				continue
+			}
+			at := slice * s.run
+			return tag, s.times[tag][at : at+s.run], s.values[tag][at : at+s.run], true
+		}
+		s.tag = s.from
+		if !s.behind && s.late.percent > 0 {
+			s.behind = true
+			continue
+		}
+		s.behind = false
+		s.slice++
+	}
+	return 0, nil, nil, false
+}
+
+// year is W2: runs made as they are sent, one of every tag in turn.
+type year struct {
+	plant  []*plant.Tag
+	from   int
+	at     int // of plant
+	left   int // runs of every tag
+	times  []int64
+	values []float64
+}
+
+func newYear(o *options, from, to int) *year {
+	y := &year{from: from, left: o.samplesPerTag() / o.RunSamples, times: make([]int64, o.RunSamples), values: make([]float64, o.RunSamples)}
+	for tag := from; tag < to; tag++ {
+		y.plant = append(y.plant, plant.NewTag(o.Seed, tag, o.start(), 1000))
+	}
+	return y
+}
+
+func (y *year) tags() (int, int) { return y.from, y.from + len(y.plant) }
+
+func (y *year) next() (int, []int64, []float64, bool) {
+	if y.left == 0 {
+		return 0, nil, nil, false
+	}
+	tag := y.from + y.at
+	y.plant[y.at].Next(y.times, y.values)
+	for i := range y.times {
+		y.times[i] *= millisecond
+	}
+	if y.at++; y.at == len(y.plant) {
+		y.at = 0
+		y.left--
+	}
+	return tag, y.times, y.values, true
+}
