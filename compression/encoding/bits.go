@@ -3,6 +3,7 @@ package encoding
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // Bit streams are written from the most significant bit of each byte down, and end on a byte with zero bits as filler.
@@ -36,11 +37,42 @@ func (w *bitWriter) close() []byte {
 	return append(w.b, last[:(64-w.free+7)/8]...)
 }
 
+// cursor is where put56 stands in memory that is there already. It is passed and returned by value, with few enough
+// fields to live in registers: kept in memory, every value would wait for the one before to be stored.
+type cursor struct {
+	at   int    // next byte
+	acc  uint64 // bits not yet passed over, at the top
+	used uint   // how many, 0 to 7
+}
+
+// put56 writes the low n bits of v, n at most 56; the bits above them must be zero. It stores a whole word at c.at, so
+// room must be 8 bytes larger than what is written, and moves on by whole bytes: no branch, nothing to mispredict.
+func put56(room []byte, c cursor, v uint64, n uint) cursor {
+	c.acc |= v << ((64 - n - c.used) & 63)
+	c.used += n
+	binary.BigEndian.PutUint64(room[c.at:], c.acc)
+	return cursor{c.at + int(c.used>>3), c.acc << (c.used & 0x38), c.used & 7}
+}
+
+// bytes is how many bytes were written.
+func (c cursor) bytes() int { return c.at + int(c.used+7)/8 }
+
+// roomBehind is dst with room for size bytes and the word that put56 stores past them, and that room.
+func roomBehind(dst []byte, size int) (grown, room []byte) {
+	dst = slices.Grow(dst, size+8)
+	return dst, dst[len(dst) : len(dst)+size+8]
+}
+
 // peek is the 64 bits of b that start at bit pos. It reads 9 bytes.
 func peek(b []byte, pos uint) uint64 {
 	b = b[pos>>3:]
 	_ = b[8]
 	return binary.BigEndian.Uint64(b)<<(pos&7) | uint64(b[8])>>(8-pos&7&63)
+}
+
+// peek56 is the n bits of b that start at bit pos, n at most 56; mask has n ones. It reads 8 bytes.
+func peek56(b []byte, pos, n uint, mask uint64) uint64 {
+	return binary.BigEndian.Uint64(b[pos>>3:]) >> ((64 - n - pos&7) & 63) & mask
 }
 
 // peekBytes is how far past its first byte peek reads.
@@ -53,6 +85,14 @@ func packedBytes(n int, width uint) int { return (n*int(width) + 7) / 8 }
 func appendPacked(dst []byte, values []uint64, base uint64, width uint) []byte {
 	if width == 0 {
 		return dst
+	}
+	if width <= 56 {
+		dst, room := roomBehind(dst, packedBytes(len(values), width))
+		var c cursor
+		for _, v := range values {
+			c = put56(room, c, v-base, width)
+		}
+		return dst[:len(dst)+c.bytes()]
 	}
 	w := newBitWriter(dst)
 	for _, v := range values {
@@ -96,10 +136,10 @@ func unpackAt(b []byte, i int, width uint) uint64 {
 }
 
 func unpackWords[T int64 | uint64](dst []T, b []byte, pos uint, base uint64, width uint) {
-	down := 64 - width
+	down, mask := 64-width, uint64(1)<<width-1
 	if width <= 56 {
 		for i := range dst {
-			dst[i] = T(base + binary.BigEndian.Uint64(b[pos>>3:])<<(pos&7)>>(down&63))
+			dst[i] = T(base + peek56(b, pos, width, mask))
 			pos += width
 		}
 		return

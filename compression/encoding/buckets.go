@@ -17,6 +17,12 @@ type histogram [65]int
 
 func (h *histogram) add(residual int64) { h[bits.Len64(zigzag(residual))]++ }
 
+func (h *histogram) merge(other *histogram) {
+	for i, n := range other {
+		h[i] += n
+	}
+}
+
 // best is the pair of widths with the fewest bits, and how many bits those are.
 func (h *histogram) best() (buckets, int) {
 	var widths [64]uint

@@ -33,15 +33,21 @@ func DecodeFloat32s(dst []uint64, n int, b []byte) (values []uint64, rest []byte
 // appendFloats encodes values of 64-shift bits. Codecs work on values shifted up, so that sign and exponent stand at the
 // top at either size.
 func appendFloats(dst []byte, v []uint64, shift uint) []byte {
-	var h histogram
-	prev, anyBit := v[0], uint64(0)
-	for _, x := range v[1:] {
-		d := (x - prev) << (shift & 63)
-		prev = x
+	m := len(v) - 1
+	var h, odd histogram // two, because adding to a counter that was just added to waits for the store
+	anyBit := uint64(0)
+	for i := 1; i < m; i += 2 {
+		d, e := v[i]-v[i-1], v[i+1]-v[i]
+		anyBit |= d | e
+		h.add(int64(d))
+		odd.add(int64(e))
+	}
+	if m%2 == 1 {
+		d := v[m] - v[m-1]
 		anyBit |= d
 		h.add(int64(d))
 	}
-	m := len(v) - 1
+	h.merge(&odd)
 	changes := m - h[0]
 	if changes == 0 {
 		return appendScalar(append(dst, floatConstant), v[0], shift)
@@ -49,17 +55,17 @@ func appendFloats(dst []byte, v []uint64, shift uint) []byte {
 	if changes < m/32 {
 		return appendFloatRuns(dst, v, changes+1, shift)
 	}
-	if changes > m/2 {
+	if changes > m/4 { // a repeated value takes one bit of an XOR stream, and two or more as a class
 		c, size := chooseClasses(&h, m, uint(bits.TrailingZeros64(anyBit)))
-		if size/8+classesHead <= xorSize(v, shift) {
-			return c.append(appendScalar(append(dst, floatClasses), v[0], shift), v, size, shift)
+		if xor := xorSize(v, shift); size/8+classesHead <= xor+xor/20 { // classes are several times as fast
+			return c.append(appendScalar(append(dst, floatClasses), v[0], shift), v, size)
 		}
 	}
 	return appendXOR(append(dst, floatXOR), v, shift)
 }
 
 // xorSample is how many values xorSize looks at: more would take longer than they save.
-const xorSample = 256
+const xorSample = 48
 
 // xorSize is about how many bytes appendXOR takes behind the first value, judged by the values in the middle.
 func xorSize(v []uint64, shift uint) int {
@@ -150,30 +156,30 @@ func appendFloatRuns(dst []byte, v []uint64, runs int, shift uint) []byte {
 //	11 leading:5 length-1:6 bits         a new window; leading zeros beyond 31 are kept as bits
 func appendXOR(dst []byte, v []uint64, shift uint) []byte {
 	dst = appendScalar(dst, v[0], shift)
-	w := newBitWriter(dst)
+	dst, room := roomBehind(dst, xorBytesMost*(len(v)-1))
+	var at cursor
 	win := noWindow
 	prev := v[0]
 	for _, x := range v[1:] {
 		d := (x ^ prev) << (shift & 63)
 		prev = x
 		if d == 0 {
-			w.put(0, 1)
+			at = put56(room, at, 0, 1)
 			continue
 		}
-		if !win.fits(d) {
+		if win.fits(d) {
+			at = put56(room, at, 0b10, 2)
+		} else {
 			win = windowOf(d)
-			w.put(0b11<<11|uint64(win.lead)<<6|uint64(win.length-1), 13)
-			w.put(d>>win.trail, win.length)
-			continue
+			at = put56(room, at, 0b11<<11|uint64(win.lead)<<6|uint64(win.length-1), 13)
 		}
-		if win.length <= 62 {
-			w.put(1<<(win.length+1)|d>>win.trail, win.length+2)
-			continue
+		if d >>= win.trail & 63; win.length > 56 {
+			at = put56(room, at, d>>56, win.length-56)
+			d &= 1<<56 - 1
 		}
-		w.put(0b10, 2)
-		w.put(d>>win.trail, win.length)
+		at = put56(room, at, d, min(win.length, 56))
 	}
-	return w.close()
+	return dst[:len(dst)+at.bytes()]
 }
 
 func decodeFloats(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, error) {
@@ -245,9 +251,21 @@ func decodeFloatClasses(dst []uint64, n int, b []byte, shift uint) ([]uint64, []
 	}
 	dst = sized(dst, n)
 	dst[0] = first
-	b, ok = decodeClasses(dst, b, shift)
-	return dst, b, ok
+	if b, ok = decodeClasses(dst, b); !ok {
+		return nil, nil, false
+	}
+	if shift == 32 {
+		for _, v := range dst {
+			if v>>32 != 0 {
+				return nil, nil, false
+			}
+		}
+	}
+	return dst, b, true
 }
+
+// xorBytesMost is the most one value of an XOR stream takes: 77 bits.
+const xorBytesMost = 10
 
 // xorReach is how far behind its first byte the longest entry of an XOR stream makes the decoder look.
 const xorReach = 10 + peekBytes

@@ -75,8 +75,11 @@ func AppendTimes(dst []byte, t []int64) []byte {
 	if i == len(t) {
 		return appendGrid(dst, t[0], step)
 	}
-	u := stepUnit(t)
-
+	u, repeats := stepUnit(t)
+	g := bestGrid(t, u)
+	if g.width <= 12 && repeats < len(t)/4 {
+		return g.append(dst, t, u) // next to jitter the stream would pay its prefixes for nothing
+	}
 	var h histogram
 	prev := step
 	for i := 2; i < len(t); i++ {
@@ -84,9 +87,8 @@ func AppendTimes(dst []byte, t []int64) []byte {
 		h.add(u.exact(d) - u.exact(prev))
 		prev = d
 	}
-	k, deltaBits := h.best()
-	g := bestGrid(t, u)
-	if packedBytes(len(t), g.width) <= (deltaBits+7)/8+3 {
+	k, size := h.best()
+	if packedBytes(len(t), g.width) <= (size+7)/8+3 {
 		return g.append(dst, t, u)
 	}
 	return appendDelta2(dst, t, u, k)
@@ -110,11 +112,17 @@ func appendGrid(dst []byte, first, step int64) []byte {
 }
 
 // stepUnit is the largest unit that divides every difference. It is 1 ns where sums of differences could overflow: only
-// then do they wrap, and what wraps is no longer a multiple of anything else.
-func stepUnit(t []int64) *unit {
-	k, magnitudes := maxUnit, uint64(0)
+// then do they wrap, and what wraps is no longer a multiple of anything else. repeats is how often a difference was that
+// of the time before.
+func stepUnit(t []int64) (u *unit, repeats int) {
+	k, magnitudes, prev := maxUnit, uint64(0), int64(0)
 	for i := 1; i < len(t); i++ {
 		d := t[i] - t[i-1]
+		if d == prev {
+			repeats++
+			continue
+		}
+		prev = d
 		magnitudes |= uint64(d ^ d>>63)
 		if !units[k].divides(d) {
 			k = coarsest(k, d)
@@ -123,7 +131,7 @@ func stepUnit(t []int64) *unit {
 	if bits.Len64(magnitudes)+bits.Len(uint(len(t))) > 60 {
 		k = 0
 	}
-	return &units[k]
+	return &units[k], repeats
 }
 
 // appendFirst writes the first byte and the time a column counts from.
@@ -185,8 +193,17 @@ func (g grid) append(dst []byte, t []int64, u *unit) []byte {
 	dst = appendFirst(dst, timeJitter, u, g.first)
 	dst = binary.AppendUvarint(dst, zigzag(g.step))
 	dst = append(dst, byte(g.width))
-	w := newBitWriter(dst)
 	at, stepNs := g.first, g.step*int64(u.factor)
+	if g.width <= 56 {
+		dst, room := roomBehind(dst, packedBytes(len(t), g.width))
+		var c cursor
+		for _, x := range t {
+			c = put56(room, c, uint64(u.exact(x-at)), g.width)
+			at += stepNs
+		}
+		return dst[:len(dst)+c.bytes()]
+	}
+	w := newBitWriter(dst)
 	for _, x := range t {
 		w.put(uint64(u.exact(x-at)), g.width)
 		at += stepNs
