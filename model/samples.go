@@ -51,10 +51,10 @@ func (s *Samples) SeqAt(i int) uint32 {
 // Slice is the samples [from, to), sharing memory with s.
 func (s *Samples) Slice(from, to int) Samples {
 	out := Samples{Type: s.Type, Times: s.Times[from:to]}
-	if s.Bits != nil {
+	if len(s.Bits) > 0 {
 		out.Bits = s.Bits[from:to]
 	}
-	if s.Blobs != nil {
+	if len(s.Blobs) > 0 {
 		out.Blobs = s.Blobs[from:to]
 	}
 	if s.Quality != nil {

@@ -2,51 +2,333 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/identity"
+	"github.com/varvedb/varve/storage/keys"
+	"github.com/varvedb/varve/storage/log"
 )
 
 // DB is an open store.
 type DB struct {
+	o          Options
+	dir        string
+	uuid       [16]byte
+	engine     *pebble.DB
+	log        *log.Log
 	catalog    *catalog.Catalog
 	identities *identity.Table
+	alarms     *alarms
+	space      spaceGuard
+	closed     atomic.Bool
+
+	// submitMu makes the order of Submit calls the order of offsets and of ingest times. It is never held while mu is
+	// taken, and may be taken while nothing is held.
+	submitMu   sync.Mutex
+	lastIngest int64
+	waiting    map[uint64]*pending
+
+	// mu guards the fields down to pendingRows. The applying goroutine and the generation writer change them; readers hold
+	// it for the moment in which they note where things are. No file is read or written while it is held.
+	mu          sync.RWMutex
+	head        *head.Head
+	frozen      []*head.Head // ended generations not yet written, oldest first
+	latest      latestTable
+	directory   directory
+	written     uint64 // newest generation in the engine
+	pendingRows []row  // small rows for the generation being filled
+
+	applied  mark // highest offset visible to reads
+	archived mark // highest offset in a durable generation
+	applyEnd *ending
+
+	losses losses
+
+	toWrite    chan *ended
+	frozenRoom chan struct{}
+	writeDone  chan struct{}
+	applyDone  chan struct{}
+	stopTimer  context.CancelFunc
+	background sync.WaitGroup // flush watchers, the timer, the space guard
+
+	// trimMu is held by who needs the log to stay as it is.
+	trimMu sync.RWMutex
 }
-
-type pending struct{ offset uint64 }
-
-func (p *pending) waitAccepted(ctx context.Context) error           { panic("pending") }
-func (p *pending) waitApplied(ctx context.Context) (*Result, error) { panic("pending") }
 
 // Open opens the store in dir, making it if nothing is there, and replays the log behind what is durable. It returns
-// once reads and ingest work.
-func Open(dir string, o Options) (*DB, error) { panic("pending") }
-
-// Close stops ingest, applies what is accepted and closes the files.
-func (db *DB) Close() error { panic("pending") }
-
-// ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change.
-func (db *DB) ChangeCatalog(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
-	panic("pending")
+// once reads and ingest work and everything accepted before is visible, or is known to be lost.
+func Open(dir string, o Options) (*DB, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	db := &DB{
+		o: o, dir: dir,
+		catalog:    catalog.New(catalog.Options{MaxTags: o.MaxTags}),
+		identities: identity.New(identity.Options{MaxSources: o.MaxSources}),
+		alarms:     newAlarms(o.Now, o.Logger),
+		waiting:    map[uint64]*pending{},
+		head:       head.New(), directory: newDirectory(),
+		applyEnd: newEnding(),
+		toWrite:  make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),
+		writeDone: make(chan struct{}), applyDone: make(chan struct{}),
+	}
+	if err := db.openFiles(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if err := db.start(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, db.Close()))
+	}
+	return db, nil
 }
 
-// Submit puts a batch on its way to the log. Batches submitted one after the other keep that order. It waits while too
-// much is unsynced or unapplied. The batch and its columns may be reused once Submit returns.
-func (db *DB) Submit(ctx context.Context, b *Batch) (*Pending, error) { panic("pending") }
-
-// WaitArchived waits until every record up to offset is in a durable generation.
-func (db *DB) WaitArchived(ctx context.Context, offset uint64) error { panic("pending") }
-
-// Flush cuts the head, makes it durable and returns the archived offset.
-func (db *DB) Flush(ctx context.Context) (uint64, error) { panic("pending") }
-
-// Checkpoint writes a copy of the store into the new directory dir and returns the offset it holds.
-func (db *DB) Checkpoint(ctx context.Context, dir string) (uint64, error) { panic("pending") }
-
-// AcceptLoss lets apply go on behind a lost range that Status reports.
-func (db *DB) AcceptLoss(ctx context.Context, lost OffsetRange, author, reason string) error {
-	panic("pending")
+// openFiles opens engine and log and loads the small rows.
+func (db *DB) openFiles() (err error) {
+	if err := db.openFormat(); err != nil {
+		return err
+	}
+	if err := db.losses.load(db.o.FS, db.dir); err != nil {
+		return err
+	}
+	db.engine, err = openEngine(db.o.FS, path.Join(db.dir, "lsm"), db.o.MemoryBytes, db.o.Logger, db.alarms)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.engine.Close())
+		}
+	}()
+	if err := db.load(); err != nil {
+		return err
+	}
+	l, rec, err := log.Open(path.Join(db.dir, "log"), log.Options{
+		FS: db.o.FS, Rand: db.o.Rand, Logger: db.o.Logger, OnFatal: db.o.OnFatal, Applied: db.written,
+		SegmentBytes: db.o.SegmentBytes, BacklogBytes: db.o.BacklogBytes,
+	})
+	if err != nil {
+		return err
+	}
+	db.log = l
+	for _, x := range rec.Damaged {
+		db.o.Logger.Warn("damaged log file", "file", x.File, "error", x.Cause)
+	}
+	for _, x := range rec.Torn {
+		db.o.Logger.Info("unsynced end of a log segment was cut off", "file", x.File, "at", x.At, "bytes", x.Bytes)
+	}
+	return nil
 }
 
-// Status is the state of the store now.
-func (db *DB) Status() Status { panic("pending") }
+// start runs the goroutines and waits until the log is replayed.
+func (db *DB) start() error {
+	reader, err := db.log.NewReader(db.written + 1)
+	if err != nil {
+		close(db.applyDone)
+		close(db.writeDone)
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	db.stopTimer = cancel
+	go db.writeLoop()
+	go func() {
+		defer close(db.applyDone)
+		defer reader.Close()
+		a := applier{db: db, reader: reader}
+		a.loop(ctx)
+	}()
+	db.background.Go(func() { db.runTimer(ctx) })
+	err = db.applied.wait(context.Background(), db.log.HighWatermark())
+	if err != nil && !errors.Is(err, ErrApplyStopped) {
+		return err
+	}
+	db.space.check(db)
+	return nil
+}
+
+// Close stops ingest, applies what is accepted and closes the files. What is in no generation yet stays in the log and
+// is replayed by the next Open.
+func (db *DB) Close() error {
+	if db.closed.Swap(true) {
+		return nil
+	}
+	if db.stopTimer != nil {
+		_ = db.applied.wait(context.Background(), db.log.HighWatermark())
+		db.stopTimer()
+		<-db.applyDone
+		close(db.toWrite)
+	}
+	<-db.writeDone
+	db.applyEnd.fail(ErrClosed)
+	db.background.Wait()
+	db.mu.Lock()
+	db.applied.fail(ErrClosed)
+	db.archived.fail(ErrClosed)
+	db.mu.Unlock()
+	return errors.Join(db.log.Close(), db.engine.Close())
+}
+
+// load reads the rows that the applied state begins with.
+func (db *DB) load() error {
+	if err := db.loadApplied(); err != nil {
+		return err
+	}
+	if err := loadTwice(db, keys.Catalog, keys.CatalogMirror, catalog.CheckRow, db.catalog.Load); err != nil {
+		return fmt.Errorf("load the catalog: %w", err)
+	}
+	if err := loadTwice(db, keys.Identity, keys.IdentityMirror, identity.CheckRow, db.identities.Load); err != nil {
+		return fmt.Errorf("load batch identities: %w", err)
+	}
+	if err := db.loadDirectory(); err != nil {
+		return fmt.Errorf("load the directory of generations: %w", err)
+	}
+	if err := db.loadLatest(); err != nil {
+		return fmt.Errorf("load newest samples: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) loadApplied() error {
+	var errs []error
+	for _, k := range [][]byte{appliedKey, appliedMirrorKey} {
+		v, closer, err := db.engine.Get(k)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			db.written, db.lastIngest, err = decodeApplied(v)
+			_ = closer.Close()
+		}
+		if err == nil {
+			db.applied.raise(db.written)
+			db.archived.raise(db.written)
+			return nil
+		}
+		errs = append(errs, engineError("read applied offset", err))
+	}
+	return errors.Join(errs...)
+}
+
+// scan calls yield for every row of a space, its key without the space byte. The bytes hold only during the call.
+func (db *DB) scan(s keys.Space, yield func(key, value []byte) error) error {
+	it, err := db.engine.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(s)}, UpperBound: []byte{byte(s) + 1}})
+	if err != nil {
+		return engineError("scan", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := yield(it.Key()[1:], it.Value()); err != nil {
+			return err
+		}
+	}
+	return engineError(fmt.Sprintf("scan space %02x", byte(s)), it.Error())
+}
+
+// goodSpace is whichever of two spaces with the same rows reads whole and checks out, the first if both do.
+func (db *DB) goodSpace(a, b keys.Space, check func(key, value []byte) error) (keys.Space, error) {
+	err := db.scan(a, check)
+	if err == nil || !isDamage(err) {
+		return a, err
+	}
+	db.alarms.raise("store_damaged", fmt.Sprintf("%v: the second copy is used", err))
+	return b, db.scan(b, check)
+}
+
+// isDamage reports whether err says that bytes are not what was written, as against a newer format or a failing disk.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, identity.ErrCorrupt) || errors.Is(err, keys.ErrCorrupt)
+}
+
+func loadTwice(db *DB, a, b keys.Space, check func(key, value []byte) error, load func(iter.Seq2[[]byte, []byte]) error) error {
+	good, err := db.goodSpace(a, b, check)
+	if err != nil {
+		return err
+	}
+	var scanErr error
+	err = load(func(yield func(k, v []byte) bool) {
+		stop := errors.New("stop")
+		scanErr = db.scan(good, func(k, v []byte) error {
+			if !yield(k, v) {
+				return stop
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return scanErr
+}
+
+func (db *DB) loadDirectory() error {
+	read := func(key, value []byte) (keys.Partition, generation, error) {
+		p, id, err := keys.DecodeDirectory(append([]byte{byte(keys.Directory)}, key...))
+		if err != nil {
+			return p, generation{}, err
+		}
+		g, err := decodeGeneration(id, value)
+		return p, g, err
+	}
+	good, err := db.goodSpace(keys.Directory, keys.DirectoryMirror, func(k, v []byte) error {
+		_, _, err := read(k, v)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return db.scan(good, func(k, v []byte) error {
+		p, g, err := read(k, v)
+		if err == nil {
+			db.directory.add(p, g)
+		}
+		return err
+	})
+}
+
+// loadLatest reads the newest samples. Damaged rows are found again from the samples themselves.
+func (db *DB) loadLatest() error {
+	bad := false
+	err := db.scan(keys.Latest, func(k, v []byte) error {
+		tag, err := keys.DecodeTag(append([]byte{byte(keys.Latest)}, k...))
+		if err == nil {
+			err = db.latest.load(tag, v)
+		}
+		if isDamage(err) {
+			bad = true
+			return nil
+		}
+		return err
+	})
+	if err == nil && !bad {
+		return nil
+	}
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	db.alarms.raise("store_damaged", "newest samples are damaged and were found again from the stored samples")
+	return db.rebuildLatest()
+}
+
+// rebuildLatest finds the newest sample of every tag from the stored samples, and the tags with several at one time.
+func (db *DB) rebuildLatest() error {
+	n := db.catalog.Len()
+	db.latest = latestTable{}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for id := 1; id <= n; id++ {
+		tag := catalogID(id)
+		row := db.latest.row(tag)
+		row.time, row.flags = maxTime, newestMulti // costs a look per write until a sound row is written
+		if err := db.findNewest(tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}

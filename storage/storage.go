@@ -24,6 +24,7 @@ var (
 	ErrSourceQuota    = errors.New("too many sources")
 	ErrTagQuota       = errors.New("too many tags")
 	ErrBadBatch       = errors.New("batch does not fit together")
+	ErrNotLost        = errors.New("range of offsets is not reported as lost")
 	ErrClosed         = errors.New("store is closed")
 	ErrExists         = errors.New("directory exists already")
 )
@@ -169,4 +170,6 @@ type Status struct {
 func (db *DB) Catalog() *catalog.Catalog { return db.catalog }
 
 // Identity is what is known of one source's epoch as applied so far.
-func (db *DB) Identity(source string, epoch uint64) identity.State { return db.identities.State(source, epoch) }
+func (db *DB) Identity(source string, epoch uint64) identity.State {
+	return db.identities.State(source, epoch)
+}

@@ -3,56 +3,97 @@ package storage
 import (
 	"context"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/head"
 )
 
 // View is one reader's moment: everything applied when it was taken, and nothing later. It must be closed.
-type View struct{ db *DB }
+type View struct {
+	src  sources
+	lost []OffsetRange
+}
+
+// sources is where the samples of a moment lie: generations in the engine up to newest, and heads behind them, oldest
+// first, as far as records up to offset wrote them.
+type sources struct {
+	db        *DB
+	engine    *pebble.Snapshot
+	newest    uint64
+	heads     []*head.Head
+	lookHeads []*head.Head // heads that cursors leave out, see lookup
+	offset    uint64
+}
+
+// sourcesAt is the sources as they are now, for records up to offset.
+func (db *DB) sourcesAt(offset uint64) sources {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	s := sources{db: db, engine: db.engine.NewSnapshot(), newest: db.written, offset: offset}
+	s.heads = append(append(s.heads, db.frozen...), db.head)
+	for _, h := range s.heads {
+		h.Acquire()
+	}
+	return s
+}
+
+// storedOnly is the sources as they are now, with the heads put aside.
+func (db *DB) storedOnly() sources {
+	s := db.sourcesAt(^uint64(0))
+	s.heads, s.lookHeads = nil, s.heads
+	return s
+}
+
+func (s *sources) close() {
+	for _, h := range s.heads {
+		h.Release()
+	}
+	for _, h := range s.lookHeads {
+		h.Release()
+	}
+	_ = s.engine.Close()
+}
 
 // View takes a view. With Accepted it waits until all records durable now are applied, or ctx ends. While apply is
 // stopped behind damage it does not wait; Lost names what is missing.
-func (db *DB) View(ctx context.Context, c Consistency) (*View, error) { panic("pending") }
+func (db *DB) View(ctx context.Context, c Consistency) (*View, error) {
+	if db.closed.Load() {
+		return nil, ErrClosed
+	}
+	if c == Accepted {
+		if err := db.waitApplied(ctx, db.log.HighWatermark()); err != nil {
+			return nil, err
+		}
+	}
+	return &View{src: db.sourcesAt(db.applied.value()), lost: db.openLosses()}, nil
+}
 
 // Close lets go of what the view holds.
-func (v *View) Close() { panic("pending") }
+func (v *View) Close() { v.src.close() }
 
 // Lost is the ranges of log offsets whose samples this view cannot hold because their records are damaged and the loss
 // was not accepted. Empty for a complete view.
-func (v *View) Lost() []OffsetRange { panic("pending") }
+func (v *View) Lost() []OffsetRange { return v.lost }
 
-// Latest is the newest sample of a tag, the one of highest (time, seq). False if it has none.
-func (v *View) Latest(tag model.TagID) (model.Sample, bool) { panic("pending") }
-
-// Samples reads the current samples of a tag in a range, in the order of the range.
-func (v *View) Samples(tag model.TagID, in model.TimeRange) *Cursor { panic("pending") }
-
-// SourceName is the name of a source id in a Block.
-func (v *View) SourceName(id uint32) string { panic("pending") }
-
-// Versions is every version of every key in a range: ascending by (time, seq), then oldest first.
-func (v *View) Versions(ctx context.Context, tag model.TagID, in model.TimeRange) ([]model.Version, error) {
-	panic("pending")
+// Latest is the newest sample of a tag, the one of highest (time, seq). False if it has none. It may be newer than the
+// view, never older.
+func (v *View) Latest(tag model.TagID) (model.Sample, bool) {
+	db := v.src.db
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return db.latest.sample(tag)
 }
 
-// Cursor delivers samples in blocks. It is for one goroutine.
-type Cursor struct{}
+// Samples reads the current samples of a tag in a range, in the order of the range.
+func (v *View) Samples(tag model.TagID, in model.TimeRange) *Cursor { return v.src.cursor(tag, in) }
+
+// SourceName is the name of a source id in a Block.
+func (v *View) SourceName(id uint32) string { return v.src.db.identities.SourceName(id) }
 
 // Block is some consecutive samples of a tag. Its memory is the cursor's and holds until the next call of Next.
 type Block struct {
 	model.Samples
-	Origins []Origin // covers all samples in order
+	Origins []chunk.Origin // covers all samples in order
 }
-
-// Origin says for a run of samples who sent them and when they were ingested.
-type Origin struct {
-	Samples int
-	Source  uint32 // for View.SourceName; 0 for none
-	Ingest  int64  // seconds since 1970 UTC
-}
-
-// Next is the next block, never empty, or io.EOF behind the last. An error about damaged data names tag and range; the
-// cursor may be asked again and goes on behind the damage.
-func (c *Cursor) Next(ctx context.Context) (*Block, error) { panic("pending") }
-
-// Close lets go of what the cursor holds.
-func (c *Cursor) Close() {}

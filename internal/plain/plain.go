@@ -1,0 +1,179 @@
+// Package plain is the model that the store is held against: a map from tag to key to list of versions, with the write
+// modes spelt out and nothing made fast. Every property, crash and differential test shares it, so that there is one
+// place that says what a write means.
+package plain
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Key is where a sample stands within its tag.
+type Key struct {
+	Time int64
+	Seq  uint32
+}
+
+// Version is one state a key has been in. A removal has no value.
+type Version struct {
+	model.Sample
+	Kind           model.VersionKind
+	Author, Reason string
+}
+
+// Store is all tags.
+type Store map[model.TagID]map[Key][]Version
+
+// Write is one run of samples; a Remove run has times and perhaps seqs only.
+type Write struct {
+	Tag            model.TagID
+	Mode           model.WriteMode
+	All            bool
+	Samples        model.Samples
+	Author, Reason string
+}
+
+// Apply does what a run says and returns the outcome of each of its samples.
+func (s Store) Apply(w *Write) []model.Outcome {
+	out := make([]model.Outcome, len(w.Samples.Times))
+	for i := range out {
+		out[i] = s.one(w, i)
+	}
+	return out
+}
+
+func (s Store) one(w *Write, i int) model.Outcome {
+	t := w.Samples.Times[i]
+	have := s.seqs(w.Tag, t)
+	explicit := w.Samples.Seq != nil
+	seq := w.Samples.SeqAt(i)
+	switch w.Mode {
+	case model.Insert:
+		if len(have) > 0 {
+			return model.Exists
+		}
+	case model.NoReplace:
+		if len(have) > 0 {
+			return model.Ignored
+		}
+	case model.Append:
+		seq = 0
+		if len(have) > 0 {
+			seq = have[len(have)-1] + 1
+		}
+	case model.Remove:
+		if w.All {
+			for _, q := range have {
+				s.set(w, Key{t, q}, Version{Kind: model.Removed})
+			}
+			if len(have) == 0 {
+				return model.Absent
+			}
+			return model.Applied
+		}
+		fallthrough
+	case model.Replace:
+		switch {
+		case explicit && !slices.Contains(have, seq), len(have) == 0:
+			return model.Absent
+		case !explicit && len(have) > 1:
+			return model.Ambiguous
+		case !explicit:
+			seq = have[0]
+		}
+		if w.Mode == model.Remove {
+			s.set(w, Key{t, seq}, Version{Kind: model.Removed})
+			return model.Applied
+		}
+	case model.Update:
+		if !explicit && len(have) > 1 {
+			return model.Ambiguous
+		}
+		if !explicit && len(have) == 1 {
+			seq = have[0]
+		}
+	}
+	x := w.Samples.At(i)
+	x.Seq = seq
+	s.set(w, Key{t, seq}, Version{Sample: x})
+	return model.Applied
+}
+
+// set adds a version to a key unless the value that stands there is the same.
+func (s Store) set(w *Write, k Key, v Version) {
+	if s[w.Tag] == nil {
+		s[w.Tag] = map[Key][]Version{}
+	}
+	list := s[w.Tag][k]
+	standing := len(list) > 0 && list[len(list)-1].Kind != model.Removed
+	switch {
+	case v.Kind == model.Removed:
+		v.Sample = model.Sample{Time: k.Time, Type: w.Samples.Type, Seq: k.Seq, Null: true}
+	case standing && list[len(list)-1].SameValue(v.Sample):
+		return
+	case standing:
+		v.Kind = model.Replaced
+	default:
+		v.Kind = model.Inserted
+	}
+	v.Author, v.Reason = w.Author, w.Reason
+	s[w.Tag][k] = append(list, v)
+}
+
+// seqs is the seqs of the samples that stand at a time, ascending.
+func (s Store) seqs(tag model.TagID, t int64) []uint32 {
+	var out []uint32
+	for k, list := range s[tag] {
+		if k.Time == t && list[len(list)-1].Kind != model.Removed {
+			out = append(out, k.Seq)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Current is the samples of a tag in a range, in the order of the range.
+func (s Store) Current(tag model.TagID, in model.TimeRange) []model.Sample {
+	var out []model.Sample
+	for k, list := range s[tag] {
+		if last := list[len(list)-1]; in.Contains(k.Time) && last.Kind != model.Removed {
+			out = append(out, last.Sample)
+		}
+	}
+	slices.SortFunc(out, func(a, b model.Sample) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
+	})
+	if in.Reverse {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+// Versions is every version of every key of a tag in a range: ascending by (time, seq), then oldest first.
+func (s Store) Versions(tag model.TagID, in model.TimeRange) []Version {
+	var keys []Key
+	for k := range s[tag] {
+		if in.Contains(k.Time) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
+	})
+	var out []Version
+	for _, k := range keys {
+		out = append(out, s[tag][k]...)
+	}
+	return out
+}
+
+// Latest is the sample of highest (time, seq).
+func (s Store) Latest(tag model.TagID) (model.Sample, bool) {
+	all := s.Current(tag, model.All)
+	if len(all) == 0 {
+		return model.Sample{}, false
+	}
+	return all[len(all)-1], true
+}

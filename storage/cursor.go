@@ -1,0 +1,431 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/head"
+	"github.com/varvedb/varve/storage/keys"
+)
+
+// Cursor delivers the samples of one tag in blocks. It is for one goroutine.
+//
+// It goes partition by partition. Of each it lists the chunks that overlap the range, from their headers, from packed
+// blocks and from the heads, and groups those whose times overlap each other. A group of one chunk, the common case, is
+// decoded and delivered; larger groups are merged first, the newest generation winning.
+type Cursor struct {
+	src    *sources
+	tag    model.TagID
+	in     model.TimeRange
+	iter   *pebble.Iterator
+	parts  []keys.Partition // not yet read, in the order of the range
+	groups []group          // of the partition being read, not yet delivered, in the order of the range
+	gens   []generation
+	pieces []piece
+
+	data   []chunk.Data // decode targets of a group
+	merged chunk.Data
+	heads  []head.Resolved
+	block  Block
+	err    error // of listing partitions; delivered by the first Next
+}
+
+// piece is one run of samples ascending by (time, seq): a chunk, a packed chunk or what a head has.
+type piece struct {
+	age         uint64 // generation, or above all generations for heads
+	first, last int64
+	key         keys.Chunk     // of a chunk to be read
+	packed      []byte         // chunk bytes out of a packed block
+	data        *chunk.Data    // a head's samples
+	gone        []head.Removed // keys removed from older pieces, ascending
+}
+
+type group struct {
+	pieces      []piece // ascending by age
+	first, last int64
+}
+
+// headAge orders heads behind all generations.
+const headAge = 1 << 62
+
+func (s *sources) cursor(tag model.TagID, in model.TimeRange) *Cursor {
+	c := &Cursor{src: s, tag: tag, in: in}
+	if in.Empty() {
+		return c
+	}
+	c.parts, c.err = s.partitionsOf(tag, in)
+	if in.Reverse {
+		slices.Reverse(c.parts)
+	}
+	return c
+}
+
+// Close lets go of what the cursor holds.
+func (c *Cursor) Close() {
+	if c.iter != nil {
+		_ = c.iter.Close()
+		c.iter = nil
+	}
+}
+
+// Next is the next block, never empty, or io.EOF behind the last. An error about damaged data names tag and range; the
+// cursor may be asked again and goes on behind the damage.
+func (c *Cursor) Next(ctx context.Context) (*Block, error) {
+	if c.err != nil {
+		err := c.err
+		c.err = nil
+		return nil, err
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if len(c.groups) == 0 {
+			if len(c.parts) == 0 {
+				return nil, io.EOF
+			}
+			p := c.parts[0]
+			c.parts = c.parts[1:]
+			if err := c.list(p); err != nil {
+				return nil, c.damaged(p.Range(), err)
+			}
+			continue
+		}
+		g := c.groups[0]
+		c.groups = c.groups[1:]
+		if err := c.deliver(&g); err != nil {
+			return nil, c.damaged(model.TimeRange{Start: g.first, End: g.last + 1}, err)
+		}
+		if c.block.Len() > 0 {
+			return &c.block, nil
+		}
+	}
+}
+
+func (c *Cursor) damaged(in model.TimeRange, err error) error {
+	return fmt.Errorf("read tag %d in %s: %w", c.tag, in, err)
+}
+
+// list fills groups with what one partition holds of the range.
+func (c *Cursor) list(p keys.Partition) error {
+	in := p.Range()
+	in.Start, in.End = max(in.Start, c.in.Start), min(in.End, c.in.End)
+	db := c.src.db
+	db.mu.RLock()
+	c.gens = db.directory.overlapping(p, in, c.src.newest, c.gens[:0])
+	db.mu.RUnlock()
+	c.pieces = c.pieces[:0]
+	if len(c.gens) > 0 {
+		if err := c.listHeaders(p, in); err != nil {
+			return err
+		}
+		if err := c.listPacked(p, in); err != nil {
+			return err
+		}
+	}
+	gone := c.listHeads(in)
+	for _, g := range c.gens {
+		if g.deletions {
+			k, err := c.listDeletions(p, in, g.id)
+			if err != nil {
+				return err
+			}
+			gone = gone || k
+		}
+	}
+	c.makeGroups(gone)
+	return nil
+}
+
+// iterator is the cursor's iterator with new bounds.
+func (c *Cursor) iterator(lower, upper []byte) (*pebble.Iterator, error) {
+	if c.iter == nil {
+		it, err := c.src.engine.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			return nil, err
+		}
+		c.iter = it
+		return it, nil
+	}
+	c.iter.SetBounds(lower, upper)
+	return c.iter, nil
+}
+
+// listHeaders finds the tag's own chunks. A chunk never leaves its partition, so that scanning headers from the
+// partition's start finds those that begin before the range.
+func (c *Cursor) listHeaders(p keys.Partition, in model.TimeRange) error {
+	from := p.Range().Start
+	for year := keys.Period(from); year <= keys.Period(in.End-1); year++ {
+		prefix := keys.AppendHeaders(nil, year, 0, c.tag, 0)
+		lower, upper := keys.AppendTime(slices.Clone(prefix), from), keys.AppendTime(slices.Clone(prefix), in.End)
+		it, err := c.iterator(lower, upper)
+		if err != nil {
+			return engineError("list chunks", err)
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			h, err := keys.DecodeHeader(it.Key())
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			}
+			v, err := decodeHeaderValue(it.Value())
+			if err != nil {
+				return err
+			}
+			last := h.Start + int64(v.length)
+			if h.Generation > c.src.newest || last < in.Start {
+				continue
+			}
+			c.pieces = append(c.pieces, piece{age: h.Generation, first: h.Start, last: last, key: keys.Chunk{
+				Partition: p, Kind: v.kind, Generation: h.Generation, Tag: c.tag, Start: h.Start, End: last, Seq: h.Seq,
+			}})
+		}
+		if err := it.Error(); err != nil {
+			return engineError("list chunks", err)
+		}
+	}
+	return nil
+}
+
+// listPacked finds the tag's chunks in blocks shared by several tags: per generation the last block whose first tag is
+// not above the tag's.
+func (c *Cursor) listPacked(p keys.Partition, in model.TimeRange) error {
+	for _, g := range c.gens {
+		if !g.packed {
+			continue
+		}
+		lower := keys.AppendGeneration(nil, p, keys.Packed, g.id)
+		upper := keys.Next(lower)
+		it, err := c.iterator(lower, upper)
+		if err != nil {
+			return engineError("find packed chunk", err)
+		}
+		found := it.SeekLT(keys.AppendGenerationTag(p, keys.Packed, g.id, c.tag+1))
+		if err := it.Error(); err != nil {
+			return engineError("find packed chunk", err)
+		}
+		if !found {
+			continue
+		}
+		b, ok, err := chunk.Find(it.Value(), c.tag)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		info, err := chunk.Inspect(b)
+		if err != nil {
+			return err
+		}
+		if in.Overlaps(info.First, info.Last) {
+			c.pieces = append(c.pieces, piece{age: g.id, first: info.First, last: info.Last, packed: slices.Clone(b)})
+		}
+	}
+	return nil
+}
+
+// listHeads adds what the heads have, and reports whether they remove anything from older pieces.
+func (c *Cursor) listHeads(in model.TimeRange) (gone bool) {
+	if len(c.heads) < len(c.src.heads) {
+		c.heads = make([]head.Resolved, len(c.src.heads))
+	}
+	for i, h := range c.src.heads {
+		c.src.db.mu.RLock()
+		g := h.Tag(c.tag)
+		var snap head.Tag
+		if g != nil {
+			snap = g.Snapshot(c.src.offset)
+		}
+		c.src.db.mu.RUnlock()
+		if g == nil {
+			continue
+		}
+		r := &c.heads[i]
+		snap.Resolve(in, r)
+		if n := r.Len(); n > 0 || len(r.Removed) > 0 {
+			x := piece{age: headAge + uint64(i), data: &r.Data, gone: r.Removed}
+			x.span()
+			c.pieces = append(c.pieces, x)
+			gone = gone || len(r.Removed) > 0
+		}
+	}
+	return gone
+}
+
+// span sets first and last from the samples and removals of a piece in memory.
+func (x *piece) span() {
+	x.first, x.last = model.All.End, model.MinTime
+	if n := x.data.Len(); n > 0 {
+		x.first, x.last = x.data.Times[0], x.data.Times[n-1]
+	}
+	if n := len(x.gone); n > 0 {
+		x.first, x.last = min(x.first, x.gone[0].Time), max(x.last, x.gone[n-1].Time)
+	}
+}
+
+// listDeletions adds the keys of the tag that a generation removed from older ones.
+func (c *Cursor) listDeletions(p keys.Partition, in model.TimeRange, id uint64) (bool, error) {
+	prefix := keys.AppendGenerationTag(p, keys.Deletion, id, c.tag)
+	it, err := c.iterator(prefix, keys.Next(prefix))
+	if err != nil {
+		return false, engineError("list removals", err)
+	}
+	var gone []head.Removed
+	for ok := it.First(); ok; ok = it.Next() {
+		rows, err := chunk.DecodeDeletions(it.Value())
+		if err != nil {
+			return false, err
+		}
+		for _, d := range rows {
+			if in.Contains(d.Time) {
+				gone = append(gone, head.Removed{Time: d.Time, Seq: d.Seq, Offset: d.Offset})
+			}
+		}
+	}
+	if err := it.Error(); err != nil {
+		return false, engineError("list removals", err)
+	}
+	if len(gone) == 0 {
+		return false, nil
+	}
+	for i := range c.pieces {
+		if c.pieces[i].age == id {
+			c.pieces[i].gone = gone
+			return true, nil
+		}
+	}
+	x := piece{age: id, data: &chunk.Data{}, gone: gone}
+	x.span()
+	c.pieces = append(c.pieces, x)
+	return true, nil
+}
+
+// makeGroups sorts the pieces by time and joins those that overlap. Where anything was removed all are one group.
+func (c *Cursor) makeGroups(gone bool) {
+	c.groups = c.groups[:0]
+	if len(c.pieces) == 0 {
+		return
+	}
+	slices.SortFunc(c.pieces, func(a, b piece) int {
+		switch {
+		case a.first < b.first:
+			return -1
+		case a.first > b.first:
+			return 1
+		}
+		return 0
+	})
+	from := 0
+	last := c.pieces[0].last
+	for i := 1; i <= len(c.pieces); i++ {
+		if i < len(c.pieces) && (gone || c.pieces[i].first <= last) {
+			last = max(last, c.pieces[i].last)
+			continue
+		}
+		g := group{pieces: c.pieces[from:i], first: c.pieces[from].first, last: last}
+		slices.SortStableFunc(g.pieces, func(a, b piece) int {
+			switch {
+			case a.age < b.age:
+				return -1
+			case a.age > b.age:
+				return 1
+			}
+			return int(int64(a.key.Seq) - int64(b.key.Seq))
+		})
+		c.groups = append(c.groups, g)
+		if i < len(c.pieces) {
+			from, last = i, c.pieces[i].last
+		}
+	}
+	if c.in.Reverse {
+		slices.Reverse(c.groups)
+	}
+}
+
+// deliver makes block the samples of a group that lie in the range.
+func (c *Cursor) deliver(g *group) error {
+	for len(c.data) < len(g.pieces) {
+		c.data = append(c.data, chunk.Data{})
+	}
+	for i := range g.pieces {
+		if err := c.load(&g.pieces[i], &c.data[i]); err != nil {
+			return err
+		}
+	}
+	d := g.pieces[0].data
+	if len(g.pieces) > 1 || len(g.pieces[0].gone) > 0 {
+		merge(g.pieces, &c.merged)
+		d = &c.merged
+	}
+	from, _ := slices.BinarySearch(d.Times, c.in.Start)
+	to, _ := slices.BinarySearch(d.Times, c.in.End)
+	c.block.Samples = d.Samples.Slice(from, max(from, to))
+	c.block.Origins = cutOrigins(d.Origins, from, to)
+	if c.in.Reverse {
+		reverse(&c.block)
+	}
+	return nil
+}
+
+// load decodes a piece that is not in memory yet.
+func (c *Cursor) load(x *piece, into *chunk.Data) error {
+	if x.data != nil {
+		return nil
+	}
+	b := x.packed
+	if b == nil {
+		v, closer, err := c.src.engine.Get(x.key.Append(nil))
+		if err != nil {
+			return engineError(fmt.Sprintf("read chunk of generation %d", x.age), missing(err))
+		}
+		defer closer.Close()
+		b = v
+	}
+	if err := chunk.Decode(b, into); err != nil {
+		return err
+	}
+	x.data = into
+	return nil
+}
+
+// cutOrigins is the origins of the samples [from, to).
+func cutOrigins(in []chunk.Origin, from, to int) []chunk.Origin {
+	at := 0
+	var out []chunk.Origin
+	for _, o := range in {
+		lo, hi := max(at, from), min(at+o.Samples, to)
+		at += o.Samples
+		if lo < hi {
+			if hi-lo == o.Samples && from == 0 && at <= to && out == nil && len(in) == 1 {
+				return in
+			}
+			o.Samples = hi - lo
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// reverse turns a block round. Its columns may belong to a head and are copied first.
+func reverse(b *Block) {
+	b.Times = slices.Clone(b.Times)
+	slices.Reverse(b.Times)
+	b.Bits = slices.Clone(b.Bits)
+	slices.Reverse(b.Bits)
+	b.Blobs = slices.Clone(b.Blobs)
+	slices.Reverse(b.Blobs)
+	b.Quality = slices.Clone(b.Quality)
+	slices.Reverse(b.Quality)
+	b.Null = slices.Clone(b.Null)
+	slices.Reverse(b.Null)
+	b.Seq = slices.Clone(b.Seq)
+	slices.Reverse(b.Seq)
+	b.Origins = slices.Clone(b.Origins)
+	slices.Reverse(b.Origins)
+}

@@ -1,0 +1,176 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/varvedb/varve/storage/head"
+	"github.com/varvedb/varve/storage/keys"
+)
+
+// ended is a generation that is complete: its head, frozen, and the rows that stood at its end. The writer makes one
+// batch of it.
+type ended struct {
+	head   *head.Head
+	offset uint64 // of its last record, and its name
+	ingest int64  // of that record
+	rows   []row  // catalog, identity, newest samples, gaps, annotations
+}
+
+// row is a key and value to be set as they are.
+type row struct{ key, value []byte }
+
+// full reports whether the head is due, by what its records say and nothing else.
+func (db *DB) full() bool {
+	h := db.head
+	return h.Samples >= db.o.GenerationSamples || h.Bytes >= db.o.GenerationBytes ||
+		h.First != 0 && h.Last-h.First >= int64(db.o.GenerationAge)
+}
+
+// maxFrozen is how many ended generations may wait to be written; apply waits when there are more, which in turn makes
+// the door wait.
+const maxFrozen = 1
+
+// cut ends the generation behind the record at offset. The applying goroutine calls it.
+func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
+	select {
+	case db.frozenRoom <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	db.mu.Lock()
+	e := &ended{head: db.head, offset: offset, ingest: ingest}
+	db.frozen = append(db.frozen, e.head)
+	e.rows = db.rowsAt(e.head)
+	db.head = head.New()
+	db.mu.Unlock()
+	db.toWrite <- e // has room for all that frozenRoom lets through
+	return nil
+}
+
+// rowsAt is the small rows changed since the last cut. DB.mu is held.
+func (db *DB) rowsAt(h *head.Head) []row {
+	rows := db.pendingRows
+	db.pendingRows = nil
+	for _, r := range db.catalog.TakeChanged() {
+		rows = append(rows, twice(keys.Catalog, keys.CatalogMirror, r.Key, r.Value)...)
+	}
+	for _, r := range db.identities.TakeChanged() {
+		rows = append(rows, twice(keys.Identity, keys.IdentityMirror, r.Key, r.Value)...)
+	}
+	ids := h.IDs()
+	buf := make([]byte, 0, len(ids)*(latestFixed+16))
+	for _, id := range ids {
+		n := len(buf)
+		buf = keys.AppendTag(buf, keys.Latest, id)
+		m := len(buf)
+		buf = appendLatest(buf, db.latest.row(id), db.latest.blobs[id])
+		rows = append(rows, row{buf[n:m:m], buf[m:len(buf):len(buf)]})
+	}
+	return rows
+}
+
+func twice(a, b keys.Space, key, value []byte) []row {
+	return []row{
+		{append([]byte{byte(a)}, key...), value},
+		{append([]byte{byte(b)}, key...), value},
+	}
+}
+
+// writeLoop writes ended generations in order until toWrite is closed.
+func (db *DB) writeLoop() {
+	defer close(db.writeDone)
+	w := generationWriter{db: db}
+	for e := range db.toWrite {
+		if err := w.write(e); err != nil {
+			db.alarms.raise("store_damaged", fmt.Sprintf("write generation %d: %v", e.offset, err))
+			db.applyEnd.fail(err)
+			for range db.toWrite { // let apply go on to its end; nothing is lost, the log keeps it
+				<-db.frozenRoom
+			}
+			return
+		}
+		<-db.frozenRoom
+	}
+}
+
+// Meta rows. The applied offset row is version 1: offset, ingest time of that record, CRC-32C.
+var (
+	appliedKey       = []byte{byte(keys.Meta), 'a'}
+	appliedMirrorKey = []byte{byte(keys.MetaMirror), 'a'}
+)
+
+func appendApplied(dst []byte, offset uint64, ingest int64) []byte {
+	n := len(dst)
+	dst = append(dst, 1)
+	dst = binary.LittleEndian.AppendUint64(dst, offset)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(ingest))
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
+}
+
+func decodeApplied(b []byte) (offset uint64, ingest int64, err error) {
+	if err := checkSum(b, 21); err != nil {
+		return 0, 0, fmt.Errorf("read applied offset: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[1:]), int64(binary.LittleEndian.Uint64(b[9:])), nil
+}
+
+// commit makes a batch of a generation visible: it takes the place of its head for every view taken from now on.
+func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generation) error {
+	applied := appendApplied(nil, e.offset, e.ingest)
+	for _, k := range [][]byte{appliedKey, appliedMirrorKey} {
+		if err := b.Set(k, applied, nil); err != nil {
+			return err
+		}
+	}
+	if err := db.engine.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	for p, g := range dir {
+		db.directory.add(p, *g)
+	}
+	db.written = e.offset
+	db.frozen = db.frozen[1:]
+	db.mu.Unlock()
+	e.head.Release()
+	done, err := db.engine.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	db.background.Go(func() {
+		<-done
+		db.noteDurable()
+	})
+	return nil
+}
+
+// noteDurable reads how far flushes have made generations durable, tells who waits for it and trims the log behind.
+func (db *DB) noteDurable() {
+	it, err := db.engine.NewIter(&pebble.IterOptions{
+		OnlyReadGuaranteedDurable: true, LowerBound: appliedKey, UpperBound: keys.Next(appliedKey),
+	})
+	if err != nil {
+		db.alarms.raise("store_damaged", fmt.Sprintf("read the durable offset: %v", err))
+		return
+	}
+	defer it.Close()
+	if !it.First() {
+		return
+	}
+	offset, _, err := decodeApplied(it.Value())
+	if err != nil {
+		db.alarms.raise("store_damaged", err.Error())
+		return
+	}
+	db.archived.raise(offset)
+	db.trimMu.RLock()
+	defer db.trimMu.RUnlock()
+	if err := db.log.Trim(offset); err != nil {
+		db.o.Logger.Error("trim the log", "through", offset, "error", err)
+	}
+}

@@ -1,0 +1,255 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/plain"
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/catalog"
+)
+
+var testTypes = []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}
+
+// history drives a store and the plain model with the same random writes.
+type history struct {
+	t     testing.TB
+	rng   *rand.Rand
+	db    *DB
+	model plain.Store
+	tags  int
+	seq   uint64
+	now   time.Time
+}
+
+func testOptions(fs vfs.FS) Options {
+	return Options{
+		FS: fs, MemoryBytes: 64 << 20, SegmentBytes: 16 << 10, GenerationSamples: 300, GenerationBytes: 64 << 10,
+		MinFreeBytes: -1, BallastBytes: -1,
+	}
+}
+
+func newHistory(t testing.TB, seed uint64, fs vfs.FS) *history {
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, tags: len(testTypes)}
+	db, err := Open("store", testOptions(fs))
+	require.NoError(t, err)
+	h.db = db
+	h.createTags()
+	return h
+}
+
+func (h *history) createTags() {
+	var changes []catalog.Change
+	for i, ty := range testTypes {
+		changes = append(changes, catalog.Change{Create: &catalog.Create{Tag: model.Tag{
+			Name: fmt.Sprintf("T%d", i+1), UUID: model.UUID{byte(i + 1)}, Settings: []model.Settings{{From: model.MinTime, Type: ty}},
+		}}})
+	}
+	changes[5].Create.Tag.Settings[0].StateSet = ""
+	res, err := h.db.ChangeCatalog(context.Background(), changes)
+	require.NoError(h.t, err)
+	for i, r := range res {
+		require.NoError(h.t, r.Err)
+		require.Equal(h.t, model.TagID(i+1), r.Tag.ID)
+	}
+}
+
+// randomWrite draws a run: times from a small range over several days so that keys collide, every mode, odd values.
+func (h *history) randomWrite() plain.Write {
+	r := h.rng
+	tag := model.TagID(1 + r.IntN(h.tags))
+	w := plain.Write{Tag: tag, Mode: model.WriteMode(1 + r.IntN(6))}
+	if r.IntN(3) == 0 {
+		w.Mode = model.Update
+	}
+	s := &w.Samples
+	s.Reset(testTypes[tag-1])
+	n := 1 + r.IntN(40)
+	at := int64(r.IntN(4*86400/60)-86400/60) * 60e9
+	for i := range n {
+		if r.IntN(6) == 0 {
+			at = int64(r.IntN(4*86400/60)-86400/60) * 60e9
+		}
+		x := model.Sample{Time: at, Type: s.Type}
+		at += int64(r.IntN(3)) * 60e9
+		h.randomValue(&x)
+		_ = i
+		s.Append(x)
+	}
+	if w.Mode == model.Remove {
+		s.Bits, s.Blobs, s.Quality, s.Null = nil, nil, nil, nil
+		w.All = r.IntN(3) == 0
+	}
+	if (w.Mode == model.Update || w.Mode == model.Replace || w.Mode == model.Remove) && !w.All && r.IntN(4) == 0 {
+		s.Seq = make([]uint32, n)
+		for i := range s.Seq {
+			s.Seq[i] = uint32(r.IntN(3))
+		}
+	}
+	if r.IntN(5) == 0 {
+		w.Author, w.Reason = "mara", fmt.Sprintf("reason %d", r.IntN(3))
+	}
+	return w
+}
+
+func (h *history) randomValue(x *model.Sample) {
+	r := h.rng
+	if r.IntN(8) == 0 {
+		x.Quality = []model.Quality{model.Uncertain, model.BadNoData, 0x80000001}[r.IntN(3)]
+	}
+	if r.IntN(12) == 0 {
+		x.Null = true
+		return
+	}
+	small := uint64(r.IntN(4))
+	switch x.Type {
+	case model.Float64:
+		x.Bits = []uint64{math.Float64bits(float64(small)), math.Float64bits(math.NaN()) | small, 1 << 63, math.Float64bits(math.Inf(1))}[r.IntN(4)]
+	case model.Float32:
+		x.Bits = uint64(math.Float32bits(float32(small)))
+	case model.Int64, model.State:
+		x.Bits = uint64(int64(small) - 2)
+	case model.Uint64:
+		x.Bits = math.MaxUint64 - small
+	case model.Bool:
+		x.Bits = small & 1
+	default:
+		x.Blob = []byte(fmt.Sprintf("v%d", small))[:r.IntN(3)]
+	}
+}
+
+func (h *history) batch(writes []plain.Write) *Batch {
+	h.seq++
+	b := &Batch{Source: "test", Epoch: 1, Sequence: h.seq, ContentHash: h.seq, Author: writes[0].Author, Reason: writes[0].Reason}
+	for _, w := range writes {
+		b.Runs = append(b.Runs, Run{Tag: w.Tag, Mode: w.Mode, All: w.All, Samples: w.Samples})
+	}
+	return b
+}
+
+// step writes one batch to store and model, and holds the outcomes against each other.
+func (h *history) step() {
+	writes := []plain.Write{h.randomWrite()}
+	for h.rng.IntN(2) == 0 {
+		w := h.randomWrite()
+		w.Author, w.Reason = writes[0].Author, writes[0].Reason
+		writes = append(writes, w)
+	}
+	p, err := h.db.Submit(context.Background(), h.batch(writes))
+	require.NoError(h.t, err)
+	res, err := p.Applied(context.Background())
+	require.NoError(h.t, err)
+	var want Result
+	for n := range writes {
+		for i, o := range h.model.Apply(&writes[n]) {
+			switch o {
+			case model.Applied:
+				want.Applied++
+			case model.Ignored:
+				want.Ignored++
+			default:
+				want.fail(n, i, 1, o)
+			}
+		}
+	}
+	require.Equal(h.t, want, *res)
+}
+
+func readAll(t testing.TB, v *View, tag model.TagID, in model.TimeRange) []model.Sample {
+	c := v.Samples(tag, in)
+	defer c.Close()
+	var out []model.Sample
+	for {
+		b, err := c.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		require.NoError(t, err)
+		require.NotZero(t, b.Len())
+		n := 0
+		for _, o := range b.Origins {
+			n += o.Samples
+		}
+		require.Equal(t, b.Len(), n, "origins cover all samples")
+		for i := range b.Len() {
+			x := b.At(i)
+			x.Blob = slices.Clone(x.Blob)
+			out = append(out, x)
+		}
+	}
+}
+
+// requireSame holds what a view has of every tag against the model.
+func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
+	v, err := db.View(context.Background(), Accepted)
+	require.NoError(t, err)
+	defer v.Close()
+	for tag := model.TagID(1); int(tag) <= len(testTypes); tag++ {
+		from, to := int64(rng.IntN(5*1440)-2*1440)*60e9, int64(rng.IntN(5*1440)-2*1440)*60e9
+		for _, in := range []model.TimeRange{model.All, model.Between(from, to)} {
+			want := m.Current(tag, in)
+			have := readAll(t, v, tag, in)
+			require.Equal(t, len(want), len(have), "tag %d %v", tag, in)
+			for i := range want {
+				require.True(t, sameSample(want[i], have[i]), "tag %d %v: want %+v, have %+v", tag, in, want[i], have[i])
+			}
+		}
+		wantV := m.Versions(tag, model.All)
+		haveV, err := v.Versions(context.Background(), tag, model.All)
+		require.NoError(t, err)
+		require.Equal(t, len(wantV), len(haveV), "versions of tag %d", tag)
+		for i := range wantV {
+			w, h := wantV[i], haveV[i]
+			require.True(t, sameSample(w.Sample, h.Sample) && w.Kind == h.Kind && w.Author == h.Author && w.Reason == h.Reason,
+				"tag %d version %d: want %+v, have %+v", tag, i, w, h)
+		}
+		wantL, ok := m.Latest(tag)
+		haveL, ok2 := v.Latest(tag)
+		require.Equal(t, ok, ok2, "latest of tag %d", tag)
+		if ok {
+			require.True(t, sameSample(wantL, haveL), "latest of tag %d: want %+v, have %+v", tag, wantL, haveL)
+		}
+	}
+}
+
+func sameSample(a, b model.Sample) bool {
+	return a.Time == b.Time && a.Seq == b.Seq && a.SameValue(b)
+}
+
+func TestStoreAnswersLikeThePlainModel(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			fs := vfs.NewMem()
+			h := newHistory(t, seed, fs)
+			for i := range 120 {
+				h.step()
+				switch h.rng.IntN(25) {
+				case 0:
+					_, err := h.db.Flush(context.Background())
+					require.NoError(t, err)
+				case 1:
+					require.NoError(t, h.db.Close())
+					db, err := Open("store", testOptions(fs))
+					require.NoError(t, err)
+					h.db = db
+				}
+				if i%20 == 19 {
+					requireSame(t, h.db, h.model, h.rng)
+				}
+			}
+			requireSame(t, h.db, h.model, h.rng)
+			require.Empty(t, h.db.Status().Alarms)
+			require.NoError(t, h.db.Close())
+		})
+	}
+}

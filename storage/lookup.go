@@ -1,0 +1,255 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/head"
+)
+
+// lookup is what stands at the times of a run, for the write modes that must know. Seqs are ascending.
+type lookup struct{ at map[int64][]uint32 }
+
+// collect reads what generations and heads have at the times of s. The applying goroutine calls it without DB.mu.
+func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
+	if l.at == nil {
+		l.at = map[int64][]uint32{}
+	}
+	clear(l.at)
+	in := model.TimeRange{Start: slices.Min(s.Times), End: slices.Max(s.Times) + 1}
+	src := db.storedOnly()
+	defer src.close()
+	c := src.cursor(tag, in)
+	defer c.Close()
+	for {
+		b, err := c.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for i, t := range b.Times {
+			l.at[t] = append(l.at[t], b.SeqAt(i))
+		}
+	}
+	for _, h := range src.lookHeads {
+		g := h.Tag(tag)
+		if g == nil {
+			continue
+		}
+		for i, t := range s.Times {
+			if i == 0 || t != s.Times[i-1] {
+				g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
+			}
+		}
+	}
+	return nil
+}
+
+// set notes that a sample stands, or no longer stands, at a key.
+func (l *lookup) set(t int64, seq uint32, stands bool) {
+	have := l.at[t]
+	i, found := slices.BinarySearch(have, seq)
+	switch {
+	case stands && !found:
+		l.at[t] = slices.Insert(have, i, seq)
+	case !stands && found:
+		l.at[t] = slices.Delete(have, i, i+1)
+	}
+}
+
+// target is the seq that a write without one means where the seqs have stand.
+func target(have []uint32) (seq uint32, o model.Outcome) {
+	switch len(have) {
+	case 0:
+		return 0, model.Absent
+	case 1:
+		return have[0], model.Applied
+	}
+	return 0, model.Ambiguous
+}
+
+// lookAndApply applies a run sample by sample against what stands at its times. DB.mu is held, and let go of while
+// stored samples are read: nobody else changes them meanwhile.
+func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Result) error {
+	db, run, l := a.db, &a.run, &a.look
+	s := &run.Samples
+	db.mu.Unlock()
+	err := l.collect(db, run.Tag, s)
+	db.mu.Lock()
+	if errors.Is(err, ErrCorrupt) {
+		// Whether the keys are present cannot be known. Refusing the run loses nothing; guessing might.
+		db.alarms.raise("store_damaged", fmt.Sprintf("apply record %d: %v: its run %d was refused", rec.Offset, err, n))
+		res.fail(n, 0, s.Len(), model.Ambiguous)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e := &a.puts
+	e.reset(db, run.Tag, s.Type, rec, index)
+	newestGone := false
+	for i, t := range s.Times {
+		o := a.one(i, t, e, &newestGone)
+		switch o {
+		case model.Applied:
+			res.Applied++
+		case model.Ignored:
+			res.Ignored++
+		default:
+			res.fail(n, i, 1, o)
+		}
+	}
+	e.flush()
+	if newestGone {
+		return db.findNewest(run.Tag)
+	}
+	return nil
+}
+
+// one applies sample i of the run, standing at t.
+func (a *applier) one(i int, t int64, e *emitter, newestGone *bool) model.Outcome {
+	run, l := &a.run, &a.look
+	have := l.at[t]
+	explicit := run.Samples.Seq != nil
+	seq := run.Samples.SeqAt(i)
+	switch run.Mode {
+	case model.Insert, model.NoReplace:
+		if len(have) > 0 {
+			if run.Mode == model.Insert {
+				return model.Exists
+			}
+			return model.Ignored
+		}
+		seq = 0
+	case model.Append:
+		seq = 0
+		if len(have) > 0 {
+			seq = have[len(have)-1] + 1
+			a.db.latest.row(run.Tag).flags |= newestMulti
+		}
+	case model.Remove:
+		if run.All {
+			return a.removeAll(i, t, have, e, newestGone)
+		}
+		fallthrough
+	default:
+		if !explicit {
+			var o model.Outcome
+			if seq, o = target(have); o == model.Ambiguous || o == model.Absent && run.Mode != model.Update {
+				return o
+			}
+		} else if _, found := slices.BinarySearch(have, seq); !found && run.Mode != model.Update {
+			return model.Absent
+		}
+		if run.Mode == model.Remove {
+			return a.remove(i, t, seq, e, newestGone)
+		}
+		if seq > 0 {
+			a.db.latest.row(run.Tag).flags |= newestMulti
+		}
+	}
+	x := run.Samples.At(i)
+	x.Seq = seq
+	e.put(i, x)
+	l.set(t, seq, true)
+	return model.Applied
+}
+
+func (a *applier) removeAll(i int, t int64, have []uint32, e *emitter, newestGone *bool) model.Outcome {
+	if len(have) == 0 {
+		return model.Absent
+	}
+	for _, seq := range slices.Clone(have) {
+		a.remove(i, t, seq, e, newestGone)
+	}
+	return model.Applied
+}
+
+func (a *applier) remove(i int, t int64, seq uint32, e *emitter, newestGone *bool) model.Outcome {
+	e.remove(i, model.Sample{Time: t, Type: a.run.Samples.Type, Seq: seq})
+	a.look.set(t, seq, false)
+	if row := a.db.latest.row(a.run.Tag); row.typ != 0 && row.time == t && row.seq == seq {
+		*newestGone = true
+	}
+	return model.Applied
+}
+
+// emitter puts samples into the head in stretches that share a kind and lie next to each other in their record.
+type emitter struct {
+	db      *DB
+	rec     *head.Record
+	index   uint32 // of the run's first sample in its record
+	first   int    // sample of the run that samples begins with
+	removed bool
+	samples model.Samples
+	tag     model.TagID
+}
+
+func (e *emitter) reset(db *DB, tag model.TagID, t model.Type, rec *head.Record, index uint32) {
+	e.db, e.rec, e.index, e.tag = db, rec, index, tag
+	e.samples.Reset(t)
+}
+
+func (e *emitter) put(i int, x model.Sample) { e.add(i, x, false) }
+
+func (e *emitter) remove(i int, x model.Sample) { e.add(i, x, true) }
+
+func (e *emitter) add(i int, x model.Sample, removed bool) {
+	if n := e.samples.Len(); n > 0 && (e.removed != removed || e.first+n != i) {
+		e.flush()
+	}
+	if e.samples.Len() == 0 {
+		e.first, e.removed = i, removed
+	}
+	e.samples.Append(x)
+}
+
+func (e *emitter) flush() {
+	s := &e.samples
+	if s.Len() == 0 {
+		return
+	}
+	db := e.db
+	g := db.head.Open(e.tag, s.Type)
+	db.head.Put(g, s, e.rec, e.index+uint32(e.first), e.removed)
+	if !e.removed {
+		db.latest.offer(e.tag, s)
+	}
+	s.Reset(s.Type)
+}
+
+// findNewest reads back what the newest sample of a tag is once the one that was is removed. DB.mu is held.
+func (db *DB) findNewest(tag model.TagID) error {
+	row := *db.latest.row(tag)
+	db.mu.Unlock()
+	src := db.sourcesAt(^uint64(0))
+	c := src.cursor(tag, model.TimeRange{Start: model.MinTime, End: row.time + 1, Reverse: true})
+	b, err := c.Next(context.Background())
+	var x model.Sample
+	found := err == nil
+	if found {
+		x = b.At(0)
+		x.Blob = slices.Clone(x.Blob)
+	}
+	c.Close()
+	src.close()
+	db.mu.Lock()
+	switch {
+	case found:
+		db.latest.set(tag, x)
+	case errors.Is(err, io.EOF):
+		db.latest.clear(tag)
+	case errors.Is(err, ErrCorrupt):
+		db.latest.clear(tag)
+		db.alarms.raise("store_damaged", fmt.Sprintf("find the newest sample of tag %d: %v", tag, err))
+	default:
+		return err
+	}
+	return nil
+}

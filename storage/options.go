@@ -1,0 +1,74 @@
+package storage
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/model"
+)
+
+const maxTime = model.MaxTime
+
+func catalogID(n int) model.TagID { return model.TagID(n) }
+
+func (o *Options) setDefaults() error {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnFatal == nil {
+		o.OnFatal = func(err error) { panic(err) }
+	}
+	for _, f := range []struct {
+		name         string
+		v            *int64
+		std, low, up int64
+	}{
+		{"MemoryBytes", &o.MemoryBytes, 384 << 20, 64 << 20, 1 << 50},
+		{"GenerationBytes", &o.GenerationBytes, 64 << 20, 1 << 10, 1 << 30},
+		{"SegmentBytes", &o.SegmentBytes, 64 << 20, 4 << 10, 4 << 30},
+		{"BacklogBytes", &o.BacklogBytes, 64 << 20, 4 << 10, 1 << 40},
+	} {
+		if *f.v == 0 {
+			*f.v = f.std
+		}
+		if *f.v < f.low || *f.v > f.up {
+			return fmt.Errorf("%s is %d, must be from %d to %d", f.name, *f.v, f.low, f.up)
+		}
+	}
+	if o.GenerationSamples == 0 {
+		o.GenerationSamples = 4_000_000
+	}
+	if o.GenerationAge == 0 {
+		o.GenerationAge = 10 * time.Minute
+	}
+	if o.MaxTags == 0 {
+		o.MaxTags = 10_000_000
+	}
+	if o.MaxSources == 0 {
+		o.MaxSources = 100_000
+	}
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = 1 << 30
+	}
+	if o.BallastBytes == 0 {
+		o.BallastBytes = 64 << 20
+	}
+	if o.GenerationSamples < 1 || o.GenerationAge < time.Second || o.MaxTags < 1 || o.MaxSources < 1 {
+		return fmt.Errorf("GenerationSamples %d, GenerationAge %s, MaxTags %d, MaxSources %d: must be at least 1, 1s, 1 and 1",
+			o.GenerationSamples, o.GenerationAge, o.MaxTags, o.MaxSources)
+	}
+	return nil
+}

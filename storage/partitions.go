@@ -1,0 +1,86 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/head"
+	"github.com/varvedb/varve/storage/keys"
+)
+
+// Which partitions hold samples of a tag is a roaring bitmap per tag over partition numbers with the sign bit flipped,
+// so that the start or a bound of a slow tag is one seek and not one per partition there is.
+
+func partitionBit(number int32) uint32 { return uint32(number) ^ 1<<31 }
+
+// partitionsOf is the partitions that hold anything of a tag in a range, ascending.
+func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Partition, error) {
+	first, last := keys.DayOf(in.Start), keys.DayOf(in.End-1)
+	set, err := readPartitions(s.engine, tag)
+	if err != nil {
+		return nil, fmt.Errorf("find the partitions of tag %d: %w", tag, err)
+	}
+	var out []keys.Partition
+	it := set.Iterator()
+	for it.AdvanceIfNeeded(partitionBit(first.Number)); it.HasNext(); {
+		bit := it.Next()
+		if bit > partitionBit(last.Number) {
+			break
+		}
+		out = append(out, keys.Partition{Span: keys.Day, Number: int32(bit ^ 1<<31)})
+	}
+	stored := len(out)
+	for _, h := range s.heads {
+		s.db.mu.RLock()
+		g := h.Tag(tag)
+		var snap head.Tag
+		if g != nil {
+			snap = g.Snapshot(s.offset)
+		}
+		s.db.mu.RUnlock()
+		if g == nil {
+			continue
+		}
+		snap.EachStretch(in, func(t int64) int64 {
+			p := keys.DayOf(t)
+			out = append(out, p)
+			return p.Range().End
+		})
+	}
+	if len(out) > stored {
+		slices.SortFunc(out, func(a, b keys.Partition) int { return int(int64(a.Number) - int64(b.Number)) })
+		out = slices.Compact(out)
+	}
+	return out, nil
+}
+
+// readPartitions is the stored set of a tag, empty if there is none.
+func readPartitions(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, error) {
+	set := roaring.New()
+	v, closer, err := r.Get(keys.AppendPartitions(nil, tag, keys.Day))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return set, nil
+	}
+	if err != nil {
+		return nil, engineError("read partition set", err)
+	}
+	defer closer.Close()
+	// The bytes passed the checksum of their block; a set that does not decode all the same is damage, not a panic.
+	if _, err := set.FromBuffer(slices.Clone(v)); err != nil {
+		return nil, fmt.Errorf("partition set: %w: %w", ErrCorrupt, err)
+	}
+	return set, nil
+}
+
+// missing makes a chunk that its header or directory promises but that is not there damage.
+func missing(err error) error {
+	if errors.Is(err, pebble.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}

@@ -1,0 +1,156 @@
+// Package record is what the payload of a log record says.
+//
+//	version | kind | catalog revision | ingest time | body
+//
+// Kinds are numbered once and for ever; zero is none. A kind or version this release does not know stops apply with
+// ErrVersion, never ingest: a newer release wrote it, and skipping it would silently lose what it says. Everything is
+// decoded from the bytes in place; nothing is allocated on the word of a length field. docs/format/record.md describes
+// each byte.
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Sentinels for a payload that contradicts itself, and for one that a newer release wrote.
+var (
+	ErrCorrupt = errors.New("log record does not decode")
+	ErrVersion = errors.New("log record was written by a newer release")
+)
+
+// Kind says what a record holds. The numbers reach disk and are never renumbered.
+type Kind uint8
+
+const (
+	Samples        Kind = 1
+	CatalogChange  Kind = 2
+	Edit           Kind = 3 // samples with author and reason
+	Delete         Kind = 4 // a time range of tags
+	RetentionDrop  Kind = 5
+	RetentionHold  Kind = 6
+	CollectorState Kind = 7 // alive, unchanged until t, or samples lost from t to t
+	Annotation     Kind = 8
+	ForecastRun    Kind = 9
+	Cut            Kind = 10 // ends the generation behind this record
+	AcceptLoss     Kind = 11 // an operator lets apply go on behind lost offsets
+)
+
+const (
+	version    = 1
+	headerSize = 2 + 8 + 8
+
+	// IngestAt is where in a payload the ingest time stands, for the door to fill in when the order is settled.
+	IngestAt = 2 + 8
+)
+
+// Header opens every payload.
+type Header struct {
+	Kind     Kind
+	Revision uint64 // of the catalog its ids were resolved against
+	Ingest   int64  // nanoseconds UTC; never decreases with the offset
+}
+
+// AppendHeader starts a payload.
+func AppendHeader(dst []byte, h Header) []byte {
+	dst = append(dst, version, byte(h.Kind))
+	dst = binary.LittleEndian.AppendUint64(dst, h.Revision)
+	return binary.LittleEndian.AppendUint64(dst, uint64(h.Ingest))
+}
+
+// DecodeHeader reads a payload's header and returns the body behind it.
+func DecodeHeader(b []byte) (Header, []byte, error) {
+	if len(b) < 1 {
+		return Header{}, nil, fmt.Errorf("read record header: empty payload: %w", ErrCorrupt)
+	}
+	if b[0] == 0 {
+		return Header{}, nil, fmt.Errorf("read record header: version 0: %w", ErrCorrupt)
+	}
+	if b[0] > version {
+		return Header{}, nil, fmt.Errorf("read record header: version %d, newest known is %d: %w", b[0], version, ErrVersion)
+	}
+	if len(b) < headerSize {
+		return Header{}, nil, fmt.Errorf("read record header: %d bytes, need %d: %w", len(b), headerSize, ErrCorrupt)
+	}
+	h := Header{
+		Kind:     Kind(b[1]),
+		Revision: binary.LittleEndian.Uint64(b[2:]),
+		Ingest:   int64(binary.LittleEndian.Uint64(b[10:])),
+	}
+	if h.Kind == 0 {
+		return Header{}, nil, fmt.Errorf("read record header: kind 0: %w", ErrCorrupt)
+	}
+	if h.Kind > AcceptLoss {
+		return Header{}, nil, fmt.Errorf("read record header: kind %d, newest known is %d: %w", h.Kind, AcceptLoss, ErrVersion)
+	}
+	return h, b[headerSize:], nil
+}
+
+// reader takes fields off a body. After the first that does not fit every further one is zero and err is set.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) fail(what string) {
+	if r.err == nil {
+		r.err = fmt.Errorf("read record: %s: %w", what, ErrCorrupt)
+	}
+	r.b = nil
+}
+
+func (r *reader) uvarint(what string) uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail(what)
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint(what string) int64 {
+	u := r.uvarint(what)
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (r *reader) fixed64(what string) uint64 {
+	if len(r.b) < 8 {
+		r.fail(what)
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return v
+}
+
+func (r *reader) byte(what string) byte {
+	if len(r.b) < 1 {
+		r.fail(what)
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *reader) bytes(what string) []byte {
+	n := r.uvarint(what)
+	if n > uint64(len(r.b)) {
+		r.fail(what)
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func appendBytes(dst []byte, b string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+func appendVarint(dst []byte, v int64) []byte {
+	return binary.AppendUvarint(dst, uint64(v)<<1^uint64(v>>63))
+}

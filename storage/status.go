@@ -1,0 +1,77 @@
+package storage
+
+import (
+	"path"
+
+	"github.com/varvedb/varve/storage/keys"
+)
+
+// Status is the state of the store now.
+func (db *DB) Status() Status {
+	db.mu.RLock()
+	s := Status{
+		Samples:     db.directory.samples + uint64(db.head.Samples),
+		Generations: db.directory.count,
+		Partitions:  len(db.directory.parts),
+		HeadSamples: uint64(db.head.Samples),
+	}
+	for _, h := range db.frozen {
+		s.Samples += uint64(h.Samples)
+		s.HeadSamples += uint64(h.Samples)
+	}
+	for _, list := range db.directory.parts {
+		for _, g := range list {
+			s.Bytes.Versions += g.versions
+		}
+	}
+	db.mu.RUnlock()
+	s.UUID = db.uuid
+	s.Tags, s.Revision = db.catalog.Len(), db.catalog.Revision()
+	s.Sources = db.identities.Len()
+	s.Accepted, s.Applied, s.Archived = db.log.HighWatermark(), db.applied.value(), db.archived.value()
+	s.IngestStopped = db.admit() != nil
+	s.Alarms = db.alarms.list()
+	s.Lost = db.openLosses()
+	db.measure(&s.Bytes)
+	return s
+}
+
+// measure fills in the size by part. The engine's parts are its estimates; the total is what the files have.
+func (db *DB) measure(b *BytesOnDisk) {
+	size := func(from, to keys.Space) uint64 {
+		n, err := db.engine.EstimateDiskUsage([]byte{byte(from)}, []byte{byte(to)})
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	b.Log = db.log.Bytes()
+	data := size(keys.Headers, keys.MetaMirror)
+	b.Versions = min(b.Versions, data)
+	b.Samples = data - b.Versions
+	b.Catalog = size(keys.Meta, keys.Headers) + size(keys.MetaMirror, keys.DirectoryMirror+1)
+	b.Total = db.sizeOf(db.dir)
+	if known := b.Log + b.Samples + b.Versions + b.Catalog; b.Total > known {
+		b.Other = b.Total - known
+	}
+}
+
+// sizeOf is the bytes of the files under dir. Files that go away meanwhile count as nothing.
+func (db *DB) sizeOf(dir string) (n uint64) {
+	names, err := db.o.FS.List(dir)
+	if err != nil {
+		return 0
+	}
+	for _, name := range names {
+		full := path.Join(dir, name)
+		info, err := db.o.FS.Stat(full)
+		switch {
+		case err != nil:
+		case info.IsDir():
+			n += db.sizeOf(full)
+		default:
+			n += uint64(info.Size())
+		}
+	}
+	return n
+}

@@ -1,0 +1,189 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/identity"
+	"github.com/varvedb/varve/storage/log"
+	"github.com/varvedb/varve/storage/record"
+)
+
+var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// Submit puts a batch on its way to the log. Batches submitted one after the other keep that order. It waits while too
+// much is unsynced or unapplied. The batch and its columns may be reused once Submit returns.
+func (db *DB) Submit(ctx context.Context, b *Batch) (*Pending, error) {
+	if err := db.check(b); err != nil {
+		return nil, err
+	}
+	if p, err := db.known(b); p != nil || err != nil {
+		return p, err
+	}
+	buf := encodeBuffers.Get().(*[]byte)
+	defer encodeBuffers.Put(buf)
+	*buf = db.encode((*buf)[:0], b)
+	p, err := db.submit(ctx, *buf)
+	if err != nil {
+		return nil, err
+	}
+	return &Pending{p}, nil
+}
+
+// check refuses what apply could not take.
+func (db *DB) check(b *Batch) error {
+	if len(b.Runs) == 0 {
+		return fmt.Errorf("submit: no runs: %w", ErrBadBatch)
+	}
+	if b.Source != "" && (b.Epoch == 0 || b.Sequence == 0) {
+		return fmt.Errorf("submit: source %q with epoch %d, sequence %d: %w", b.Source, b.Epoch, b.Sequence, ErrBadBatch)
+	}
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		s := &r.Samples
+		n := s.Len()
+		if r.Mode == model.Remove {
+			if len(s.Bits) != 0 || len(s.Blobs) != 0 || s.Quality != nil || s.Null != nil {
+				return fmt.Errorf("submit: run %d removes and has values: %w", i, ErrBadBatch)
+			}
+		} else if err := s.Check(); err != nil {
+			return fmt.Errorf("submit: run %d: %w: %w", i, err, ErrBadBatch)
+		}
+		if !r.Mode.Valid() || !s.Type.Valid() || r.Tag == 0 || n == 0 || n > record.MaxRunSamples || s.Seq != nil && len(s.Seq) != n {
+			return fmt.Errorf("submit: run %d of %d samples, tag %d, %s, %s: %w", i, n, r.Tag, r.Mode, s.Type, ErrBadBatch)
+		}
+	}
+	return nil
+}
+
+// known answers a batch whose identity was applied already without logging it again. Apply decides all the same: what
+// is still on its way is not known here.
+func (db *DB) known(b *Batch) (*Pending, error) {
+	if b.Source == "" {
+		return nil, nil
+	}
+	switch v := db.identities.Check(b.Source, b.Epoch, b.Sequence, b.ContentHash); {
+	case v == identity.Fresh:
+		return nil, nil
+	case v == identity.Duplicate || v == identity.Forgotten && b.Import:
+		p := &pending{db: db, offset: db.applied.value(), done: make(chan struct{})}
+		p.outcome.result.Duplicate = true
+		close(p.done)
+		return &Pending{p}, nil
+	default:
+		id := b.identity()
+		return nil, db.refuseIdentity(v, &id)
+	}
+}
+
+func (b *Batch) identity() record.Identity {
+	return record.Identity{
+		Source: b.Source, Epoch: b.Epoch, Sequence: b.Sequence, Import: b.Import, Origin: b.Origin,
+		ContentHash: b.ContentHash, Author: b.Author, Reason: b.Reason,
+	}
+}
+
+func (db *DB) encode(dst []byte, b *Batch) []byte {
+	kind := record.Samples
+	if b.Author != "" || b.Reason != "" {
+		kind = record.Edit
+	}
+	dst = record.AppendHeader(dst, record.Header{Kind: kind, Revision: db.catalog.Revision()})
+	id := b.identity()
+	dst = record.AppendIdentity(dst, kind, &id, len(b.Runs))
+	base := int64(0)
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		dst = record.AppendRun(dst, r.Tag, r.Mode, r.All, &r.Samples, base)
+		if i == 0 {
+			base = r.Samples.Times[0]
+		}
+	}
+	return dst
+}
+
+// submit logs a payload whose header lacks the ingest time.
+func (db *DB) submit(ctx context.Context, payload []byte) (*pending, error) {
+	for {
+		if err := db.admit(); err != nil {
+			return nil, err
+		}
+		p, err := db.trySubmit(ctx, payload)
+		if errors.Is(err, log.ErrBacklogFull) {
+			if err := db.log.BacklogWait(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if errors.Is(err, log.ErrNoSpace) {
+			return nil, fmt.Errorf("%w: %w", ErrLowSpace, err)
+		}
+		return p, err
+	}
+}
+
+// admit refuses ingest while the disk is nearly full, or when apply came to an end.
+func (db *DB) admit() error {
+	if db.closed.Load() {
+		return ErrClosed
+	}
+	if db.space.low.Load() {
+		return ErrLowSpace
+	}
+	if err := db.applyEnd.error(); err != nil {
+		return fmt.Errorf("%w: %w", ErrApplyStopped, err)
+	}
+	return nil
+}
+
+func (db *DB) trySubmit(ctx context.Context, payload []byte) (*pending, error) {
+	db.submitMu.Lock()
+	defer db.submitMu.Unlock()
+	now := max(db.o.Now().UnixNano(), db.lastIngest)
+	binary.LittleEndian.PutUint64(payload[record.IngestAt:], uint64(now))
+	c, err := db.log.Submit(ctx, payload)
+	if err != nil {
+		return nil, err
+	}
+	db.lastIngest = now
+	return db.await(c), nil
+}
+
+// ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change.
+func (db *DB) ChangeCatalog(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
+	payload := record.AppendHeader(nil, record.Header{Kind: record.CatalogChange, Revision: db.catalog.Revision()})
+	payload = catalog.AppendChanges(payload, changes)
+	p, err := db.submit(ctx, payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.waitOutcome(ctx); err != nil {
+		return nil, err
+	}
+	return p.outcome.catalog, nil
+}
+
+// WaitArchived waits until every record up to offset is in a durable generation.
+func (db *DB) WaitArchived(ctx context.Context, offset uint64) error {
+	return db.archived.wait(ctx, offset)
+}
+
+// Flush cuts the head, makes it durable and returns the archived offset.
+func (db *DB) Flush(ctx context.Context) (uint64, error) {
+	p, err := db.submit(ctx, record.AppendHeader(nil, record.Header{Kind: record.Cut}))
+	if err != nil {
+		return 0, err
+	}
+	if err := p.waitOutcome(ctx); err != nil {
+		return 0, err
+	}
+	if err := db.archived.wait(ctx, p.offset); err != nil {
+		return 0, err
+	}
+	return db.archived.value(), nil
+}

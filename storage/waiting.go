@@ -1,0 +1,195 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/varvedb/varve/storage/log"
+)
+
+// mark is an offset that only grows, and that can be waited for.
+type mark struct {
+	mu   sync.Mutex
+	v    uint64
+	end  error // why it will not grow any more
+	wake chan struct{}
+}
+
+func (m *mark) value() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.v
+}
+
+func (m *mark) raise(v uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v > m.v {
+		m.v = v
+		m.wakeLocked()
+	}
+}
+
+// fail wakes who waits for more with err.
+func (m *mark) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.end == nil {
+		m.end = err
+		m.wakeLocked()
+	}
+}
+
+// resume takes back fail.
+func (m *mark) resume() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.end = nil
+}
+
+func (m *mark) wakeLocked() {
+	if m.wake != nil {
+		close(m.wake)
+		m.wake = nil
+	}
+}
+
+// wait waits until the mark is at least v.
+func (m *mark) wait(ctx context.Context, v uint64) error {
+	for {
+		m.mu.Lock()
+		if m.v >= v {
+			m.mu.Unlock()
+			return nil
+		}
+		if m.end != nil {
+			defer m.mu.Unlock()
+			return m.end
+		}
+		if m.wake == nil {
+			m.wake = make(chan struct{})
+		}
+		wake := m.wake
+		m.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pending is a record on its way from Submit to applied.
+type pending struct {
+	db      *DB
+	offset  uint64
+	commit  *log.Commit
+	done    chan struct{} // closed once outcome is set
+	outcome outcome
+}
+
+func (p *pending) waitAccepted(ctx context.Context) error {
+	if p.commit == nil { // applied before
+		return nil
+	}
+	if err := p.commit.Wait(ctx); err != nil {
+		if ctx.Err() == nil {
+			p.db.forget(p.offset)
+		}
+		return fmt.Errorf("write log record %d: %w", p.offset, err)
+	}
+	return nil
+}
+
+func (p *pending) waitApplied(ctx context.Context) (*Result, error) {
+	if err := p.waitOutcome(ctx); err != nil {
+		return nil, err
+	}
+	return &p.outcome.result, nil
+}
+
+func (p *pending) waitOutcome(ctx context.Context) error {
+	if err := p.waitAccepted(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-p.db.applyEnd.ended():
+		select {
+		case <-p.done:
+			return nil
+		default:
+			return fmt.Errorf("record %d is accepted and not applied: %w", p.offset, p.db.applyEnd.error())
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ending tells once, and to all, that something ended and why.
+type ending struct {
+	once sync.Once
+	ch   chan struct{}
+	err  error
+}
+
+func newEnding() *ending { return &ending{ch: make(chan struct{})} }
+
+func (e *ending) fail(err error) {
+	e.once.Do(func() {
+		e.err = err
+		close(e.ch)
+	})
+}
+
+func (e *ending) ended() <-chan struct{} { return e.ch }
+
+// error is why it ended; nil before that.
+func (e *ending) error() error {
+	select {
+	case <-e.ch:
+		return e.err
+	default:
+		return nil
+	}
+}
+
+// await registers a record before apply can see it. DB.submitMu is held.
+func (db *DB) await(c *log.Commit) *pending {
+	p := &pending{db: db, offset: c.Offset(), commit: c, done: make(chan struct{})}
+	db.waiting[p.offset] = p
+	return p
+}
+
+func (db *DB) forget(offset uint64) {
+	db.submitMu.Lock()
+	delete(db.waiting, offset)
+	db.submitMu.Unlock()
+}
+
+// finish makes a record visible and tells who waits for it.
+func (db *DB) finish(offset uint64, o outcome) {
+	db.applied.raise(offset)
+	db.log.Applied(offset)
+	db.submitMu.Lock()
+	p := db.waiting[offset]
+	delete(db.waiting, offset)
+	db.submitMu.Unlock()
+	if p != nil {
+		p.outcome = o
+		close(p.done)
+	}
+}
+
+// waitApplied waits until records up to offset are applied. Behind damage nothing is waited for: what cannot be applied
+// is named by View.Lost instead.
+func (db *DB) waitApplied(ctx context.Context, offset uint64) error {
+	err := db.applied.wait(ctx, offset)
+	if err == nil || errors.Is(err, ErrApplyStopped) {
+		return nil
+	}
+	return fmt.Errorf("wait until record %d is applied, %d is: %w", offset, db.applied.value(), err)
+}
