@@ -39,3 +39,12 @@ func sized[T any](dst []T, n int) []T {
 	}
 	return make([]T, n)
 }
+
+// repeat is n times v.
+func repeat[T any](dst []T, n int, v T) []T {
+	dst = sized(dst, n)
+	for i := range dst {
+		dst[i] = v
+	}
+	return dst
+}

@@ -2,6 +2,7 @@ package encoding
 
 import (
 	"math"
+	"math/bits"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,6 +151,66 @@ func TestFloatsComeBack(t *testing.T) {
 		require.Equal(t, v, got)
 		require.Equal(t, "behind", string(rest))
 	})
+}
+
+// TestEveryFloatCodecTakesEveryValue runs the codecs past the choice between them.
+func TestEveryFloatCodecTakesEveryValue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawFloats(t)
+		behind := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "behind")
+		for _, shift := range []uint{0, 32} {
+			if shift == 32 {
+				for i := range v {
+					v[i] >>= 32
+				}
+			}
+			got, rest, ok := decodeXOR(nil, len(v), append(appendXOR(nil, v, shift), behind...), shift)
+			require.True(t, ok)
+			require.Equal(t, v, got)
+			require.Equal(t, string(behind), string(rest))
+
+			got, rest, ok = decodeFloatRuns(nil, len(v), append(appendFloatRuns(nil, v, runsOf(v), shift)[1:], behind...), shift)
+			require.True(t, ok)
+			require.Equal(t, v, got)
+			require.Equal(t, string(behind), string(rest))
+
+			if len(v) == 1 {
+				continue // has no difference to put in a class, and never gets there
+			}
+			got, rest, ok = decodeFloatClasses(nil, len(v), append(appendAllClasses(v, shift), behind...), shift)
+			require.True(t, ok)
+			require.Equal(t, v, got)
+			require.Equal(t, string(behind), string(rest))
+		}
+	})
+}
+
+func runsOf(v []uint64) int {
+	runs := 1
+	for i := 1; i < len(v); i++ {
+		if v[i] != v[i-1] {
+			runs++
+		}
+	}
+	return runs
+}
+
+func appendAllClasses(v []uint64, shift uint) []byte {
+	var h histogram
+	anyBit := uint64(0)
+	for i := 1; i < len(v); i++ {
+		h.add(int64(v[i] - v[i-1]))
+		anyBit |= v[i] - v[i-1]
+	}
+	c, size := chooseClasses(&h, len(v)-1, min(uint(bits.TrailingZeros64(anyBit)), 63))
+	return c.append(appendScalar(nil, v[0], shift), v, size)
+}
+
+func TestFloat32IgnoresItsHighHalf(t *testing.T) {
+	v := []uint64{1<<40 | 7, 9, 1<<63 | 12, 5, 6}
+	got, _, err := DecodeFloat32s(nil, len(v), AppendFloat32s(nil, v))
+	require.NoError(t, err)
+	require.Equal(t, []uint64{7, 9, 12, 5, 6}, got)
 }
 
 func drawBlobs(t *rapid.T) [][]byte {

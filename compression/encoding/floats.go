@@ -3,22 +3,37 @@ package encoding
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 )
 
 // The codecs of a float column. They reach disk and are never renumbered; zero is never written.
 const (
 	floatConstant = 1 // one value for all
-	floatRuns     = 2 // the values of the runs, then their lengths
-	floatXOR      = 3 // Gorilla: each value XOR the one before, leading and trailing zeros cut off
-	floatClasses  = 4 // first value; differences of the bits, taken as integers, in a class stream
+	floatDecimal  = 2 // one value for all, as an integer over a power of ten
+	floatRuns     = 3 // value and length of each run
+	floatXOR      = 4 // Gorilla: each value XOR the one before, leading and trailing zeros cut off
+	floatClasses  = 5 // first value; differences of the bits, taken as integers, in a class stream
 )
 
 // AppendFloat64s encodes at least one value, given as IEEE 754 bits.
 func AppendFloat64s(dst []byte, v []uint64) []byte { return appendFloats(dst, v, 0) }
 
-// AppendFloat32s encodes at least one value, given as IEEE 754 bits in the low half.
-func AppendFloat32s(dst []byte, v []uint64) []byte { return appendFloats(dst, v, 32) }
+// AppendFloat32s encodes at least one value, given as IEEE 754 bits in the low half; the high half is not kept.
+func AppendFloat32s(dst []byte, v []uint64) []byte {
+	anyBit := uint64(0)
+	for _, x := range v {
+		anyBit |= x
+	}
+	if anyBit>>32 != 0 {
+		low := make([]uint64, len(v))
+		for i, x := range v {
+			low[i] = x & (1<<32 - 1)
+		}
+		v = low
+	}
+	return appendFloats(dst, v, 32)
+}
 
 // DecodeFloat64s reads n values, n at least 1, reusing dst's memory, and returns what stands behind them.
 func DecodeFloat64s(dst []uint64, n int, b []byte) (values []uint64, rest []byte, err error) {
@@ -50,7 +65,7 @@ func appendFloats(dst []byte, v []uint64, shift uint) []byte {
 	h.merge(&odd)
 	changes := m - h[0]
 	if changes == 0 {
-		return appendScalar(append(dst, floatConstant), v[0], shift)
+		return appendFloatConstant(dst, v[0], shift)
 	}
 	if changes < m/32 {
 		return appendFloatRuns(dst, v, changes+1, shift)
@@ -114,6 +129,36 @@ func (w window) fits(d uint64) bool {
 }
 
 const windowSlack = 8
+
+// appendFloatConstant writes the one value of a column, as a decimal if it is a short one: a column of one sample, as
+// slow tags have, is the value and little else.
+func appendFloatConstant(dst []byte, v uint64, shift uint) []byte {
+	f := math.Float64frombits(v)
+	if shift == 32 {
+		f = float64(math.Float32frombits(uint32(v)))
+	}
+	for digits, power := range powersOfTen {
+		mantissa := math.Round(f * power)
+		if !(math.Abs(mantissa) < 1<<34) { // five bytes; NaN stops here too
+			break
+		}
+		if decimalBits(int64(mantissa), power, shift) == v {
+			return binary.AppendVarint(append(dst, floatDecimal, byte(digits)), int64(mantissa))
+		}
+	}
+	return appendScalar(append(dst, floatConstant), v, shift)
+}
+
+var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
+
+// decimalBits is the value of mantissa/power. Both are exact, so the division rounds the same way everywhere.
+func decimalBits(mantissa int64, power float64, shift uint) uint64 {
+	f := float64(mantissa) / power
+	if shift == 32 {
+		return uint64(math.Float32bits(float32(f)))
+	}
+	return math.Float64bits(f)
+}
 
 // appendScalar writes one value whole.
 func appendScalar(dst []byte, v uint64, shift uint) []byte {
@@ -193,6 +238,8 @@ func decodeFloats(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, 
 	case 0:
 	case floatConstant:
 		dst, rest, ok = decodeFloatConstant(dst, n, b[1:], shift)
+	case floatDecimal:
+		dst, rest, ok = decodeFloatDecimal(dst, n, b[1:], shift)
 	case floatRuns:
 		dst, rest, ok = decodeFloatRuns(dst, n, b[1:], shift)
 	case floatXOR:
@@ -213,11 +260,19 @@ func decodeFloatConstant(dst []uint64, n int, b []byte, shift uint) ([]uint64, [
 	if !ok {
 		return nil, nil, false
 	}
-	dst = sized(dst, n)
-	for i := range dst {
-		dst[i] = v
+	return repeat(dst, n, v), b, true
+}
+
+func decodeFloatDecimal(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {
+	if len(b) == 0 || int(b[0]) >= len(powersOfTen) {
+		return nil, nil, false
 	}
-	return dst, b, true
+	power := powersOfTen[b[0]]
+	mantissa, b, ok := varint(b[1:])
+	if !ok || mantissa > 1<<53 || mantissa < -1<<53 {
+		return nil, nil, false
+	}
+	return repeat(dst, n, decimalBits(mantissa, power, shift)), b, true
 }
 
 func decodeFloatRuns(dst []uint64, n int, b []byte, shift uint) ([]uint64, []byte, bool) {

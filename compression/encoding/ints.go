@@ -145,11 +145,7 @@ func decodeInts(dst []uint64, n int, codec byte, b []byte) ([]uint64, []byte, bo
 	}
 	switch codec {
 	case intConstant:
-		dst = sized(dst, n)
-		for i := range dst {
-			dst[i] = uint64(first)
-		}
-		return dst, b, true
+		return repeat(dst, n, uint64(first)), b, true
 	case intPacked:
 		return decodePacked(dst, n, uint64(first), b)
 	case intDelta:
