@@ -59,6 +59,11 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(),
+		newImportCommand(),
+		newQueryCommand(),
+		newEditCommand(),
+		newTagsCommand(),
+		newStatusCommand(),
 	)
 	return root
 }

@@ -81,7 +81,7 @@ func ReadMapping(file string) (Mapping, error) {
 	if err := d.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
 		return m, fmt.Errorf("read mapping %s: %w: %w", file, ErrMapping, err)
 	}
-	if _, err := m.compile(""); err != nil {
+	if err := m.Check(); err != nil {
 		return m, fmt.Errorf("read mapping %s: %w", file, err)
 	}
 	return m, nil
@@ -284,4 +284,10 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
+}
+
+// Check reports the first thing in m that makes no sense.
+func (m Mapping) Check() error {
+	_, err := m.compile("")
+	return err
 }

@@ -1,0 +1,405 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/varvedb/varve/internal/answer"
+	"github.com/varvedb/varve/internal/chart"
+	"github.com/varvedb/varve/internal/timeexpr"
+	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+type queryFlags struct {
+	client   clientFlags
+	start    string
+	end      string
+	zone     string
+	output   string
+	file     string
+	plot     bool
+	width    int
+	height   int
+	limit    uint64
+	reverse  bool
+	latest   bool
+	eventual bool
+	seq      bool
+	source   bool
+}
+
+var queryOutputs = []string{"table", "csv", "json", "arrow", "parquet"}
+
+func newQueryCommand() *cobra.Command {
+	var f queryFlags
+	cmd := &cobra.Command{
+		Use:   "query [flags] TAG...",
+		Short: "Print the stored samples of tags in a time range",
+		Long: `Prints the stored samples of tags from --start up to, but not including, --end: tag by tag in the order asked, each in
+time order. A name with * or ? asks for every tag that matches.
+
+Times are ` + timeexpr.Help + `.
+Those without a zone are in --tz.
+
+csv and json have the columns time, tag, value, quality. Times are RFC 3339 in UTC with up to nine decimals. Numbers are
+the shortest that read back to the same bits. In csv a null value is nothing and empty text is "". In json int64, uint64,
+NaN, +Inf and -Inf are strings; a state has its text as value and its number as code. Bytes are base64. A quality is the
+name of its status code where that says all of it (Good, BadNoData), else the code as 0x80AB0401. arrow is an Arrow file
+and parquet a Parquet file, with the quality as uint32; a state's text is in value_text. Where tags have several types,
+the columns are value (double), value_int, value_text and value_bytes.`,
+		Example: `  varve query --start 2001-01-01T07:54:00Z --end 2001-01-01T08:12:00Z TEP.06.XMEAS_01
+  varve query --start -1d --output csv 'BOILER*' > boiler.csv
+  varve query --start -8h --plot PUMP-101.FLOW
+  varve query --latest '*'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError(fmt.Errorf("no tag to query; see %s --help, or varve tags list for the tags there are", cmd.CommandPath()))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	f.client.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.start, "start", "-1h", "first instant")
+	flags.StringVar(&f.end, "end", "now", "instant behind the last; a start later than the end reads (end, start] newest first")
+	flags.StringVar(&f.zone, "tz", "", "IANA zone in which times without one are read, and the table printed (default UTC)")
+	flags.StringVarP(&f.output, "output", "o", "table", "one of "+strings.Join(queryOutputs, ", "))
+	flags.StringVar(&f.file, "file", "", "write to this file in place of standard output")
+	flags.BoolVar(&f.plot, "plot", false, "draw a chart of each tag in place of its samples")
+	flags.IntVar(&f.width, "width", 0, "characters across a chart (default the terminal's)")
+	flags.IntVar(&f.height, "height", 12, "lines of a chart")
+	flags.Uint64Var(&f.limit, "limit", 0, "most samples per tag (default all)")
+	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
+	flags.BoolVar(&f.latest, "latest", false, "only the newest sample of each tag, whenever it was")
+	flags.BoolVar(&f.eventual, "eventual", false, "take what is applied now, without waiting for batches accepted just before")
+	flags.BoolVar(&f.seq, "with-seq", false, "add a column seq, which tells several samples at one time apart")
+	flags.BoolVar(&f.source, "with-source", false, "add columns ingest_time and source")
+	return cmd
+}
+
+func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
+	if !slices.Contains(queryOutputs, f.output) {
+		return usageError(fmt.Errorf("output %q: must be one of %s", f.output, strings.Join(queryOutputs, ", ")))
+	}
+	zone, err := loadZone(f.zone)
+	if err != nil {
+		return usageError(err)
+	}
+	start, end, err := f.rangeOf(time.Now(), zone)
+	if err != nil {
+		return usageError(err)
+	}
+	c, err := f.client.dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	ctx := cmd.Context()
+	tags, err := c.findTags(ctx, names)
+	if err != nil {
+		return err
+	}
+	if f.plot {
+		return c.explain(f.plotAll(ctx, cmd, c, tags, start, end, zone))
+	}
+	stream, err := f.ask(ctx, c, tags, start, end)
+	if err != nil {
+		return c.explain(err)
+	}
+	out, finish, err := f.openOutput(cmd.OutOrStdout())
+	if err != nil {
+		return err
+	}
+	samples, warning, err := f.write(out, stream, tags, zone)
+	if err = errors.Join(c.explain(err), finish(err == nil)); err != nil {
+		return err
+	}
+	if warning != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "varve: "+warning)
+	}
+	if samples == 0 && f.output == "table" && !f.latest {
+		fmt.Fprintf(cmd.ErrOrStderr(), "varve: no samples in %s; varve query --latest shows when each tag last had one\n", model.Between(start, end))
+	}
+	return nil
+}
+
+func loadZone(name string) (*time.Location, error) {
+	if name == "" {
+		return time.UTC, nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("time zone %q: must be a name such as UTC, Local or Europe/Berlin", name)
+	}
+	return zone, nil
+}
+
+func (f *queryFlags) rangeOf(now time.Time, zone *time.Location) (start, end int64, err error) {
+	if start, err = timeexpr.Parse(f.start, now, zone); err != nil {
+		return 0, 0, fmt.Errorf("--start: %w", err)
+	}
+	if end, err = timeexpr.Parse(f.end, now, zone); err != nil {
+		return 0, 0, fmt.Errorf("--end: %w", err)
+	}
+	if f.reverse && start < end {
+		start, end = end-1, start-1 // (end, start] holds the same instants
+	}
+	return start, end, nil
+}
+
+func (f *queryFlags) consistency() varvev1.Consistency {
+	if f.eventual {
+		return varvev1.Consistency_CONSISTENCY_EVENTUAL
+	}
+	return varvev1.Consistency_CONSISTENCY_ACCEPTED
+}
+
+func (f *queryFlags) ask(ctx context.Context, c *client, tags []foundTag, start, end int64) (answer.Stream, error) {
+	names := make([]string, len(tags))
+	for i, t := range tags {
+		names[i] = t.asked
+	}
+	if f.latest {
+		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: names, Consistency: f.consistency()})
+	}
+	return c.query.ReadRange(ctx, &varvev1.ReadRangeRequest{
+		Tags: names, StartNs: start, EndNs: end, Consistency: f.consistency(), Limit: f.limit,
+		WithSeq: f.seq, WithSource: f.source,
+	})
+}
+
+// openOutput is where the answer goes. finish(false) takes a file away again that was only begun.
+func (f *queryFlags) openOutput(stdout io.Writer) (w io.Writer, finish func(ok bool) error, err error) {
+	if f.file == "" {
+		if file, ok := stdout.(*os.File); ok && (f.output == "arrow" || f.output == "parquet") && term.IsTerminal(int(file.Fd())) {
+			return nil, nil, usageError(fmt.Errorf("%s is no text for a terminal; give --file, or send the output to one", f.output))
+		}
+		return stdout, func(bool) error { return nil }, nil
+	}
+	file, err := os.Create(f.file)
+	if err != nil {
+		return nil, nil, err
+	}
+	buffered := bufio.NewWriterSize(file, 1<<20)
+	return buffered, func(ok bool) error {
+		err := errors.Join(buffered.Flush(), file.Close())
+		if !ok {
+			err = errors.Join(err, os.Remove(f.file))
+		}
+		return err
+	}, nil
+}
+
+func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, zone *time.Location) (samples uint64, warning string, err error) {
+	r, err := answer.NewReader(stream)
+	if err != nil {
+		return 0, "", err
+	}
+	defer r.Close()
+	if lost := r.Incomplete(); lost != "" {
+		warning = "the answer is incomplete: the records of log offsets " + lost + " are damaged; see varve status"
+	}
+	rows := answer.NewRows(r, typesOf(tags))
+	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest}
+	switch f.output {
+	case "csv":
+		samples, err = answer.WriteCSV(w, rows, extra)
+	case "json":
+		samples, err = answer.WriteJSON(w, rows, extra)
+	case "arrow":
+		samples, err = answer.WriteArrow(w, r)
+	case "parquet":
+		samples, err = answer.WriteParquet(w, r)
+	default:
+		samples, err = answer.WriteTable(w, rows, zone, extra)
+	}
+	return samples, warning, err
+}
+
+func typesOf(tags []foundTag) map[string]model.Type {
+	types := make(map[string]model.Type, len(tags))
+	for _, t := range tags {
+		typ := settingsOf(t.Tag).typ
+		types[t.Name], types[t.asked] = typ, typ
+	}
+	return types
+}
+
+// foundTag is a tag by the name that was asked for, which may be a former one.
+type foundTag struct {
+	*varvev1.Tag
+	asked string
+}
+
+type tagSettings struct {
+	typ     model.Type
+	stepped bool
+	unit    string
+	states  string
+}
+
+// settingsOf is the settings of a tag in force now.
+func settingsOf(t *varvev1.Tag) tagSettings {
+	if len(t.Settings) == 0 {
+		return tagSettings{}
+	}
+	s := t.Settings[len(t.Settings)-1]
+	return tagSettings{typ: model.Type(s.Type), stepped: s.Stepped || model.Type(s.Type).AlwaysStepped(), unit: s.Unit, states: s.StateSet}
+}
+
+// findTagsAtOnce is how many names are looked up at the same time.
+const findTagsAtOnce = 16
+
+// findTags looks up names and patterns, in the order given; the tags of a pattern are in the order of their names.
+func (c *client) findTags(ctx context.Context, names []string) ([]foundTag, error) {
+	found := make([][]foundTag, len(names))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(findTagsAtOnce)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			found[i], err = c.findTag(ctx, name)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var out []foundTag
+	seen := map[string]bool{}
+	for _, tags := range found {
+		for _, t := range tags {
+			if !seen[t.asked] {
+				seen[t.asked] = true
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (c *client) findTag(ctx context.Context, name string) ([]foundTag, error) {
+	tag, err := c.catalog.GetTag(ctx, &varvev1.GetTagRequest{Name: name})
+	switch {
+	case err == nil:
+		return []foundTag{{tag, name}}, nil
+	case !strings.ContainsAny(name, "*?") && status.Code(err) == codes.NotFound:
+		return nil, c.unknownTag(ctx, name)
+	case !strings.ContainsAny(name, "*?"):
+		return nil, c.explain(err)
+	}
+	var out []foundTag
+	err = c.eachTag(ctx, &varvev1.ListTagsRequest{Filter: name}, func(t *varvev1.Tag) { out = append(out, foundTag{t, t.Name}) })
+	if err != nil {
+		return nil, err
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no tag matches %q; varve tags list shows the tags there are", name)
+	}
+	return out, nil
+}
+
+// unknownTag says which tags have names that hold what was asked for.
+func (c *client) unknownTag(ctx context.Context, name string) error {
+	answer, err := c.catalog.ListTags(ctx, &varvev1.ListTagsRequest{Filter: "*" + name + "*", PageSize: 3})
+	if err != nil || len(answer.Tags) == 0 {
+		return fmt.Errorf("no tag %q; varve tags list shows the tags there are", name)
+	}
+	var near []string
+	for _, t := range answer.Tags {
+		near = append(near, t.Name)
+	}
+	return fmt.Errorf("no tag %q; there are %s", name, strings.Join(near, ", "))
+}
+
+func (c *client) eachTag(ctx context.Context, ask *varvev1.ListTagsRequest, visit func(*varvev1.Tag)) error {
+	for {
+		answer, err := c.catalog.ListTags(ctx, ask)
+		if err != nil {
+			return c.explain(err)
+		}
+		for _, t := range answer.Tags {
+			visit(t)
+		}
+		if answer.NextPageToken == "" {
+			return nil
+		}
+		ask.PageToken = answer.NextPageToken
+	}
+}
+
+const (
+	chartWidthDefault = 80
+	chartWidthMax     = 400
+	chartMargin       = 14 // scale to the left of a chart
+)
+
+func (f *queryFlags) plotAll(ctx context.Context, cmd *cobra.Command, c *client, tags []foundTag, start, end int64, zone *time.Location) error {
+	out := cmd.OutOrStdout()
+	width := f.width
+	if file, ok := out.(*os.File); ok && width == 0 {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil {
+			width = columns - chartMargin
+		}
+	}
+	if width <= 0 {
+		width = chartWidthDefault
+	}
+	in := model.Between(start, end)
+	for _, t := range tags {
+		if err := f.plotTag(ctx, out, c, t, in, min(width, chartWidthMax), zone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, t foundTag, in model.TimeRange, width int, zone *time.Location) error {
+	s := settingsOf(t.Tag)
+	if s.typ.Blob() {
+		_, err := fmt.Fprintf(out, "%s: samples of %s have no chart\n", t.Name, s.typ)
+		return err
+	}
+	stream, err := f.ask(ctx, c, []foundTag{t}, in.Start, in.End)
+	if err != nil {
+		return err
+	}
+	r, err := answer.NewReader(stream)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	title := t.Name
+	if s.unit != "" {
+		title += " [" + s.unit + "]"
+	}
+	plot := chart.New(title, in.Start, in.End, width, min(f.height, 100), s.stepped)
+	for rows := answer.NewRows(r, nil); ; {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			return plot.Draw(out, zone)
+		}
+		if err != nil {
+			return err
+		}
+		if x, ok := row.Value.Number(); ok && !row.Quality.IsBad() {
+			plot.Add(row.Time, x)
+		} else {
+			plot.Gap()
+		}
+	}
+}

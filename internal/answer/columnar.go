@@ -1,0 +1,135 @@
+package answer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/compress"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+)
+
+// WriteArrow writes an Arrow file: the columns as the server sends them, but names as plain text, because an Arrow file
+// cannot take the dictionaries that grow along the stream and some readers know none.
+func WriteArrow(w io.Writer, r *Reader) (samples uint64, err error) {
+	schema := plainSchema(r.Schema())
+	out, err := ipc.NewFileWriter(&position{w: w}, ipc.WithSchema(schema))
+	if err != nil {
+		return 0, fmt.Errorf("begin the Arrow file: %w", err)
+	}
+	return copyRecords(r, schema, out.Write, out.Close)
+}
+
+// parquetGroupRows is the rows of a row group: enough for readers to skip and to compress well, few enough to hold.
+const parquetGroupRows = 1 << 20
+
+// WriteParquet writes a Parquet file with the same columns as [WriteArrow], compressed with zstd.
+func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
+	schema := plainSchema(r.Schema())
+	props := parquet.NewWriterProperties(
+		parquet.WithVersion(parquet.V2_LATEST), // older versions have no nanoseconds
+		parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithMaxRowGroupLength(parquetGroupRows),
+		parquet.WithCreatedBy("varve"),
+	)
+	out, err := pqarrow.NewFileWriter(schema, w, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+	if err != nil {
+		return 0, fmt.Errorf("begin the Parquet file: %w", err)
+	}
+	return copyRecords(r, schema, out.WriteBuffered, out.Close)
+}
+
+func copyRecords(r *Reader, schema *arrow.Schema, write func(arrow.Record) error, closeFile func() error) (samples uint64, err error) {
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return samples, closeFile()
+		}
+		if err != nil {
+			return samples, err
+		}
+		plain, err := plainRecord(rec, schema)
+		if err != nil {
+			return samples, err
+		}
+		err = write(plain)
+		plain.Release()
+		if err != nil {
+			return samples, fmt.Errorf("write %d samples: %w", rec.NumRows(), err)
+		}
+		samples += uint64(rec.NumRows())
+	}
+}
+
+// plainSchema is a schema with text in place of dictionaries of text.
+func plainSchema(s *arrow.Schema) *arrow.Schema {
+	fields := make([]arrow.Field, s.NumFields())
+	for i, f := range s.Fields() {
+		if d, ok := f.Type.(*arrow.DictionaryType); ok {
+			f.Type = d.ValueType
+		}
+		fields[i] = f
+	}
+	meta := s.Metadata()
+	return arrow.NewSchema(fields, &meta)
+}
+
+func plainRecord(rec arrow.Record, schema *arrow.Schema) (arrow.Record, error) {
+	cols := make([]arrow.Array, rec.NumCols())
+	for i := range cols {
+		col := rec.Column(i)
+		col.Retain()
+		if d, ok := col.(*array.Dictionary); ok {
+			names, ok := d.Dictionary().(*array.String)
+			if !ok {
+				return nil, fmt.Errorf("column %s has a dictionary of %s", rec.ColumnName(i), d.Dictionary().DataType())
+			}
+			col.Release()
+			col = plainText(d, names)
+		}
+		cols[i] = col
+	}
+	out := array.NewRecord(schema, cols, rec.NumRows())
+	for _, c := range cols {
+		c.Release()
+	}
+	return out, nil
+}
+
+func plainText(d *array.Dictionary, names *array.String) arrow.Array {
+	b := array.NewStringBuilder(memory.DefaultAllocator)
+	defer b.Release()
+	b.Reserve(d.Len())
+	for i := range d.Len() {
+		if d.IsNull(i) {
+			b.AppendNull()
+		} else {
+			b.Append(names.Value(d.GetValueIndex(i)))
+		}
+	}
+	return b.NewArray()
+}
+
+// position lets the Arrow file writer, which asks where it stands and never goes elsewhere, write to a pipe.
+type position struct {
+	w  io.Writer
+	at int64
+}
+
+func (p *position) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	p.at += int64(n)
+	return n, err
+}
+
+func (p *position) Seek(offset int64, whence int) (int64, error) {
+	if offset == 0 && whence == io.SeekCurrent {
+		return p.at, nil
+	}
+	return p.at, errors.New("an Arrow file is written from front to back")
+}

@@ -1,0 +1,267 @@
+package answer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Extra says which columns beside time, tag, value and quality are written.
+type Extra struct{ Seq, Source bool }
+
+// WriteCSV writes time,tag,value,quality rows with a header, CRLF nowhere. Empty text is "", a null value nothing.
+func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
+	out := bufio.NewWriterSize(w, 64<<10)
+	out.WriteString("time,tag,value,quality")
+	if x.Seq {
+		out.WriteString(",seq")
+	}
+	if x.Source {
+		out.WriteString(",ingest_time,source")
+	}
+	out.WriteByte('\n')
+	var b []byte
+	tag, tagField := "\x00", ""
+	for {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			return samples, out.Flush()
+		}
+		if err != nil {
+			return samples, errors.Join(err, out.Flush())
+		}
+		if row.Tag != tag {
+			tag, tagField = row.Tag, string(appendField(nil, row.Tag))
+		}
+		b = append(appendTime(b[:0], row.Time), ',')
+		b = append(append(b, tagField...), ',')
+		b = append(appendCSVValue(b, row.Value), ',')
+		b = appendQuality(b, row.Quality)
+		if x.Seq {
+			b = strconv.AppendUint(append(b, ','), uint64(row.Seq), 10)
+		}
+		if x.Source {
+			b = append(appendTime(append(b, ','), row.Ingest*1_000_000_000), ',')
+			b = appendField(b, row.Source)
+		}
+		if _, err := out.Write(append(b, '\n')); err != nil {
+			return samples, err
+		}
+		samples++
+	}
+}
+
+func appendTime(b []byte, t int64) []byte {
+	return time.Unix(0, t).UTC().AppendFormat(b, time.RFC3339Nano)
+}
+
+// appendQuality writes the name of the code where it says all, else its number as model.ParseQuality reads it.
+func appendQuality(b []byte, q model.Quality) []byte {
+	if q == model.Good {
+		return append(b, "Good"...)
+	}
+	return append(b, FormatQuality(q)...)
+}
+
+// FormatQuality is the name of a status code, or its number in hexadecimal where it has no name or carries info bits.
+func FormatQuality(q model.Quality) string {
+	if name := q.String(); q&0xFFFF == 0 && !strings.Contains(name, "(") {
+		return name
+	}
+	return fmt.Sprintf("0x%08X", uint32(q))
+}
+
+func appendCSVValue(b []byte, v Value) []byte {
+	switch {
+	case v.Null:
+		return b
+	case v.Type == model.String || v.Type == model.State:
+		if v.Text == "" && v.Type == model.String {
+			return append(b, `""`...)
+		}
+		return appendField(b, v.String())
+	}
+	return v.appendText(b)
+}
+
+// appendField writes text as one CSV field, in quotes where it must be.
+func appendField(b []byte, s string) []byte {
+	if !strings.ContainsAny(s, ",\"\r\n") && !strings.HasPrefix(s, " ") && !strings.HasSuffix(s, " ") {
+		return append(b, s...)
+	}
+	b = append(b, '"')
+	for i := range len(s) {
+		if s[i] == '"' {
+			b = append(b, '"')
+		}
+		b = append(b, s[i])
+	}
+	return append(b, '"')
+}
+
+// WriteJSON writes one object per line. int64 and uint64, NaN and infinities are strings, since JSON readers lose them;
+// bytes are base64; a state's value is its text, with its number in code.
+func WriteJSON(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
+	out := bufio.NewWriterSize(w, 64<<10)
+	var b []byte
+	tag, tagField := "\x00", ""
+	for {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			return samples, out.Flush()
+		}
+		if err != nil {
+			return samples, errors.Join(err, out.Flush())
+		}
+		if row.Tag != tag {
+			tag, tagField = row.Tag, string(appendJSONString(nil, row.Tag))
+		}
+		b = appendTime(append(b[:0], `{"time":"`...), row.Time)
+		b = append(append(b, `","tag":`...), tagField...)
+		b = appendJSONValue(append(b, `,"value":`...), row.Value)
+		b = appendQuality(append(b, `,"quality":"`...), row.Quality)
+		b = append(b, '"')
+		if x.Seq {
+			b = strconv.AppendUint(append(b, `,"seq":`...), uint64(row.Seq), 10)
+		}
+		if x.Source {
+			b = appendTime(append(b, `,"ingest_time":"`...), row.Ingest*1_000_000_000)
+			b = appendJSONString(append(b, `","source":`...), row.Source)
+		}
+		if _, err := out.Write(append(b, '}', '\n')); err != nil {
+			return samples, err
+		}
+		samples++
+	}
+}
+
+func appendJSONValue(b []byte, v Value) []byte {
+	if v.Null {
+		return append(b, "null"...)
+	}
+	switch v.Type {
+	case model.Float64, model.Float32:
+		x := math.Float64frombits(v.Bits)
+		if v.Type == model.Float32 {
+			x = model.WidenFloat32(uint32(v.Bits))
+		}
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return append(v.appendText(append(b, '"')), '"')
+		}
+		return v.appendText(b)
+	case model.Bool:
+		return v.appendText(b)
+	case model.Int64, model.Uint64:
+		return append(v.appendText(append(b, '"')), '"')
+	case model.Bytes:
+		b = base64.StdEncoding.AppendEncode(append(b, '"'), []byte(v.Text))
+		return append(b, '"')
+	case model.State:
+		b = appendJSONString(b, v.String())
+		return strconv.AppendInt(append(b, `,"code":`...), int64(v.Bits), 10)
+	}
+	return appendJSONString(b, v.Text)
+}
+
+func appendJSONString(b []byte, s string) []byte {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string always encodes
+	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
+}
+
+// maxTableRows is how many rows a table looks at for the width of its columns.
+const maxTableRows = 1000
+
+// WriteTable writes columns for people, with times in zone.
+func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples uint64, err error) {
+	out := bufio.NewWriter(w)
+	header := []string{"TIME", "TAG", "VALUE", "QUALITY"}
+	if x.Seq {
+		header = append(header, "SEQ")
+	}
+	if x.Source {
+		header = append(header, "INGESTED", "SOURCE")
+	}
+	t := table{out: out, lines: [][]string{header}}
+	for {
+		row, err := rows.Next()
+		if err != nil {
+			t.flush()
+			if errors.Is(err, io.EOF) {
+				return samples, out.Flush()
+			}
+			return samples, errors.Join(err, out.Flush())
+		}
+		line := []string{time.Unix(0, row.Time).In(zone).Format("2006-01-02T15:04:05.999999999Z07:00"), row.Tag, printable(row.Value.String()), FormatQuality(row.Quality)}
+		if x.Seq {
+			line = append(line, strconv.Itoa(int(row.Seq)))
+		}
+		if x.Source {
+			line = append(line, time.Unix(row.Ingest, 0).In(zone).Format(time.RFC3339), row.Source)
+		}
+		t.add(line)
+		samples++
+	}
+}
+
+// printable keeps control characters, which could steer a terminal, out of a table.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+type table struct {
+	out   *bufio.Writer
+	lines [][]string
+	width []int // nil until the first flush
+}
+
+func (t *table) add(line []string) {
+	t.lines = append(t.lines, line)
+	if len(t.lines) >= maxTableRows {
+		t.flush()
+	}
+}
+
+func (t *table) flush() {
+	for _, l := range t.lines {
+		for i, s := range l {
+			if i >= len(t.width) {
+				t.width = append(t.width, 0)
+			}
+			t.width[i] = max(t.width[i], utf8.RuneCountInString(s))
+		}
+	}
+	for _, l := range t.lines {
+		for i, s := range l {
+			pad := strings.Repeat(" ", t.width[i]-utf8.RuneCountInString(s))
+			switch {
+			case i == len(l)-1:
+				t.out.WriteString(s)
+			case i == 2: // values to the right
+				t.out.WriteString(pad + s + "  ")
+			default:
+				t.out.WriteString(s + pad + "  ")
+			}
+		}
+		t.out.WriteByte('\n')
+	}
+	t.lines = t.lines[:0]
+}
