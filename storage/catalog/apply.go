@@ -47,6 +47,9 @@ func (c *Catalog) judgeCreateLocked(t *model.Tag, knownSet func(string) bool) (*
 	if t.UUID == (model.UUID{}) {
 		return nil, fmt.Errorf("create tag %.80q: UUID is zero: %w", t.Name, ErrBadSettings)
 	}
+	if err := checkCounts(t); err != nil { // also of one that exists: no record could be read with more
+		return nil, err
+	}
 	if old, ok := c.Tag(c.mu.byName[t.Name]); ok {
 		if want := askedType(t); want != 0 && want != old.Current().Type {
 			return old, fmt.Errorf("create tag %.80q of type %s: it exists with type %s: %w", t.Name, want, old.Current().Type, ErrTypeMismatch)

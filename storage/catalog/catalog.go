@@ -45,8 +45,8 @@ var (
 
 // Options tune a Catalog. The zero value of a field means its default.
 type Options struct {
-	// MaxTags is how many tags Check lets in. A tag without attributes costs about 350 bytes of memory. The default
-	// is 10,000,000.
+	// MaxTags is how many tags Check lets in. A tag costs about 370 bytes of memory, and as much again with
+	// attributes. The default is 10,000,000.
 	MaxTags int
 }
 

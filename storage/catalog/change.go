@@ -81,13 +81,21 @@ func (ch *Change) checkOne() error {
 	return nil
 }
 
+// checkCounts reports whether a tag holds more items than a record or row can.
+func checkCounts(t *model.Tag) error {
+	if len(t.Settings) > MaxSettings {
+		return fmt.Errorf("create tag %.80q: %d settings, most is %d: %w", t.Name, len(t.Settings), MaxSettings, ErrBadSettings)
+	}
+	if len(t.Attributes) > model.MaxAttributes {
+		return fmt.Errorf("create tag %.80q: %d attributes, most is %d: %w", t.Name, len(t.Attributes), model.MaxAttributes, ErrBadSettings)
+	}
+	return nil
+}
+
 // checkNewTag reports what is wrong with a tag to be made, apart from what the rest of the catalogue says.
 func checkNewTag(t *model.Tag) error {
 	if len(t.Settings) == 0 || t.Settings[0].Type == 0 {
 		return fmt.Errorf("create tag %.80q: no type: %w", t.Name, ErrBadSettings)
-	}
-	if len(t.Settings) > MaxSettings {
-		return fmt.Errorf("create tag %.80q: %d settings, most is %d: %w", t.Name, len(t.Settings), MaxSettings, ErrBadSettings)
 	}
 	for i := range t.Settings {
 		s := &t.Settings[i]
