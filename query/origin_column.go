@@ -1,23 +1,19 @@
 package query
 
-import (
-	"github.com/apache/arrow/go/v15/arrow"
+import "github.com/apache/arrow/go/v15/arrow"
 
-	"github.com/varvedb/varve/storage"
-)
-
-// eachOrigin calls f for the parts of r that share one origin, in order.
-func eachOrigin(r rows, f func(o storage.Origin, n int)) {
+// eachOrigin calls f for the parts of r that share a source and an ingest time, in order.
+func eachOrigin(r rows, f func(source uint32, ingest int64, n int)) {
 	at := 0
 	for _, o := range r.Origins {
 		from, to := max(at, r.from), min(at+o.Samples, r.to)
 		if from < to {
-			f(o, to-from)
+			f(o.Source, o.Ingest, to-from)
 		}
 		at += o.Samples
 	}
 	if from := max(at, r.from); from < r.to {
-		f(storage.Origin{}, r.to-from) // a block must cover its samples; rows keep their number if one does not
+		f(0, 0, r.to-from) // origins cover their block; rows keep their number if they do not
 	}
 }
 
@@ -27,7 +23,7 @@ type ingestColumn struct{ seconds []int64 }
 func (c *ingestColumn) field() arrow.Field { return arrow.Field{Name: "ingest_time", Type: secondType} }
 
 func (c *ingestColumn) append(r rows) error {
-	eachOrigin(r, func(o storage.Origin, n int) { c.seconds = appendRepeated(c.seconds, o.Ingest, n) })
+	eachOrigin(r, func(_ uint32, ingest int64, n int) { c.seconds = appendRepeated(c.seconds, ingest, n) })
 	return nil
 }
 
@@ -58,13 +54,13 @@ func (c *sourceColumn) field() arrow.Field {
 }
 
 func (c *sourceColumn) append(r rows) error {
-	eachOrigin(r, func(o storage.Origin, n int) {
-		if o.Source == 0 {
+	eachOrigin(r, func(source uint32, _ int64, n int) {
+		if source == 0 {
 			c.indices = appendRepeated(c.indices, 0, n)
 			c.valid.appendAll(n, false)
 			return
 		}
-		c.indices = appendRepeated(c.indices, c.indexOf(o.Source), n)
+		c.indices = appendRepeated(c.indices, c.indexOf(source), n)
 		c.valid.appendAll(n, true)
 	})
 	return nil

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/storage"
+)
+
+// adminService operates the server.
+type adminService struct {
+	varvev1.UnimplementedAdminServiceServer
+	*Server
+}
+
+func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1.StatusResponse, error) {
+	st := s.db.Status()
+	out := &varvev1.StatusResponse{
+		Version: s.options.Version, StartedNs: s.started.UnixNano(), Uuid: st.UUID.String(),
+		Tags: uint64(st.Tags), Samples: st.Samples,
+		Bytes: &varvev1.BytesOnDisk{
+			Log: st.Bytes.Log, Samples: st.Bytes.Samples, Versions: st.Bytes.Versions,
+			Catalog: st.Bytes.Catalog, Other: st.Bytes.Other, Total: st.Bytes.Total,
+		},
+		AcceptedOffset: st.Accepted, AppliedOffset: st.Applied, ArchivedOffset: st.Archived, CatalogRevision: st.Revision,
+		Sources: uint64(st.Sources), Generations: uint64(st.Generations), Partitions: uint64(st.Partitions),
+		HeadSamples: st.HeadSamples, IngestStopped: st.IngestStopped,
+		MemoryBytes: residentBytes(), Sessions: uint64(s.sessions.count()),
+	}
+	for _, a := range st.Alarms {
+		out.Alarms = append(out.Alarms, &varvev1.Alarm{Name: a.Name, Detail: a.Detail, SinceNs: a.Since.UnixNano(), Count: a.Count})
+	}
+	for _, l := range st.Lost {
+		out.Lost = append(out.Lost, &varvev1.OffsetRange{First: l.First, End: l.End})
+	}
+	return out, nil
+}
+
+func (s *adminService) Flush(ctx context.Context, _ *varvev1.FlushRequest) (*varvev1.FlushResponse, error) {
+	offset, err := s.db.Flush(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("flush: %w", err)
+	}
+	return &varvev1.FlushResponse{ArchivedOffset: offset}, nil
+}
+
+func (s *adminService) Checkpoint(ctx context.Context, r *varvev1.CheckpointRequest) (*varvev1.CheckpointResponse, error) {
+	dir, err := s.checkpointDir(r.Directory)
+	if err != nil {
+		return nil, err
+	}
+	offset, err := s.db.Checkpoint(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	s.log.Info("checkpoint made", "directory", dir, "offset", offset, "by", callerOf(ctx).name)
+	return &varvev1.CheckpointResponse{Offset: offset}, nil
+}
+
+// checkpointDir is where a checkpoint may go: right under the directory the server was told to allow. A name with more
+// parts could lead out of it through a link.
+func (s *adminService) checkpointDir(asked string) (string, error) {
+	root := s.options.CheckpointDir
+	if root == "" {
+		return "", fmt.Errorf("checkpoints are not allowed; start the server with --checkpoint-dir: %w", errForbidden)
+	}
+	name := asked
+	if filepath.IsAbs(asked) {
+		rel, err := filepath.Rel(root, asked)
+		if err != nil {
+			return "", fmt.Errorf("checkpoint directory %.200q: must be inside %s: %w", asked, root, errForbidden)
+		}
+		name = rel
+	}
+	if name == "" || name == "." || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
+		return "", fmt.Errorf("checkpoint directory %.200q: must be a new name inside %s: %w", asked, root, errForbidden)
+	}
+	return filepath.Join(root, name), nil
+}
+
+func (s *adminService) AcceptLoss(ctx context.Context, r *varvev1.AcceptLossRequest) (*varvev1.AcceptLossResponse, error) {
+	author := r.Author
+	if who := callerOf(ctx); who.name != "" {
+		author = who.name
+	}
+	if err := checkText("author", author, maxAuthorBytes); err != nil {
+		return nil, err
+	}
+	if err := checkText("reason", r.Reason, maxReasonBytes); err != nil {
+		return nil, err
+	}
+	lost := storage.OffsetRange{First: r.Range.GetFirst(), End: r.Range.GetEnd()}
+	if err := s.db.AcceptLoss(ctx, lost, author, r.Reason); err != nil {
+		return nil, fmt.Errorf("accept loss of offsets [%d, %d): %w", lost.First, lost.End, err)
+	}
+	s.log.Warn("loss accepted", "first", lost.First, "end", lost.End, "author", author, "reason", r.Reason)
+	return &varvev1.AcceptLossResponse{}, nil
+}

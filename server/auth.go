@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// open marks the methods that need no scope at all.
+const open Scope = 0
+
+// scopeOf is what a caller needs for each method. A method that is not here is refused; a test holds the table to the
+// methods the server registers.
+var scopeOf = map[string]Scope{
+	"/varve.v1.IngestService/Ingest": Write,
+	"/varve.v1.IngestService/Write":  Write,
+	"/varve.v1.IngestService/Edit":   Write,
+
+	"/varve.v1.QueryService/ReadRange": Read,
+	"/varve.v1.QueryService/Latest":    Read,
+
+	"/varve.v1.CatalogService/CreateTags":    Write,
+	"/varve.v1.CatalogService/GetTag":        Read,
+	"/varve.v1.CatalogService/ListTags":      Read,
+	"/varve.v1.CatalogService/UpdateTag":     Write,
+	"/varve.v1.CatalogService/RenameTag":     Write,
+	"/varve.v1.CatalogService/PutStateSet":   Write,
+	"/varve.v1.CatalogService/GetStateSet":   Read,
+	"/varve.v1.CatalogService/ListStateSets": Read,
+
+	"/varve.v1.AdminService/Status":     Read,
+	"/varve.v1.AdminService/Flush":      Admin,
+	"/varve.v1.AdminService/Checkpoint": Admin,
+	"/varve.v1.AdminService/AcceptLoss": Admin,
+
+	"/arrow.flight.protocol.FlightService/DoGet":         Read,
+	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,
+	"/arrow.flight.protocol.FlightService/GetSchema":     Read,
+
+	"/grpc.health.v1.Health/Check": open,
+	"/grpc.health.v1.Health/List":  open,
+	"/grpc.health.v1.Health/Watch": open,
+
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      Read,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Read,
+}
+
+// caller is who calls and what they may do. The name is empty where the server does not authenticate.
+type caller struct {
+	name  string
+	scope Scope
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// authenticator finds out who calls.
+type authenticator struct {
+	required  bool
+	certScope Scope
+	tokens    *tokenStore // nil without a token file
+}
+
+func newAuthenticator(s Security) (*authenticator, error) {
+	a := &authenticator{required: s.authenticates(), certScope: s.CertScope}
+	if a.certScope == 0 {
+		a.certScope = Read | Write
+	}
+	if s.TokenFile == "" {
+		return a, nil
+	}
+	var err error
+	a.tokens, err = readTokens(s.TokenFile)
+	return a, err
+}
+
+// authorize says who calls a method, or why they may not.
+func (a *authenticator) authorize(ctx context.Context, method string) (caller, error) {
+	need, ok := scopeOf[method]
+	if !ok {
+		return caller{}, status.Errorf(codes.PermissionDenied, "method %s is not offered", method)
+	}
+	if !a.required {
+		return caller{scope: all}, nil
+	}
+	if need == open {
+		return caller{}, nil
+	}
+	who, err := a.authenticate(ctx)
+	if err != nil {
+		return caller{}, err
+	}
+	if who.scope&need == 0 {
+		return caller{}, status.Errorf(codes.PermissionDenied, "%s has scope %s, %s needs %s", who.name, who.scope, method, need)
+	}
+	return who, nil
+}
+
+// authenticate knows a caller by token or, without one, by certificate.
+func (a *authenticator) authenticate(ctx context.Context) (caller, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if values := md.Get("authorization"); len(values) > 0 && a.tokens != nil {
+		scheme, token, _ := strings.Cut(values[0], " ")
+		if len(values) > 1 || !strings.EqualFold(scheme, "bearer") {
+			return caller{}, status.Error(codes.Unauthenticated, "authorization must be one bearer token")
+		}
+		who, err := a.tokens.check(token)
+		if errors.Is(err, errHashing) {
+			return who, status.Error(codes.Unavailable, err.Error())
+		}
+		if err != nil {
+			return who, status.Error(codes.Unauthenticated, err.Error())
+		}
+		return who, nil
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(t.State.VerifiedChains) > 0 {
+			name := certName(t.State.VerifiedChains[0][0])
+			if name == "" {
+				return caller{}, status.Error(codes.Unauthenticated, "client certificate names nobody")
+			}
+			return caller{name: name, scope: a.certScope}, nil
+		}
+	}
+	if a.tokens == nil {
+		return caller{}, status.Error(codes.Unauthenticated, "a client certificate is needed")
+	}
+	return caller{}, status.Error(codes.Unauthenticated, "a bearer token is needed: authorization: Bearer TOKEN")
+}
+
+func (s *Server) unaryAuth(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	who, err := s.auth.authorize(ctx, info.FullMethod)
+	if err != nil {
+		s.refused(ctx, info.FullMethod, err)
+		return nil, err
+	}
+	return handler(context.WithValue(ctx, callerKey{}, who), req)
+}
+
+func (s *Server) streamAuth(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	who, err := s.auth.authorize(stream.Context(), info.FullMethod)
+	if err != nil {
+		s.refused(stream.Context(), info.FullMethod, err)
+		return err
+	}
+	return handler(srv, &authorizedStream{ServerStream: stream, ctx: context.WithValue(stream.Context(), callerKey{}, who)})
+}
+
+// authorizedStream is a stream whose context knows the caller.
+type authorizedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *authorizedStream) Context() context.Context { return s.ctx }
+
+func (s *Server) refused(ctx context.Context, method string, err error) {
+	s.metrics.refused.Inc()
+	from := "unknown"
+	if p, ok := peer.FromContext(ctx); ok {
+		from = fmt.Sprint(p.Addr)
+	}
+	s.log.Warn("call refused", "method", method, "from", from, "reason", status.Convert(err).Message())
+}

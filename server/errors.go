@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/identity"
+	"github.com/varvedb/varve/storage/log"
+)
+
+var (
+	errTooMany   = errors.New("message is too large")
+	errProtocol  = errors.New("message is out of turn")
+	errBadField  = errors.New("field cannot be used")
+	errFenced    = errors.New("a newer session of this source took over")
+	errDraining  = errors.New("server is shutting down")
+	errNotFound  = errors.New("not found")
+	errForbidden = errors.New("not allowed")
+)
+
+// errorCode says which status an error ends a call with.
+type errorCode struct {
+	err  error
+	code codes.Code
+}
+
+// statusOf is every error a client may meet. It is walked with errors.Is, the first that matches counts; a test finds
+// every exported Err* of the packages below the server here.
+var statusOf = []errorCode{
+	{model.ErrTagNotFound, codes.NotFound},
+
+	{query.ErrBadRequest, codes.InvalidArgument},
+	{query.ErrBadRange, codes.InvalidArgument},
+	{query.ErrTooLarge, codes.ResourceExhausted},
+	{query.ErrBusy, codes.ResourceExhausted},
+	{query.ErrWrongType, codes.DataLoss},
+
+	{storage.ErrCorrupt, codes.DataLoss},
+	{storage.ErrVersion, codes.FailedPrecondition},
+	{storage.ErrLowSpace, codes.ResourceExhausted},
+	{storage.ErrApplyStopped, codes.FailedPrecondition},
+	{storage.ErrSequenceReused, codes.FailedPrecondition},
+	{storage.ErrSourceQuota, codes.ResourceExhausted},
+	{storage.ErrTagQuota, codes.ResourceExhausted},
+	{storage.ErrBadBatch, codes.InvalidArgument},
+	{storage.ErrClosed, codes.Unavailable},
+	{storage.ErrExists, codes.AlreadyExists},
+
+	{catalog.ErrBadName, codes.InvalidArgument},
+	{catalog.ErrNameTaken, codes.AlreadyExists},
+	{catalog.ErrUUIDTaken, codes.AlreadyExists},
+	{catalog.ErrTagQuota, codes.ResourceExhausted},
+	{catalog.ErrTypeMismatch, codes.FailedPrecondition},
+	{catalog.ErrBadSettings, codes.InvalidArgument},
+	{catalog.ErrBadChange, codes.InvalidArgument},
+	{catalog.ErrUnknownStateSet, codes.FailedPrecondition},
+	{catalog.ErrCorrupt, codes.DataLoss},
+	{catalog.ErrVersion, codes.FailedPrecondition},
+
+	{identity.ErrCorrupt, codes.DataLoss},
+	{identity.ErrVersion, codes.FailedPrecondition},
+
+	{log.ErrTrimmed, codes.OutOfRange},
+	{log.ErrCorrupt, codes.DataLoss},
+	{log.ErrVersion, codes.FailedPrecondition},
+	{log.ErrBacklogFull, codes.ResourceExhausted},
+	{log.ErrClosed, codes.Unavailable},
+	{log.ErrNoSpace, codes.ResourceExhausted},
+	{log.ErrTooLarge, codes.ResourceExhausted},
+
+	{errTooMany, codes.ResourceExhausted},
+	{errWire, codes.InvalidArgument},
+	{errProtocol, codes.InvalidArgument},
+	{errBadField, codes.InvalidArgument},
+	{errFenced, codes.Aborted},
+	{errDraining, codes.Unavailable},
+	{errNotFound, codes.NotFound},
+	{errForbidden, codes.PermissionDenied},
+
+	{context.Canceled, codes.Canceled},
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
+}
+
+// toStatus is the status a call ends with because of err. Errors that carry a status keep it.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	for _, e := range statusOf {
+		if errors.Is(err, e.err) {
+			return status.Error(e.code, err.Error())
+		}
+	}
+	return status.Error(codes.Internal, err.Error())
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage"
+)
+
+// queryService answers questions about samples.
+type queryService struct {
+	varvev1.UnimplementedQueryServiceServer
+	*Server
+}
+
+func (s *queryService) ReadRange(r *varvev1.ReadRangeRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	req, err := rangeRequest(r)
+	if err != nil {
+		return err
+	}
+	return s.readRange(stream.Context(), "read_range", req, &arrowSender{stream: stream, buffers: &s.buffers})
+}
+
+func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	consistency, err := consistencyOf(r.Consistency)
+	if err != nil {
+		return err
+	}
+	req := query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}
+	start := time.Now()
+	rows, err := s.engine.Latest(stream.Context(), req, &arrowSender{stream: stream, buffers: &s.buffers})
+	s.metrics.answered("latest", rows, time.Since(start))
+	return err
+}
+
+// readRange answers one question, whichever door it came through.
+func (s *Server) readRange(ctx context.Context, door string, req query.RangeRequest, sink query.Sink) error {
+	start := time.Now()
+	rows, err := s.engine.ReadRange(ctx, req, sink)
+	s.metrics.answered(door, rows, time.Since(start))
+	return err
+}
+
+func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
+	consistency, err := consistencyOf(r.Consistency)
+	if err != nil {
+		return query.RangeRequest{}, err
+	}
+	if r.BatchRows > query.MaxBatchRows {
+		return query.RangeRequest{}, fmt.Errorf("batch_rows is %d, most is %d: %w", r.BatchRows, query.MaxBatchRows, query.ErrBadRequest)
+	}
+	return query.RangeRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
+		WithSource: r.WithSource, WithSeq: r.WithSeq,
+	}, nil
+}
+
+func tagIDs(ids []uint32) []model.TagID {
+	out := make([]model.TagID, len(ids))
+	for i, id := range ids {
+		out[i] = model.TagID(id)
+	}
+	return out
+}
+
+func consistencyOf(c varvev1.Consistency) (storage.Consistency, error) {
+	switch c {
+	case varvev1.Consistency_CONSISTENCY_UNSPECIFIED, varvev1.Consistency_CONSISTENCY_ACCEPTED:
+		return storage.Accepted, nil
+	case varvev1.Consistency_CONSISTENCY_EVENTUAL:
+		return storage.Eventual, nil
+	}
+	return 0, fmt.Errorf("consistency %d is unknown: %w", c, query.ErrBadRequest)
+}
