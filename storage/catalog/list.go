@@ -106,13 +106,8 @@ func (c *Catalog) sortedNames() []named {
 	c.list.mu.Lock()
 	defer c.list.mu.Unlock()
 	for {
-		c.mu.Lock()
-		renamed := c.mu.renamed
-		if renamed == nil || len(renamed) > 0 {
-			c.mu.renamed = map[string]model.TagID{}
-		}
-		c.mu.Unlock()
-		if renamed != nil {
+		renamed, ok := c.takeRenamed()
+		if ok {
 			if len(renamed) > 0 {
 				c.list.names = mergeNames(c.list.names, renamed)
 			}
@@ -120,6 +115,19 @@ func (c *Catalog) sortedNames() []named {
 		}
 		c.list.names = c.allNames()
 	}
+}
+
+// takeRenamed is what became of names since the last call, the caller's to keep, nil for nothing; from now on they are
+// noted anew. False if they were not all noted.
+func (c *Catalog) takeRenamed() (map[string]model.TagID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	renamed := c.mu.renamed
+	if renamed != nil && len(renamed) == 0 {
+		return nil, true
+	}
+	c.mu.renamed = map[string]model.TagID{}
+	return renamed, renamed != nil
 }
 
 // allNames is the current name of every tag, in order.
