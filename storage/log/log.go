@@ -450,20 +450,22 @@ func (l *Log) SetNext(offset uint64) error {
 func (l *Log) inTurn(do func() error) error {
 	l.turn.Lock()
 	l.mu.Lock()
-	err := l.mu.stopped
+	stopped := l.mu.stopped
 	l.mu.Unlock()
-	if err == nil {
-		err = do()
-		l.high.Store(l.writer.synced)
-		if isFatal(err) {
-			l.fail(err)
-		}
-		l.mu.Lock()
-		if l.mu.pending == nil {
-			l.mu.next = l.writer.next()
-		}
-		l.mu.Unlock()
+	if stopped != nil {
+		l.turn.Unlock()
+		return stopped
 	}
+	err := do()
+	l.high.Store(l.writer.synced)
+	if isFatal(err) {
+		l.fail(err)
+	}
+	l.mu.Lock()
+	if l.mu.pending == nil {
+		l.mu.next = l.writer.next()
+	}
+	l.mu.Unlock()
 	l.turn.Unlock()
 	l.checkFatal(err)
 	return err

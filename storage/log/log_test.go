@@ -78,3 +78,5 @@ func TestAppendReadReopen(t *testing.T) {
 		require.NoError(t, l.Close())
 	}
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
