@@ -23,6 +23,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -45,7 +46,7 @@ var (
 
 // Options tune a Catalog. The zero value of a field means its default.
 type Options struct {
-	// MaxTags is how many tags Check lets in. A tag costs about 370 bytes of memory, and as much again with
+	// MaxTags is how many tags Check lets in. A tag costs about 400 bytes of memory, and as much again with
 	// attributes. The default is 10,000,000.
 	MaxTags int
 }
@@ -212,7 +213,7 @@ func (c *Catalog) StateSets() []*model.StateSet {
 		out = append(out, versions[len(versions)-1])
 	}
 	c.mu.RUnlock()
-	slices.SortFunc(out, func(a, b *model.StateSet) int { return compareStrings(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b *model.StateSet) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

@@ -129,12 +129,12 @@ func TestSwappedNames(t *testing.T) {
 		requireName(t, 2, tag, ok)
 		tag, ok = c.ByName("swap")
 		requireName(t, 0, tag, ok)
-		require.Len(t, tag2(c, 1).Aliases, 2, "a name that never held leaves no alias")
+		require.Len(t, tagOf(c, 1).Aliases, 2, "a name that never held leaves no alias")
 		c = reload(t, c)
 	}
 }
 
-func tag2(c *Catalog, id model.TagID) *model.Tag {
+func tagOf(c *Catalog, id model.TagID) *model.Tag {
 	t, _ := c.Tag(id)
 	return t
 }

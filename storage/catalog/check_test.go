@@ -151,7 +151,7 @@ func TestTypeOfATagStays(t *testing.T) {
 	r := applyOne(t, c, 2, ch)
 	require.ErrorIs(t, r.Err, ErrTypeMismatch)
 	require.ErrorContains(t, r.Err, "float64 and cannot become int64")
-	require.Len(t, tag2(c, 1).Settings, 1)
+	require.Len(t, tagOf(c, 1).Settings, 1)
 }
 
 func TestStateSets(t *testing.T) {
@@ -210,7 +210,7 @@ func TestHandedOutTagsStay(t *testing.T) {
 	require.Len(t, held.Settings, 1)
 	require.Empty(t, held.Settings[0].Unit)
 	require.Equal(t, []model.Alias{{Name: "a", From: model.MinTime, To: math.MaxInt64}}, held.Aliases)
-	now := tag2(c, 1)
+	now := tagOf(c, 1)
 	require.Equal(t, "x", now.Attributes["k"])
 	require.Equal(t, []model.Alias{{Name: "a", From: model.MinTime, To: 5}, {Name: "b", From: 5, To: math.MaxInt64}}, now.Aliases)
 }

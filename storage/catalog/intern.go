@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -50,8 +49,6 @@ func (in *interner) settings(s []model.Settings) []model.Settings {
 	}
 	return s
 }
-
-func compareStrings(a, b string) int { return cmp.Compare(a, b) }
 
 func sortedKeys(m map[string]string) []string {
 	return slices.Sorted(maps.Keys(m))

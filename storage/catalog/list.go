@@ -138,7 +138,7 @@ func (c *Catalog) allNames() []named {
 		t := tags[i].Load()
 		names[i] = named{t.Name, t.ID}
 	}
-	slices.SortFunc(names, func(a, b named) int { return compareStrings(a.name, b.name) })
+	slices.SortFunc(names, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	return names
 }
 
@@ -150,7 +150,7 @@ func mergeNames(names []named, renamed map[string]model.TagID) []named {
 			added = append(added, named{name, id})
 		}
 	}
-	slices.SortFunc(added, func(a, b named) int { return compareStrings(a.name, b.name) })
+	slices.SortFunc(added, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	out := make([]named, 0, len(names)+len(added))
 	for _, n := range names {
 		for len(added) > 0 && added[0].name < n.name {
@@ -165,12 +165,12 @@ func mergeNames(names []named, renamed map[string]model.TagID) []named {
 }
 
 func searchNames(names []named, name string) int {
-	i, _ := slices.BinarySearchFunc(names, name, func(n named, s string) int { return compareStrings(n.name, s) })
+	i, _ := slices.BinarySearchFunc(names, name, func(n named, s string) int { return strings.Compare(n.name, s) })
 	return i
 }
 
 func searchAfter(names []named, name string) int {
-	i, found := slices.BinarySearchFunc(names, name, func(n named, s string) int { return compareStrings(n.name, s) })
+	i, found := slices.BinarySearchFunc(names, name, func(n named, s string) int { return strings.Compare(n.name, s) })
 	if found {
 		i++
 	}

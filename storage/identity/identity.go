@@ -47,7 +47,7 @@ var (
 
 // Options tune a Table. The zero value of a field means its default.
 type Options struct {
-	// MaxSources is how many (source, epoch) pairs Check lets in. A pair costs about 200 bytes of memory and up to
+	// MaxSources is how many (source, epoch) pairs Check lets in. A pair costs about 300 bytes of memory and up to
 	// 8 KiB more for its hashes. The default is 100,000.
 	MaxSources int
 }
