@@ -38,20 +38,20 @@ func runClient(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
-	print := json.NewEncoder(out)
+	tell := json.NewEncoder(out)
 	l, err := prepareLoad(ctx, s.Server, &s.Options)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	if err := print.Encode(clientLine{Ready: true}); err != nil {
+	if err := tell.Encode(clientLine{Ready: true}); err != nil {
 		return err
 	}
 	if !lines.Scan() {
 		return errors.New("standard input ended before the load began")
 	}
-	result := l.run(ctx, func(accepted uint64) error { return print.Encode(clientLine{Accepted: accepted}) })
-	return print.Encode(clientLine{Result: result})
+	result := l.run(ctx, func(accepted uint64) error { return tell.Encode(clientLine{Accepted: accepted}) })
+	return tell.Encode(clientLine{Result: result})
 }
 
 // client is a client process, seen from the one that started it.

@@ -50,7 +50,7 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return print(r, o.Output, os.Stdout, os.Stderr)
+			return printReport(r, o.Output, os.Stdout, os.Stderr)
 		},
 	}
 	o.register(cmd.Flags())
@@ -66,8 +66,8 @@ func newCommand() *cobra.Command {
 	return cmd
 }
 
-// print writes the table to stdout, or JSON to stdout and the table to stderr.
-func print(r *report, output string, stdout, stderr io.Writer) error {
+// printReport writes the table to stdout, or JSON to stdout and the table to stderr.
+func printReport(r *report, output string, stdout, stderr io.Writer) error {
 	if output == "table" {
 		return r.table(stdout)
 	}
