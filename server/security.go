@@ -70,8 +70,8 @@ type Security struct {
 
 func (s *Security) authenticates() bool { return s.ClientCAFile != "" || s.TokenFile != "" }
 
-// allows judges whether the server may listen on addr.
-func (s *Security) allows(addr string) error {
+// Check judges whether a server so secured may listen on addr.
+func (s *Security) Check(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("listen address %q: must be HOST:PORT: %w", addr, err)

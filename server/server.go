@@ -150,7 +150,7 @@ func (s *Server) transport() ([]grpc.ServerOption, error) {
 
 // Listen opens a listener on addr, if the server's security is good enough for whoever can reach it.
 func (s *Server) Listen(addr string) (net.Listener, error) {
-	if err := s.options.Security.allows(addr); err != nil {
+	if err := s.options.Security.Check(addr); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", addr)

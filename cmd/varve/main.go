@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(),
+		newTokenCommand(),
 		newImportCommand(),
 		newQueryCommand(),
 		newEditCommand(),

@@ -1,25 +1,229 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"time"
+
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server"
+	"github.com/varvedb/varve/storage"
 )
 
 // serveFlags is what the command line of serve says.
 type serveFlags struct {
-	data   string
-	listen string
+	data, listen, metrics, checkpoints string
+	logFormat, logLevel                string
+	memory                             size
+	security                           server.Security
+	certScope                          string
+	server                             server.Options
+	storage                            storage.Options
+	maxMessage, generationBytes        size
+	minFree, ballast                   size
+	minTime                            string
 }
 
 func newServeCommand() *cobra.Command {
-	var f serveFlags
+	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, minFree: 1 << 30, ballast: 64 << 20}
 	cmd := &cobra.Command{
-		Use:     "serve --data DIR",
-		Short:   "Run the server",
-		Example: "  varve serve --data /var/lib/varve --listen 127.0.0.1:7420",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.MarkFlagRequired("data") },
+		Use:   "serve --data DIR",
+		Short: "Run the server",
+		Long: `Run the server on the store in DIR, which is made if nothing is there.
+
+It prints "listening on HOST:PORT" on stderr once it accepts connections. SIGTERM and SIGINT let it answer what it has
+received, then it closes the store and ends. Exit status: 0 after a signal, 1 for a failure, 2 for flags that make no
+sense.
+
+An address that other machines can reach needs TLS and authentication: --tls-cert and --tls-key, and --tokens or
+--client-ca.`,
+		Example: `  # on this machine only
+  varve serve --data /var/lib/varve
+
+  # for others, with tokens
+  varve token new collector-1 --scope write > collector-1.token 2>> /etc/varve/tokens
+  varve serve --data /var/lib/varve --listen 0.0.0.0:7420 \
+    --tls-cert /etc/varve/server.pem --tls-key /etc/varve/server.key --tokens /etc/varve/tokens`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return usageError(err)
+			}
+			return serve(cmd.Context(), f, cmd.ErrOrStderr())
+		},
 	}
-	cmd.Flags().StringVar(&f.data, "data", "", "directory of the store; made if nothing is there")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:7420", "address to accept connections on; port 0 picks one")
+	f.register(cmd)
 	return cmd
+}
+
+func (f *serveFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.data, "data", "", "directory of the store; made if nothing is there (required)")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:7420", "address to accept connections on; port 0 picks one")
+	flags.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:0", "address for Prometheus metrics at /metrics, without authentication; empty for none")
+
+	flags.StringVar(&f.security.CertFile, "tls-cert", "", "the server's certificate chain, PEM")
+	flags.StringVar(&f.security.KeyFile, "tls-key", "", "the key of --tls-cert, PEM")
+	flags.StringVar(&f.security.ClientCAFile, "client-ca", "", "authorities whose certificates identify clients, PEM")
+	flags.StringVar(&f.certScope, "client-cert-scope", "read,write", "what a client with a certificate may do: read, write, admin")
+	flags.StringVar(&f.security.TokenFile, "tokens", "", "file of tokens, lines as `varve token new` prints them on stderr")
+
+	flags.Var(&f.memory, "memory", "budget for head, caches and queries, from 64MiB")
+	flags.Var(&f.maxMessage, "max-message", "largest message taken")
+	flags.Uint32Var(&f.server.MaxStreams, "max-streams", 256, "most streams and calls of one connection at once")
+	flags.IntVar(&f.server.MaxConnections, "max-connections", 1024, "most open connections")
+	flags.IntVar(&f.storage.MaxTags, "max-tags", 10_000_000, "most tags; more are not created")
+	flags.IntVar(&f.storage.MaxSources, "max-sources", 100_000, "most pairs of source and epoch")
+	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 20*time.Second, "how long to wait for streams when told to stop")
+
+	flags.DurationVar(&f.server.MaxAhead, "max-ahead", 15*time.Minute, "how far in the future a sample may lie; negative for no limit")
+	flags.StringVar(&f.minTime, "min-time", "", "first instant taken, RFC 3339; empty for no limit")
+	flags.BoolVar(&f.server.RefuseNonFinite, "refuse-non-finite", false, "refuse NaN and infinities instead of storing them")
+	flags.BoolVar(&f.server.NoCreate, "no-create", false, "keep sources from creating tags")
+
+	flags.IntVar(&f.storage.GenerationSamples, "generation-samples", 4_000_000, "samples after which a generation is written")
+	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written")
+	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
+	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
+	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
+	flags.BoolVar(&f.storage.AcceptLoss, "accept-loss", false, "go on behind damaged parts of the log; what is lost stays reported")
+	flags.StringVar(&f.checkpoints, "checkpoint-dir", "", "directory that checkpoints may be made in; empty refuses them")
+
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// check completes the options from the flags and reports flags that make no sense.
+func (f *serveFlags) check() error {
+	if f.data == "" {
+		return fmt.Errorf("--data is required: the directory of the store")
+	}
+	scope, err := server.ParseScope(f.certScope)
+	if err != nil {
+		return fmt.Errorf("--client-cert-scope: %w", err)
+	}
+	f.security.CertScope = scope
+	if f.minTime != "" {
+		t, err := time.Parse(time.RFC3339Nano, f.minTime)
+		if err != nil {
+			return fmt.Errorf("--min-time %q: must be RFC 3339, such as 2000-01-01T00:00:00Z", f.minTime)
+		}
+		f.server.MinTime = t.UnixNano()
+	}
+	if f.memory < 64<<20 {
+		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
+	}
+	return f.security.Check(f.listen)
+}
+
+// serve runs the server until ctx ends.
+func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
+	logger, err := newLogger(stderr, f.logFormat, f.logLevel)
+	if err != nil {
+		return usageError(err)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// The budget covers what the store and queries keep; a fifth more is for what passes through.
+		debug.SetMemoryLimit(int64(f.memory) + int64(f.memory)/5)
+	}
+	db, err := storage.Open(f.data, f.storageOptions(logger))
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", f.data, err)
+	}
+	defer func() {
+		if closeErr := db.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close store: %w", closeErr)
+		}
+	}()
+	s, err := server.New(db, f.serverOptions(logger))
+	if err != nil {
+		return err
+	}
+	l, err := s.Listen(f.listen)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if f.metrics != "" {
+		group.Go(func() error {
+			return s.ServeMetrics(ctx, f.metrics, func(a net.Addr) { logger.Info("metrics", "address", a.String()) })
+		})
+	}
+	group.Go(func() error { return s.Serve(ctx, l) })
+	fmt.Fprintf(stderr, "listening on %s\n", l.Addr())
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
+	o := f.storage
+	o.Logger = logger
+	o.MemoryBytes = int64(f.memory)
+	o.GenerationBytes = int64(f.generationBytes)
+	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)
+	o.OnFatal = func(err error) {
+		logger.Error("the process must not go on; what was acknowledged is in the log", "error", err)
+		os.Exit(exitFailure)
+	}
+	return o
+}
+
+// offIfZero is a size for an option whose zero means its default and whose negative means off.
+func offIfZero(s size) int64 {
+	if s == 0 {
+		return -1
+	}
+	return int64(s)
+}
+
+func (f *serveFlags) serverOptions(logger *slog.Logger) server.Options {
+	o := f.server
+	o.Logger, o.Version, o.Security, o.CheckpointDir = logger, version(), f.security, f.checkpoints
+	o.MaxMessageBytes = int(f.maxMessage)
+	o.Query = query.Options{MemoryBytes: int64(f.memory) / 4}
+	return o
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warn or error", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: must be text or json", format)
+}
+
+// version is the module's version, or the revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "dev"
 }
