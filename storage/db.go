@@ -98,7 +98,7 @@ func (db *DB) openFiles() (err error) {
 	if err := db.losses.load(db.o.FS, db.dir); err != nil {
 		return err
 	}
-	db.engine, err = openEngine(db.o.FS, path.Join(db.dir, "lsm"), db.o.MemoryBytes, db.o.Logger, db.alarms)
+	db.engine, err = openEngine(path.Join(db.dir, "lsm"), &db.o, db.alarms)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type history struct {
 func testOptions(fs vfs.FS) Options {
 	return Options{
 		FS: fs, MemoryBytes: 64 << 20, SegmentBytes: 16 << 10, GenerationSamples: 300, GenerationBytes: 64 << 10,
-		MinFreeBytes: -1, BallastBytes: -1,
+		MinFreeBytes: -1, BallastBytes: -1, BlockBytes: 1 << 10,
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // formatMajor is the Pebble format new stores are made with. A newer one is only taken up by a release that says so,
@@ -16,28 +15,31 @@ const formatMajor = pebble.FormatTableFormatV6
 
 // openEngine opens the LSM. It runs without a log of its own: the ingest log is the only one, and a generation is
 // durable once a flush made it so. What is flushed is always a prefix of what was written.
-func openEngine(fs vfs.FS, dir string, memory int64, log *slog.Logger, alarms *alarms) (*pebble.DB, error) {
-	cache := pebble.NewCache(memory / 8)
+func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
+	cache := pebble.NewCache(opt.MemoryBytes / 8)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS:                 fs,
+		FS:                 opt.FS,
 		DisableWAL:         true,
 		FormatMajorVersion: formatMajor,
 		Cache:              cache,
 		// Most generations are larger than half a memtable and are flushed from their own batch without being copied.
-		MemTableSize:                uint64(memory / 24),
+		MemTableSize:                uint64(opt.MemoryBytes / 24),
 		MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
-		Logger:                      engineLogger{log},
+		Logger:                      engineLogger{opt.Logger, opt.OnFatal},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
 				alarms.raise("store_damaged", fmt.Sprintf("flush or compaction: %v", err))
 			},
-			DiskSlow: func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
+			// Damage in a table is an alarm and an error to whoever reads there. The LSM's own answer, to end the process,
+			// would take every other tag away with it.
+			DataCorruption: func(i pebble.DataCorruptionInfo) { alarms.raise("store_damaged", i.String()) },
+			DiskSlow:       func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
 		},
 	}
 	for i := range o.TargetFileSizes {
@@ -47,7 +49,7 @@ func openEngine(fs vfs.FS, dir string, memory int64, log *slog.Logger, alarms *a
 	for i := range o.Levels {
 		// Chunks are packed already: compressing them again costs time and saves nothing.
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
-		o.Levels[i].BlockSize = 32 << 10
+		o.Levels[i].BlockSize = opt.BlockBytes
 		o.Levels[i].IndexBlockSize = 256 << 10
 	}
 	db, err := pebble.Open(dir, o)
@@ -71,8 +73,12 @@ func engineError(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// engineLogger passes on what the LSM has to say. Its Fatalf comes with a failed fsync, among others.
-type engineLogger struct{ log *slog.Logger }
+// engineLogger passes on what the LSM has to say. Fatalf comes with a failed write or fsync of its manifest: what the
+// disk holds is unknown then, and the process must end.
+type engineLogger struct {
+	log     *slog.Logger
+	onFatal func(error)
+}
 
 func (l engineLogger) Infof(format string, args ...any) {
 	l.log.Debug(fmt.Sprintf(format, args...), "part", "lsm")
@@ -83,5 +89,7 @@ func (l engineLogger) Errorf(format string, args ...any) {
 }
 
 func (l engineLogger) Fatalf(format string, args ...any) {
-	panic(fmt.Sprintf("lsm: "+format, args...))
+	err := fmt.Errorf("lsm: "+format, args...)
+	l.onFatal(err)
+	panic(err) // the LSM does not expect Fatalf to return
 }

@@ -48,6 +48,9 @@ func (o *Options) setDefaults() error {
 			return fmt.Errorf("%s is %d, must be from %d to %d", f.name, *f.v, f.low, f.up)
 		}
 	}
+	if o.BlockBytes == 0 {
+		o.BlockBytes = 32 << 10
+	}
 	if o.GenerationSamples == 0 {
 		o.GenerationSamples = 4_000_000
 	}

@@ -53,6 +53,9 @@ type Options struct {
 	GenerationAge     time.Duration
 	// SegmentBytes is the size of a log segment. The default is 64 MiB.
 	SegmentBytes int64
+	// BlockBytes is the size of an LSM block: what one read of a chunk brings in, and what one damaged byte makes
+	// unreadable. The default is 32 KiB.
+	BlockBytes int
 	// BacklogBytes bounds accepted records not yet applied; past it Submit waits. The default is 64 MiB.
 	BacklogBytes int64
 	// MinFreeBytes stops ingest when the file system has less; BallastBytes is set aside in a file that an operator may

@@ -23,8 +23,20 @@ type Version struct {
 	Author, Reason string
 }
 
-// Store is all tags.
-type Store map[model.TagID]map[Key][]Version
+// Store is all tags: what happened at each time, ascending by seq.
+type Store map[model.TagID]map[int64][]Slot
+
+// Slot is the versions of one key, oldest first.
+type Slot struct {
+	Seq      uint32
+	Versions []Version
+}
+
+// standing is the sample that stands in the slot.
+func (s *Slot) standing() (model.Sample, bool) {
+	last := &s.Versions[len(s.Versions)-1]
+	return last.Sample, last.Kind != model.Removed
+}
 
 // Write is one run of samples; a Remove run has times and perhaps seqs only.
 type Write struct {
@@ -104,9 +116,15 @@ func (s Store) one(w *Write, i int) model.Outcome {
 // set adds a version to a key unless the value that stands there is the same.
 func (s Store) set(w *Write, k Key, v Version) {
 	if s[w.Tag] == nil {
-		s[w.Tag] = map[Key][]Version{}
+		s[w.Tag] = map[int64][]Slot{}
 	}
-	list := s[w.Tag][k]
+	slots := s[w.Tag][k.Time]
+	i, found := slices.BinarySearchFunc(slots, k.Seq, func(x Slot, seq uint32) int { return cmp.Compare(x.Seq, seq) })
+	if !found {
+		slots = slices.Insert(slots, i, Slot{Seq: k.Seq})
+		s[w.Tag][k.Time] = slots
+	}
+	list := slots[i].Versions
 	standing := len(list) > 0 && list[len(list)-1].Kind != model.Removed
 	switch {
 	case v.Kind == model.Removed:
@@ -119,15 +137,26 @@ func (s Store) set(w *Write, k Key, v Version) {
 		v.Kind = model.Inserted
 	}
 	v.Author, v.Reason = w.Author, w.Reason
-	s[w.Tag][k] = append(list, v)
+	slots[i].Versions = append(list, v)
 }
 
 // seqs is the seqs of the samples that stand at a time, ascending.
 func (s Store) seqs(tag model.TagID, t int64) []uint32 {
 	var out []uint32
-	for k, list := range s[tag] {
-		if k.Time == t && list[len(list)-1].Kind != model.Removed {
-			out = append(out, k.Seq)
+	for _, x := range s[tag][t] {
+		if _, ok := x.standing(); ok {
+			out = append(out, x.Seq)
+		}
+	}
+	return out
+}
+
+// times is the times in a range at which anything happened, ascending.
+func (s Store) times(tag model.TagID, in model.TimeRange) []int64 {
+	var out []int64
+	for t := range s[tag] {
+		if in.Contains(t) {
+			out = append(out, t)
 		}
 	}
 	slices.Sort(out)
@@ -137,14 +166,13 @@ func (s Store) seqs(tag model.TagID, t int64) []uint32 {
 // Current is the samples of a tag in a range, in the order of the range.
 func (s Store) Current(tag model.TagID, in model.TimeRange) []model.Sample {
 	var out []model.Sample
-	for k, list := range s[tag] {
-		if last := list[len(list)-1]; in.Contains(k.Time) && last.Kind != model.Removed {
-			out = append(out, last.Sample)
+	for _, t := range s.times(tag, in) {
+		for _, x := range s[tag][t] {
+			if v, ok := x.standing(); ok {
+				out = append(out, v)
+			}
 		}
 	}
-	slices.SortFunc(out, func(a, b model.Sample) int {
-		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
-	})
 	if in.Reverse {
 		slices.Reverse(out)
 	}
@@ -153,18 +181,11 @@ func (s Store) Current(tag model.TagID, in model.TimeRange) []model.Sample {
 
 // Versions is every version of every key of a tag in a range: ascending by (time, seq), then oldest first.
 func (s Store) Versions(tag model.TagID, in model.TimeRange) []Version {
-	var keys []Key
-	for k := range s[tag] {
-		if in.Contains(k.Time) {
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, func(a, b Key) int {
-		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
-	})
 	var out []Version
-	for _, k := range keys {
-		out = append(out, s[tag][k]...)
+	for _, t := range s.times(tag, in) {
+		for _, x := range s[tag][t] {
+			out = append(out, x.Versions...)
+		}
 	}
 	return out
 }

@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/plain"
+)
+
+// seeds is how many seeds a crash or damage test runs: the number in the environment variable, or std.
+func seeds(name string, std int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
+		return n
+	}
+	return std
+}
+
+// powerCut is a store on a file system that forgets what was not synced, and what was sent to it.
+type powerCut struct {
+	*history
+	fs      *vfs.MemFS
+	cuts    vfs.CrashCloneCfg
+	sent    []sentBatch
+	acked   int // batches of sent known to be durable
+	crashes int
+}
+
+type sentBatch struct {
+	writes  []plain.Write
+	pending *Pending
+}
+
+// TestPowerCut runs random histories of every kind of operation the store issues, cuts the power at a random moment,
+// loses a random part of what was not synced, and opens what is left: it holds the batches of a prefix of what was sent,
+// no shorter than what was acknowledged, and answers like the plain model of exactly that prefix.
+func TestPowerCut(t *testing.T) {
+	n := seeds("VARVE_CRASH_SEEDS", 1000)
+	for shard := range 4 {
+		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(shard); seed < uint64(n); seed += 4 {
+				if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runPowerCuts(t, seed, vfs.NewCrashableMem(), nil) }) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// runPowerCuts is one seed. wrap puts a file system around the crashable one; nil for none.
+func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) vfs.FS) {
+	if wrap == nil {
+		wrap = func(fs vfs.FS) vfs.FS { return fs }
+	}
+	rng := rand.New(rand.NewPCG(seed, 2))
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes)}, fs: mem}
+	db, err := Open("store", c.options(wrap(c.fs)))
+	require.NoError(t, err)
+	c.db = db
+	c.createTags()
+	for range 1 + rng.IntN(3) {
+		c.live()
+		clone := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+		require.NoError(t, c.db.Close())
+		c.fs = clone
+		c.recover(wrap(clone))
+	}
+	require.NoError(t, c.db.Close())
+}
+
+func (c *powerCut) options(fs vfs.FS) Options {
+	o := testOptions(fs)
+	o.GenerationSamples = 20 + c.rng.IntN(400)
+	o.SegmentBytes = 4 << 10
+	return o
+}
+
+// live sends batches without waiting for all of them, flushes, checkpoints and closes now and then.
+func (c *powerCut) live() {
+	for range 3 + c.rng.IntN(25) {
+		c.send()
+		switch c.rng.IntN(20) {
+		case 0:
+			_, err := c.db.Flush(context.Background())
+			require.NoError(c.t, err)
+		case 1:
+			c.crashes++
+			_, err := c.db.Checkpoint(context.Background(), fmt.Sprintf("copy%d", c.crashes))
+			require.NoError(c.t, err)
+		}
+	}
+	c.countAcked()
+}
+
+func (c *powerCut) send() {
+	writes := []plain.Write{c.randomWrite()}
+	for c.rng.IntN(2) == 0 {
+		w := c.randomWrite()
+		w.Author, w.Reason = writes[0].Author, writes[0].Reason
+		writes = append(writes, w)
+	}
+	p, err := c.db.Submit(context.Background(), c.batch(writes))
+	require.NoError(c.t, err)
+	if c.rng.IntN(3) == 0 {
+		require.NoError(c.t, p.Accepted(context.Background()))
+		c.acked = len(c.sent) + 1
+	}
+	c.sent = append(c.sent, sentBatch{writes, p})
+}
+
+// countAcked moves acked to the last batch that is durable now.
+func (c *powerCut) countAcked() int {
+	high := c.db.log.HighWatermark()
+	for c.acked < len(c.sent) && c.sent[c.acked].pending.Offset() <= high {
+		c.acked++
+	}
+	return c.acked
+}
+
+// modelOf is the plain model after some batches.
+func modelOf(sent []sentBatch) plain.Store {
+	m := plain.Store{}
+	for i := range sent {
+		for n := range sent[i].writes {
+			m.Apply(&sent[i].writes[n])
+		}
+	}
+	return m
+}
+
+// recover opens what the power cut left and holds it against the model of the prefix it says it has.
+func (c *powerCut) recover(fs vfs.FS) {
+	acked := c.acked
+	db, err := Open("store", c.options(fs))
+	require.NoError(c.t, err)
+	c.db = db
+	require.Empty(c.t, db.Status().Alarms)
+	require.Empty(c.t, db.Status().Lost)
+	applied := db.applied.value()
+	k := 0
+	for k < len(c.sent) && c.sent[k].pending.Offset() <= applied {
+		k++
+	}
+	require.GreaterOrEqual(c.t, k, acked, "acknowledged batches came back")
+	c.model = modelOf(c.sent[:k])
+	requireSame(c.t, db, c.model, c.rng)
+	// The lost tail is sent again by whoever sent it, under the same identities; here it is simply forgotten.
+	c.sent = c.sent[:k]
+	c.acked = k
+	c.seq = uint64(k)
+}
