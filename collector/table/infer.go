@@ -2,7 +2,6 @@ package table
 
 import (
 	"bytes"
-	"math"
 	"strconv"
 
 	"github.com/varvedb/varve/model"
@@ -11,7 +10,7 @@ import (
 // inference finds the type of a column from all its values.
 //
 // All true or false: bool. All numbers: float64, integers too, because a plant's columns mix 5 and 5.1; but integers
-// that no double holds make it int64, or uint64 where one is larger. Anything else: string, and so do numbers that would
+// that a double would not give back make it int64, or uint64 where one is larger. Anything else: string, and so do numbers that would
 // lose their text: integers with leading zeros are names, and 1e999 has no double.
 type inference struct {
 	values int // fields that are neither missing nor bad
@@ -74,27 +73,18 @@ func (f *inference) observeInteger(b []byte) {
 	if len(b) <= 15 {
 		return // a double holds every integer of so few digits
 	}
-	i, errInt := strconv.ParseInt(string(b), 10, 64)
-	u, errUint := strconv.ParseUint(string(bytes.TrimPrefix(b, []byte("+"))), 10, 64)
-	switch {
-	case errInt == nil:
-		f.inexact = f.inexact || !exactInt(i)
-	case errUint == nil:
-		f.beyondInt64 = true
-		f.inexact = f.inexact || u >= 1<<63 && !exactUint(u)
-	default:
-		f.beyondInt64, f.beyondUint64, f.inexact = true, true, true
-	}
+	digits := string(bytes.TrimPrefix(b, []byte("+")))
+	_, errInt := strconv.ParseInt(digits, 10, 64)
+	_, errUint := strconv.ParseUint(digits, 10, 64)
+	f.beyondInt64 = f.beyondInt64 || errInt != nil
+	f.beyondUint64 = f.beyondUint64 || errInt != nil && errUint != nil
+	f.inexact = f.inexact || !sameDigits(digits)
 }
 
-func exactInt(i int64) bool {
-	x := float64(i)
-	return x < math.MaxInt64 && int64(x) == i
-}
-
-func exactUint(u uint64) bool {
-	x := float64(u)
-	return x < math.MaxUint64 && uint64(x) == u
+// sameDigits reports whether the double nearest to an integer is written with the integer's digits again.
+func sameDigits(digits string) bool {
+	x, err := strconv.ParseFloat(digits, 64)
+	return err == nil && strconv.FormatFloat(x, 'f', -1, 64) == digits
 }
 
 // result is the type found, zero where there is no field to go by.
@@ -179,10 +169,10 @@ func parseBool(b []byte) (value, ok bool) {
 	return false, false
 }
 
-// parseFloat reads a decimal number, NaN or an infinity: what strconv takes, without its hexadecimal form and without
-// numbers that are too large for the type.
+// parseFloat reads a decimal number, NaN or an infinity: what strconv takes, without hexadecimal, without
+// underscores between digits and without numbers that are too large for the type.
 func parseFloat(b []byte, bits int) (float64, bool) {
-	if unsigned := bytes.TrimLeft(b, "+-"); len(unsigned) > 1 && unsigned[0] == '0' && unsigned[1]|0x20 == 'x' {
+	if unsigned := bytes.TrimLeft(b, "+-"); len(unsigned) > 1 && unsigned[0] == '0' && unsigned[1]|0x20 == 'x' || bytes.IndexByte(b, '_') >= 0 {
 		return 0, false
 	}
 	x, err := strconv.ParseFloat(string(b), bits)
