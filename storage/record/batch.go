@@ -265,7 +265,7 @@ func (b *Batch) Open(kind Kind, body []byte) error {
 		b.ContentHash = r.fixed64("content hash")
 	}
 	b.Origin = r.varint("origin time")
-	b.Stream = uint32(r.uvarint("stream"))
+	b.Stream = r.uvarint32("stream")
 	if kind == Edit {
 		b.Author = string(r.bytes("author"))
 		b.Reason = string(r.bytes("reason"))
@@ -289,10 +289,10 @@ func (b *Batch) Next(run *Run) (bool, error) {
 	r, s := &b.r, &run.Samples
 	flags, shape := r.byte("run flags"), r.byte("run shape")
 	run.Mode, run.All = model.WriteMode(flags&7), flags&runAll != 0
-	run.Tag = model.TagID(r.uvarint("tag"))
+	run.Tag = model.TagID(r.uvarint32("tag"))
 	n := r.uvarint("sample count")
 	t := model.Type(shape & 15)
-	if r.err == nil && (!run.Mode.Valid() || !t.Valid() || n == 0 || run.Tag == 0) {
+	if r.err == nil && (!run.Mode.Valid() || !t.Valid() || n == 0 || run.Tag == 0 || flags&runSame != 0 && t.Blob()) {
 		r.fail(fmt.Sprintf("run of %d samples, tag %d, %s, %s", n, run.Tag, run.Mode, t))
 	}
 	s.Reset(t)
@@ -368,7 +368,7 @@ func (b *Batch) times(s *model.Samples, n int, enc byte) {
 
 func (r *reader) values(s *model.Samples, n int, same bool) {
 	if s.Type.Blob() {
-		for range n {
+		for i := 0; i < n && r.err == nil; i++ {
 			s.Blobs = append(s.Blobs, r.bytes("blob"))
 		}
 		return
@@ -446,6 +446,6 @@ func (r *reader) seqs(s *model.Samples, n int) {
 	}
 	s.Seq = make([]uint32, n)
 	for i := range s.Seq {
-		s.Seq[i] = uint32(r.uvarint("seq"))
+		s.Seq[i] = r.uvarint32("seq")
 	}
 }

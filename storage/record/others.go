@@ -154,7 +154,7 @@ func AppendForecast(dst []byte, f *Forecast) []byte {
 // DecodeForecast reads a ForecastRun body.
 func DecodeForecast(b []byte) (Forecast, error) {
 	r := reader{b: b}
-	f := Forecast{Stream: uint32(r.uvarint("stream")), Issued: int64(r.fixed64("issued")), Model: string(r.bytes("model"))}
+	f := Forecast{Stream: r.uvarint32("stream"), Issued: int64(r.fixed64("issued")), Model: string(r.bytes("model"))}
 	f.Tags = r.tags()
 	return f, r.end()
 }
@@ -200,7 +200,7 @@ func (r *reader) tags() []model.TagID {
 	}
 	tags := make([]model.TagID, n)
 	for i := range tags {
-		tags[i] = model.TagID(r.uvarint("tag"))
+		tags[i] = model.TagID(r.uvarint32("tag"))
 	}
 	return tags
 }

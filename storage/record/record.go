@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Sentinels for a payload that contradicts itself, and for one that a newer release wrote.
@@ -108,6 +109,16 @@ func (r *reader) uvarint(what string) uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+// uvarint32 reads a number that must fit 32 bits: cut to them it would name another tag or stream.
+func (r *reader) uvarint32(what string) uint32 {
+	v := r.uvarint(what)
+	if v > math.MaxUint32 {
+		r.fail(fmt.Sprintf("%s %d", what, v))
+		return 0
+	}
+	return uint32(v)
 }
 
 func (r *reader) varint(what string) int64 {
