@@ -353,8 +353,13 @@ func (d *Data) decodeOrigins(n int, b []byte) ([]byte, error) {
 
 // checkOrder reports samples that do not ascend by (time, seq): searches and merges rely on it.
 func checkOrder(s *model.Samples) error {
-	for i := 1; i < len(s.Times); i++ {
-		if s.Times[i] <= s.Times[i-1] && (s.Times[i] < s.Times[i-1] || s.SeqAt(i) <= s.SeqAt(i-1)) {
+	prev := s.Times[0]
+	for i, t := range s.Times {
+		if t > prev || i == 0 {
+			prev = t
+			continue
+		}
+		if t < prev || s.SeqAt(i) <= s.SeqAt(i-1) {
 			return fmt.Errorf("sample %d at %d, seq %d does not follow %d, seq %d: %w",
 				i, s.Times[i], s.SeqAt(i), s.Times[i-1], s.SeqAt(i-1), ErrCorrupt)
 		}
