@@ -21,6 +21,7 @@ import (
 // serveFlags is what the command line of serve says.
 type serveFlags struct {
 	data, listen, metrics, checkpoints string
+	pprof                              string
 	logFormat, logLevel                string
 	memory                             size
 	security                           server.Security
@@ -98,6 +99,9 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.storage.AcceptLoss, "accept-loss", false, "go on behind damaged parts of the log; what is lost stays reported")
 	flags.StringVar(&f.checkpoints, "checkpoint-dir", "", "directory that checkpoints may be made in; empty refuses them")
 
+	flags.StringVar(&f.pprof, "pprof-listen", "", "loopback address for profiles at /debug/pprof, for who works on the server")
+	_ = flags.MarkHidden("pprof-listen") // an error says only that there is no such flag
+
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -121,6 +125,11 @@ func (f *serveFlags) check() error {
 	}
 	if f.memory < 64<<20 {
 		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
+	}
+	if f.pprof != "" {
+		if err := checkProfileAddress(f.pprof); err != nil {
+			return err
+		}
 	}
 	return f.security.Check(f.listen)
 }
@@ -157,6 +166,9 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 		group.Go(func() error {
 			return s.ServeMetrics(ctx, f.metrics, func(a net.Addr) { logger.Info("metrics", "address", a.String()) })
 		})
+	}
+	if f.pprof != "" {
+		group.Go(func() error { return serveProfiles(ctx, f.pprof) })
 	}
 	group.Go(func() error { return s.Serve(ctx, l) })
 	fmt.Fprintf(stderr, "listening on %s\n", l.Addr())
