@@ -148,7 +148,8 @@ func takeSmall(b []byte) (uint32, []byte, bool) {
 	case len(b) >= 1 && b[0] <= 250:
 		return uint32(b[0]), b[1:], true
 	case len(b) >= 5 && b[0] == 0xFF:
-		return binary.BigEndian.Uint32(b[1:]), b[5:], true
+		v := binary.BigEndian.Uint32(b[1:])
+		return v, b[5:], v > 250 // a number has one form, or a name would have two keys
 	}
 	return 0, nil, false
 }

@@ -1,0 +1,53 @@
+package keys
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const page = "../../docs/format/keys.md"
+
+// golden is the bytes of a fenced block of the page, found by the words behind its fence. What follows a ; is a remark.
+func golden(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
+	require.True(t, ok, "%s has no block %q", page, name)
+	block, _, _ = strings.Cut(block, "```")
+	var digits strings.Builder
+	for line := range strings.Lines(block) {
+		line, _, _ = strings.Cut(line, ";")
+		digits.WriteString(strings.Join(strings.Fields(line), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	require.NoError(t, err)
+	return b
+}
+
+func TestKeysAreAsDocumented(t *testing.T) {
+	const at = 1_700_000_000_000_000_000 // 2023-11-14T22:13:20Z
+	const old = -14_182_940_000_000_000  // 1969-07-20T20:17:40Z
+	chunk := Chunk{Partition: DayOf(at), Kind: Unsealed, Generation: 40, Tag: 300, Start: at, End: at + 60e9}
+	pack := Chunk{Partition: DayOf(old), Kind: Packed, Generation: 40, Tag: 1, Stream: 251, Start: old, End: old, Seq: 300}
+	header := Header{Tag: 300, Start: at, Generation: 40}
+	for name, key := range map[string][]byte{
+		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "header": header.Append(nil),
+		"latest": AppendTag(nil, Latest, 300), "partitions": AppendPartitions(nil, 300, Day),
+		"directory": AppendDirectory(nil, Directory, DayOf(at), 40),
+	} {
+		require.Equal(t, fmt.Sprintf("% x", golden(t, name)), fmt.Sprintf("% x", key), name)
+	}
+	// What stands on the page is read back, whatever this release would write.
+	have, err := DecodeChunk(golden(t, "packed"))
+	require.NoError(t, err)
+	require.Equal(t, pack, have)
+	haveHeader, err := DecodeHeader(golden(t, "header"))
+	require.NoError(t, err)
+	require.Equal(t, header, haveHeader)
+}
