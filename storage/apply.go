@@ -196,7 +196,7 @@ func (db *DB) mustLook(run *record.Run) bool {
 	case model.Update:
 		return row.flags&newestMulti != 0 && s.Seq == nil || s.Seq != nil && row.flags&newestMulti == 0
 	case model.Insert, model.NoReplace, model.Append:
-		if s.Seq != nil || row.typ != 0 && s.Times[0] <= row.time {
+		if s.Seq != nil || row.flags&newestUnknown != 0 || row.typ != 0 && s.Times[0] <= row.time {
 			return true
 		}
 		for i := 1; i < len(s.Times); i++ {

@@ -108,8 +108,21 @@ func (c *Cursor) Next(ctx context.Context) (*Block, error) {
 	}
 }
 
+// RangeError says where samples of a tag could not be read. It matches ErrCorrupt where they are damaged.
+type RangeError struct {
+	Tag model.TagID
+	In  model.TimeRange
+	Err error
+}
+
+func (e *RangeError) Error() string { return fmt.Sprintf("read tag %d in %s: %v", e.Tag, e.In, e.Err) }
+
+func (e *RangeError) Unwrap() error { return e.Err }
+
+func (e *RangeError) Is(target error) bool { return target == ErrCorrupt && isDamage(e.Err) }
+
 func (c *Cursor) damaged(in model.TimeRange, err error) error {
-	return fmt.Errorf("read tag %d in %s: %w", c.tag, in, err)
+	return &RangeError{Tag: c.tag, In: in, Err: err}
 }
 
 // list fills groups with what one partition holds of the range.

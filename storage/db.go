@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/identity"
 	"github.com/varvedb/varve/storage/keys"
@@ -243,7 +244,7 @@ func (db *DB) goodSpace(a, b keys.Space, check func(key, value []byte) error) (k
 
 // isDamage reports whether err says that bytes are not what was written, as against a newer format or a failing disk.
 func isDamage(err error) bool {
-	return errors.Is(err, ErrCorrupt) || errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, identity.ErrCorrupt) || errors.Is(err, keys.ErrCorrupt)
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, chunk.ErrCorrupt) || errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, identity.ErrCorrupt) || errors.Is(err, keys.ErrCorrupt)
 }
 
 func loadTwice(db *DB, a, b keys.Space, check func(key, value []byte) error, load func(iter.Seq2[[]byte, []byte]) error) error {

@@ -24,6 +24,8 @@ const (
 	newestNull  = 1 << 0
 	newestMulti = 1 << 1 // somewhere several samples stand at one time: every write must look
 	newestDay   = 1 << 2 // day is set
+	// newestUnknown: what the tag has could not be read back, so that nothing may be taken for new without looking.
+	newestUnknown = 1 << 3
 )
 
 // latestTable is guarded by DB.mu.

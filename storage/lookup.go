@@ -12,7 +12,10 @@ import (
 )
 
 // lookup is what stands at the times of a run, for the write modes that must know. Seqs are ascending.
-type lookup struct{ at map[int64][]uint32 }
+type lookup struct {
+	at      map[int64][]uint32
+	damaged []model.TimeRange // what stands here cannot be known
+}
 
 // collect reads what generations and heads have at the times of s. The applying goroutine calls it without DB.mu.
 func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
@@ -20,6 +23,7 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 		l.at = map[int64][]uint32{}
 	}
 	clear(l.at)
+	l.damaged = l.damaged[:0]
 	in := model.TimeRange{Start: slices.Min(s.Times), End: slices.Max(s.Times) + 1}
 	src := db.storedOnly()
 	defer src.close()
@@ -29,6 +33,12 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 		b, err := c.Next(context.Background())
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		var where *RangeError
+		if errors.As(err, &where) && isDamage(err) {
+			l.damaged = append(l.damaged, where.In)
+			db.alarms.raise("store_damaged", fmt.Sprintf("%v: writes there that must know what is stored are refused", err))
+			continue
 		}
 		if err != nil {
 			return err
@@ -82,12 +92,6 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 	db.mu.Unlock()
 	err := l.collect(db, run.Tag, s)
 	db.mu.Lock()
-	if errors.Is(err, ErrCorrupt) {
-		// Whether the keys are present cannot be known. Refusing the run loses nothing; guessing might.
-		db.alarms.raise("store_damaged", fmt.Sprintf("apply record %d: %v: its run %d was refused", rec.Offset, err, n))
-		res.fail(n, 0, s.Len(), model.Ambiguous)
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -115,6 +119,10 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 // one applies sample i of the run, standing at t.
 func (a *applier) one(i int, t int64, e *emitter, newestGone *bool) model.Outcome {
 	run, l := &a.run, &a.look
+	if slices.ContainsFunc(l.damaged, func(r model.TimeRange) bool { return r.Contains(t) }) {
+		// Whether the key is present cannot be known. Refusing the sample loses nothing; guessing might.
+		return model.Ambiguous
+	}
 	have := l.at[t]
 	explicit := run.Samples.Seq != nil
 	seq := run.Samples.SeqAt(i)
@@ -245,8 +253,9 @@ func (db *DB) findNewest(tag model.TagID) error {
 		db.latest.set(tag, x)
 	case errors.Is(err, io.EOF):
 		db.latest.clear(tag)
-	case errors.Is(err, ErrCorrupt):
+	case isDamage(err):
 		db.latest.clear(tag)
+		db.latest.row(tag).flags |= newestUnknown
 		db.alarms.raise("store_damaged", fmt.Sprintf("find the newest sample of tag %d: %v", tag, err))
 	default:
 		return err
