@@ -15,10 +15,12 @@
 //     many (constant, run-length, grid) allocate what the caller's count asks for; the caller bounds that count.
 //   - Damaged bytes give [ErrCorrupt] or other values, never a crash; whoever stores a column adds the checksum that turns
 //     the second case into the first. A codec of a newer release gives [ErrVersion].
+//   - Nothing is kept between calls, so functions may run at once on different memory. AppendX may use the capacity of dst
+//     behind what it returns as scratch.
 //
 // # The parts
 //
-// times.go has grid, jitter and delta-of-delta; floats.go Gorilla XOR; ints.go the integer codecs, which also carry
+// AppendX may use the capacity of dst behind what it returns as scratch. times.go has grid, jitter and delta-of-delta; floats.go Gorilla XOR; ints.go the integer codecs, which also carry
 // booleans, states, quality and seq; blobs.go text and bytes; bits.go the bit buffers below them. docs/format/encodings.md
 // describes every byte.
 package encoding
