@@ -34,7 +34,7 @@ func TestTypesAreFoundFromAllValues(t *testing.T) {
 		"-9007199254740993":       model.Int64,
 		"9007199254740993 1.5":    model.Float64, // nearest double
 		"9223372036854775807":     model.Int64,
-		"9223372036854775808":     model.Float64, // 2^63 is a double
+		"9223372036854775808":     model.Uint64,
 		"9223372036854775809":     model.Uint64,
 		"18446744073709551615 0":  model.Uint64,
 		"18446744073709551615 -1": model.String, // neither 64-bit type holds both
