@@ -21,7 +21,6 @@ type Tag struct {
 	room    int        // entries that fit the last block still
 	ordered bool       // every entry is a put behind the one before: nothing to settle
 	last    int64      // time of the last entry
-	max     int64      // highest time
 
 	origins []origin
 	side    *side // nil while all entries are Good puts with a value and seq 0
@@ -72,11 +71,6 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 	}
 	if g.ordered {
 		g.ordered = !removed && rec.Edit == nil && s.Seq == nil && ascending(s.Times, g.last, g.n == 0)
-	}
-	for _, t := range s.Times {
-		if g.n == 0 && t == s.Times[0] || t > g.max {
-			g.max = t
-		}
 	}
 	g.last = s.Times[n-1]
 	for i := 0; i < n; {
@@ -170,9 +164,6 @@ func grow[T any](col []T, n, k int, add []T) []T {
 
 // Len is the number of entries.
 func (g *Tag) Len() int { return g.n }
-
-// Max is the highest time of the entries; the tag must have one.
-func (g *Tag) Max() int64 { return g.max }
 
 // Snapshot is the journal as far as it was written by records up to offset. The caller holds the store's read lock for
 // the call, and the Head for as long as it uses the answer.
