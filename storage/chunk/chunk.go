@@ -67,20 +67,8 @@ type Encoder struct {
 func (e *Encoder) Append(dst []byte, s *model.Samples, origins []Origin) []byte {
 	checkSamples(s, origins)
 	from, n := len(dst), s.Len()
-	flags := byte(s.Type)
-	quality := s.Quality != nil && slices.ContainsFunc(s.Quality, func(q model.Quality) bool { return q != model.Good })
-	null := s.Null != nil && slices.Contains(s.Null, true)
-	seq := s.Seq != nil && slices.ContainsFunc(s.Seq, func(q uint32) bool { return q != 0 })
-	for _, f := range []struct {
-		on   bool
-		flag byte
-	}{{quality, hasQuality}, {null, hasNull}, {seq, hasSeq}, {len(origins) > 0, hasOrigins}} {
-		if f.on {
-			flags |= f.flag
-		}
-	}
-
-	dst = binary.AppendUvarint(append(dst, kindChunk|version, flags), uint64(n))
+	flags := optionalColumns(s, origins)
+	dst = binary.AppendUvarint(append(dst, kindChunk|version, byte(s.Type)|flags), uint64(n))
 	dst = encoding.AppendTimes(dst, s.Times)
 	switch {
 	case s.Type.Blob():
@@ -92,19 +80,36 @@ func (e *Encoder) Append(dst []byte, s *model.Samples, origins []Origin) []byte 
 	default:
 		dst = encoding.AppendInts(dst, s.Bits)
 	}
-	if quality {
+	if flags&hasQuality != 0 {
 		dst = e.appendInts(dst, n, func(i int) uint64 { return uint64(s.Quality[i]) })
 	}
-	if null {
+	if flags&hasNull != 0 {
 		dst = e.appendInts(dst, n, func(i int) uint64 { return oneIf(s.Null[i]) })
 	}
-	if seq {
+	if flags&hasSeq != 0 {
 		dst = e.appendInts(dst, n, func(i int) uint64 { return uint64(s.Seq[i]) })
 	}
-	if len(origins) > 0 {
+	if flags&hasOrigins != 0 {
 		dst = appendOrigins(dst, origins, s.Times[0])
 	}
 	return seal(dst, from)
+}
+
+// optionalColumns is the flags of the columns that do not stand at their default.
+func optionalColumns(s *model.Samples, origins []Origin) (flags byte) {
+	if slices.ContainsFunc(s.Quality, func(q model.Quality) bool { return q != model.Good }) {
+		flags |= hasQuality
+	}
+	if slices.Contains(s.Null, true) {
+		flags |= hasNull
+	}
+	if slices.ContainsFunc(s.Seq, func(q uint32) bool { return q != 0 }) {
+		flags |= hasSeq
+	}
+	if len(origins) > 0 {
+		flags |= hasOrigins
+	}
+	return flags
 }
 
 func checkSamples(s *model.Samples, origins []Origin) {
@@ -119,6 +124,9 @@ func checkSamples(s *model.Samples, origins []Origin) {
 	}
 	covered := 0
 	for _, o := range origins {
+		if o.Samples < 1 {
+			panic(fmt.Sprintf("encode chunk: origin of %d samples", o.Samples))
+		}
 		covered += o.Samples
 	}
 	if len(origins) > 0 && covered != s.Len() {
@@ -253,7 +261,10 @@ func (d *Data) decode(b []byte) error {
 	if len(b) > 0 {
 		return fmt.Errorf("%d bytes behind the last column: %w", len(b), ErrCorrupt)
 	}
-	return checkOrder(&d.Samples)
+	if err := checkOrder(&d.Samples); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
 }
 
 func (d *Data) decodeValues(n int, b []byte) (rest []byte, err error) {
@@ -354,14 +365,13 @@ func (d *Data) decodeOrigins(n int, b []byte) ([]byte, error) {
 // checkOrder reports samples that do not ascend by (time, seq): searches and merges rely on it.
 func checkOrder(s *model.Samples) error {
 	prev := s.Times[0]
-	for i, t := range s.Times {
-		if t > prev || i == 0 {
+	for i, t := range s.Times[1:] {
+		if t > prev {
 			prev = t
 			continue
 		}
-		if t < prev || s.SeqAt(i) <= s.SeqAt(i-1) {
-			return fmt.Errorf("sample %d at %d, seq %d does not follow %d, seq %d: %w",
-				i, s.Times[i], s.SeqAt(i), s.Times[i-1], s.SeqAt(i-1), ErrCorrupt)
+		if i++; t < prev || s.SeqAt(i) <= s.SeqAt(i-1) {
+			return fmt.Errorf("sample %d at %d, seq %d does not follow %d, seq %d", i, t, s.SeqAt(i), prev, s.SeqAt(i-1))
 		}
 	}
 	return nil

@@ -144,6 +144,14 @@ func TestLimitsComeBack(t *testing.T) {
 	}
 }
 
+// TestDisorderIsDamage reads a chunk whose checksum is right and whose times run backwards.
+func TestDisorderIsDamage(t *testing.T) {
+	b := []byte{kindChunk | version, byte(model.Int64), 2}
+	b = encoding.AppendInts(encoding.AppendTimes(b, []int64{2e9, 1e9}), []uint64{1, 2})
+	var d Data
+	require.ErrorIs(t, Decode(seal(b, 0), &d), ErrCorrupt)
+}
+
 func TestMistakesOfTheCallerPanic(t *testing.T) {
 	one, _ := oneSample()
 	var e Encoder
@@ -155,6 +163,7 @@ func TestMistakesOfTheCallerPanic(t *testing.T) {
 		require.Panics(t, func() { e.Append(nil, &s, nil) })
 	}
 	require.Panics(t, func() { e.Append(nil, &one, []Origin{{Samples: 2}}) })
+	require.Panics(t, func() { e.Append(nil, &one, []Origin{{Samples: 1}, {Samples: 0}}) })
 	require.Panics(t, func() { AppendVersions(nil, []VersionRow{{}}) })
 	var p Packer
 	p.Add(2, []byte{1})
@@ -171,11 +180,14 @@ func TestEachEndsOnTheErrorOfItsFunction(t *testing.T) {
 // TestSizesHold keeps what the page promises about sizes.
 func TestSizesHold(t *testing.T) {
 	var e Encoder
+	total, samples := 0, 0
 	for _, s := range plantChunks("mix", 400) {
 		b := e.Append(nil, &s, origin(&s))
+		total, samples = total+len(b), samples+s.Len()
 		columns := len(encoding.AppendTimes(nil, s.Times)) + len(encoding.AppendFloat64s(nil, s.Bits))
 		require.LessOrEqual(t, len(b)-columns, 13)
 	}
+	require.LessOrEqual(t, float64(total)/float64(samples), 3.9, "bytes a sample")
 	var p Packer
 	one, from := oneSample()
 	chunk := e.Append(nil, &one, from)
