@@ -221,6 +221,20 @@ func TestFlippedBytesNeverPanic(t *testing.T) {
 	}
 }
 
+// TestTimesTakeTheCoarsestUnitThatLosesNothing holds each unit, and what lies just off it.
+func TestTimesTakeTheCoarsestUnitThatLosesNothing(t *testing.T) {
+	require.Equal(t, byte(timesStep), timeEncoding([]int64{5}))
+	require.Equal(t, byte(timesStep), timeEncoding([]int64{5, 7, 9}))
+	for enc, unit := range map[byte]int64{timesSecond: 1e9, timesMilli: 1e6, timesMicro: 1e3, timesNano: 1} {
+		require.Equal(t, enc, timeEncoding([]int64{5, 5 + unit, 5 + 3*unit}))
+		require.Equal(t, enc, timeEncoding([]int64{5, 5 - unit, 5 + 2*unit}))
+		for off := unit / 10; off > 0; off /= 10 {
+			require.Less(t, timeEncoding([]int64{5, 5 + unit, 5 + 3*unit + off}), enc)
+			require.Less(t, timeEncoding([]int64{5, 5 + unit + off, 5 + 3*unit}), enc)
+		}
+	}
+}
+
 // TestHostileRuns holds what a run may not be, and that refusing it takes no memory on the word of its count.
 func TestHostileRuns(t *testing.T) {
 	front := AppendIdentity(nil, Samples, &Identity{}, 1)
