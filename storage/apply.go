@@ -199,12 +199,7 @@ func (db *DB) mustLook(run *record.Run) bool {
 		if s.Seq != nil || row.flags&newestUnknown != 0 || row.typ != 0 && s.Times[0] <= row.time {
 			return true
 		}
-		for i := 1; i < len(s.Times); i++ {
-			if s.Times[i] <= s.Times[i-1] {
-				return true
-			}
-		}
-		return false
+		return !ascending(s.Times)
 	}
 	return true
 }

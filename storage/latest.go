@@ -76,6 +76,12 @@ func (l *latestTable) clear(tag model.TagID) {
 // offer takes samples just put: the highest (time, seq) of them wins over what stands there if it is not older.
 func (l *latestTable) offer(tag model.TagID, s *model.Samples) {
 	r := l.row(tag)
+	if n := len(s.Times) - 1; !s.Type.Blob() && s.Seq == nil && s.Null == nil && (r.typ == 0 || s.Times[0] > r.time) && ascending(s.Times) {
+		// The usual run, in order and behind everything: its last sample, without looking at the others.
+		r.time, r.bits, r.quality, r.seq, r.typ = s.Times[n], s.Bits[n], s.QualityAt(n), 0, s.Type
+		r.flags &^= newestNull
+		return
+	}
 	best := -1
 	t, seq := r.time, r.seq
 	have := r.typ != 0
@@ -87,6 +93,15 @@ func (l *latestTable) offer(tag model.TagID, s *model.Samples) {
 	if best >= 0 {
 		l.set(tag, s.At(best))
 	}
+}
+
+func ascending(times []int64) bool {
+	for i := 1; i < len(times); i++ {
+		if times[i] <= times[i-1] {
+			return false
+		}
+	}
+	return true
 }
 
 // Latest rows are version 1: type, flags, time, bits, quality, seq, blob, CRC-32C of all before it. A tag without
