@@ -120,11 +120,13 @@ func TestFailedWriteIsSuperseded(t *testing.T) {
 	appendN(t, l, 3)
 	partial.left.Store(250) // one record and most of the next
 	var commits []*Commit
+	l.turn.Lock() // so that all go in one write
 	for range 5 {
 		c, err := l.Submit(ctx, payloadOf(99, 100))
 		require.NoError(t, err)
 		commits = append(commits, c)
 	}
+	l.turn.Unlock()
 	for _, c := range commits {
 		require.ErrorIs(t, c.Wait(ctx), ErrNoSpace)
 	}

@@ -106,7 +106,7 @@ type Log struct {
 		unsynced int64         // bytes in pending and in the writer's hands
 		room     chan struct{} // closed when unsynced or the backlog shrinks, or the log stops; nil while nobody waits
 		backlog  backlog
-		spare    []byte // of the group before, for the next one
+		spare    [][]byte // of groups before, for the next ones; at most two, as one fills while one is written
 	}
 
 	wake   chan struct{} // holds one item while there may be something pending
@@ -259,8 +259,8 @@ func (l *Log) settle(g *group, err error) {
 	if err == nil {
 		l.mu.unsynced -= int64(len(g.frames))
 	}
-	if l.mu.spare == nil && int64(cap(g.frames)) <= 2*l.o.UnsyncedBytes {
-		l.mu.spare = g.frames[:0]
+	if len(l.mu.spare) < 2 && int64(cap(g.frames)) <= 2*l.o.UnsyncedBytes {
+		l.mu.spare = append(l.mu.spare, g.frames[:0])
 	}
 	g.frames = nil
 	l.wakeLocked()
@@ -339,8 +339,11 @@ func (l *Log) addLocked(sum uint32, n int64, payload [][]byte) *Commit {
 	g := l.mu.pending
 	fresh := g == nil
 	if fresh {
-		g = &group{frames: l.mu.spare, done: make(chan struct{})}
-		l.mu.pending, l.mu.spare = g, nil
+		g = &group{done: make(chan struct{})}
+		if n := len(l.mu.spare); n > 0 {
+			g.frames, l.mu.spare = l.mu.spare[n-1], l.mu.spare[:n-1]
+		}
+		l.mu.pending = g
 		select {
 		case l.wake <- struct{}{}:
 		default:

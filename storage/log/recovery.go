@@ -216,8 +216,8 @@ func (r *recovery) chooseSegments(files []segmentFile) {
 	}
 }
 
-// adoptID learns the start of the log's id from the first frame of a segment whose header is damaged, if neither a mark
-// nor another segment knows it.
+// adoptID learns the start of the log's id from the first frame that checks in a segment whose header is damaged, if
+// neither the mark nor another segment knows it. A read error leaves it to scan to report that.
 func (r *recovery) adoptID(s segmentFile) {
 	if r.haveID {
 		return
@@ -227,13 +227,13 @@ func (r *recovery) adoptID(s segmentFile) {
 		return
 	}
 	defer f.Close()
-	b := make([]byte, frameBytes)
-	if _, err := f.ReadAt(b, headerBytes); err != nil {
-		return
-	}
-	if _, ok := parseFrame(b, [4]byte(b)); ok {
-		copy(r.id[:], b[:4])
-		r.haveID = true
+	b := make([]byte, min(readBytes, s.bytes))
+	n, _ := f.ReadAt(b, 0)
+	for b = b[:n]; len(b) >= frameBytes && !r.haveID; b = b[1:] {
+		if _, ok := parseFrame(b, [4]byte(b)); ok {
+			copy(r.id[:], b[:4])
+			r.haveID = r.id.nonce() != [4]byte{}
+		}
 	}
 }
 
@@ -248,6 +248,7 @@ func (r *recovery) scan(s segment, end uint64) error {
 	r.badAt, r.badFile = -1, s.name
 	sc := scanner{file: f, nonce: r.id.nonce(), pos: headerBytes, size: s.bytes}
 	var at int64
+	superseded := false
 	for {
 		next, err := sc.next(r.want)
 		at = next.at - next.skipped
@@ -260,16 +261,20 @@ func (r *recovery) scan(s segment, end uint64) error {
 		if err != nil {
 			return fmt.Errorf("recover log segment %s: %w", s.name, err)
 		}
-		r.claim = max(r.claim, next.synced)
-		if next.bad || next.offset >= end {
+		// Offsets ascend, so nothing behind a superseded record counts either, but for its claims.
+		superseded = superseded || next.offset >= end
+		switch {
+		case superseded:
 			continue
-		}
-		if next.offset > r.want {
+		case next.bad:
+			r.miss(next.offset+1, s.name)
+		case next.offset > r.want:
 			r.miss(next.offset, s.name)
 		}
 		r.want = next.offset + 1
 		r.badAt = -1
 	}
+	r.claim = max(r.claim, sc.claim)
 	if end < maxOffset && r.want < end {
 		r.spoiled(at)
 		r.miss(end, s.name)
@@ -286,6 +291,10 @@ func (r *recovery) spoiled(at int64) {
 
 // miss notes that [want, end) is not there.
 func (r *recovery) miss(end uint64, file string) {
+	if n := len(r.missing); n > 0 && r.missing[n-1].End == r.want && r.missing[n-1].File == file {
+		r.missing[n-1].End = end
+		return
+	}
 	r.missing = append(r.missing, Lost{First: r.want, End: end, File: file, At: max(r.badAt, 0),
 		Cause: fmt.Errorf("no frame that checks: %w", ErrCorrupt)})
 }

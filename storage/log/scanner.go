@@ -18,6 +18,7 @@ type scanner struct {
 	nonce [4]byte
 	pos   int64 // what is looked at next
 	size  int64
+	claim uint64 // highest offset that any frame so far states as synced
 
 	buf []byte // holds the file from at on
 	at  int64
@@ -47,6 +48,9 @@ func (s *scanner) next(from uint64) (found, error) {
 			return end, io.EOF
 		}
 		f, ok := parseFrame(b, s.nonce)
+		if ok {
+			s.claim = max(s.claim, f.synced)
+		}
 		switch {
 		case !ok:
 			if err := s.seek(); err != nil {
