@@ -1,0 +1,325 @@
+package storage
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/keys"
+	"github.com/varvedb/varve/storage/record"
+)
+
+const rowsPage = "../docs/format/rows.md"
+
+// fenced is the text of a fenced block of the page, found by the words behind its fence.
+func fenced(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(rowsPage)
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(text), "```"+name+"\n")
+	require.True(t, ok, "%s has no block %q", rowsPage, name)
+	block, _, _ = strings.Cut(block, "```")
+	return block
+}
+
+// goldenHex is the bytes of a block of hexadecimal digits. What follows a ; is a remark.
+func goldenHex(t *testing.T, name string) []byte {
+	t.Helper()
+	var digits strings.Builder
+	for line := range strings.Lines(fenced(t, "hex "+name)) {
+		line, _, _ = strings.Cut(line, ";")
+		digits.WriteString(strings.Join(strings.Fields(line), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	require.NoError(t, err)
+	return b
+}
+
+// The worked examples of the page.
+const rowTime = 1_700_000_000_000_000_000 // 2023-11-14T22:13:20Z
+
+var (
+	exampleGeneration = generation{
+		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, versions: 33, packed: true, hasVersions: true,
+	}
+	exampleHeader   = headerValue{kind: keys.Unsealed, length: 60e9, count: 600, bytes: 2700}
+	exampleReal     = model.Sample{Time: rowTime, Type: model.Float64, Bits: 0x4034800000000000, Quality: model.Uncertain}
+	exampleText     = model.Sample{Time: rowTime, Type: model.String, Blob: []byte("open"), Seq: 1}
+	exampleState    = record.State{Source: "plc-7", State: record.Missing, Gap: model.NotCollected, From: rowTime, To: rowTime + 60e9}
+	exampleNote     = record.Note{ID: model.UUID{0x9a, 15: 1}, Tags: []model.TagID{1}, From: rowTime, To: rowTime + 1, Text: "stuck", Author: "mara"}
+	exampleAccepted = OffsetRange{40, 43}
+)
+
+// latestOf is a table with one tag.
+func latestOf(tag model.TagID, x model.Sample) *latestTable {
+	l := &latestTable{}
+	l.set(tag, x)
+	return l
+}
+
+func rowOf(l *latestTable, tag model.TagID) []byte {
+	return appendLatest(nil, l.row(tag), l.blobs[tag])
+}
+
+// exampleRows is every row of the page as this release writes it.
+func exampleRows(t *testing.T) map[string][]byte {
+	text := latestOf(2, exampleText)
+	text.row(2).flags |= newestMulti | newestDay
+	none := latestOf(3, exampleReal)
+	none.clear(3)
+	set, err := roaring.BitmapOf(partitionBit(keys.DayOf(-1).Number), partitionBit(keys.DayOf(rowTime).Number)).ToBytes()
+	require.NoError(t, err)
+	return map[string][]byte{
+		"directory":   exampleGeneration.append(nil),
+		"latest":      rowOf(latestOf(1, exampleReal), 1),
+		"latest text": rowOf(text, 2),
+		"latest none": rowOf(none, 3),
+		"header":      exampleHeader.append(nil),
+		"applied":     appendApplied(nil, 40, rowTime+1e9),
+		"gap":         noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
+		"annotation":  noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
+		"partitions":  set,
+	}
+}
+
+func TestRowsAreAsDocumented(t *testing.T) {
+	for name, row := range exampleRows(t) {
+		require.Equal(t, fmt.Sprintf("% x", goldenHex(t, name)), fmt.Sprintf("% x", row), name)
+	}
+}
+
+// storedRow is a row as version 1 wrote it. The files are never written anew.
+func storedRow(t testing.TB, name string) []byte {
+	b, err := os.ReadFile("testdata/v1/" + strings.ReplaceAll(name, " ", "-"))
+	require.NoError(t, err)
+	return b
+}
+
+func TestStoredRowsOfVersion1(t *testing.T) {
+	g, err := decodeGeneration(40, storedRow(t, "directory"))
+	require.NoError(t, err)
+	require.Equal(t, exampleGeneration, g)
+
+	h, err := decodeHeaderValue(storedRow(t, "header"))
+	require.NoError(t, err)
+	require.Equal(t, exampleHeader, h)
+
+	offset, ingest, err := decodeApplied(storedRow(t, "applied"))
+	require.NoError(t, err)
+	require.Equal(t, []int64{40, rowTime + 1e9}, []int64{int64(offset), ingest})
+
+	var l latestTable
+	require.NoError(t, l.load(1, storedRow(t, "latest")))
+	require.NoError(t, l.load(2, storedRow(t, "latest text")))
+	require.NoError(t, l.load(3, storedRow(t, "latest none")))
+	for tag, want := range map[model.TagID]model.Sample{1: exampleReal, 2: exampleText} {
+		have, ok := l.sample(tag)
+		require.True(t, ok)
+		require.True(t, sameSample(want, have), "tag %d: %+v, want %+v", tag, have, want)
+	}
+	require.Equal(t, uint8(newestMulti), l.row(2).flags, "which day is known is not stored")
+	_, ok := l.sample(3)
+	require.False(t, ok)
+
+	set := roaring.New()
+	_, err = set.FromBuffer(storedRow(t, "partitions"))
+	require.NoError(t, err)
+	require.Equal(t, []uint32{1<<31 - 1, 1<<31 + 19675}, set.ToArray())
+
+	s, err := record.DecodeState(noteBody(t, storedRow(t, "gap"), rowTime+1e9))
+	require.NoError(t, err)
+	require.Equal(t, exampleState, s)
+	n, err := record.DecodeNote(noteBody(t, storedRow(t, "annotation"), 0))
+	require.NoError(t, err)
+	require.Equal(t, exampleNote, n)
+}
+
+// noteBody takes the body of a record out of a note row.
+func noteBody(t *testing.T, b []byte, ingest int64) []byte {
+	require.NoError(t, checkSum(b, 0))
+	require.Equal(t, byte(noteVersion), b[0])
+	require.Equal(t, ingest, int64(binary.LittleEndian.Uint64(b[1:])))
+	return b[9 : len(b)-4]
+}
+
+// rowReaders reads rows of each format that carries a checksum.
+var rowReaders = map[string]func(b []byte) error{
+	"directory": func(b []byte) error { _, err := decodeGeneration(40, b); return err },
+	"latest":    func(b []byte) error { return new(latestTable).load(1, b) },
+	"applied":   func(b []byte) error { _, _, err := decodeApplied(b); return err },
+}
+
+// TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in
+// the version byte may look like a newer release.
+func TestEveryFlippedBitOfARowIsFound(t *testing.T) {
+	for name, row := range exampleRows(t) {
+		kind, _, _ := strings.Cut(name, " ")
+		read := rowReaders[kind]
+		if read == nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, read(row))
+			for bit := range 8 * len(row) {
+				row[bit/8] ^= 1 << (bit % 8)
+				err := read(row)
+				require.Error(t, err, "bit %d", bit)
+				if bit >= 8 {
+					require.ErrorIs(t, err, ErrCorrupt, "bit %d", bit)
+				}
+				row[bit/8] ^= 1 << (bit % 8)
+			}
+			for n := range row {
+				require.ErrorIs(t, read(row[:n]), ErrCorrupt, "%d bytes", n)
+			}
+		})
+	}
+}
+
+// TestRowsOfANewerReleaseAreNotDamage tells a row that this release cannot read from one that nobody can.
+func TestRowsOfANewerReleaseAreNotDamage(t *testing.T) {
+	rows := exampleRows(t)
+	for _, name := range []string{"directory", "latest", "header"} {
+		row := rows[name]
+		row[0] = 2
+		var err error
+		if name == "header" {
+			_, err = decodeHeaderValue(row)
+		} else {
+			err = rowReaders[name](resum(row))
+		}
+		require.ErrorIs(t, err, ErrVersion, name)
+		require.NotErrorIs(t, err, ErrCorrupt, name)
+	}
+}
+
+// TestHeaderValuesKeepRoom holds what a header leaves open: bytes behind the known fields are a later release's.
+func TestHeaderValuesKeepRoom(t *testing.T) {
+	b := exampleHeader.append(nil)
+	for n := range b {
+		_, err := decodeHeaderValue(b[:n])
+		require.ErrorIs(t, err, ErrCorrupt, "%d bytes", n)
+	}
+	h, err := decodeHeaderValue(append(b, 1, 2, 3))
+	require.NoError(t, err)
+	require.Equal(t, exampleHeader, h)
+}
+
+// resum puts the right checksum behind a row.
+func resum(b []byte) []byte {
+	n := len(b) - 4
+	return binary.LittleEndian.AppendUint32(b[:n:n], crc32.Checksum(b[:n], castagnoli))
+}
+
+// FuzzRows reads foreign bytes, as they are and under a right checksum, as each kind of row.
+func FuzzRows(f *testing.F) {
+	for _, name := range []string{"directory", "latest", "latest text", "latest none", "header", "applied"} {
+		f.Add(storedRow(f, name))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rows := [][]byte{b}
+		if len(b) >= 4 {
+			rows = append(rows, resum(b))
+		}
+		for _, row := range rows {
+			requireSentinel(t, func() error { _, err := decodeGeneration(1, row); return err }())
+			requireSentinel(t, func() error { _, _, err := decodeApplied(row); return err }())
+			requireSentinel(t, func() error { _, err := decodeHeaderValue(row); return err }())
+			var l latestTable
+			err := l.load(1, row)
+			requireSentinel(t, err)
+			if x, ok := l.sample(1); err == nil && ok {
+				require.True(t, x.Type.Valid())
+			}
+		}
+	})
+}
+
+func requireSentinel(t *testing.T, err error) {
+	if err != nil {
+		require.True(t, errors.Is(err, ErrCorrupt) != errors.Is(err, ErrVersion), "%v", err)
+	}
+}
+
+// The files FORMAT and ACCEPTED-LOSS.
+
+var exampleUUID = [16]byte{0x9a, 0xa0, 6: 0x47, 8: 0x80, 15: 1}
+
+func TestFilesAreAsDocumented(t *testing.T) {
+	fs := vfs.NewMem()
+	db := &DB{o: Options{FS: fs}, dir: "store", uuid: exampleUUID}
+	require.NoError(t, fs.MkdirAll("store", 0o755))
+	require.NoError(t, db.writeFormat("store"))
+	b, err := readFile(fs, "store/FORMAT")
+	require.NoError(t, err)
+	require.Equal(t, fenced(t, "text FORMAT"), string(b))
+	require.Equal(t, storedRow(t, "FORMAT"), b)
+
+	require.NoError(t, db.losses.accept(db, exampleAccepted, "mara", "disk 2 \"sdb\"\nreplaced"))
+	b, err = readFile(fs, "store/ACCEPTED-LOSS")
+	require.NoError(t, err)
+	require.Equal(t, fenced(t, "text ACCEPTED-LOSS"), string(b))
+	require.Equal(t, storedRow(t, "ACCEPTED-LOSS"), b)
+}
+
+func TestStoredFilesOfVersion1(t *testing.T) {
+	db := &DB{}
+	require.NoError(t, db.parseFormat(storedRow(t, "FORMAT")))
+	require.Equal(t, exampleUUID, db.uuid)
+
+	fs := vfs.NewMem()
+	require.NoError(t, writeFile(fs, "", acceptedName, storedRow(t, "ACCEPTED-LOSS")))
+	var l losses
+	require.NoError(t, l.load(fs, ""))
+	require.Equal(t, []OffsetRange{exampleAccepted}, l.accepted)
+	require.True(t, l.isAccepted(OffsetRange{41, 42}))
+	require.False(t, l.isAccepted(OffsetRange{41, 44}))
+}
+
+func TestHostileFormatFiles(t *testing.T) {
+	good := string(storedRow(t, "FORMAT"))
+	db := &DB{}
+	require.ErrorIs(t, db.parseFormat([]byte(strings.Replace(good, "format 1", "format 2", 1))), ErrVersion)
+	for _, text := range []string{
+		"", "\x00", good[:len(good)-1], good + "\n", good + good, strings.ToUpper(good), strings.ReplaceAll(good, "\n", "\r\n"),
+		strings.Replace(good, "format 1", "format 0", 1), strings.Replace(good, "format 1", "format -1", 1),
+		strings.Replace(good, "format 1", "format +1", 1), strings.Replace(good, "format 1", "format 99999999999999999999", 1),
+		strings.Replace(good, "9a", "9", 1), strings.Replace(good, "9a", "9g", 1), strings.Replace(good, "9a", "9A", 1),
+	} {
+		err := db.parseFormat([]byte(text))
+		require.ErrorIs(t, err, ErrCorrupt, "%q", text)
+		require.NotErrorIs(t, err, ErrVersion)
+	}
+}
+
+func TestHostileAcceptedLossFiles(t *testing.T) {
+	for _, text := range []string{"\n", "1\n", "1 2\n", "1 2 mara \"x\"\n", "-1 2 \"a\" \"b\"\n", "1 2 \"a\" \"b\n", "1 99999999999999999999 \"a\" \"b\"\n"} {
+		fs := vfs.NewMem()
+		require.NoError(t, writeFile(fs, "", acceptedName, []byte(text)))
+		var l losses
+		require.ErrorIs(t, l.load(fs, ""), ErrCorrupt, "%q", text)
+	}
+}
+
+func FuzzFormat(f *testing.F) {
+	f.Add(storedRow(f, "FORMAT"))
+	f.Add([]byte("varve store\nformat 2\nuuid 9aa0\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		db := &DB{}
+		if err := db.parseFormat(b); err != nil {
+			requireSentinel(t, err)
+			return
+		}
+		require.Equal(t, string(b), fmt.Sprintf(formatText, formatVersion, db.uuid[:]))
+	})
+}
