@@ -68,7 +68,7 @@ type recovery struct {
 
 // recoverLog reads everything in dir. With an applied offset it is known that offsets up to it were once durable.
 func recoverLog(fs vfs.FS, dir string, applied uint64) (*recovery, error) {
-	r := &recovery{fs: fs, dir: dir, applied: applied, claim: applied}
+	r := &recovery{fs: fs, dir: dir, applied: applied, claim: applied, badAt: -1}
 	if err := r.readMark(); err != nil {
 		return nil, err
 	}
@@ -269,6 +269,7 @@ func (r *recovery) scan(s segment, end uint64) error {
 		case next.bad:
 			r.miss(next.offset+1, s.name)
 		case next.offset > r.want:
+			r.spoiled(at)
 			r.miss(next.offset, s.name)
 		}
 		r.want = next.offset + 1
@@ -308,24 +309,38 @@ func (r *recovery) judge() {
 	if len(r.segments) > 0 {
 		first = max(r.segments[0].first, r.low)
 	}
-	if r.claim >= r.want {
+	switch {
+	case r.claim >= r.want:
 		r.miss(r.claim+1, r.badFile)
 		r.want = r.claim + 1
+	case r.badAt >= 0:
+		r.torn(r.badFile, r.badAt)
 	}
 	res := &r.result
 	res.First, res.Next = first, r.want
 	for _, m := range r.missing {
 		if m.First > r.claim {
 			res.Next = m.First
+			r.torn(m.File, m.At)
 			break
 		}
 		if m.End > r.claim+1 {
 			m.End = r.claim + 1
 			res.Lost = append(res.Lost, m)
 			res.Next = m.End
+			r.torn(m.File, m.At)
 			break
 		}
 		res.Lost = append(res.Lost, m)
+	}
+}
+
+// torn notes that a file is cut off at a place, unless it was cut off in front of it.
+func (r *recovery) torn(file string, at int64) {
+	for _, s := range r.segments {
+		if s.name == file && s.bytes > at {
+			r.result.Torn = []Torn{{File: file, At: at, Bytes: s.bytes - at}}
+		}
 	}
 }
 
