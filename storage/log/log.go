@@ -486,8 +486,9 @@ func (l *Log) Trim(through uint64) error {
 		if err := l.o.FS.Remove(l.o.FS.PathJoin(l.dir, s.name)); err != nil {
 			return fmt.Errorf("trim log segment %s: %w", s.name, err)
 		}
-		// One by one, or a power cut may leave an older file without a newer one: damage, to whoever looks.
-		if err := syncDir(l.o.FS, l.dir); err != nil {
+		// One by one, or a power cut may leave an older file without a newer one: damage, to whoever looks. In turn, so that
+		// the writer cannot rely on a sync of the directory whose error was told here.
+		if err := l.inTurn(func() error { return syncDir(l.o.FS, l.dir) }); err != nil {
 			return fmt.Errorf("trim log segment %s: %w", s.name, err)
 		}
 	}

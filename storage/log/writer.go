@@ -101,7 +101,10 @@ func (w *writer) ensure() error {
 	}
 	if err := syncDir(w.fs, w.dir); err != nil {
 		f.Close()
-		return &fatalError{err}
+		if !isFatal(err) {
+			w.fs.Remove(path)
+		}
+		return err
 	}
 	w.file, w.bytes, w.jumped = f, n, h.jumps()
 	w.table.add(segment{name: name, first: h.first, serial: h.serial, bytes: n})
@@ -215,7 +218,7 @@ func appendRecord(b []byte, nonce [4]byte, offset uint64, sum uint32, payload ..
 	return b
 }
 
-// syncDir makes the names in a directory durable.
+// syncDir makes the names in a directory durable. An error of the sync itself is fatal.
 func syncDir(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)
 	if err != nil {
@@ -223,7 +226,7 @@ func syncDir(fs vfs.FS, dir string) error {
 	}
 	if err := d.Sync(); err != nil {
 		d.Close()
-		return fmt.Errorf("sync directory %s: %w", dir, err)
+		return &fatalError{fmt.Errorf("sync directory %s: %w", dir, err)}
 	}
 	return d.Close()
 }
