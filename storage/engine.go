@@ -18,8 +18,9 @@ const formatMajor = pebble.FormatTableFormatV6
 func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 	cache := pebble.NewCache(opt.MemoryBytes / 8)
 	defer cache.Unref()
+	disk := &pausingFS{FS: opt.FS}
 	o := &pebble.Options{
-		FS:                 opt.FS,
+		FS:                 disk,
 		DisableWAL:         true,
 		FormatMajorVersion: formatMajor,
 		Cache:              cache,
@@ -34,6 +35,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		Logger:                      engineLogger{opt.Logger, opt.OnFatal},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
+				disk.failed.Store(true)
 				alarms.raise("store_damaged", fmt.Sprintf("flush or compaction: %v", err))
 			},
 			// Damage in a table is an alarm and an error to whoever reads there. The LSM's own answer, to end the process,

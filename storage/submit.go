@@ -120,9 +120,6 @@ func (db *DB) submit(ctx context.Context, payload []byte) (*pending, error) {
 			}
 			continue
 		}
-		if errors.Is(err, log.ErrNoSpace) {
-			return nil, fmt.Errorf("%w: %w", ErrLowSpace, err)
-		}
 		return p, err
 	}
 }

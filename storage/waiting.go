@@ -96,7 +96,10 @@ func (p *pending) waitAccepted(ctx context.Context) error {
 	}
 	if err := p.commit.Wait(ctx); err != nil {
 		if ctx.Err() == nil {
-			p.db.forget(p.offset)
+			p.db.forget(p)
+		}
+		if errors.Is(err, log.ErrNoSpace) {
+			return fmt.Errorf("write log record %d: %w: %w", p.offset, ErrLowSpace, err)
 		}
 		return fmt.Errorf("write log record %d: %w", p.offset, err)
 	}
@@ -164,9 +167,12 @@ func (db *DB) await(c *log.Commit) *pending {
 	return p
 }
 
-func (db *DB) forget(offset uint64) {
+// forget lets go of a record that was not written. Its offset may be another's by now.
+func (db *DB) forget(p *pending) {
 	db.submitMu.Lock()
-	delete(db.waiting, offset)
+	if db.waiting[p.offset] == p {
+		delete(db.waiting, p.offset)
+	}
 	db.submitMu.Unlock()
 }
 
