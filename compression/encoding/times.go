@@ -152,7 +152,7 @@ type grid struct {
 // the times scatter anyway: the mean of jittered times is off by a part of the jitter, and plants scan at round periods.
 func bestGrid(t []int64, u *unit) grid {
 	n := int64(len(t) - 1)
-	mean := u.exact(t[n]-t[0]) / n
+	mean := (u.exact(t[n]-t[0]) + n/2) / n
 	g := fitGrid(t, u, mean)
 	if g.width == 0 || g.width > 48 {
 		return g
