@@ -33,7 +33,7 @@ func (l *Log) CopyTo(fs vfs.FS, dir string, after, through uint64) error {
 	}
 	w.mark.id, w.mark.file = w.id, f
 	err = l.copyRecords(w, after+1, through+1)
-	return errors.Join(err, w.close(), syncDir(fs, dir))
+	return errors.Join(err, w.close())
 }
 
 // copyRecords feeds w with the records [from, end) in writes of a bounded size.

@@ -2,83 +2,15 @@ package log
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/errors/oserror"
 )
-
-// Options tune a Log. The zero value of a field means its default.
-type Options struct {
-	// FS is where the files live. The default is the operating system's.
-	FS vfs.FS
-	// Rand makes the id of a new log. The default is crypto/rand.
-	Rand io.Reader
-	// Logger gets what an operator should know. The default discards.
-	Logger *slog.Logger
-	// OnFatal is called, at most once and after every waiting commit has got the error, when the process must not go on:
-	// an fsync failed, so what the disk holds is unknown. It must not return into a process that goes on acknowledging.
-	// The default panics.
-	OnFatal func(error)
-
-	// Applied is the highest offset that the store holds durably. It counts as a claim that the log was once fsynced up to
-	// there: new records get higher offsets even if the log is gone, and what the log lacks is reported as lost.
-	Applied uint64
-
-	// SegmentBytes is the size after which a segment is full. Space comes back in whole segments; each costs three syncs to
-	// make. The default is 64 MiB, the range 4 KiB to 4 GiB.
-	SegmentBytes int64
-	// UnsyncedBytes bounds what is accepted and not yet on the disk; Submit waits while it is reached. It is also the most
-	// that one write holds, up to one record, and twice as much memory is used. The default is 8 MiB, the least 4 KiB.
-	UnsyncedBytes int64
-	// BacklogBytes bounds what is accepted and not yet applied; Submit answers ErrBacklogFull while it is reached. The
-	// default is 64 MiB, the least 4 KiB.
-	BacklogBytes int64
-	// MaxRecordBytes is the largest payload that Submit takes. The default is 32 MiB, the most 256 MiB - 1.
-	MaxRecordBytes int64
-}
-
-func (o *Options) setDefaults() error {
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Reader
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.OnFatal == nil {
-		o.OnFatal = func(err error) { panic(err) }
-	}
-	for _, f := range []struct {
-		name          string
-		value         *int64
-		def, min, max int64
-	}{
-		{"SegmentBytes", &o.SegmentBytes, 64 << 20, 4 << 10, 4 << 30},
-		{"UnsyncedBytes", &o.UnsyncedBytes, 8 << 20, 4 << 10, 1 << 30},
-		{"BacklogBytes", &o.BacklogBytes, 64 << 20, 4 << 10, 1 << 50},
-		{"MaxRecordBytes", &o.MaxRecordBytes, 32 << 20, 1, maxPayload},
-	} {
-		if *f.value == 0 {
-			*f.value = f.def
-		}
-		if *f.value < f.min || *f.value > f.max {
-			return fmt.Errorf("log option %s is %d: must be from %d to %d", f.name, *f.value, f.min, f.max)
-		}
-	}
-	if o.Applied >= maxOffset {
-		return fmt.Errorf("log option Applied is %d: must be below %d", o.Applied, uint64(maxOffset))
-	}
-	return nil
-}
 
 // markSyncDelay is how long the log is idle before its mark is fsynced. Busy, the next group's records carry the claim.
 const markSyncDelay = time.Second
@@ -95,7 +27,9 @@ type Log struct {
 	turn   sync.Mutex
 	writer writer
 
-	trimming sync.Mutex // one Trim at a time, so that files go oldest first
+	// trimming is held by Trim, one at a time, so that files go oldest first. It is taken before turn.
+	trimming sync.Mutex
+	retired  []string // files nobody reads that are still to be removed, oldest first; guarded by trimming
 
 	// mu guards what is inside it. No file is touched while it is held.
 	mu struct {
@@ -168,7 +102,7 @@ func (l *Log) recover() (Recovery, error) {
 		first: synced + 1, serial: r.serial, synced: synced, carryEnd: res.Next,
 	}
 	l.openMark(synced)
-	l.mu.next = res.Next
+	l.mu.next, l.retired = res.Next, r.retired
 	if err := l.writer.ensureCarried(); err != nil {
 		if isFatal(err) {
 			l.writer.close()
@@ -478,20 +412,23 @@ func (l *Log) inTurn(do func() error) error {
 func (l *Log) Trim(through uint64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
-	for {
-		s, ok := l.table.trim(through)
-		if !ok {
-			return nil
-		}
-		if err := l.o.FS.Remove(l.o.FS.PathJoin(l.dir, s.name)); err != nil {
-			return fmt.Errorf("trim log segment %s: %w", s.name, err)
-		}
-		// One by one, or a power cut may leave an older file without a newer one: damage, to whoever looks. In turn, so that
-		// the writer cannot rely on a sync of the directory whose error was told here.
-		if err := l.inTurn(func() error { return syncDir(l.o.FS, l.dir) }); err != nil {
-			return fmt.Errorf("trim log segment %s: %w", s.name, err)
-		}
+	for s, ok := l.table.trim(through); ok; s, ok = l.table.trim(through) {
+		l.retired = append(l.retired, s.name)
 	}
+	// One by one, and none before an older one is gone for good: an older file without a newer one is damage, to whoever
+	// looks.
+	for len(l.retired) > 0 {
+		name := l.retired[0]
+		if err := l.o.FS.Remove(l.o.FS.PathJoin(l.dir, name)); err != nil && !oserror.IsNotExist(err) {
+			return fmt.Errorf("trim log segment %s: %w", name, err)
+		}
+		// In turn, so that the writer cannot rely on a sync of the directory whose error was told here.
+		if err := l.inTurn(func() error { return syncDir(l.o.FS, l.dir) }); err != nil {
+			return fmt.Errorf("trim log segment %s: %w", name, err)
+		}
+		l.retired = l.retired[1:]
+	}
+	return nil
 }
 
 // Bytes is the size of all segments.

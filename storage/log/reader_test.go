@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,6 +158,35 @@ func TestTrim(t *testing.T) {
 	require.NoError(t, l.Trim(1000))
 	require.Len(t, l.Segments(), 1, "the newest stays")
 	appendN(t, l, 1)
+	require.NoError(t, l.Close())
+}
+
+// A file that cannot be removed holds up the newer ones: without them it would look as if they were lost.
+func TestTrimRemovesOldestFirst(t *testing.T) {
+	fs := newFaulty(vfs.NewMem())
+	l, _ := mustOpen(t, Options{FS: fs, SegmentBytes: 4096})
+	appendN(t, l, 150)
+	segments := l.Segments()
+	fs.set(func(c call) error {
+		if c.op == "remove" && strings.HasSuffix(c.path, segments[0].File) {
+			return syscall.EACCES
+		}
+		return nil
+	})
+	require.ErrorIs(t, l.Trim(segments[2].First), syscall.EACCES)
+	require.ErrorIs(t, l.Trim(segments[3].First), syscall.EACCES)
+	require.NoError(t, l.Close())
+	l, rec := mustOpen(t, Options{FS: fs})
+	require.Equal(t, uint64(1), rec.First)
+	require.Empty(t, rec.Lost)
+	fs.heal()
+	require.NoError(t, l.Trim(segments[2].First))
+	require.NoError(t, l.SetNext(1000))
+	require.NoError(t, l.Close())
+	l, rec = mustOpen(t, Options{FS: fs})
+	require.Equal(t, uint64(1000), rec.First)
+	require.NoError(t, l.Trim(999)) // what is in front of the jump goes too
+	require.Len(t, logFiles(t, fs), 2)
 	require.NoError(t, l.Close())
 }
 

@@ -56,13 +56,14 @@ type recovery struct {
 	id       logID
 	haveID   bool
 	segments []segment
-	serial   uint64 // highest in any name
-	marked   uint64 // highest offset that the mark states as fsynced
-	claim    uint64 // highest offset that anything states as fsynced
-	low      uint64 // of a jump; 0 for none
-	want     uint64 // one above the highest offset seen
-	missing  []Lost // ascending; an empty Cause stands for what no file can hold
-	badAt    int64  // where the newest segment's first bytes are that are no frame; -1 for nowhere
+	retired  []string // files in front of the last jump, oldest first
+	serial   uint64   // highest in any name
+	marked   uint64   // highest offset that the mark states as fsynced
+	claim    uint64   // highest offset that anything states as fsynced
+	low      uint64   // of a jump; 0 for none
+	want     uint64   // one above the highest offset seen
+	missing  []Lost   // ascending; an empty Cause stands for what no file can hold
+	badAt    int64    // where the newest segment's first bytes are that are no frame; -1 for nowhere
 	badFile  string
 }
 
@@ -206,6 +207,9 @@ func (r *recovery) chooseSegments(files []segmentFile) {
 			r.result.Damaged = append(r.result.Damaged, Damaged{s.name, s.err})
 			r.adoptID(s)
 		case s.header.jumps():
+			for _, old := range r.segments {
+				r.retired = append(r.retired, old.name)
+			}
 			r.segments, r.low = nil, s.first
 		default:
 			r.claim = max(r.claim, s.header.synced)
