@@ -47,6 +47,8 @@ var statusOf = []errorCode{
 	{storage.ErrLowSpace, codes.ResourceExhausted},
 	{storage.ErrApplyStopped, codes.FailedPrecondition},
 	{storage.ErrSequenceReused, codes.FailedPrecondition},
+	{storage.ErrSequenceGap, codes.FailedPrecondition},
+	{storage.ErrNotLost, codes.FailedPrecondition},
 	{storage.ErrSourceQuota, codes.ResourceExhausted},
 	{storage.ErrTagQuota, codes.ResourceExhausted},
 	{storage.ErrBadBatch, codes.InvalidArgument},

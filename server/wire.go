@@ -16,60 +16,63 @@ var errWire = errors.New("message is not valid protobuf")
 
 // field is one field of a message as it stands on the wire.
 type field struct {
-	num   protowire.Number
-	typ   protowire.Type
-	num64 uint64 // of a varint, fixed32 or fixed64
-	data  []byte // of a length-delimited field, and of a number its encoded bytes
-	rest  []byte // of the message behind the field
+	num    protowire.Number
+	typ    protowire.Type
+	number uint64 // of a varint, fixed32 or fixed64
+	data   []byte // of a length-delimited field its content, of a number its encoding
+	rest   []byte // of the message behind the field
 }
 
-// nextField reads the first field of b, which must not be empty. Groups come as a field of no use.
-func nextField(b []byte) (f field, err error) {
+// next reads the first field of b, which must not be empty. A group comes as a field of no use.
+func (f *field) next(b []byte) error {
 	tag, n := uvarint(b)
-	if n <= 0 {
-		return f, errWire
+	if num := tag >> 3; n <= 0 || num < uint64(protowire.MinValidNumber) || num > uint64(protowire.MaxValidNumber) {
+		return errWire
 	}
 	b = b[n:]
-	if num := tag >> 3; num < uint64(protowire.MinValidNumber) || num > uint64(protowire.MaxValidNumber) {
-		return f, errWire
-	}
 	f.num, f.typ = protowire.Number(tag>>3), protowire.Type(tag&7)
 	switch f.typ {
 	case protowire.BytesType:
 		size, n := uvarint(b)
 		if n <= 0 || size > uint64(len(b)-n) {
-			return f, errWire
+			return errWire
 		}
 		f.data, f.rest = b[n:n+int(size)], b[n+int(size):]
-		return f, nil
+		return nil
 	case protowire.VarintType:
-		f.num64, n = uvarint(b)
-		if n <= 0 {
-			return f, errWire
-		}
+		f.number, n = uvarint(b)
 	case protowire.Fixed64Type:
 		if n = 8; len(b) < 8 {
-			return f, errWire
+			return errWire
 		}
-		f.num64 = leUint64(b)
+		f.number = leUint64(b)
 	case protowire.Fixed32Type:
 		if n = 4; len(b) < 4 {
-			return f, errWire
+			return errWire
 		}
-		f.num64 = uint64(leUint32(b))
+		f.number = uint64(leUint32(b))
 	default:
-		if n = protowire.ConsumeFieldValue(f.num, f.typ, b); n < 0 {
-			return f, errWire
-		}
+		n = protowire.ConsumeFieldValue(f.num, f.typ, b)
+	}
+	if n <= 0 {
+		return errWire
 	}
 	f.data, f.rest = b[:n], b[n:]
-	return f, nil
+	return nil
 }
 
 // uvarint reads a varint of at most ten bytes; n is 0 where b is cut short and negative where the number overflows.
 func uvarint(b []byte) (v uint64, n int) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), 1
+	}
+	return longUvarint(b)
+}
+
+// longUvarint is apart so that the short case is inlined.
+func longUvarint(b []byte) (v uint64, n int) {
+	if len(b) > 1 && b[1] < 0x80 {
+		return uint64(b[0]&0x7F) | uint64(b[1])<<7, 2
 	}
 	return protowire.ConsumeVarint(b)
 }

@@ -52,12 +52,10 @@ func parseIngest(b []byte) (m ingestMessage, err error) {
 // onlyMember is the oneof member of an IngestRequest and its encoding. Pieces of one member are joined, which is what
 // merging them means; different members in one message are refused, though protobuf lets the last one win.
 func onlyMember(b []byte) (num protowire.Number, data []byte, err error) {
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return 0, nil, err
 		}
-		b = f.rest
 		if f.num > 3 || f.typ != protowire.BytesType {
 			continue
 		}
@@ -76,15 +74,13 @@ func onlyMember(b []byte) (num protowire.Number, data []byte, err error) {
 // countField is how often a length-delimited field stands in a message, up to the first byte that makes no sense.
 func countField(b []byte, num protowire.Number) int {
 	n := 0
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return n
 		}
 		if f.num == num && f.typ == protowire.BytesType {
 			n++
 		}
-		b = f.rest
 	}
 	return n
 }
@@ -92,9 +88,8 @@ func countField(b []byte, num protowire.Number) int {
 // splitField takes the occurrences of a length-delimited field out of a message: whole is their encoding with tags and
 // lengths, data that without, rest everything else.
 func splitField(b []byte, num protowire.Number) (whole, data, rest []byte, err error) {
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return nil, nil, nil, err
 		}
 		encoded := b[:len(b)-len(f.rest)]
@@ -124,9 +119,8 @@ func (w *wireBatch) parse(b []byte, most int) error {
 	var digest xxhash.Digest
 	digest.Reset()
 	content := b[:0] // the stretch of content fields not yet hashed
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return wireError("batch", err)
 		}
 		isContent := f.typ == protowire.BytesType && (f.num == 3 || f.num == 4)
@@ -144,9 +138,9 @@ func (w *wireBatch) parse(b []byte, most int) error {
 			w.frames = append(w.frames, f.data)
 		case f.typ != protowire.VarintType:
 		case f.num == 1:
-			w.sequence = f.num64
+			w.sequence = f.number
 		case f.num == 2:
-			w.origin = zigzag(f.num64)
+			w.origin = zigzag(f.number)
 		}
 		if len(w.runs)+len(w.frames) > most {
 			return fmt.Errorf("batch of more than %d runs and frames: %w", most, errTooMany)

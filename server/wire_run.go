@@ -106,16 +106,16 @@ type wireRun struct {
 
 // parse reads the fields of a Run. Memory of an earlier run is used again.
 func (r *wireRun) parse(b []byte) error {
-	*r = wireRun{values: wireValues{blobs: r.values.blobs[:0]}}
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	blobs := r.values.blobs[:0]
+	*r = wireRun{}
+	r.values.blobs = blobs
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return err
 		}
 		if err := r.add(&f); err != nil {
 			return err
 		}
-		b = f.rest
 	}
 	return nil
 }
@@ -145,19 +145,19 @@ func (r *wireRun) add(f *field) (err error) {
 func (r *wireRun) addNumber(f *field) {
 	switch f.num {
 	case 1:
-		r.tagID = uint32(f.num64)
+		r.tagID = uint32(f.number)
 	case 3:
-		r.mode = int32(f.num64)
+		r.mode = int32(f.number)
 	case 5:
-		r.first = zigzag(f.num64)
+		r.first = zigzag(f.number)
 	case 7:
-		r.unit = f.num64
+		r.unit = f.number
 	case 8:
-		r.step = zigzag(f.num64)
+		r.step = zigzag(f.number)
 	case 9:
-		r.count = uint32(f.num64)
+		r.count = uint32(f.number)
 	case 22:
-		r.all = f.num64 != 0
+		r.all = f.number != 0
 	}
 }
 
@@ -174,15 +174,13 @@ type wireFrame struct {
 // parse reads the fields of a Frame. Memory of an earlier frame is used again.
 func (r *wireFrame) parse(b []byte) error {
 	*r = wireFrame{tags: r.tags[:0], values: wireValues{blobs: r.values.blobs[:0]}}
-	for len(b) > 0 {
-		f, err := nextField(b)
-		if err != nil {
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
 			return err
 		}
 		if err := r.add(&f); err != nil {
 			return err
 		}
-		b = f.rest
 	}
 	return nil
 }
@@ -200,7 +198,7 @@ func (r *wireFrame) add(f *field) (err error) {
 	case f.num == 3 && f.typ == protowire.BytesType:
 		r.tags = append(r.tags, f.data)
 	case f.num == 4 && f.typ == protowire.VarintType:
-		r.mode = int32(f.num64)
+		r.mode = int32(f.number)
 	}
 	return err
 }
