@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/varvedb/varve/collector/session"
 	"github.com/varvedb/varve/internal/timeexpr"
@@ -44,7 +46,10 @@ func newEditCommand() *cobra.Command {
 		Long: `Corrects, inserts or removes samples. What stood there before stays readable as a version, with author and reason.
 
 With --file, a CSV file with the columns time, tag, value, quality, action and seq (only time and tag are required) is
-one correction: action is set (the default), insert or remove; an empty value with a quality is a sample without a value.`,
+one correction: action is set (the default), insert or remove; an empty value with a quality is a sample without a value. All
+corrections of a file are one change: readers see none or all of those that fit.
+
+A value is written as varve query prints it: states by text or code, bytes in base64.`,
 		Example: `  varve edit --reason 'sensor was calibrated' set FI-101 2026-03-01T08:00:00Z 12.5
   varve edit --reason 'never happened' remove FI-101 2026-03-01T08:00:00Z
   varve edit --reason 'laboratory report 17' --file corrections.csv`,
@@ -75,13 +80,19 @@ func (f *editFlags) newOneCommand(name, short string, mode varvev1.WriteMode) *c
 		Use:     name + " TAG TIME VALUE",
 		Short:   short,
 		Example: fmt.Sprintf("  varve edit --reason 'laboratory report 17' %s FI-101 2026-03-01T08:00:00Z 12.5 --quality UncertainSubNormal", name),
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 3 || len(args) == 2 && f.null {
-				return nil
+		// A value such as -12.5 looks like a flag, so this command takes its flags apart by itself.
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, raw []string) error {
+			args, err := parseAroundNumbers(cmd, raw)
+			if errors.Is(err, pflag.ErrHelp) {
+				return cmd.Help()
 			}
-			return usageError(fmt.Errorf("give tag, time and value, or tag, time and --null; see %s --help", cmd.CommandPath()))
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+			if err != nil {
+				return cmd.FlagErrorFunc()(cmd, err)
+			}
+			if len(args) != 3 && (len(args) != 2 || !f.null) {
+				return usageError(fmt.Errorf("give tag, time and value, or tag, time and --null; see %s --help", cmd.CommandPath()))
+			}
 			e := edit{tag: args[0], time: args[1], quality: f.quality, null: f.null, seq: f.seq, mode: mode}
 			if len(args) == 3 {
 				e.value = args[2]
@@ -98,6 +109,38 @@ func (f *editFlags) newOneCommand(name, short string, mode varvev1.WriteMode) *c
 		f.seq = -1
 	}
 	return cmd
+}
+
+// parseAroundNumbers reads the flags among args and returns the others, among which negative numbers may be.
+func parseAroundNumbers(cmd *cobra.Command, args []string) ([]string, error) {
+	const mark = "\x00" // no argument of a program can hold it
+	guarded := make([]string, len(args))
+	for i, a := range args {
+		if _, err := strconv.ParseFloat(a, 64); err == nil && strings.HasPrefix(a, "-") && (i == 0 || !takesValue(cmd, args[i-1])) {
+			a = mark + a
+		}
+		guarded[i] = a
+	}
+	cmd.DisableFlagParsing = false
+	defer func() { cmd.DisableFlagParsing = true }()
+	if err := cmd.ParseFlags(guarded); err != nil {
+		return nil, err
+	}
+	if help, err := cmd.Flags().GetBool("help"); err == nil && help {
+		return nil, pflag.ErrHelp
+	}
+	rest := cmd.Flags().Args()
+	for i := range rest {
+		rest[i] = strings.TrimPrefix(rest[i], mark)
+	}
+	return rest, nil
+}
+
+// takesValue reports whether arg is a flag whose value is the next argument.
+func takesValue(cmd *cobra.Command, arg string) bool {
+	name, long := strings.CutPrefix(arg, "--")
+	flag := cmd.Flag(name)
+	return long && flag != nil && flag.NoOptDefVal == ""
 }
 
 func (f *editFlags) newRemoveCommand() *cobra.Command {
@@ -337,7 +380,13 @@ func (e *edit) valueRun(tag *editTag, t int64) (*varvev1.Run, error) {
 	switch {
 	case e.null, e.value == "" && tag.typ != model.String && q != model.Good:
 		b.AddNull(t, q)
-	case tag.typ.Blob():
+	case tag.typ == model.Bytes:
+		value, err := base64.StdEncoding.DecodeString(e.value)
+		if err != nil {
+			return nil, fmt.Errorf("value %q: must be base64, since %s is of type bytes", e.value, tag.name)
+		}
+		b.AddText(t, string(value), q)
+	case tag.typ == model.String:
 		b.AddText(t, e.value, q)
 	default:
 		bits, err := parseValue(tag, e.value)

@@ -172,7 +172,7 @@ func tagToJSON(t *varvev1.Tag) tagJSON {
 		Created: model.FormatTime(t.CreatedNs), Settings: []settingsJSON{}, Names: []aliasJSON{},
 	}
 	for _, s := range t.Settings {
-		j := settingsJSON{From: model.FormatTime(s.FromNs), Type: model.Type(s.Type).String(), Unit: s.Unit, Stepped: s.Stepped, StateSet: s.StateSet}
+		j := settingsJSON{From: fromText(s.FromNs), Type: model.Type(s.Type).String(), Unit: s.Unit, Stepped: s.Stepped, StateSet: s.StateSet}
 		if s.MaxGapNs != 0 {
 			j.MaxGap = time.Duration(s.MaxGapNs).String()
 		}
@@ -180,13 +180,21 @@ func tagToJSON(t *varvev1.Tag) tagJSON {
 		out.MaxGap = j.MaxGap
 	}
 	for _, a := range t.Aliases {
-		j := aliasJSON{Name: a.Name, From: model.FormatTime(a.FromNs)}
+		j := aliasJSON{Name: a.Name, From: fromText(a.FromNs)}
 		if a.ToNs <= model.MaxTime {
 			j.To = model.FormatTime(a.ToNs)
 		}
 		out.Names = append(out.Names, j)
 	}
 	return out
+}
+
+// fromText is when something began to hold: a time, or min for always.
+func fromText(ns int64) string {
+	if ns <= model.MinTime {
+		return "min"
+	}
+	return model.FormatTime(ns)
 }
 
 func newTagsGetCommand() *cobra.Command {
@@ -535,6 +543,6 @@ func printStateSet(w io.Writer, s *varvev1.StateSet) error {
 	for i, d := range s.States {
 		parts[i] = fmt.Sprintf("  %d=%s\n", d.Code, d.Text)
 	}
-	_, err := fmt.Fprintf(w, "%s version %d from %s\n%s", s.Name, s.Version, model.FormatTime(s.FromNs), strings.Join(parts, ""))
+	_, err := fmt.Fprintf(w, "%s version %d from %s\n%s", s.Name, s.Version, fromText(s.FromNs), strings.Join(parts, ""))
 	return err
 }

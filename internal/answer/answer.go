@@ -41,8 +41,8 @@ func NewReader(s Stream) (r *Reader, err error) {
 		}
 	}()
 	a, err := ipc.NewReader(in, ipc.WithDelayReadSchema(false))
-	if err != nil {
-		return nil, in.cause(fmt.Errorf("read the schema of the answer: %w", err))
+	if err != nil { // an end here is none of the rows', so it must not look like one
+		return nil, in.cause(fmt.Errorf("read the schema of the answer: %v: %w", err, io.ErrUnexpectedEOF))
 	}
 	return &Reader{arrow: a, bytes: in}, nil
 }

@@ -17,6 +17,7 @@ import (
 // WriteArrow writes an Arrow file: the columns as the server sends them, but names as plain text, because an Arrow file
 // cannot take the dictionaries that grow along the stream and some readers know none.
 func WriteArrow(w io.Writer, r *Reader) (samples uint64, err error) {
+	defer catch("Arrow", &err)
 	schema := plainSchema(r.Schema())
 	out, err := ipc.NewFileWriter(&position{w: w}, ipc.WithSchema(schema))
 	if err != nil {
@@ -30,6 +31,7 @@ const parquetGroupRows = 1 << 20
 
 // WriteParquet writes a Parquet file with the same columns as [WriteArrow], compressed with zstd.
 func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
+	defer catch("Parquet", &err)
 	schema := plainSchema(r.Schema())
 	props := parquet.NewWriterProperties(
 		parquet.WithVersion(parquet.V2_LATEST), // older versions have no nanoseconds
@@ -42,6 +44,14 @@ func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
 		return 0, fmt.Errorf("begin the Parquet file: %w", err)
 	}
 	return copyRecords(r, schema, out.WriteBuffered, out.Close)
+}
+
+// catch makes an error of a panic: the libraries panic on columns that do not fit together and, for Parquet, where the
+// output fails.
+func catch(kind string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("write the %s file: %v", kind, p)
+	}
 }
 
 func copyRecords(r *Reader, schema *arrow.Schema, write func(arrow.Record) error, closeFile func() error) (samples uint64, err error) {

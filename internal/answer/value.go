@@ -90,7 +90,12 @@ type Row struct {
 }
 
 // Next is the next sample, or io.EOF.
-func (w *Rows) Next() (Row, error) {
+func (w *Rows) Next() (row Row, err error) {
+	defer func() {
+		if p := recover(); p != nil { // an offset or index that points outside its column
+			err = fmt.Errorf("read the answer: row %d of a batch: %v", w.at, p)
+		}
+	}()
 	for w.at >= w.length {
 		rec, err := w.r.Next()
 		if err != nil {
@@ -101,7 +106,7 @@ func (w *Rows) Next() (Row, error) {
 		}
 		w.at, w.length = 0, int(rec.NumRows())
 	}
-	row := w.batch.row(w.at, w.types)
+	row = w.batch.row(w.at, w.types)
 	w.at++
 	return row, nil
 }

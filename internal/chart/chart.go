@@ -72,6 +72,9 @@ func (c *Chart) Draw(w io.Writer, zone *time.Location) error {
 	dots := c.dots()
 	high, low := label(c.high), label(c.low)
 	margin := max(len(high), len(low))
+	if low == high {
+		low = ""
+	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s, %d samples\n", c.title, c.samples)
 	for row := range c.height {
