@@ -6,14 +6,14 @@ GO ?= go
 
 # What `make test` and `make stress` ask of the seeded tests. A failing test prints the seed that repeats it.
 TEST_SEEDS ?= 1000
-TEST_FLIPS ?= 2000
+TEST_DAMAGE ?= 2000
 TEST_KILLS ?= 20
 RACE_SEEDS ?= 25
 STRESS_SEEDS ?= 10000
 STRESS_KILLS ?= 100
 FUZZ_TIME ?= 60s
 
-seeds = VARVE_SEEDS=$(1) VARVE_FLIPS=$(2) VARVE_KILLS=$(3)
+seeds = VARVE_CRASH_SEEDS=$(1) VARVE_DAMAGE_SEEDS=$(2) VARVE_KILLS=$(3)
 
 .PHONY: help
 help: ## list the targets
@@ -32,7 +32,7 @@ run: bin/varve ## load the bundled sample into ./data, show a query on it, stop
 
 .PHONY: test
 test: vet ## vet, all tests, then all tests under the race detector (at most 15 minutes on 2 cores)
-	$(call seeds,$(TEST_SEEDS),$(TEST_FLIPS),$(TEST_KILLS)) $(GO) test -timeout 14m ./...
+	$(call seeds,$(TEST_SEEDS),$(TEST_DAMAGE),$(TEST_KILLS)) $(GO) test -timeout 14m ./...
 	$(call seeds,$(RACE_SEEDS),$(RACE_SEEDS),1) CGO_ENABLED=1 $(GO) test -race -short -timeout 14m ./...
 
 .PHONY: stress
