@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/assert"
@@ -167,6 +169,25 @@ func offsetsOf(lost []Lost) map[uint64]bool {
 		}
 	}
 	return set
+}
+
+// An idle log makes its mark durable, so that a power cut later leaves the last record with a claim.
+func TestIdleLogSyncsItsMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewCrashableMem()
+		l, _ := mustOpen(t, Options{FS: mem})
+		appendN(t, l, 5)
+		time.Sleep(2 * markSyncDelay)
+		synctest.Wait()
+		disk := mem.CrashClone(vfs.CrashCloneCfg{})
+		require.NoError(t, l.Close())
+		b := readFile(t, disk, segmentName(1, 1))
+		clear(b[len(b)-50:])
+		writeFile(t, disk, segmentName(1, 1), b)
+		l, rec := mustOpen(t, Options{FS: disk})
+		require.Equal(t, map[uint64]bool{5: true}, offsetsOf(rec.Lost))
+		require.NoError(t, l.Close())
+	})
 }
 
 // TestMarkMatters shows what the mark is for: without it, or without its sync on Close, damage at the end passes for a

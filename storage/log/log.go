@@ -2,14 +2,13 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/cockroachdb/errors/oserror"
 )
 
 // markSyncDelay is how long the log is idle before its mark is fsynced. Busy, the next group's records carry the claim.
@@ -419,7 +418,7 @@ func (l *Log) Trim(through uint64) error {
 	// looks.
 	for len(l.retired) > 0 {
 		name := l.retired[0]
-		if err := l.o.FS.Remove(l.o.FS.PathJoin(l.dir, name)); err != nil && !oserror.IsNotExist(err) {
+		if err := l.o.FS.Remove(l.o.FS.PathJoin(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("trim log segment %s: %w", name, err)
 		}
 		// In turn, so that the writer cannot rely on a sync of the directory whose error was told here.

@@ -2,10 +2,11 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -110,7 +111,7 @@ func (r *Reader) locate() error {
 		return nil
 	}
 	f, err := r.fs.Open(r.fs.PathJoin(r.dir, p.name))
-	if oserror.IsNotExist(err) { // trimmed since it was looked up?
+	if errors.Is(err, os.ErrNotExist) { // trimmed since it was looked up?
 		if _, err := r.table.find(r.want, r.upTo); err != nil {
 			return err
 		}

@@ -215,6 +215,29 @@ func TestSetNext(t *testing.T) {
 	}
 }
 
+// The segment that jumped is needed even if its first record could not be written: it alone says that nothing in front of
+// it was lost.
+func TestFailedWriteBehindAJump(t *testing.T) {
+	fs := newFaulty(vfs.NewMem())
+	l, _ := mustOpen(t, Options{FS: fs})
+	appendN(t, l, 10)
+	require.NoError(t, l.SetNext(1000))
+	fs.set(func(c call) error {
+		if c.op == "write" && strings.Contains(c.path, segmentSuffix) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	_, err := l.Append(ctx, nil)
+	require.ErrorIs(t, err, ErrNoSpace)
+	fs.heal()
+	appendN(t, l, 1)
+	require.NoError(t, l.Close())
+	l, rec := mustOpen(t, Options{FS: fs})
+	require.Equal(t, Recovery{First: 1000, Next: 1001}, rec)
+	require.NoError(t, l.Close())
+}
+
 // The store knows that offsets up to 50 were durable once. The log that lost them must not use them again.
 func TestAppliedBeyondTheEnd(t *testing.T) {
 	fs := vfs.NewMem()

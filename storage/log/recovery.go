@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"strings"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -96,7 +96,7 @@ func recoverLog(fs vfs.FS, dir string, applied uint64) (*recovery, error) {
 
 func (r *recovery) readMark() error {
 	f, err := r.fs.Open(r.fs.PathJoin(r.dir, markName))
-	if oserror.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
