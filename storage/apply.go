@@ -28,7 +28,12 @@ type applier struct {
 // loop applies until ctx ends.
 func (a *applier) loop(ctx context.Context) {
 	for {
-		offset, payload, err := a.reader.Next(ctx)
+		var offset uint64
+		var payload []byte
+		err := a.db.persist("read the log", func() (err error) {
+			offset, payload, err = a.reader.Next(ctx)
+			return err
+		})
 		var lost *log.LostError
 		switch {
 		case errors.As(err, &lost):
@@ -65,6 +70,7 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 			db.head.First = h.Ingest
 		}
 		db.head.Last = h.Ingest
+		db.ingest = h.Ingest
 	}
 	db.mu.Unlock()
 	if err != nil {
@@ -160,10 +166,15 @@ func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, 
 
 // refuseIdentity says why a batch whose identity does not fit is left out, and alarms.
 func (db *DB) refuseIdentity(v identity.Verdict, id *record.Identity) error {
-	err := fmt.Errorf("source %q, epoch %d, sequence %d (%s): %w", id.Source, id.Epoch, id.Sequence, v, ErrSequenceReused)
-	if v == identity.QuotaExceeded {
+	switch v {
+	case identity.QuotaExceeded:
 		return fmt.Errorf("source %q, epoch %d: %w", id.Source, id.Epoch, ErrSourceQuota)
+	case identity.Invalid:
+		return fmt.Errorf("source %q, epoch %d, sequence %d: %w", id.Source, id.Epoch, id.Sequence, ErrBadBatch)
+	case identity.TooManyHoles:
+		return fmt.Errorf("source %q, epoch %d, sequence %d: %w", id.Source, id.Epoch, id.Sequence, ErrSequenceGap)
 	}
+	err := fmt.Errorf("source %q, epoch %d, sequence %d (%s): %w", id.Source, id.Epoch, id.Sequence, v, ErrSequenceReused)
 	db.alarms.raise("sequence_reused", err.Error()+": the batch was refused; a queue restored from a copy must start a new epoch")
 	return err
 }

@@ -87,8 +87,7 @@ func (db *DB) writeLoop() {
 	w := generationWriter{db: db}
 	for e := range db.toWrite {
 		if err := w.write(e); err != nil {
-			db.alarms.raise("store_damaged", fmt.Sprintf("write generation %d: %v", e.offset, err))
-			db.applyEnd.fail(err)
+			db.stopApply(fmt.Errorf("write generation %d: %w", e.offset, err))
 			for range db.toWrite { // let apply go on to its end; nothing is lost, the log keeps it
 				<-db.frozenRoom
 			}
@@ -143,8 +142,11 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 		return err
 	}
 	db.background.Go(func() {
-		<-done
-		db.noteDurable()
+		select {
+		case <-done:
+			db.noteDurable()
+		case <-db.closing: // a flush that cannot end must not keep the store from closing; the log has what it lacks
+		}
 	})
 	return nil
 }

@@ -46,6 +46,7 @@ type DB struct {
 	latest      latestTable
 	directory   directory
 	written     uint64 // newest generation in the engine
+	ingest      int64  // ingest time of the newest record applied
 	pendingRows []row  // small rows for the generation being filled
 
 	applied  mark // highest offset visible to reads
@@ -54,12 +55,15 @@ type DB struct {
 
 	losses losses
 
-	toWrite    chan *ended
-	frozenRoom chan struct{}
-	writeDone  chan struct{}
-	applyDone  chan struct{}
-	stopTimer  context.CancelFunc
-	background sync.WaitGroup // flush watchers, the timer, the space guard
+	toWrite     chan *ended
+	frozenRoom  chan struct{}
+	writeDone   chan struct{}
+	applyDone   chan struct{}
+	closing     chan struct{}
+	cancelApply context.CancelFunc
+	stopping    <-chan struct{} // closed by cancelApply
+	readers     sync.WaitGroup // open views and look-ups; added to under mu while closed is not set
+	background  sync.WaitGroup // flush watchers, the timer, the space guard
 
 	// trimMu is held by who needs the log to stay as it is.
 	trimMu sync.RWMutex
@@ -80,7 +84,7 @@ func Open(dir string, o Options) (*DB, error) {
 		head:       head.New(), directory: newDirectory(),
 		applyEnd: newEnding(),
 		toWrite:  make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),
-		writeDone: make(chan struct{}), applyDone: make(chan struct{}),
+		writeDone: make(chan struct{}), applyDone: make(chan struct{}), closing: make(chan struct{}),
 	}
 	if err := db.openFiles(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
@@ -137,7 +141,7 @@ func (db *DB) start() error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	db.stopTimer = cancel
+	db.cancelApply, db.stopping = cancel, ctx.Done()
 	go db.writeLoop()
 	go func() {
 		defer close(db.applyDone)
@@ -150,29 +154,35 @@ func (db *DB) start() error {
 	if err != nil && !errors.Is(err, ErrApplyStopped) {
 		return err
 	}
+	db.mu.RLock()
+	db.lastIngest = max(db.lastIngest, db.ingest)
+	db.mu.RUnlock()
 	db.space.check(db)
 	return nil
 }
 
-// Close stops ingest, applies what is accepted and closes the files. What is in no generation yet stays in the log and
-// is replayed by the next Open.
+// Close stops ingest, applies what is accepted, waits until views are closed, and closes the files. What is in no
+// generation yet stays in the log and is replayed by the next Open.
 func (db *DB) Close() error {
-	if db.closed.Swap(true) {
+	db.mu.Lock()
+	again := db.closed.Swap(true)
+	db.mu.Unlock()
+	if again {
 		return nil
 	}
-	if db.stopTimer != nil {
+	if db.cancelApply != nil {
 		_ = db.applied.wait(context.Background(), db.log.HighWatermark())
-		db.stopTimer()
+		db.cancelApply()
 		<-db.applyDone
 		close(db.toWrite)
 	}
 	<-db.writeDone
+	close(db.closing)
 	db.applyEnd.fail(ErrClosed)
 	db.background.Wait()
-	db.mu.Lock()
 	db.applied.fail(ErrClosed)
 	db.archived.fail(ErrClosed)
-	db.mu.Unlock()
+	db.readers.Wait()
 	return errors.Join(db.log.Close(), db.engine.Close())
 }
 

@@ -36,7 +36,17 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
 				disk.failed.Store(true)
-				alarms.raise("store_damaged", fmt.Sprintf("flush or compaction: %v", err))
+				alarms.raise("writes_failing", fmt.Sprintf("flush or compaction: %v: tried again", err))
+			},
+			FlushEnd: func(i pebble.FlushInfo) {
+				if i.Err == nil {
+					alarms.clear("writes_failing")
+				}
+			},
+			CompactionEnd: func(i pebble.CompactionInfo) {
+				if i.Err == nil {
+					alarms.clear("writes_failing")
+				}
 			},
 			// Damage in a table is an alarm and an error to whoever reads there. The LSM's own answer, to end the process,
 			// would take every other tag away with it.

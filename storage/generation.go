@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/varvedb/varve/model"
@@ -255,7 +257,11 @@ func (w *generationWriter) addPartitions(id model.TagID, touched []keys.Partitio
 	if len(touched) == 0 {
 		return nil
 	}
-	set, err := readPartitions(db.engine, id)
+	var set *roaring.Bitmap
+	err := db.persist(fmt.Sprintf("read the partitions of tag %d", id), func() (err error) {
+		set, err = db.partitionSet(db.engine, id)
+		return err
+	})
 	if err != nil {
 		return err
 	}

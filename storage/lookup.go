@@ -90,7 +90,7 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 	db, run, l := a.db, &a.run, &a.look
 	s := &run.Samples
 	db.mu.Unlock()
-	err := l.collect(db, run.Tag, s)
+	err := db.persist(fmt.Sprintf("look up stored samples of tag %d", run.Tag), func() error { return l.collect(db, run.Tag, s) })
 	db.mu.Lock()
 	if err != nil {
 		return err
@@ -236,20 +236,22 @@ func (e *emitter) flush() {
 func (db *DB) findNewest(tag model.TagID) error {
 	row := *db.latest.row(tag)
 	db.mu.Unlock()
-	src := db.sourcesAt(^uint64(0))
-	c := src.cursor(tag, model.TimeRange{Start: model.MinTime, End: row.time + 1, Reverse: true})
-	b, err := c.Next(context.Background())
 	var x model.Sample
-	found := err == nil
-	if found {
-		x = b.At(0)
-		x.Blob = slices.Clone(x.Blob)
-	}
-	c.Close()
-	src.close()
+	err := db.persist(fmt.Sprintf("find the newest sample of tag %d", tag), func() error {
+		src := db.sourcesAt(^uint64(0))
+		defer src.close()
+		c := src.cursor(tag, model.TimeRange{Start: model.MinTime, End: row.time + 1, Reverse: true})
+		defer c.Close()
+		b, err := c.Next(context.Background())
+		if err == nil {
+			x = b.At(0)
+			x.Blob = slices.Clone(x.Blob)
+		}
+		return err
+	})
 	db.mu.Lock()
 	switch {
-	case found:
+	case err == nil:
 		db.latest.set(tag, x)
 	case errors.Is(err, io.EOF):
 		db.latest.clear(tag)

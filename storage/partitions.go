@@ -21,9 +21,9 @@ func partitionBit(number int32) uint32 { return uint32(number) ^ 1<<31 }
 // partitionsOf is the partitions that hold anything of a tag in a range, ascending.
 func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Partition, error) {
 	first, last := keys.DayOf(in.Start), keys.DayOf(in.End-1)
-	set, err := readPartitions(s.engine, tag)
+	set, err := s.db.partitionSet(s.engine, tag)
 	if err != nil {
-		return nil, fmt.Errorf("find the partitions of tag %d: %w", tag, err)
+		return nil, err
 	}
 	var out []keys.Partition
 	it := set.Iterator()
@@ -57,6 +57,27 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 		out = slices.Compact(out)
 	}
 	return out, nil
+}
+
+// partitionSet is the stored set of a tag. In place of a damaged one it is every partition there is: reading looks in
+// vain into some, and finds everything. The next write of the set puts that right for good.
+func (db *DB) partitionSet(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, error) {
+	set, err := readPartitions(r, tag)
+	if err == nil {
+		return set, nil
+	}
+	err = fmt.Errorf("find the partitions of tag %d: %w", tag, err)
+	if !isDamage(err) {
+		return nil, err
+	}
+	db.alarms.raise("store_damaged", err.Error())
+	set = roaring.New()
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	for p := range db.directory.parts {
+		set.Add(partitionBit(p.Number))
+	}
+	return set, nil
 }
 
 // readPartitions is the stored set of a tag, empty if there is none.

@@ -21,6 +21,7 @@ var (
 	ErrLowSpace       = errors.New("disk space is low: ingest is stopped until space returns")
 	ErrApplyStopped   = errors.New("apply is stopped behind a damaged part of the log")
 	ErrSequenceReused = errors.New("sequence was used before with other content")
+	ErrSequenceGap    = errors.New("sequence lies so far ahead that too many before it would be missing")
 	ErrSourceQuota    = errors.New("too many sources")
 	ErrTagQuota       = errors.New("too many tags")
 	ErrBadBatch       = errors.New("batch does not fit together")
@@ -139,7 +140,8 @@ type OffsetRange struct{ First, End uint64 }
 
 // Alarm is a condition an operator should look at.
 type Alarm struct {
-	Name   string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow
+	Name   string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow,
+	// writes_failing, reads_failing
 	Detail string
 	Since  time.Time
 	Count  uint64

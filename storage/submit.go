@@ -151,8 +151,33 @@ func (db *DB) trySubmit(ctx context.Context, payload []byte) (*pending, error) {
 	return db.await(c), nil
 }
 
-// ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change.
+// ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change. What the
+// catalog refuses beforehand is not logged; its result carries the error.
 func (db *DB) ChangeCatalog(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
+	refused := db.catalog.Check(changes)
+	results := make([]catalog.Result, len(changes))
+	good := make([]catalog.Change, 0, len(changes))
+	for i, ch := range changes {
+		if results[i].Err = refused[i]; refused[i] == nil {
+			good = append(good, ch)
+		}
+	}
+	if len(good) == 0 {
+		return results, nil
+	}
+	applied, err := db.logChanges(ctx, good)
+	if err != nil {
+		return nil, err
+	}
+	for i := range results {
+		if refused[i] == nil {
+			results[i], applied = applied[0], applied[1:]
+		}
+	}
+	return results, nil
+}
+
+func (db *DB) logChanges(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
 	payload := record.AppendHeader(nil, record.Header{Kind: record.CatalogChange, Revision: db.catalog.Revision()})
 	payload = catalog.AppendChanges(payload, changes)
 	p, err := db.submit(ctx, payload)

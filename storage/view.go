@@ -31,6 +31,12 @@ type sources struct {
 func (db *DB) sourcesAt(offset uint64) sources {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
+	return db.sourcesLocked(offset)
+}
+
+// sourcesLocked is sourcesAt for who holds DB.mu.
+func (db *DB) sourcesLocked(offset uint64) sources {
+	db.readers.Add(1)
 	s := sources{db: db, engine: db.engine.NewSnapshot(), newest: db.written, offset: offset}
 	s.heads = append(append(s.heads, db.frozen...), db.head)
 	for _, h := range s.heads {
@@ -54,20 +60,24 @@ func (s *sources) close() {
 		h.Release()
 	}
 	_ = s.engine.Close()
+	s.db.readers.Done()
 }
 
 // View takes a view. With Accepted it waits until all records durable now are applied, or ctx ends. While apply is
 // stopped behind damage it does not wait; Lost names what is missing.
 func (db *DB) View(ctx context.Context, c Consistency) (*View, error) {
-	if db.closed.Load() {
-		return nil, ErrClosed
-	}
-	if c == Accepted {
+	if c == Accepted && !db.closed.Load() {
 		if err := db.waitApplied(ctx, db.log.HighWatermark()); err != nil {
 			return nil, err
 		}
 	}
-	return &View{src: db.sourcesAt(db.applied.value()), lost: db.openLosses()}, nil
+	lost := db.openLosses()
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	if db.closed.Load() {
+		return nil, ErrClosed
+	}
+	return &View{src: db.sourcesLocked(db.applied.value()), lost: lost}, nil
 }
 
 // Close lets go of what the view holds.

@@ -1,0 +1,179 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
+)
+
+// F11 and failing disks: a read that fails is an error for who asked, is not called damage, and works when tried again.
+func TestFailedReads(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			f := newFaulty(t, seed)
+			for range 80 {
+				require.NoError(t, f.try(f.randomWrites()))
+			}
+			_, err := f.db.Flush(context.Background())
+			require.NoError(t, err)
+			require.NoError(t, f.db.Close())
+			f.open() // with nothing cached but what open reads
+			m := modelOf(f.sent)
+			failures := 0
+			for tag := model.TagID(1); int(tag) <= f.tags; tag++ {
+				failures += f.readWithFaults(tag, m.Current(tag, model.All))
+			}
+			require.Positive(t, failures, "a read met the fault")
+			require.NoError(t, f.try(f.randomWrites()))
+			_, err = f.db.Flush(context.Background())
+			require.NoError(t, err)
+			f.requireNoAlarms()
+			requireSame(t, f.db, modelOf(f.sent), f.rng)
+			require.NoError(t, f.db.Close())
+		})
+	}
+}
+
+// readWithFaults reads a tag while every other read of a table fails, and returns how often it did.
+func (f *faulty) readWithFaults(tag model.TagID, want []model.Sample) int {
+	t := f.t
+	v, err := f.db.View(context.Background(), Accepted)
+	require.NoError(t, err)
+	defer v.Close()
+	var calls atomic.Int64
+	f.disk.set(func(c diskCall) (bool, error) {
+		if strings.HasSuffix(c.path, ".sst") && c.op == "read" && calls.Add(1)%2 == 1 {
+			return false, syscall.EIO
+		}
+		return false, nil
+	})
+	defer f.disk.heal()
+	failures := 0
+	for range 100 {
+		have, err := readUntilError(v, tag)
+		if err == nil {
+			require.Equal(t, len(want), len(have), "tag %d", tag)
+			for i := range want {
+				require.True(t, sameSample(want[i], have[i]), "tag %d: want %+v, have %+v", tag, want[i], have[i])
+			}
+			return failures
+		}
+		failures++
+		require.ErrorIs(t, err, syscall.EIO)
+		require.False(t, errors.Is(err, ErrCorrupt), "%v", err)
+	}
+	t.Fatalf("tag %d cannot be read although every other read works", tag)
+	return failures
+}
+
+// requireNoAlarms demands that every alarm is taken back, given a moment, and that none ever spoke of damage.
+func (f *faulty) requireNoAlarms() {
+	require.False(f.t, f.hasAlarm("store_damaged"), "%+v", f.db.Status().Alarms)
+	f.eventually("alarms end", func() bool { return len(f.db.Status().Alarms) == 0 })
+}
+
+func readUntilError(v *View, tag model.TagID) (out []model.Sample, err error) {
+	c := v.Samples(tag, model.All)
+	defer c.Close()
+	for {
+		b, err := c.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			x := b.At(i)
+			x.Blob = append([]byte(nil), x.Blob...)
+			out = append(out, x)
+		}
+	}
+}
+
+// F11: too many open files while a store is opened or in use is an error to try again, not damage, and takes nothing away.
+func TestTooManyOpenFiles(t *testing.T) {
+	f := newFaulty(t, 1)
+	for range 80 {
+		require.NoError(t, f.try(f.randomWrites()))
+	}
+	for nth := range int64(25) {
+		require.NoError(t, f.db.Close())
+		var calls atomic.Int64
+		f.disk.set(func(c diskCall) (bool, error) {
+			if (c.op == "open" || c.op == "create") && calls.Add(1) > nth {
+				return false, syscall.EMFILE
+			}
+			return false, nil
+		})
+		before, err := f.fs.List("store")
+		require.NoError(t, err)
+		db, err := Open("store", f.options())
+		if err == nil {
+			require.NoError(t, db.Close())
+		} else {
+			require.ErrorIs(t, err, syscall.EMFILE, "open number %d", nth)
+			require.False(t, isDamage(err), "%v", err)
+			require.NotContains(t, err.Error(), "damage")
+		}
+		f.disk.heal()
+		after, err := f.fs.List("store")
+		require.NoError(t, err)
+		require.ElementsMatch(t, before, after)
+		f.open()
+		f.requireNoAlarms()
+		requireSame(t, f.db, modelOf(f.sent), f.rng)
+		require.NoError(t, f.try(f.randomWrites()))
+	}
+	require.False(t, f.ended(), "too many open files ended the process")
+	require.NoError(t, f.db.Close())
+}
+
+// Apply reads the log, and stored samples for the modes that must know them. When such a read fails for a while, apply
+// waits and goes on; ingest and reads do not end with it.
+func TestApplyOutlastsFailedReads(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			f := newFaulty(t, seed)
+			for range 60 {
+				require.NoError(t, f.try(f.randomWrites()))
+			}
+			_, err := f.db.Flush(context.Background())
+			require.NoError(t, err)
+			require.NoError(t, f.db.Close())
+			f.open()
+			var failed atomic.Int64
+			f.disk.set(func(c diskCall) (bool, error) {
+				if (c.op == "read" || c.op == "open") && !strings.HasSuffix(c.path, "/mark") {
+					failed.Add(1)
+					return false, []error{syscall.EIO, syscall.EMFILE}[f.seq%2]
+				}
+				return false, nil
+			})
+			for range 20 {
+				require.NoError(t, f.try(f.randomWrites()), "ingest goes on")
+			}
+			time.Sleep(50 * time.Millisecond)
+			require.Positive(t, failed.Load())
+			f.disk.heal()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			_, err = f.sent[len(f.sent)-1].pending.Applied(ctx)
+			require.NoError(t, err, "apply goes on")
+			requireSame(t, f.db, modelOf(f.sent), f.rng)
+			f.requireNoAlarms()
+			require.NoError(t, f.db.Close())
+			f.restart()
+		})
+	}
+}
