@@ -1,0 +1,379 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/stretchr/testify/require"
+)
+
+// serveInProcess runs the server on dir as its command line would, until the function returned stops it.
+func serveInProcess(t *testing.T, dir string, flags ...string) (address string, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	read, write := io.Pipe()
+	code := make(chan int, 1)
+	args := append([]string{"serve", "--data", dir, "--listen", "127.0.0.1:0", "--metrics-listen", "", "--log-level", "error", "--ballast", "0", "--min-free", "0"}, flags...)
+	go func() {
+		code <- run(ctx, args, io.Discard, write)
+		_ = write.Close()
+	}()
+	lines := bufio.NewScanner(read)
+	for lines.Scan() {
+		if a, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
+			address = a
+			break
+		}
+		t.Log(lines.Text())
+	}
+	require.NotEmpty(t, address, "the server ended before it listened")
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.Zero(t, <-code)
+		}
+	}
+	t.Cleanup(stop)
+	return address, stop
+}
+
+// varve runs a command line that must succeed and returns what it prints.
+func varve(t testing.TB, args ...string) string {
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), args, &stdout, &stderr)
+	require.Zero(t, code, "%v: %s%s", args, stdout.String(), stderr.String())
+	return stdout.String()
+}
+
+// fails runs a command line that must fail and returns its status and what it says.
+func fails(t testing.TB, args ...string) (code int, says string) {
+	var stdout, stderr bytes.Buffer
+	code = run(context.Background(), args, &stdout, &stderr)
+	require.NotZero(t, code, "%v: %s", args, stdout.String())
+	return code, stdout.String() + stderr.String()
+}
+
+func writeFile(t testing.TB, name, text string) string {
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o666))
+	return path
+}
+
+// sourceRows reads a table the simple way: per tag its "time value" pairs in time order, the first of each time unless
+// all is set.
+func sourceRows(t *testing.T, path, prefix string, all bool) map[string][][2]string {
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	var src io.Reader = f
+	if strings.HasSuffix(path, ".gz") {
+		src, err = gzip.NewReader(f)
+		require.NoError(t, err)
+	}
+	rows, err := csv.NewReader(src).ReadAll()
+	require.NoError(t, err)
+	out := map[string][][2]string{}
+	add := func(tag, at, value string) {
+		if parsed, err := time.Parse(time.RFC3339Nano, at); err == nil {
+			at = parsed.UTC().Format(time.RFC3339Nano)
+		}
+		out[prefix+tag] = append(out[prefix+tag], [2]string{at, value})
+	}
+	for _, r := range rows[1:] {
+		if rows[0][1] == "tag" {
+			add(r[1], r[0], r[2])
+			if r[3] != "" {
+				add(r[1]+".detail", r[0], r[3])
+			}
+			continue
+		}
+		for i := 1; i < len(r); i++ {
+			if r[i] != "" {
+				add(rows[0][i], r[0], r[i])
+			}
+		}
+	}
+	for tag, samples := range out {
+		sort.SliceStable(samples, func(i, j int) bool {
+			a, _ := time.Parse(time.RFC3339Nano, samples[i][0])
+			b, _ := time.Parse(time.RFC3339Nano, samples[j][0])
+			return a.Before(b)
+		})
+		if all {
+			continue
+		}
+		kept := samples[:0]
+		for i, s := range samples {
+			if i == 0 || s[0] != samples[i-1][0] {
+				kept = append(kept, s)
+			}
+		}
+		out[tag] = kept
+	}
+	return out
+}
+
+// requireStored compares what the server gives for a prefix with the table it came from, sample by sample.
+func requireStored(t *testing.T, address, path, prefix string, all bool) {
+	want := sourceRows(t, path, prefix, all)
+	rows, err := csv.NewReader(strings.NewReader(varve(t, "query", "--server", address, "--start", "min", "--end", "max", "--output", "csv", prefix+"*"))).ReadAll()
+	require.NoError(t, err)
+	require.Equal(t, []string{"time", "tag", "value", "quality"}, rows[0])
+	got := map[string][][]string{}
+	for _, r := range rows[1:] {
+		got[r[1]] = append(got[r[1]], r)
+	}
+	require.Len(t, got, len(want))
+	for tag, samples := range want {
+		require.Len(t, got[tag], len(samples), tag)
+		for i, w := range samples {
+			g := got[tag][i]
+			require.Equal(t, w[0], g[0], "%s sample %d", tag, i)
+			requireSameValue(t, w[1], g[2], g[3], "%s sample %d at %s", tag, i, w[0])
+		}
+	}
+}
+
+func requireSameValue(t *testing.T, want, got, quality string, where ...any) {
+	switch want {
+	case "UNAVAILABLE", "Unavailable":
+		require.Equal(t, "BadNoCommunication", quality, where...)
+		require.Contains(t, []string{"", want}, got, where...)
+		return
+	case "":
+		require.Empty(t, got, where...)
+		return
+	}
+	require.Equal(t, "Good", quality, where...)
+	x, err := strconv.ParseFloat(want, 64)
+	if err != nil || want == got {
+		require.Equal(t, want, got, where...)
+		return
+	}
+	y, err := strconv.ParseFloat(got, 64)
+	require.NoError(t, err, where...)
+	require.Equal(t, x, y, where...)
+}
+
+// Real tables of every shape go in and come back sample by sample, also after a restart and a second import.
+func TestTablesComeBackWhole(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := serveInProcess(t, dir)
+	keyed := writeFile(t, "wind.csv", "time,turbine,power,state\n2024-07-01T00:00:00Z,T1,1.5,G\n2024-07-01T00:00:00Z,T2,-0,|\n2024-07-01T00:10:00Z,T1,1e300,=\n2024-06-30T23:50:00Z,T2,0.1,\n")
+	tables := []struct {
+		path, prefix string
+		all          bool
+		flags        []string
+	}{
+		{"sample/tep/tep_idv06.csv.gz", "TEP.", false, nil},
+		{"sample/nist_sms/hurco01_events.csv.gz", "LOG.", false, nil},
+		{"sample/nist_sms/hurco01_events.csv.gz", "ALL.", true, []string{"--mode", "append"}},
+	}
+	for _, c := range tables {
+		varve(t, append([]string{"import", "--server", address, "--prefix", c.prefix, c.path}, c.flags...)...)
+	}
+	varve(t, "import", "--server", address, "--prefix", "WIND.", "--key-column", "turbine", keyed)
+	windWant := `time,tag,value,quality
+2024-07-01T00:00:00Z,WIND.T1.power,1.5,Good
+2024-07-01T00:10:00Z,WIND.T1.power,1e+300,Good
+2024-07-01T00:00:00Z,WIND.T1.state,G,Good
+2024-07-01T00:10:00Z,WIND.T1.state,=,Good
+2024-06-30T23:50:00Z,WIND.T2.power,0.1,Good
+2024-07-01T00:00:00Z,WIND.T2.power,-0,Good
+2024-07-01T00:00:00Z,WIND.T2.state,|,Good
+`
+	check := func() {
+		for _, c := range tables {
+			requireStored(t, address, c.path, c.prefix, c.all)
+		}
+		require.Equal(t, windWant, varve(t, "query", "--server", address, "--start", "2024-06-01", "--end", "2024-08-01", "--output", "csv", "WIND.*"))
+	}
+	check()
+
+	var before serverStatus
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "status", "--server", address, "--output", "json")), &before))
+	for _, c := range tables {
+		report := varve(t, append([]string{"import", "--server", address, "--prefix", c.prefix, "--resend", c.path}, c.flags...)...)
+		require.Contains(t, report, " 0 applied")
+	}
+	var after serverStatus
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "status", "--server", address, "--output", "json")), &after))
+	require.Equal(t, before.Samples, after.Samples)
+	require.Equal(t, before.Tags, after.Tags)
+	require.Equal(t, after.AcceptedOffset, after.AppliedOffset)
+
+	stop()
+	address, _ = serveInProcess(t, dir)
+	check()
+}
+
+func TestOutputs(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	path := writeFile(t, "x.csv", "time,f,s,big\n2024-01-01T00:00:00Z,0.1,on,9007199254740993\n2024-01-01T00:00:01Z,NaN,,2\n")
+	varve(t, "import", "--server", address, path)
+	ask := func(flags ...string) string {
+		return varve(t, append([]string{"query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02"}, flags...)...)
+	}
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:00Z,f,0.1,Good\n2024-01-01T00:00:01Z,f,NaN,Good\n2024-01-01T00:00:00Z,big,9007199254740993,Good\n2024-01-01T00:00:01Z,big,2,Good\n", ask("--output", "csv", "f", "big"))
+	require.Equal(t, `{"time":"2024-01-01T00:00:00Z","tag":"f","value":0.1,"quality":"Good"}
+{"time":"2024-01-01T00:00:01Z","tag":"f","value":"NaN","quality":"Good"}
+{"time":"2024-01-01T00:00:00Z","tag":"s","value":"on","quality":"Good"}
+{"time":"2024-01-01T00:00:00Z","tag":"big","value":"9007199254740993","quality":"Good"}
+{"time":"2024-01-01T00:00:01Z","tag":"big","value":"2","quality":"Good"}
+`, ask("--output", "json", "f", "s", "big"))
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:01Z,big,2,Good\n", ask("--output", "csv", "--reverse", "--limit", "1", "big"))
+	require.Contains(t, ask("--tz", "Asia/Kolkata", "s"), "2024-01-01T05:30:00+05:30  s       on  Good")
+	require.Contains(t, ask("--plot", "f"), "f, 1 samples")
+	require.Contains(t, varve(t, "query", "--server", address, "--latest", "--output", "csv", "b*"), "2024-01-01T00:00:01Z,big,2,Good")
+
+	arrowFile, parquetFile := filepath.Join(t.TempDir(), "a.arrow"), filepath.Join(t.TempDir(), "a.parquet")
+	ask("--output", "arrow", "--file", arrowFile, "f")
+	f, err := os.Open(arrowFile)
+	require.NoError(t, err)
+	defer f.Close()
+	a, err := ipc.NewFileReader(f)
+	require.NoError(t, err)
+	rec, err := a.Record(0)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, rec.NumRows())
+	ask("--output", "parquet", "--file", parquetFile, "f", "s", "big")
+	p, err := file.OpenParquetFile(parquetFile, false)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, p.NumRows())
+	require.NoError(t, p.Close())
+}
+
+func TestRejectsDecideTheStatus(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	path := writeFile(t, "bad.csv", "time,a\n2024-01-01T00:00:00Z,1\nyesterday,2\n2024-01-01T00:00:02Z,3\n")
+	code, says := fails(t, "import", "--server", address, path)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "line 3")
+	require.Contains(t, varve(t, "import", "--server", address, "--allow-rejects", path), "1 rows rejected")
+	var report struct {
+		BadRows int    `json:"bad_rows"`
+		Applied uint64 `json:"samples_applied"`
+	}
+	other := writeFile(t, "bad2.csv", "time,b\n2024-01-01T00:00:00Z,1\nyesterday,2\n")
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "import", "--server", address, "--allow-rejects", "--output", "json", other)), &report))
+	require.Equal(t, 1, report.BadRows)
+	require.EqualValues(t, 1, report.Applied)
+	// Refused by the server: a time beyond the window it takes.
+	code, says = fails(t, "import", "--server", address, writeFile(t, "future.csv", "time,c\n2200-01-01T00:00:00Z,1\n2024-01-01T00:00:00Z,1\n"))
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "time_out_of_window")
+}
+
+func TestEditCorrectsAndTells(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "import", "--server", address, writeFile(t, "x.csv", "time,f\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n"))
+	edit := func(args ...string) []string {
+		return append([]string{"edit", "--server", address, "--author", "ann", "--reason", "calibrated"}, args...)
+	}
+	stored := func() string {
+		return varve(t, "query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02", "--output", "csv", "f")
+	}
+	require.Contains(t, varve(t, edit("set", "f", "2024-01-01T00:00:00Z", "-1.5", "--quality", "UncertainSubNormal")...), "1 of 1 corrections applied")
+	varve(t, edit("insert", "f", "2024-01-01T00:00:02Z", "--null", "--quality", "BadSensorFailure")...)
+	varve(t, edit("remove", "f", "2024-01-01T00:00:01Z")...)
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:00Z,f,-1.5,UncertainSubNormal\n2024-01-01T00:00:02Z,f,,BadSensorFailure\n", stored())
+
+	_, says := fails(t, edit("insert", "f", "2024-01-01T00:00:00Z", "7")...)
+	require.Contains(t, says, "stands at this time already")
+	_, says = fails(t, edit("set", "f", "2024-01-01T00:00:01Z", "7")...)
+	require.Contains(t, says, "no sample stands at this time")
+	_, says = fails(t, edit("set", "f", "2024-01-01T00:00:00Z", "on")...)
+	require.Contains(t, says, "no float64")
+	code, says := fails(t, "edit", "--server", address, "set", "f", "2024-01-01T00:00:00Z", "7")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, says, "--reason")
+
+	corrections := writeFile(t, "c.csv", "time,tag,value,quality,action\n2024-01-01T00:00:00Z,f,8,,set\n2024-01-01T00:00:05Z,f,9,Good,insert\n2024-01-01T00:00:02Z,f,,,remove\n")
+	require.Contains(t, varve(t, edit("--file", corrections)...), "3 of 3 corrections applied")
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:00Z,f,8,Good\n2024-01-01T00:00:05Z,f,9,Good\n", stored())
+	_, says = fails(t, edit("--file", writeFile(t, "c.csv", "time,tag,value,action\n2024-01-01T00:00:00Z,f,1,improve\n"))...)
+	require.Contains(t, says, "line 2: action")
+}
+
+func TestTagsAreMadeAndChanged(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	at := func(args ...string) []string { return append(args, "--server", address) }
+	varve(t, at("tags", "states", "put", "pump", "1=running", "0=stopped")...)
+	require.Contains(t, varve(t, at("tags", "create", "P1.RUN", "--type", "state", "--state-set", "pump")...), "P1.RUN: created")
+	varve(t, at("edit", "--reason", "first", "insert", "P1.RUN", "2024-01-01T00:00:00Z", "running")...)
+	require.Contains(t, varve(t, at("query", "--latest", "--output", "json", "P1.RUN")...), `"value":"running","code":1`)
+	require.Contains(t, varve(t, at("tags", "create", "P1.RUN", "--type", "state", "--state-set", "pump")...), "exists")
+	varve(t, at("tags", "rename", "P1.RUN", "PUMP-101.RUN")...)
+	require.Contains(t, varve(t, at("query", "--latest", "--output", "csv", "PUMP*")...), "PUMP-101.RUN,running")
+	varve(t, at("tags", "update", "PUMP-101.RUN", "--description", "pump 101", "--attribute", "area=7")...)
+	var tag tagJSON
+	require.NoError(t, json.Unmarshal([]byte(varve(t, at("tags", "get", "PUMP-101.RUN")...)), &tag))
+	require.Equal(t, "pump 101", tag.Description)
+	require.Equal(t, map[string]string{"area": "7"}, tag.Attributes)
+	require.Len(t, tag.Names, 2)
+	require.Equal(t, "min", tag.Settings[0].From)
+	require.Contains(t, varve(t, at("tags", "list", "P*")...), "state pump")
+	require.Contains(t, varve(t, at("tags", "states", "list")...), "1=running")
+	_, says := fails(t, at("query", "RUN")...)
+	require.Contains(t, says, "there are PUMP-101.RUN")
+}
+
+func TestCommandLinesThatMakeNoSense(t *testing.T) {
+	for want, args := range map[string][]string{
+		"HOST:PORT":               {"status", "--server", "nowhere"},
+		"no file to import":       {"import"},
+		"no tag to query":         {"query"},
+		"output":                  {"query", "--output", "xml", "a"},
+		"mode":                    {"import", "--mode", "remove", "x.csv"},
+		"must be COLUMN=TYPE":     {"import", "--types", "a", "x.csv"},
+		"WORD=QUALITY":            {"import", "--bad", "x", "x.csv"},
+		"time zone":               {"query", "--tz", "Mars", "a"},
+		"--end":                   {"query", "--end", "soon", "a"},
+		"go together":             {"status", "--tls-cert", "x"},
+		"in the clear":            {"status", "--server", "example.com:1", "--token-file", writeFile(t, "token", "secret\n")},
+		"is empty":                {"status", "--token-file", writeFile(t, "token", "\n")},
+		"holds no certificate":    {"status", "--tls-ca", writeFile(t, "ca", "x")},
+		"set, insert or remove":   {"edit"},
+		"give tag, time and":      {"edit", "set", "a"},
+		"unknown flag":            {"edit", "set", "--bogus", "a"},
+		"give one tag":            {"tags", "get"},
+		"must be CODE=TEXT":       {"tags", "states", "put", "a", "b"},
+		"must be one of float64,": {"tags", "create", "a", "--type", "real"},
+	} {
+		code, says := fails(t, args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, says, want, args)
+	}
+	code, says := fails(t, "status", "--server", "127.0.0.1:1")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "is it running there?")
+}
+
+// Every command explains itself with an example.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	commands := newRootCommand().Commands()
+	for len(commands) > 0 {
+		c := commands[0]
+		commands = append(commands[1:], c.Commands()...)
+		if !c.Runnable() || c.Name() == "help" || c.Hidden || c.Parent().Name() == "completion" {
+			continue
+		}
+		require.NotEmpty(t, c.Example, c.CommandPath())
+	}
+}
