@@ -24,7 +24,7 @@ build: bin/varve ## build bin/varve
 
 .PHONY: bin/varve
 bin/varve:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/varve ./cmd/varve
+	CGO_ENABLED=0 $(GO) build -o bin/varve ./cmd/varve
 
 .PHONY: run
 run: bin/varve ## load the bundled sample into ./data, show a query on it, stop

@@ -169,7 +169,7 @@ func fetchProfile(ctx context.Context, o *options) error {
 	if address == "" {
 		return errors.New("--profile: needs --server-arg=--pprof-listen=HOST:PORT")
 	}
-	seconds := max(2, o.samples()/10_000_000)
+	seconds := max(2, o.samples()/6_000_000)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", address, seconds), nil)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // build compiles the program of this tree as a release is: without cgo.
 func build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "varve")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/varvedb/varve/cmd/varve")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/varvedb/varve/cmd/varve")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build varve: %w\n%s", err, out)
