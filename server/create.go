@@ -83,6 +83,9 @@ func (j *judge) unknown() ([]model.Tag, error) {
 		tags = append(tags, model.Tag{Name: string(name), Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: typ.AlwaysStepped()}}})
 	}
 	for i, b := range j.wire.runs {
+		if len(b) > 0 && b[0] == runTagID {
+			continue // named by id: nothing to make, and the usual case is not parsed twice
+		}
 		if err := j.run.parse(b); err != nil {
 			return nil, wireError(fmt.Sprintf("run %d", i), err)
 		}
@@ -102,3 +105,6 @@ func (j *judge) unknown() ([]model.Tag, error) {
 	}
 	return tags, nil
 }
+
+// runTagID is the first byte of a run that begins with its tag_id: field 1 as a varint.
+const runTagID = 1 << 3

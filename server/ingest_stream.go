@@ -54,6 +54,14 @@ type sent struct {
 	bytes      int64
 }
 
+// offset is the number of the batch's log record, 0 for none.
+func (b *sent) offset() uint64 {
+	if b.pending == nil {
+		return 0
+	}
+	return b.pending.Offset()
+}
+
 // archivable is a batch that waits to be archived.
 type archivable struct{ sequence, offset uint64 }
 
@@ -213,8 +221,10 @@ func (st *ingestStream) handleBatch(encoded []byte) error {
 	}
 	j.batch.Source, j.batch.Epoch = st.hello.Source, st.hello.Epoch
 	j.batch.Import = st.hello.Kind == varvev1.SourceKind_SOURCE_KIND_IMPORT
-	// A batch of which nothing is left is submitted too: its sequence must not stay a hole.
 	pending, err := st.session.submit(st.ctx, st.server.db, &j.batch)
+	if len(j.batch.Runs) == 0 && errors.Is(err, storage.ErrBadBatch) {
+		pending, err = nil, nil // nothing of it is left to log
+	}
 	if err != nil {
 		return fmt.Errorf("submit sequence %d of source %q: %w", j.batch.Sequence, j.batch.Source, err)
 	}
@@ -253,12 +263,14 @@ func (st *ingestStream) answerAccepted() error {
 			return err
 		}
 		for _, b := range batches {
-			if err := b.pending.Accepted(st.ctx); err != nil {
-				return fmt.Errorf("accept sequence %d: %w", b.sequence, err)
+			if b.pending != nil {
+				if err := b.pending.Accepted(st.ctx); err != nil {
+					return fmt.Errorf("accept sequence %d: %w", b.sequence, err)
+				}
 			}
 			st.room.Release(b.bytes)
 			result := &varvev1.BatchResult{
-				Sequence: b.sequence, Offset: b.pending.Offset(), Samples: uint64(b.taken),
+				Sequence: b.sequence, Offset: b.offset(), Samples: uint64(b.taken),
 				Rejected: b.rejections.count, Rejections: b.rejections.list,
 			}
 			if err := st.ack(varvev1.Mark_MARK_ACCEPTED, result); err != nil {
@@ -279,9 +291,12 @@ func (st *ingestStream) answerApplied() error {
 			return err
 		}
 		for _, b := range batches {
-			result, err := b.pending.Applied(st.ctx)
-			if err != nil {
-				return fmt.Errorf("apply sequence %d: %w", b.sequence, err)
+			result := &storage.Result{}
+			if b.pending != nil {
+				var err error
+				if result, err = b.pending.Applied(st.ctx); err != nil {
+					return fmt.Errorf("apply sequence %d: %w", b.sequence, err)
+				}
 			}
 			if result.Conflict != nil {
 				return fmt.Errorf("sequence %d of source %q, epoch %d: %w", b.sequence, st.hello.Source, st.hello.Epoch, result.Conflict)
@@ -293,7 +308,7 @@ func (st *ingestStream) answerApplied() error {
 				}
 			}
 			if st.hello.WantArchived {
-				st.archived.push(archivable{b.sequence, b.pending.Offset()})
+				st.archived.push(archivable{b.sequence, b.offset()})
 			}
 		}
 	}
@@ -302,7 +317,7 @@ func (st *ingestStream) answerApplied() error {
 // appliedResult is what became of a batch as its APPLIED answer says it.
 func (s *Server) appliedResult(b *sent, r *storage.Result) *varvev1.BatchResult {
 	return &varvev1.BatchResult{
-		Sequence: b.sequence, Offset: b.pending.Offset(), Samples: uint64(r.Applied), Ignored: uint64(r.Ignored),
+		Sequence: b.sequence, Offset: b.offset(), Samples: uint64(r.Applied), Ignored: uint64(r.Ignored),
 		Rejected: uint64(r.Rejected), Duplicate: r.Duplicate, Rejections: fromFailures(s.db.Catalog(), b.origins, r.Failures),
 	}
 }

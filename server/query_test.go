@@ -1,0 +1,190 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/flight"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/storage"
+)
+
+// versions is every version of every sample of a tag.
+func (s *running) versions(t *testing.T, tag string) []model.Version {
+	view, err := s.db.View(testContext(t), storage.Accepted)
+	require.NoError(t, err)
+	defer view.Close()
+	found, ok := s.db.Catalog().ByName(tag)
+	require.True(t, ok)
+	versions, err := view.Versions(testContext(t), found.ID, model.All)
+	require.NoError(t, err)
+	return versions
+}
+
+// write stores runs, making their tags.
+func (s *running) write(t *testing.T, runs ...*varvev1.Run) {
+	t.Helper()
+	w, err := varvev1.NewIngestServiceClient(s.conn).Write(testContext(t), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: runs}})
+	require.NoError(t, err)
+	require.Zero(t, w.Result.Rejected, "%v", w.Result.Rejections)
+}
+
+// ipcBytes is an answer as QueryService gives it.
+func ipcBytes(stream grpc.ServerStreamingClient[varvev1.ArrowData], err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for {
+		m, err := stream.Recv()
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		out = append(out, m.Ipc...)
+	}
+}
+
+// records reads all record batches; they are the caller's to release.
+func records(t *testing.T, r array.RecordReader) (out []arrow.Record) {
+	t.Helper()
+	for r.Next() {
+		r.Record().Retain()
+		out = append(out, r.Record())
+	}
+	require.NoError(t, r.Err())
+	return out
+}
+
+func (s *running) readRange(t *testing.T, r *varvev1.ReadRangeRequest) []arrow.Record {
+	t.Helper()
+	b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), r))
+	require.NoError(t, err)
+	reader, err := ipc.NewReader(bytes.NewReader(b))
+	require.NoError(t, err)
+	defer reader.Release()
+	return records(t, reader)
+}
+
+func everyKind() []*varvev1.Run {
+	return []*varvev1.Run{
+		floats("float", 1e9, 1.5, math.Copysign(0, -1), math.Inf(1)),
+		{Tag: "narrow", TimesNs: []int64{1e9}, Float32: []float32{0.1}},
+		{Tag: "int", TimesNs: []int64{1e9, 2e9}, Int64: []int64{math.MinInt64, 3}, NullAt: []uint32{1}, QualityCount: []uint32{1, 1}, QualityCode: []uint32{0, 0x80000000}},
+		{Tag: "unsigned", TimesNs: []int64{1e9, 2e9}, Uint64: []uint64{math.MaxUint64, 7}},
+		{Tag: "bool", TimesNs: []int64{1e9, 2e9}, Bool: []bool{true, false}},
+		{Tag: "text", TimesNs: []int64{1e9, 2e9}, Text: []string{"läuft", ""}},
+		{Tag: "bytes", TimesNs: []int64{1e9}, Blob: [][]byte{{0xFF, 0}}},
+	}
+}
+
+func TestFlightAnswersWithTheSameBits(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, everyKind()...)
+	ctx := testContext(t)
+	client := flight.NewClientFromConn(s.conn, nil)
+	for _, r := range []*varvev1.ReadRangeRequest{
+		{Tags: []string{"float"}, EndNs: 10e9},
+		{Tags: []string{"float", "narrow", "int", "unsigned", "bool", "text", "bytes"}, EndNs: 10e9, WithSeq: true, WithSource: true},
+		{Tags: []string{"text", "float"}, StartNs: 10e9, Limit: 1, BatchRows: 1},
+		{TagIds: []uint32{3}, StartNs: 2e9, EndNs: 2e9},
+		{Tags: []string{"float"}, StartNs: 500e9, EndNs: 600e9},
+	} {
+		want := s.readRange(t, r)
+		ticket, err := proto.Marshal(r)
+		require.NoError(t, err)
+		info, err := client.GetFlightInfo(ctx, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: ticket})
+		require.NoError(t, err)
+		stream, err := client.DoGet(ctx, info.Endpoint[0].Ticket)
+		require.NoError(t, err)
+		reader, err := flight.NewRecordReader(stream)
+		require.NoError(t, err)
+		got := records(t, reader)
+		schema, err := flight.DeserializeSchema(info.Schema, nil)
+		require.NoError(t, err)
+		require.True(t, schema.Equal(reader.Schema()))
+		require.Equal(t, len(want), len(got))
+		for i := range want {
+			require.True(t, array.RecordEqual(want[i], got[i]), "%v\n%v", want[i], got[i])
+			want[i].Release()
+			got[i].Release()
+		}
+		reader.Release()
+	}
+	for _, d := range []*flight.FlightDescriptor{{Type: flight.DescriptorPATH, Path: []string{"x"}}, {Type: flight.DescriptorCMD, Cmd: []byte{0xFF}}, {Type: flight.DescriptorCMD}} {
+		_, err := client.GetFlightInfo(ctx, d)
+		requireCode(t, codes.InvalidArgument, err, "")
+	}
+	stream, err := client.DoGet(ctx, &flight.Ticket{Ticket: []byte{0xFF}})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	requireCode(t, codes.InvalidArgument, err, "ticket")
+}
+
+func TestQueriesThatMakeNoSense(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1, 1))
+	client := varvev1.NewQueryServiceClient(s.conn)
+	for _, c := range []struct {
+		r    *varvev1.ReadRangeRequest
+		code codes.Code
+		text string
+	}{
+		{&varvev1.ReadRangeRequest{}, codes.InvalidArgument, "no tag"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a", "nobody"}}, codes.NotFound, `"nobody"`},
+		{&varvev1.ReadRangeRequest{TagIds: []uint32{77}}, codes.NotFound, "id 77"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: math.MinInt64}, codes.InvalidArgument, "first instant"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1<<20 + 1}, codes.InvalidArgument, "batch_rows"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, Consistency: 9}, codes.InvalidArgument, "consistency"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1 << 20, WithSource: true, WithSeq: true}, codes.ResourceExhausted, "share"},
+	} {
+		_, err := ipcBytes(client.ReadRange(testContext(t), c.r))
+		requireCode(t, c.code, err, c.text)
+	}
+	require.Zero(t, s.engine.MemoryTaken())
+	require.Len(t, s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10}), 1)
+}
+
+func TestLatest(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1e9, 1, 2), floats("b", 1e9, 5))
+	_, err := varvev1.NewCatalogServiceClient(s.conn).CreateTags(testContext(t), &varvev1.CreateTagsRequest{Tags: []*varvev1.Tag{{Name: "empty", Settings: []*varvev1.Settings{{Type: 1}}}}})
+	require.NoError(t, err)
+	b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).Latest(testContext(t), &varvev1.LatestRequest{Tags: []string{"b", "empty", "a"}}))
+	require.NoError(t, err)
+	reader, err := ipc.NewReader(bytes.NewReader(b))
+	require.NoError(t, err)
+	defer reader.Release()
+	got := records(t, reader)
+	require.Len(t, got, 1)
+	require.Equal(t, []float64{5, 2}, got[0].Column(2).(*array.Float64).Float64Values())
+}
+
+// TestAClientThatLeavesEndsItsQuery: nothing of a query outlives the call, whatever the client has not read.
+func TestAClientThatLeavesEndsItsQuery(t *testing.T) {
+	s := start(t, Options{})
+	values := make([]float64, 500_000)
+	s.write(t, &varvev1.Run{Tag: "a", FirstTimeNs: 1, StepNs: 1000, Count: uint32(len(values)), Float64: values})
+	ctx, cancel := context.WithCancel(testContext(t))
+	stream, err := varvev1.NewQueryServiceClient(s.conn).ReadRange(ctx, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	cancel()
+	require.Eventually(t, func() bool { return s.engine.MemoryTaken() == 0 }, 10*time.Second, 10*time.Millisecond)
+}
