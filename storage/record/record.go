@@ -102,6 +102,17 @@ func (r *reader) fail(what string) {
 }
 
 func (r *reader) uvarint(what string) uint64 {
+	// Tags, counts and small deltas take one or two bytes.
+	if b := r.b; len(b) >= 2 {
+		if b[0] < 0x80 {
+			r.b = b[1:]
+			return uint64(b[0])
+		}
+		if b[1] < 0x80 {
+			r.b = b[2:]
+			return uint64(b[0]&0x7F) | uint64(b[1])<<7
+		}
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
 		r.fail(what)
