@@ -1,0 +1,571 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/chunk"
+)
+
+// plainStore is a store that is only maps and slices.
+type plainStore struct {
+	tags    []*model.Tag
+	sets    []*model.StateSet
+	samples map[model.TagID]*storage.Block
+	lost    []storage.OffsetRange
+	block   int                   // samples per block
+	damage  map[model.TagID]error // met behind the first block
+	open    int                   // views and cursors not closed
+}
+
+var errDamage = errors.New("chunk is damaged")
+
+func (s *plainStore) Catalog() Catalog { return s }
+
+func (s *plainStore) Tag(id model.TagID) (*model.Tag, bool) {
+	i := slices.IndexFunc(s.tags, func(t *model.Tag) bool { return t.ID == id })
+	if i < 0 {
+		return nil, false
+	}
+	return s.tags[i], true
+}
+
+func (s *plainStore) ByName(name string) (*model.Tag, bool) {
+	i := slices.IndexFunc(s.tags, func(t *model.Tag) bool { return t.Name == name })
+	if i < 0 {
+		i = slices.IndexFunc(s.tags, func(t *model.Tag) bool { return t.Aliases[0].Name == name })
+	}
+	if i < 0 {
+		return nil, false
+	}
+	return s.tags[i], true
+}
+
+func (s *plainStore) ByNameAt(name string, at int64) (*model.Tag, bool) {
+	for _, t := range s.tags {
+		for _, a := range t.Aliases {
+			if a.Name == name && a.From <= at && at < a.To {
+				return t, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func (s *plainStore) StateSet(_ string, version uint32) (*model.StateSet, bool) {
+	if version == 0 {
+		version = uint32(len(s.sets))
+	}
+	if version == 0 || int(version) > len(s.sets) {
+		return nil, false
+	}
+	return s.sets[version-1], true
+}
+
+func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {
+	s.open++
+	return s, nil
+}
+
+func (s *plainStore) Close()                      { s.open-- }
+func (s *plainStore) Lost() []storage.OffsetRange { return s.lost }
+func (s *plainStore) SourceName(id uint32) string { return fmt.Sprintf("source-%d", id) }
+
+func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {
+	b := s.samples[tag]
+	if b == nil || b.Len() == 0 {
+		return model.Sample{}, false
+	}
+	return b.At(b.Len() - 1), true
+}
+
+func (s *plainStore) Samples(tag model.TagID, in model.TimeRange) Cursor {
+	s.open++
+	c := &plainCursor{store: s, tag: tag}
+	if b := s.samples[tag]; b != nil {
+		c.rest = pick(b, in)
+	}
+	return c
+}
+
+// pick is the samples of b in a range, in its order, with their origins one by one.
+func pick(b *storage.Block, in model.TimeRange) *storage.Block {
+	out := &storage.Block{}
+	out.Reset(b.Type)
+	for i := range b.Len() {
+		if in.Reverse {
+			i = b.Len() - 1 - i
+		}
+		if in.Contains(b.Times[i]) {
+			out.Append(b.At(i))
+			out.Origins = append(out.Origins, b.Origins[i])
+		}
+	}
+	return out
+}
+
+type plainCursor struct {
+	store  *plainStore
+	tag    model.TagID
+	rest   *storage.Block
+	blocks int
+}
+
+func (c *plainCursor) Next(context.Context) (*storage.Block, error) {
+	if c.blocks++; c.blocks == 2 && c.store.damage[c.tag] != nil {
+		return nil, c.store.damage[c.tag]
+	}
+	if c.rest == nil || c.rest.Len() == 0 {
+		return nil, io.EOF
+	}
+	n := min(c.store.block, c.rest.Len())
+	out := &storage.Block{Samples: c.rest.Slice(0, n), Origins: c.rest.Origins[:n]}
+	c.rest = &storage.Block{Samples: c.rest.Slice(n, c.rest.Len()), Origins: c.rest.Origins[n:]}
+	return out, nil
+}
+
+func (c *plainCursor) Close() { c.store.open-- }
+
+// newPlainStore has one tag of each type given, ids from 1, named for type and id.
+func newPlainStore(types ...model.Type) *plainStore {
+	s := &plainStore{samples: map[model.TagID]*storage.Block{}, block: 7, damage: map[model.TagID]error{}}
+	for i, typ := range types {
+		name := fmt.Sprintf("%s-%d", typ, i+1)
+		s.tags = append(s.tags, &model.Tag{
+			ID: model.TagID(i + 1), Name: name, Settings: []model.Settings{{From: model.MinTime, Type: typ, StateSet: map[bool]string{true: "set"}[typ == model.State]}},
+			Aliases: []model.Alias{{Name: name, From: model.MinTime, To: math.MaxInt64}},
+		})
+		b := &storage.Block{}
+		b.Reset(typ)
+		s.samples[model.TagID(i+1)] = b
+	}
+	return s
+}
+
+func (s *plainStore) add(tag model.TagID, source uint32, x model.Sample) {
+	b := s.samples[tag]
+	x.Type = b.Type
+	b.Append(x)
+	b.Origins = append(b.Origins, chunk.Origin{Samples: 1, Source: source, Ingest: x.Time / 7})
+}
+
+// row is one row of an answer, its values in words.
+type row struct {
+	time    int64
+	tag     string
+	quality uint32
+	value   map[string]any // by column, null left out
+}
+
+// bytesSink writes payloads as an IPC stream.
+type bytesSink struct {
+	bytes.Buffer
+	fail error
+}
+
+func (s *bytesSink) Start() error { return nil }
+func (s *bytesSink) Close() error {
+	s.Write([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0})
+	return nil
+}
+func (s *bytesSink) WritePayload(p ipc.Payload) error {
+	meta := p.Meta()
+	defer meta.Release()
+	padded := (meta.Len() + 7) / 8 * 8
+	s.Write([]byte{0xFF, 0xFF, 0xFF, 0xFF, byte(padded), byte(padded >> 8), byte(padded >> 16), byte(padded >> 24)})
+	s.Write(meta.Bytes())
+	s.Write(make([]byte, padded-meta.Len()))
+	if s.fail != nil {
+		return s.fail
+	}
+	return p.SerializeBody(s)
+}
+
+// read decodes an answer; the sizes are those of its record batches.
+func (s *bytesSink) read(t require.TestingT) (schema *arrow.Schema, rows []row, sizes []int64) {
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	reader, err := ipc.NewReader(bytes.NewReader(s.Bytes()), ipc.WithAllocator(mem))
+	require.NoError(t, err)
+	defer reader.Release()
+	for reader.Next() {
+		r := reader.Record()
+		sizes = append(sizes, r.NumRows())
+		for i := range int(r.NumRows()) {
+			x := row{value: map[string]any{}}
+			for c, f := range r.Schema().Fields() {
+				v := valueAt(r.Column(c), i)
+				switch f.Name {
+				case "time":
+					x.time = v.(int64)
+				case "tag":
+					x.tag = v.(string)
+				case "quality":
+					x.quality = v.(uint32)
+				default:
+					if v != nil {
+						x.value[f.Name] = v
+					}
+				}
+			}
+			rows = append(rows, x)
+		}
+	}
+	if err := reader.Err(); err != nil {
+		require.ErrorIs(t, err, io.EOF, "an answer cut short ends between messages")
+	}
+	return reader.Schema(), rows, sizes
+}
+
+func valueAt(a arrow.Array, i int) any {
+	if a.IsNull(i) {
+		return nil
+	}
+	switch a := a.(type) {
+	case *array.Timestamp:
+		return int64(a.Value(i))
+	case *array.Dictionary:
+		return a.Dictionary().(*array.String).Value(a.GetValueIndex(i))
+	case *array.Float64:
+		return math.Float64bits(a.Value(i))
+	case *array.Float32:
+		return math.Float32bits(a.Value(i))
+	case *array.Int64:
+		return a.Value(i)
+	case *array.Uint64:
+		return a.Value(i)
+	case *array.Uint32:
+		return a.Value(i)
+	case *array.Boolean:
+		return a.Value(i)
+	case *array.String:
+		return a.Value(i)
+	case *array.Binary:
+		return string(a.Value(i))
+	}
+	panic(fmt.Sprintf("column of %s", a.DataType()))
+}
+
+// plainValue is what the columns of an answer say of a sample, from the comments of query.proto.
+func plainValue(s *plainStore, tag *model.Tag, x model.Sample, mixed bool) map[string]any {
+	out := map[string]any{}
+	if x.Null {
+		return out
+	}
+	stateText := func() {
+		if set := setInForce(s.sets, x.Time); set != nil {
+			if text, ok := set.Text(int64(x.Bits)); ok {
+				out["value_text"] = text
+			}
+		}
+	}
+	if !mixed {
+		switch x.Type {
+		case model.Float64, model.Uint64:
+			out["value"] = x.Bits
+		case model.Float32:
+			out["value"] = uint32(x.Bits)
+		case model.Int64:
+			out["value"] = int64(x.Bits)
+		case model.Bool:
+			out["value"] = x.Bits != 0
+		case model.State:
+			out["value"] = int64(x.Bits)
+			stateText()
+		default:
+			out["value"] = string(x.Blob)
+		}
+		return out
+	}
+	if f, ok := x.Float64(); ok {
+		out["value"] = math.Float64bits(f)
+	}
+	switch x.Type {
+	case model.Int64, model.Bool, model.State:
+		out["value_int"] = int64(x.Bits)
+	case model.Uint64:
+		if x.Bits <= math.MaxInt64 {
+			out["value_int"] = int64(x.Bits)
+		} else {
+			out["value_text"] = fmt.Sprint(x.Bits)
+		}
+	case model.String:
+		out["value_text"] = string(x.Blob)
+	case model.Bytes:
+		out["value_bytes"] = string(x.Blob)
+	}
+	if x.Type == model.State {
+		stateText()
+	}
+	return out
+}
+
+func setInForce(sets []*model.StateSet, at int64) (found *model.StateSet) {
+	for _, s := range sets {
+		if found == nil || s.From <= at {
+			found = s
+		}
+	}
+	return found
+}
+
+// TestAnswersHoldEverySample asks random questions about random samples of any types and holds the answers to a plain
+// reading of the same samples.
+func TestAnswersHoldEverySample(t *testing.T) {
+	all := []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}
+	rapid.Check(t, func(t *rapid.T) {
+		types := rapid.SliceOfN(rapid.SampledFrom(all), 1, 4).Draw(t, "types")
+		if rapid.Bool().Draw(t, "one type") {
+			for i := range types {
+				types[i] = types[0]
+			}
+		}
+		s := newPlainStore(types...)
+		s.block = rapid.IntRange(1, 9).Draw(t, "block")
+		s.sets = []*model.StateSet{
+			{Name: "set", Version: 1, From: model.MinTime, States: []model.DigitalState{{Code: 0, Text: "off"}, {Code: 1, Text: "on"}}},
+			{Name: "set", Version: 2, From: 20, States: []model.DigitalState{{Code: 0, Text: "stopped"}}},
+		}
+		for id := range s.samples {
+			at := int64(0)
+			for range rapid.IntRange(0, 25).Draw(t, "samples") {
+				at += rapid.Int64Range(0, 3).Draw(t, "step")
+				s.add(id, rapid.Uint32Range(0, 3).Draw(t, "source"), drawSample(t, s.samples[id].Type, at))
+			}
+		}
+		r := RangeRequest{
+			Start: rapid.Int64Range(-1, 60).Draw(t, "start"), End: rapid.Int64Range(-1, 60).Draw(t, "end"),
+			Limit: rapid.SampledFrom([]uint64{0, 0, 1, 5}).Draw(t, "limit"), BatchRows: rapid.IntRange(0, 11).Draw(t, "rows"),
+			WithSource: rapid.Bool().Draw(t, "source"), WithSeq: rapid.Bool().Draw(t, "seq"),
+		}
+		for _, tag := range s.tags {
+			if rapid.Bool().Draw(t, "by name") {
+				r.Names = append(r.Names, tag.Name)
+			} else {
+				r.IDs = append(r.IDs, tag.ID)
+			}
+		}
+		e, err := New(s, Options{})
+		require.NoError(t, err)
+		var sink bytesSink
+		n, err := e.ReadRange(context.Background(), r, &sink)
+		require.NoError(t, err)
+		_, got, sizes := sink.read(t)
+		want := plainAnswer(s, r)
+		require.Equal(t, want, got)
+		require.Equal(t, uint64(len(got)), n)
+		for i, size := range sizes {
+			require.True(t, size == int64(r.batchRows()) || i == len(sizes)-1 && size > 0, "batches %v", sizes)
+		}
+		require.Zero(t, s.open, "views or cursors stayed open")
+		require.Zero(t, e.MemoryTaken())
+	})
+}
+
+func drawSample(t *rapid.T, typ model.Type, at int64) model.Sample {
+	x := model.Sample{
+		Time: at, Type: typ, Null: rapid.Bool().Draw(t, "null"), Seq: rapid.Uint32Range(0, 2).Draw(t, "seq"),
+		Quality: model.Quality(rapid.SampledFrom([]uint32{0, 0x80000000, 0x40000001}).Draw(t, "quality")),
+	}
+	switch {
+	case x.Null && typ.Blob():
+		x.Blob = []byte{}
+	case x.Null:
+	case typ.Blob():
+		x.Blob = []byte(rapid.StringN(0, 5, 20).Draw(t, "text"))
+	case typ == model.Bool || typ == model.State:
+		x.Bits = rapid.Uint64Range(0, 1).Draw(t, "code")
+	case typ == model.Float32:
+		x.Bits = uint64(rapid.SampledFrom([]uint32{0x7FA00001, 0x80000000, 0x3DCCCCCD}).Draw(t, "bits"))
+	default:
+		x.Bits = rapid.SampledFrom([]uint64{0, 1 << 63, math.MaxUint64, 0x7FF0000000000001, 1<<53 + 1}).Draw(t, "bits")
+	}
+	return x
+}
+
+func plainAnswer(s *plainStore, r RangeRequest) (rows []row) {
+	types := map[model.Type]bool{}
+	var tags []*model.Tag
+	for _, name := range r.Names {
+		tag, _ := s.ByName(name)
+		tags = append(tags, tag)
+	}
+	for _, id := range r.IDs {
+		tag, _ := s.Tag(id)
+		tags = append(tags, tag)
+	}
+	for _, tag := range tags {
+		types[tag.Current().Type] = true
+	}
+	for _, tag := range tags {
+		b := pick(s.samples[tag.ID], model.Between(r.Start, r.End))
+		for i := range b.Len() {
+			if r.Limit > 0 && uint64(i) == r.Limit {
+				break
+			}
+			x := b.At(i)
+			v := plainValue(s, tag, x, len(types) > 1)
+			if r.WithSource {
+				v["ingest_time"] = b.Origins[i].Ingest
+				if b.Origins[i].Source != 0 {
+					v["source"] = s.SourceName(b.Origins[i].Source)
+				}
+			}
+			if r.WithSeq {
+				v["seq"] = x.Seq
+			}
+			rows = append(rows, row{time: x.Time, tag: tag.Name, quality: uint32(x.Quality), value: v})
+		}
+	}
+	return rows
+}
+
+// P-7 was called P-1 until 100, when P-1 became the name of another pump: a question about the past means the first.
+func TestNamesMeanWhatTheyMeantThen(t *testing.T) {
+	s := newPlainStore(model.Float64, model.Float64)
+	s.tags[0].Name, s.tags[0].Aliases = "P-7", []model.Alias{{Name: "P-1", From: model.MinTime, To: 100}, {Name: "P-7", From: 100, To: math.MaxInt64}}
+	s.tags[1].Name, s.tags[1].Aliases = "P-1", []model.Alias{{Name: "P-1", From: 100, To: math.MaxInt64}}
+	s.add(1, 0, model.Sample{Time: 50, Bits: 1})
+	s.add(2, 0, model.Sample{Time: 150, Bits: 2})
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	ask := func(name string, start, end int64) []row {
+		var sink bytesSink
+		_, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{Names: []string{name}}, Start: start, End: end}, &sink)
+		require.NoError(t, err)
+		_, rows, _ := sink.read(t)
+		return rows
+	}
+	require.Equal(t, uint64(1), ask("P-1", 0, 100)[0].value["value"])
+	require.Equal(t, uint64(2), ask("P-1", 100, 200)[0].value["value"])
+	past := ask("P-7", 0, 100)
+	require.Equal(t, uint64(1), past[0].value["value"], "the present name finds the time before it")
+	require.Equal(t, "P-7", past[0].tag)
+}
+
+func TestLatestIsInTheOrderAsked(t *testing.T) {
+	s := newPlainStore(model.Float64, model.Int64, model.Bool)
+	s.add(1, 0, model.Sample{Time: 1, Bits: 7})
+	s.add(1, 0, model.Sample{Time: 2, Bits: math.Float64bits(8)})
+	s.add(3, 0, model.Sample{Time: 3, Bits: 1})
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	var sink bytesSink
+	n, err := e.Latest(context.Background(), LatestRequest{Tags: Tags{Names: []string{"bool-3", "int64-2"}, IDs: []model.TagID{1}}}, &sink)
+	require.NoError(t, err)
+	require.Equal(t, uint64(2), n)
+	_, rows, _ := sink.read(t)
+	require.Equal(t, []row{
+		{time: 3, tag: "bool-3", value: map[string]any{"value_int": int64(1)}},
+		{time: 2, tag: "float64-1", value: map[string]any{"value": math.Float64bits(8)}},
+	}, rows)
+}
+
+func TestDamageEndsTheStreamBehindWhatIsRight(t *testing.T) {
+	s := newPlainStore(model.Float64, model.Float64)
+	for i := range 20 {
+		s.add(1, 0, model.Sample{Time: int64(i)})
+		s.add(2, 0, model.Sample{Time: int64(i)})
+	}
+	s.damage[2] = errDamage
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	var sink bytesSink
+	n, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1, 2}}, End: 100}, &sink)
+	require.ErrorIs(t, err, errDamage)
+	require.ErrorContains(t, err, "float64-2 (id 2) over [1970-01-01T00:00:00Z")
+	require.Equal(t, uint64(20+s.block), n)
+	_, rows, _ := sink.read(t)
+	require.Len(t, rows, 20+s.block)
+	require.Zero(t, s.open)
+	require.Zero(t, e.MemoryTaken())
+}
+
+func TestLostRecordsAreNamedInTheSchema(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	s.lost = []storage.OffsetRange{{First: 5, End: 9}, {First: 20, End: 21}}
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	var sink bytesSink
+	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &sink)
+	require.NoError(t, err)
+	schema, rows, _ := sink.read(t)
+	require.Empty(t, rows)
+	meta := schema.Metadata()
+	require.Equal(t, "5-9,20-21", meta.Values()[meta.FindKey(MetaIncomplete)])
+}
+
+func TestLongValuesEndABatchEarly(t *testing.T) {
+	s := newPlainStore(model.Bytes)
+	for i := range 30 {
+		s.add(1, 0, model.Sample{Time: int64(i), Blob: make([]byte, 300<<10)})
+	}
+	s.block = 30
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	var sink bytesSink
+	n, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &sink)
+	require.NoError(t, err)
+	require.Equal(t, uint64(30), n)
+	_, _, sizes := sink.read(t)
+	require.Equal(t, []int64{7, 7, 7, 7, 2}, sizes)
+}
+
+func TestSharesOfMemory(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	e, err := New(s, Options{MemoryBytes: 20 << 20})
+	require.NoError(t, err)
+	ask := func(rows int) error {
+		_, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100, BatchRows: rows}, &bytesSink{})
+		return err
+	}
+	require.NoError(t, ask(1000))
+	require.ErrorIs(t, ask(1<<20), ErrTooLarge)
+	require.ErrorContains(t, ask(1<<20), "its share is 10485760")
+	require.NoError(t, e.budget.reserve(10<<20))
+	require.NoError(t, e.budget.reserve(9<<20))
+	require.ErrorIs(t, ask(1000), ErrBusy)
+	e.budget.release(19 << 20)
+	require.NoError(t, ask(1000))
+	_, err = New(s, Options{MemoryBytes: 1, QueryBytes: 2})
+	require.ErrorContains(t, err, "QueryBytes")
+}
+
+func TestAFailedSinkEndsTheQuery(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	s.add(1, 0, model.Sample{Time: 1})
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	fail := errors.New("client is gone")
+	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{fail: fail})
+	require.ErrorIs(t, err, fail)
+	require.Zero(t, s.open)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(fail)
+	_, err = e.ReadRange(ctx, RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{})
+	require.ErrorIs(t, err, fail)
+}
+
+func TestSamplesOfAnotherTypeAreAnError(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	s.add(1, 0, model.Sample{Time: 1})
+	s.tags[0].Settings[0].Type = model.Int64
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{})
+	require.ErrorIs(t, err, ErrWrongType)
+}
