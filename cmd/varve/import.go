@@ -300,10 +300,11 @@ func grouped[T int | uint64](n T) string {
 
 // importBar shows how far an import has come, if a person watches.
 type importBar struct {
-	bar      *progressbar.ProgressBar // nil: nobody watches
-	scanning bool
-	began    time.Time
-	drawn    time.Time
+	bar     *progressbar.ProgressBar // nil: nobody watches
+	w       io.Writer                // for what must be said although nobody watches
+	waiting bool
+	began   time.Time
+	drawn   time.Time
 }
 
 const barPause = 100 * time.Millisecond
@@ -311,15 +312,22 @@ const barPause = 100 * time.Millisecond
 func newImportBar(w io.Writer, file string, quiet bool) *importBar {
 	f, ok := w.(*os.File)
 	if quiet || !ok || !term.IsTerminal(int(f.Fd())) {
-		return &importBar{}
+		return &importBar{w: w}
 	}
-	return &importBar{began: time.Now(), scanning: true, bar: progressbar.NewOptions64(1000,
+	return &importBar{w: w, began: time.Now(), bar: progressbar.NewOptions64(1000,
 		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(file), progressbar.OptionSetWidth(24),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(barPause))}
 }
 
 // show counts the first pass, which sends nothing, as a fifth of the work.
 func (b *importBar) show(p table.Progress) {
+	if b.bar == nil && (p.Waiting != "") != b.waiting {
+		if b.waiting = p.Waiting != ""; b.waiting {
+			fmt.Fprintf(b.w, "varve: the connection was lost: %s\n", p.Waiting)
+		} else {
+			fmt.Fprintln(b.w, "varve: connected again")
+		}
+	}
 	if b.bar == nil || p.Size == 0 || time.Since(b.drawn) < barPause {
 		return
 	}

@@ -10,6 +10,8 @@ type queue struct {
 	bytes   int    // of batches
 	last    uint64 // sequence of the newest batch ever pushed
 
+	settled uint64 // batches done and questions answered since the beginning
+
 	questions []*question
 	nextAsk   int // the first of questions not yet written to the present connection
 }
@@ -72,12 +74,16 @@ func (q *queue) pop() []*varvev1.Batch {
 		q.bytes -= q.batches[n].size
 		n++
 	}
+	q.settled += uint64(n)
 	rest := copy(q.batches, q.batches[n:])
 	clear(q.batches[rest:])
 	q.batches = q.batches[:rest]
 	q.next = max(q.next-n, 0)
 	return out
 }
+
+// idle reports that nothing is under way.
+func (q *queue) idle() bool { return len(q.batches) == 0 && len(q.questions) == 0 }
 
 // answered gives the oldest question its answer. It reports false where nothing was asked.
 func (q *queue) answered(r *varvev1.Resolved) bool {
@@ -87,6 +93,7 @@ func (q *queue) answered(r *varvev1.Resolved) bool {
 	q.questions[0].answer = r
 	q.questions = q.questions[1:]
 	q.nextAsk--
+	q.settled++
 	return true
 }
 

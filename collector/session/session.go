@@ -60,7 +60,8 @@ type Options struct {
 	// BackoffMin and BackoffMax are the first and longest pause between attempts to connect; each is drawn from the
 	// upper half of a doubling range. The defaults are 100 ms and 10 s.
 	BackoffMin, BackoffMax time.Duration
-	// GiveUpAfter ends the session when no connection stood for so long. The default, 0, tries for ever.
+	// GiveUpAfter ends the session when connections were lost or refused for so long without a batch done between
+	// them. The default, 0, tries for ever.
 	GiveUpAfter time.Duration
 
 	// OnAck is called for every result, in the order the server sends them, by one goroutine at a time; the stream

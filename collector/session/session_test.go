@@ -309,6 +309,22 @@ func TestGivesUpWithoutAServer(t *testing.T) {
 	s, err := Open(context.Background(), client, o)
 	require.NoError(t, err)
 	require.NoError(t, s.Send(context.Background(), batch(1)))
-	require.ErrorContains(t, s.Flush(context.Background()), "no connection for 1ns")
+	require.ErrorContains(t, s.Flush(context.Background()), "nothing came through for 1ns")
 	require.Error(t, s.Close())
+}
+
+// A server that welcomes every session and takes no batch must not be asked as fast as it answers, nor for ever.
+func TestGivesUpOnAServerThatOnlyWelcomes(t *testing.T) {
+	p := &plainServer{breakBefore: func() bool { return true }}
+	var pauses []time.Duration
+	s, err := Open(context.Background(), startServer(t, p), Options{
+		Source: "line-1", Epoch: 7, BackoffMin: time.Millisecond, BackoffMax: 16 * time.Millisecond, GiveUpAfter: 100 * time.Millisecond,
+		OnDisconnect: func(_ error, in time.Duration) { pauses = append(pauses, in) },
+	})
+	require.NoError(t, err)
+	require.NoError(t, s.Send(context.Background(), batch(1)))
+	require.ErrorContains(t, s.Flush(context.Background()), "nothing came through")
+	require.Error(t, s.Close())
+	require.Less(t, len(pauses), 40)
+	require.GreaterOrEqual(t, pauses[len(pauses)-1], 8*time.Millisecond)
 }

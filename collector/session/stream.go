@@ -82,36 +82,60 @@ func (s *Session) installWelcome(w *varvev1.Welcome) {
 // run keeps a connection until the session is closed or an error is final.
 func (s *Session) run(ctx context.Context, c *connection) {
 	defer close(s.done)
+	var r retry
 	for {
+		began := time.Now()
 		err := s.serve(c)
 		s.mu.Lock()
 		s.mu.live = false
-		closing := s.mu.closing
+		closing, settled, idle := s.mu.closing, s.mu.queue.settled, s.mu.queue.idle()
 		s.mu.Unlock()
-		if closing {
+		switch {
+		case closing:
 			s.end(ErrClosed)
 			return
-		}
-		if final(err) {
+		case final(err):
 			s.end(err)
 			return
 		}
-		if c = s.reconnect(ctx, err); c == nil {
+		r.lost(settled, idle && time.Since(began) >= s.o.BackoffMax)
+		if c = s.reconnect(ctx, &r, err); c == nil {
 			return
 		}
 		s.installWelcome(c.welcome)
 	}
 }
 
+// retry is how long nothing has been settled, over however many connections: a server that takes every connection and
+// no batch is as far away as one that takes none.
+type retry struct {
+	settled uint64
+	since   time.Time // of the first connection lost since something was settled
+	pause   time.Duration
+}
+
+// lost begins anew where something was settled over the connection just lost, or stood is true: it stood for a while and
+// there was nothing to settle.
+func (r *retry) lost(settled uint64, stood bool) {
+	if settled > r.settled || stood || r.since.IsZero() {
+		*r = retry{settled: settled, since: time.Now()}
+	}
+}
+
+// next is the pause before the next attempt.
+func (r *retry) next(o *Options) time.Duration {
+	r.pause = min(max(2*r.pause, o.BackoffMin), o.BackoffMax)
+	return r.pause/2 + rand.N(r.pause/2+1)
+}
+
 // reconnect tries until a connection stands. It returns nil after it has ended the session.
-func (s *Session) reconnect(ctx context.Context, cause error) *connection {
-	since, pause := time.Now(), s.o.BackoffMin
+func (s *Session) reconnect(ctx context.Context, r *retry, cause error) *connection {
 	for {
-		if s.o.GiveUpAfter > 0 && time.Since(since) >= s.o.GiveUpAfter {
-			s.end(fmt.Errorf("no connection for %s: %w", s.o.GiveUpAfter, cause))
+		if s.o.GiveUpAfter > 0 && time.Since(r.since) >= s.o.GiveUpAfter {
+			s.end(fmt.Errorf("nothing came through for %s: %w", s.o.GiveUpAfter, cause))
 			return nil
 		}
-		wait := pause/2 + rand.N(pause/2+1)
+		wait := r.next(&s.o)
 		s.o.Logger.Warn("ingest stream ended", "source", s.o.Source, "err", cause, "retry_in", wait)
 		if s.o.OnDisconnect != nil {
 			s.o.OnDisconnect(cause, wait)
@@ -128,7 +152,7 @@ func (s *Session) reconnect(ctx context.Context, cause error) *connection {
 			s.end(err)
 			return nil
 		}
-		cause, pause = err, min(2*pause, s.o.BackoffMax)
+		cause = err
 	}
 }
 

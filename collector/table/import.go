@@ -326,6 +326,9 @@ func (im *importer) notes() {
 	if r.LocalTimes > 0 && p.rules.TimeZone == "" {
 		note("the times carry no zone and were taken as UTC; give --time-zone if they are local")
 	}
+	if r.LocalTimes == 0 && p.rules.TimeZone != "" && r.Rows > 0 {
+		note("the times carry their own zone, so --time-zone %s was not needed", p.rules.TimeZone)
+	}
 	if r.AmbiguousTime > 0 {
 		note("%d local times came twice when clocks were set back; each was taken as the earlier unless the row before it was later than that", r.AmbiguousTime)
 	}

@@ -65,6 +65,12 @@ type Column struct {
 	Skip        bool   `yaml:"skip"`
 }
 
+// What a server takes of a tag.
+const (
+	maxUnitBytes        = 64
+	maxDescriptionBytes = 4096
+)
+
 // maxMappingBytes bounds a mapping file and a table of tags.
 const maxMappingBytes = 64 << 20
 
@@ -216,6 +222,10 @@ func (r *rules) compileColumns() error {
 				return fmt.Errorf("column pattern %q: %w: %w", name, ErrMapping, err)
 			}
 			r.patterns = append(r.patterns, name)
+		}
+		if len(c.Unit) > maxUnitBytes || len(c.Description) > maxDescriptionBytes {
+			return fmt.Errorf("column %s: unit of %d and description of %d bytes, most are %d and %d: %w",
+				name, len(c.Unit), len(c.Description), maxUnitBytes, maxDescriptionBytes, ErrMapping)
 		}
 		if c.Type == "" {
 			continue

@@ -39,6 +39,7 @@ func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
 		parquet.WithMaxRowGroupLength(parquetGroupRows),
 		parquet.WithCreatedBy("varve"),
 	)
+	w = struct{ io.Writer }{w} // the library would close what can be closed
 	out, err := pqarrow.NewFileWriter(schema, w, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
 		return 0, fmt.Errorf("begin the Parquet file: %w", err)
