@@ -112,7 +112,7 @@ func (db *DB) openLosses() []OffsetRange {
 	db.losses.mu.Lock()
 	out := slices.Clone(db.losses.open)
 	db.losses.mu.Unlock()
-	if db.applyEnd.error() != nil {
+	if db.applyEnd.error() != nil || len(out) == 0 && db.applied.stopped() {
 		if a, h := db.applied.value(), db.log.HighWatermark(); a < h {
 			out = append(out, OffsetRange{a + 1, h + 1})
 		}

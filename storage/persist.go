@@ -7,26 +7,43 @@ import (
 	"time"
 )
 
-// readPause is how long a read that apply cannot do without rests before it is tried again.
-const readPause = 100 * time.Millisecond
+// readPause is how long a read that apply cannot do without rests before it is tried again; after readPatience tries
+// nobody is kept waiting for apply any more.
+const (
+	readPause    = 100 * time.Millisecond
+	readPatience = 5
+)
 
 // persist reads what apply cannot go on without, again and again while the file system fails it: a disk may come back,
-// and descriptors are given back. Damage and the end of the store are no such failures and are returned.
+// and descriptors are given back. Damage and the end of the store are no such failures and are returned. If it takes
+// long, views say what they lack instead of waiting for it.
 func (db *DB) persist(what string, read func() error) error {
-	for waiting := false; ; waiting = true {
+	for try := 1; ; try++ {
 		err := read()
 		if !passing(err) {
-			if waiting {
+			if try > 1 {
 				db.alarms.clear("reads_failing")
+				db.resumeApplied()
 			}
 			return err
 		}
 		db.alarms.raise("reads_failing", fmt.Sprintf("%s: %v: tried again, apply waits meanwhile", what, err))
+		if try == readPatience {
+			db.applied.fail(fmt.Errorf("%w: %s: %w", ErrApplyStopped, what, err))
+		}
 		select {
 		case <-db.stopping:
 			return err
 		case <-time.After(readPause):
 		}
+	}
+}
+
+// resumeApplied lets the applied mark be waited for again, unless apply came to its end.
+func (db *DB) resumeApplied() {
+	db.applied.resume()
+	if err := db.applyEnd.error(); err != nil {
+		db.applied.fail(fmt.Errorf("%w: %w", ErrApplyStopped, err))
 	}
 }
 

@@ -57,5 +57,8 @@ func makeBallast(fsys vfs.FS, name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Preallocate(0, size), f.Close())
+	if err := errors.Join(f.Preallocate(0, size), f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(name)) // or it would be taken for the whole next time
+	}
+	return nil
 }

@@ -29,7 +29,7 @@ func (db *DB) Status() Status {
 	s.Tags, s.Revision = db.catalog.Len(), db.catalog.Revision()
 	s.Sources = db.identities.Len()
 	s.Accepted, s.Applied, s.Archived = db.log.HighWatermark(), db.applied.value(), db.archived.value()
-	s.IngestStopped = db.admit() != nil
+	s.IngestStopped = db.space.low.Load() || db.admit() != nil
 	s.Alarms = db.alarms.list()
 	s.Lost = db.openLosses()
 	db.measure(&s.Bytes)

@@ -109,6 +109,14 @@ func (db *DB) encode(dst []byte, b *Batch) []byte {
 
 // submit logs a payload whose header lacks the ingest time.
 func (db *DB) submit(ctx context.Context, payload []byte) (*pending, error) {
+	if db.space.low.Load() {
+		return nil, ErrLowSpace
+	}
+	return db.submitAnyway(ctx, payload)
+}
+
+// submitAnyway is submit also while space is low, for records that help to gain some.
+func (db *DB) submitAnyway(ctx context.Context, payload []byte) (*pending, error) {
 	for {
 		if err := db.admit(); err != nil {
 			return nil, err
@@ -124,13 +132,10 @@ func (db *DB) submit(ctx context.Context, payload []byte) (*pending, error) {
 	}
 }
 
-// admit refuses ingest while the disk is nearly full, or when apply came to an end.
+// admit refuses ingest when the store is closed or apply came to an end.
 func (db *DB) admit() error {
 	if db.closed.Load() {
 		return ErrClosed
-	}
-	if db.space.low.Load() {
-		return ErrLowSpace
 	}
 	if err := db.applyEnd.error(); err != nil {
 		return fmt.Errorf("%w: %w", ErrApplyStopped, err)
@@ -195,9 +200,10 @@ func (db *DB) WaitArchived(ctx context.Context, offset uint64) error {
 	return db.archived.wait(ctx, offset)
 }
 
-// Flush cuts the head, makes it durable and returns the archived offset.
+// Flush cuts the head, makes it durable and returns the archived offset. It works while space is low: what is in a
+// generation need not stay in the log.
 func (db *DB) Flush(ctx context.Context) (uint64, error) {
-	p, err := db.submit(ctx, record.AppendHeader(nil, record.Header{Kind: record.Cut}))
+	p, err := db.submitAnyway(ctx, record.AppendHeader(nil, record.Header{Kind: record.Cut}))
 	if err != nil {
 		return 0, err
 	}

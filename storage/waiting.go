@@ -42,6 +42,13 @@ func (m *mark) fail(err error) {
 	}
 }
 
+// stopped reports whether fail was called and not taken back.
+func (m *mark) stopped() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.end != nil
+}
+
 // resume takes back fail.
 func (m *mark) resume() {
 	m.mu.Lock()
