@@ -251,9 +251,9 @@ func (c *Cursor) listHeads(in model.TimeRange) (gone bool) {
 	for i, h := range c.src.heads {
 		c.src.db.mu.RLock()
 		g := h.Tag(c.tag)
-		var snap head.Tag
+		var snap head.Snapshot
 		if g != nil {
-			snap = g.Snapshot(c.src.offset)
+			snap = h.Snapshot(g, c.src.offset)
 		}
 		c.src.db.mu.RUnlock()
 		if g == nil {

@@ -52,7 +52,7 @@ func (w *generationWriter) write(e *ended) error {
 		}
 	}
 	for _, id := range e.head.IDs() {
-		g := e.head.Tag(id).Snapshot(e.offset)
+		g := e.head.Snapshot(e.head.Tag(id), e.offset)
 		g.Resolve(model.All, &w.resolved)
 		if err := w.tag(id); err != nil {
 			return err

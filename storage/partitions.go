@@ -38,9 +38,9 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 	for _, h := range s.heads {
 		s.db.mu.RLock()
 		g := h.Tag(tag)
-		var snap head.Tag
+		var snap head.Snapshot
 		if g != nil {
-			snap = g.Snapshot(s.offset)
+			snap = h.Snapshot(g, s.offset)
 		}
 		s.db.mu.RUnlock()
 		if g == nil {

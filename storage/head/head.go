@@ -2,10 +2,10 @@
 //
 // Samples are kept per tag in the order they were applied, as a journal of puts and removals: appending is the whole of
 // the hot path, and nothing that a reader may hold is ever moved or changed. Order and duplicates are settled when
-// somebody looks: [Tag.Resolve] sorts the journal of one tag, picks the newest of every key and tells apart what is
+// somebody looks: [Snapshot.Resolve] sorts the journal of one tag, picks the newest of every key and tells apart what is
 // current, what was replaced and what was removed.
 //
-// One goroutine applies. Readers take a [Tag.Snapshot] under the store's read lock and use it without a lock for as long
+// One goroutine applies. Readers take a [Head.Snapshot] under the store's read lock and use it without a lock for as long
 // as they hold the Head with Acquire: its memory goes back to the pool when the last holder lets go.
 package head
 
@@ -27,7 +27,8 @@ var slabs = sync.Pool{New: func() any { return new([slabWords]uint64) }}
 type Head struct {
 	byID    []*Tag // indexed by tag id
 	ids     []model.TagID
-	tags    []Tag // handed out in order; never grown, so that pointers into it stay
+	tags    []Tag    // handed out in order; never grown, so that pointers into it stay
+	records []Record // that journals refer to, in the order applied
 	slabs   []*[slabWords]uint64
 	free    []uint64
 	refs    atomic.Int32
@@ -88,6 +89,14 @@ func (h *Head) Open(id model.TagID, t model.Type) *Tag {
 	h.byID[id] = g
 	h.ids = append(h.ids, id)
 	return g
+}
+
+// record is the place of rec in records.
+func (h *Head) record(rec *Record) int32 {
+	if n := len(h.records); n == 0 || h.records[n-1] != *rec {
+		h.records = append(h.records, *rec)
+	}
+	return int32(len(h.records) - 1)
 }
 
 // block takes memory for n samples: n times and n values.

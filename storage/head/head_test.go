@@ -202,7 +202,7 @@ func TestJournalsSettleLikeAPlainList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		j := newJournal(t)
 		type moment struct {
-			snap    Tag
+			snap    Snapshot
 			offset  uint64
 			entries []plainEntry
 		}
@@ -214,12 +214,12 @@ func TestJournalsSettleLikeAPlainList(t *testing.T) {
 			require.Equal(t, len(j.entries), j.tag.Len())
 			if rapid.IntRange(0, 2).Draw(t, "look") == 0 {
 				offset := rapid.Uint64Range(0, j.offset).Draw(t, "up to")
-				moments = append(moments, moment{j.tag.Snapshot(offset), offset, j.entries})
+				moments = append(moments, moment{j.head.Snapshot(j.tag, offset), offset, j.entries})
 				j.requireFinds(t)
 				j.requireStretches(t)
 			}
 		}
-		moments = append(moments, moment{j.tag.Snapshot(^uint64(0)), ^uint64(0), j.entries})
+		moments = append(moments, moment{j.head.Snapshot(j.tag, ^uint64(0)), ^uint64(0), j.entries})
 		for _, m := range moments {
 			in := drawRange(t, j)
 			m.snap.Resolve(in, &out)
@@ -285,11 +285,12 @@ func TestOrderedJournalsAtEveryBlockBoundary(t *testing.T) {
 			h.Put(g, &s, &Record{Offset: uint64(i + 1)}, 0, false)
 		}
 		require.True(t, g.ordered)
+		snap := h.Snapshot(g, ^uint64(0))
 		var out Resolved
 		for _, edge := range []int{0, 4, 20, 84, 340, 596, size} {
 			for from := max(edge-2, 0); from <= edge+1; from++ {
 				for _, to := range []int{from, from + 1, from + 300, size - 1, size} {
-					g.Resolve(model.TimeRange{Start: int64(from), End: int64(to)}, &out)
+					snap.Resolve(model.TimeRange{Start: int64(from), End: int64(to)}, &out)
 					want := max(min(to, size)-from, 0)
 					require.Equal(t, want, out.Len(), "[%d, %d) of %d", from, to, size)
 					for i := range want {
@@ -300,7 +301,7 @@ func TestOrderedJournalsAtEveryBlockBoundary(t *testing.T) {
 			}
 		}
 		for offset := range size + 1 {
-			snap := g.Snapshot(uint64(offset))
+			snap := h.Snapshot(g, uint64(offset))
 			require.Equal(t, offset, snap.Len())
 		}
 	}
@@ -326,7 +327,7 @@ func TestSnapshotsHoldWhileTheJournalGrows(t *testing.T) {
 		defer mu.Unlock()
 		h.Put(g, &s, &Record{Offset: uint64(i + 1)}, 0, i > writes/2 && i%7 == 0)
 	}
-	views := make(chan Tag, writes)
+	views := make(chan Snapshot, writes)
 	var readers sync.WaitGroup
 	for range 2 {
 		readers.Go(func() {
@@ -345,7 +346,7 @@ func TestSnapshotsHoldWhileTheJournalGrows(t *testing.T) {
 		put(i)
 		mu.RLock()
 		h.Acquire()
-		views <- g.Snapshot(uint64(i + 1))
+		views <- h.Snapshot(g, uint64(i+1))
 		mu.RUnlock()
 	}
 	close(views)
@@ -371,10 +372,16 @@ func TestManyTagsShareMemory(t *testing.T) {
 	require.Nil(t, h.Tag(1<<31))
 	var out Resolved
 	for _, id := range ids {
-		h.Tag(id).Resolve(model.All, &out)
+		snapshotOf(h, id).Resolve(model.All, &out)
 		require.Equal(t, 2000, out.Len())
 		for i := range 2000 {
 			require.Equal(t, uint64(id)+uint64(i), out.Bits[i])
 		}
 	}
+}
+
+// snapshotOf is the whole journal of a tag.
+func snapshotOf(h *Head, id model.TagID) *Snapshot {
+	s := h.Snapshot(h.Tag(id), ^uint64(0))
+	return &s
 }

@@ -36,7 +36,7 @@ type Past struct {
 }
 
 // Resolve settles the entries of a snapshot in a range into out.
-func (g *Tag) Resolve(in model.TimeRange, out *Resolved) {
+func (g *Snapshot) Resolve(in model.TimeRange, out *Resolved) {
 	out.Data.Samples.Reset(g.Type)
 	out.Origins, out.Removed, out.History = out.Origins[:0], out.Removed[:0], out.History[:0]
 	if g.n == 0 || in.Empty() {
@@ -50,7 +50,7 @@ func (g *Tag) Resolve(in model.TimeRange, out *Resolved) {
 }
 
 // copyRange is Resolve of an ordered journal: nothing to settle.
-func (g *Tag) copyRange(in model.TimeRange, out *Resolved) {
+func (g *Snapshot) copyRange(in model.TimeRange, out *Resolved) {
 	from := sort.Search(g.n, func(i int) bool { t, _ := g.entry(i); return t >= in.Start })
 	to := sort.Search(g.n, func(i int) bool { t, _ := g.entry(i); return t >= in.End })
 	if from >= to {
@@ -88,18 +88,18 @@ func (g *Tag) copyRange(in model.TimeRange, out *Resolved) {
 			end = int(g.origins[i+1].from)
 		}
 		if n := min(end, to) - max(int(o.from), from); n > 0 {
-			out.addOrigin(o.source, o.ingest, n)
+			out.addOrigin(&g.records[o.record], n)
 		}
 	}
 }
 
-func (r *Resolved) addOrigin(source uint32, ingest int64, n int) {
-	sec := floorSecond(ingest)
-	if k := len(r.Origins); k > 0 && r.Origins[k-1].Source == source && r.Origins[k-1].Ingest == sec {
+func (r *Resolved) addOrigin(rec *Record, n int) {
+	sec := floorSecond(rec.Ingest)
+	if k := len(r.Origins); k > 0 && r.Origins[k-1].Source == rec.Source && r.Origins[k-1].Ingest == sec {
 		r.Origins[k-1].Samples += n
 		return
 	}
-	r.Origins = append(r.Origins, chunk.Origin{Samples: n, Source: source, Ingest: sec})
+	r.Origins = append(r.Origins, chunk.Origin{Samples: n, Source: rec.Source, Ingest: sec})
 }
 
 func floorSecond(ns int64) int64 {
@@ -111,7 +111,7 @@ func floorSecond(ns int64) int64 {
 }
 
 // settle is Resolve of a journal with anything out of order.
-func (g *Tag) settle(in model.TimeRange, out *Resolved) {
+func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
 	order := out.order[:0]
 	for i := range g.n {
 		if t, _ := g.entry(i); in.Contains(t) {
@@ -157,11 +157,11 @@ func (g *Tag) settle(in model.TimeRange, out *Resolved) {
 }
 
 // settleKey adds what the entries of one key, in the order applied, come to.
-func (g *Tag) settleKey(entries []int32, out *Resolved) {
+func (g *Snapshot) settleKey(entries []int32, out *Resolved) {
 	if len(entries) == 1 && !g.removed(int(entries[0])) {
-		if o := g.origin(entries[0]); o.edit == nil {
+		if rec := &g.records[g.origin(entries[0]).record]; rec.Edit == nil {
 			out.Data.Samples.Append(g.at(int(entries[0])))
-			out.addOrigin(o.source, o.ingest, 1)
+			out.addOrigin(rec, 1)
 			return
 		}
 	}
@@ -190,7 +190,7 @@ func (g *Tag) settleKey(entries []int32, out *Resolved) {
 	}
 	if standing {
 		out.Data.Samples.Append(current.Sample)
-		out.addOrigin(current.Source, current.Ingest, 1)
+		out.addOrigin(&Record{Source: current.Source, Ingest: current.Ingest}, 1)
 		if current.Edit != nil {
 			current.Current = true
 			out.keep(current)
@@ -208,10 +208,11 @@ func (g *Tag) origin(i int32) origin {
 	return o
 }
 
-func (g *Tag) past(i int32) Past {
+func (g *Snapshot) past(i int32) Past {
 	o := g.origin(i)
+	rec := &g.records[o.record]
 	return Past{
 		Sample: g.at(int(i)), Removed: g.removed(int(i)),
-		Offset: o.offset, Index: o.index, Ingest: o.ingest, Source: o.source, Edit: o.edit,
+		Offset: rec.Offset, Index: o.index, Ingest: rec.Ingest, Source: rec.Source, Edit: rec.Edit,
 	}
 }

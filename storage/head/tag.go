@@ -29,14 +29,12 @@ type Tag struct {
 	seen int            // entries that keys covers
 }
 
-// origin says where the entries from index from on came from, up to the next origin.
+// origin says where the entries from index from on came from, up to the next origin. There is one per run applied, so
+// it is small and without pointers: what the runs of a record share stands in the head's table of records.
 type origin struct {
 	from   int32
 	index  uint32 // of entry from, inside its record
-	source uint32
-	ingest int64 // nanoseconds UTC
-	offset uint64
-	edit   *Edit // nil unless the record is an edit
+	record int32  // in records
 }
 
 // Edit is who made a record of edits, and why.
@@ -63,8 +61,9 @@ type Record struct {
 // they are removals: they have no values. Blobs are copied.
 func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed bool) {
 	n := len(s.Times)
-	if k := len(g.origins); k == 0 || g.origins[k-1].offset != rec.Offset || g.origins[k-1].index+uint32(g.n)-uint32(g.origins[k-1].from) != index {
-		g.origins = append(g.origins, origin{int32(g.n), index, rec.Source, rec.Ingest, rec.Offset, rec.Edit})
+	r := h.record(rec)
+	if k := len(g.origins); k == 0 || g.origins[k-1].record != r || g.origins[k-1].index+uint32(g.n)-uint32(g.origins[k-1].from) != index {
+		g.origins = append(g.origins, origin{int32(g.n), index, r})
 	}
 	if g.side != nil || removed || s.Quality != nil || s.Null != nil || s.Seq != nil || s.Type.Blob() {
 		g.widen(s, removed)
@@ -165,13 +164,19 @@ func grow[T any](col []T, n, k int, add []T) []T {
 // Len is the number of entries.
 func (g *Tag) Len() int { return g.n }
 
-// Snapshot is the journal as far as it was written by records up to offset. The caller holds the store's read lock for
-// the call, and the Head for as long as it uses the answer.
-func (g *Tag) Snapshot(offset uint64) Tag {
-	c := *g
+// Snapshot is a journal as it was at one moment, with the records it refers to.
+type Snapshot struct {
+	Tag
+	records []Record
+}
+
+// Snapshot is the journal of a tag as far as it was written by records up to offset. The caller holds the store's read
+// lock for the call, and the Head for as long as it uses the answer.
+func (h *Head) Snapshot(g *Tag, offset uint64) Snapshot {
+	c := Snapshot{Tag: *g, records: h.records}
 	c.keys = nil
 	k := len(c.origins)
-	for k > 0 && c.origins[k-1].offset > offset {
+	for k > 0 && c.records[c.origins[k-1].record].Offset > offset {
 		k--
 		c.n = int(c.origins[k].from)
 	}
