@@ -188,3 +188,13 @@ func (c *client) explain(err error) error {
 	}
 	return errors.New(message)
 }
+
+// asUsage makes a check of arguments tell of a command line that makes no sense.
+func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		}
+		return nil
+	}
+}

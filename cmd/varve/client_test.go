@@ -355,6 +355,8 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"give one tag":            {"tags", "get"},
 		"must be CODE=TEXT":       {"tags", "states", "put", "a", "b"},
 		"must be one of float64,": {"tags", "create", "a", "--type", "real"},
+		"unknown command":         {"status", "please"},
+		"at least 1 arg":          {"tags", "create"},
 	} {
 		code, says := fails(t, args...)
 		require.Equal(t, exitUsage, code, args)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/csv"
@@ -53,7 +52,7 @@ A value is written as varve query prints it: states by text or code, bytes in ba
 		Example: `  varve edit --reason 'sensor was calibrated' set FI-101 2026-03-01T08:00:00Z 12.5
   varve edit --reason 'never happened' remove FI-101 2026-03-01T08:00:00Z
   varve edit --reason 'laboratory report 17' --file corrections.csv`,
-		Args: cobra.NoArgs,
+		Args: asUsage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.file == "" {
 				return usageError(fmt.Errorf("say set, insert or remove, or give --file; see %s --help", cmd.CommandPath()))
@@ -459,17 +458,4 @@ func reportEdit(w io.Writer, edits []edit, r *varvev1.BatchResult) error {
 		return fmt.Errorf("%d of %d corrections were refused, see above", r.Rejected, len(edits))
 	}
 	return nil
-}
-
-func parseState(s string) (*varvev1.DigitalState, error) {
-	code, text, ok := strings.Cut(s, "=")
-	n, err := strconv.ParseInt(code, 10, 64)
-	if !ok || err != nil {
-		return nil, fmt.Errorf("state %q: must be CODE=TEXT, such as 1=running", s)
-	}
-	return &varvev1.DigitalState{Code: n, Text: text}, nil
-}
-
-func sortStates(s []*varvev1.DigitalState) {
-	slices.SortFunc(s, func(a, b *varvev1.DigitalState) int { return cmp.Compare(a.Code, b.Code) })
 }

@@ -21,7 +21,7 @@ func newStatusCommand() *cobra.Command {
 		Short: "Print the state of the server and its store",
 		Example: `  varve status
   varve status --server 127.0.0.1:7420 --output json`,
-		Args: cobra.NoArgs,
+		Args: asUsage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
 				return usageError(fmt.Errorf("output %q: must be table or json", output))

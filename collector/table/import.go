@@ -335,6 +335,9 @@ func (im *importer) notes() {
 	if r.SkippedTime > 0 {
 		note("%d local times never were because clocks were set forward; each was taken as if they had not been", r.SkippedTime)
 	}
+	if r.Duplicates > 0 && !im.o.Resend {
+		note("%d batches were applied when the connection was lost, before their answers came; their samples are not in the counts", r.Duplicates)
+	}
 	if r.Skipped > 0 {
 		note("%d of %d batches were applied by an earlier run and not sent again; what became of their samples was told then", r.Skipped, r.Batches)
 	}
