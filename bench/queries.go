@@ -38,7 +38,7 @@ func measureQueries(ctx context.Context, s *server, o *options) ([]*queryReport,
 		{"Q1", 1, min(3600, o.samplesPerTag())},
 		{"Q2", min(100, o.Tags), min(10_800, o.samplesPerTag())},
 	} {
-		q.name = fmt.Sprintf("%s raw, %d tags, %s", q.name, q.tags, time.Duration(q.samples)*time.Second)
+		q.name = fmt.Sprintf("%s raw, tags=%d, %s", q.name, q.tags, time.Duration(q.samples)*time.Second)
 		question, tags := rangeOf(o, q.tags, q.samples)
 		for _, d := range []struct {
 			name string
@@ -89,7 +89,7 @@ func measureLatest(ctx context.Context, s *server, conn *grpc.ClientConn, o *opt
 		name     string
 		question proto.Message
 	}{{"ids", byID}, {"names", byName}} {
-		r, err := timeQuery(ctx, fmt.Sprintf("Q5 latest of %d tags, by %s, gRPC", o.Tags, q.name), o.Repeat, int64(o.Tags), s,
+		r, err := timeQuery(ctx, fmt.Sprintf("Q5 latest, tags=%d, by %s, gRPC", o.Tags, q.name), o.Repeat, int64(o.Tags), s,
 			func(ctx context.Context, visit visitor) error { return ask(ctx, q.question, visit) })
 		if err != nil {
 			return nil, err
