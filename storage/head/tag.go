@@ -63,7 +63,7 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 	n := len(s.Times)
 	r := h.record(rec)
 	if k := len(g.origins); k == 0 || g.origins[k-1].record != r || g.origins[k-1].index+uint32(g.n)-uint32(g.origins[k-1].from) != index {
-		g.origins = append(g.origins, origin{int32(g.n), index, r})
+		g.origins = append(roomier(g.origins), origin{int32(g.n), index, r})
 	}
 	if g.side != nil || removed || s.Quality != nil || s.Null != nil || s.Seq != nil || s.Type.Blob() {
 		g.widen(s, removed)
@@ -78,7 +78,7 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 			if k := len(g.blocks); k > 0 {
 				size = min(len(g.blocks[k-1])/2*growBlock, lastBlock)
 			}
-			g.blocks = append(g.blocks, h.block(size))
+			g.blocks = append(roomier(g.blocks), h.block(size))
 			g.room = size
 		}
 		b := g.blocks[len(g.blocks)-1]
@@ -105,6 +105,19 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 	for _, b := range s.Blobs {
 		h.Bytes += int64(len(b))
 	}
+}
+
+// roomier makes room for one more: a tag written once gets room for one, any other for many, because a busy one would
+// otherwise grow again and again in every generation.
+func roomier[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	n := 1
+	if len(s) > 0 {
+		n = max(8, 4*len(s))
+	}
+	return append(make([]T, 0, n), s...)
 }
 
 func ascending(times []int64, last int64, first bool) bool {
