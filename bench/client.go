@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"time"
 )
 
@@ -49,6 +50,17 @@ func runClient(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	if !lines.Scan() {
 		return errors.New("standard input ended before the load began")
+	}
+	if file := s.Options.ClientProfile; file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return fmt.Errorf("--client-profile: %w", err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return fmt.Errorf("--client-profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
 	}
 	result := l.run(ctx, func(accepted uint64) error { return tell.Encode(clientLine{Accepted: accepted}) })
 	return tell.Encode(clientLine{Result: result})

@@ -138,7 +138,8 @@ type sender struct {
 	cancel context.CancelFunc
 
 	work    workload
-	ids     map[int]uint32 // of the workload's tags
+	first   int      // number of the workload's first tag
+	ids     []uint32 // of the workload's tags
 	encoder wire.Encoder
 	buffers *wire.Buffers
 	runs    int            // of a batch
@@ -231,12 +232,12 @@ func (s *sender) resolve(o *options, w workload) error {
 	if len(resolved) != len(ask.Tags) {
 		return fmt.Errorf("resolve %d tags: %d answers in %T", len(ask.Tags), len(resolved), answer.Message)
 	}
-	s.ids = make(map[int]uint32, len(resolved))
+	s.first, s.ids = from, make([]uint32, len(resolved))
 	for i, r := range resolved {
 		if r.Id == 0 {
 			return fmt.Errorf("resolve %s: %s %s", ask.Tags[i].Name, r.Code, r.Reason)
 		}
-		s.ids[from+i] = r.Id
+		s.ids[i] = r.Id
 	}
 	return nil
 }
@@ -267,7 +268,7 @@ func (s *sender) send() error {
 			if !ok {
 				break
 			}
-			s.encoder.Run(s.ids[tag], times, values)
+			s.encoder.Run(s.ids[tag-s.first], times, values)
 			samples += uint64(len(times))
 		}
 		if runs == 0 {

@@ -29,7 +29,8 @@ func newWorkloads(o *options) []workload {
 	for c := range o.Connections {
 		from, to := c*o.Tags/o.Connections, (c+1)*o.Tags/o.Connections
 		if kept != nil {
-			all = append(all, &sliced{columns: kept, from: from, to: to, late: lateness{percent: o.LatePercent, slices: 600 / o.RunSamples}, run: o.RunSamples, tag: from})
+			late := lateness{percent: o.LatePercent, slices: 600 / o.RunSamples}
+			all = append(all, &sliced{columns: kept, from: from, to: to, late: late, tag: from})
 		} else {
 			all = append(all, newYear(o, from, to))
 		}
@@ -37,25 +38,40 @@ func newWorkloads(o *options) []workload {
 	return all
 }
 
-// columns are the samples of every tag of a workload.
+// columns are the samples of every tag of a workload in the order a collector's queue holds them: a slice of time after
+// the other, in each a run of every tag.
 type columns struct {
-	times  [][]int64 // nanoseconds
-	values [][]float64
+	tags, run int
+	times     []int64 // nanoseconds
+	values    []float64
 }
 
 func makeColumns(o *options) *columns {
-	c := &columns{times: make([][]int64, o.Tags), values: make([][]float64, o.Tags)}
+	c := &columns{tags: o.Tags, run: o.RunSamples, times: make([]int64, o.samples()), values: make([]float64, o.samples())}
 	workers := runtime.GOMAXPROCS(0)
 	var wait sync.WaitGroup
 	for w := range workers {
 		wait.Go(func() {
 			for tag := w; tag < o.Tags; tag += workers {
-				c.times[tag], c.values[tag] = makeTag(o, tag, o.samplesPerTag())
+				times, values := makeTag(o, tag, o.samplesPerTag())
+				for slice := range c.slices() {
+					toTimes, toValues := c.at(slice, tag)
+					copy(toTimes, times[slice*c.run:])
+					copy(toValues, values[slice*c.run:])
+				}
 			}
 		})
 	}
 	wait.Wait()
 	return c
+}
+
+func (c *columns) slices() int { return len(c.times) / (c.tags * c.run) }
+
+// at is one run.
+func (c *columns) at(slice, tag int) ([]int64, []float64) {
+	first := (slice*c.tags + tag) * c.run
+	return c.times[first : first+c.run], c.values[first : first+c.run]
 }
 
 // makeTag is the first samples of one tag.
@@ -89,7 +105,6 @@ func (l lateness) holds(tag, slice int) bool {
 type sliced struct {
 	*columns
 	from, to int // tags
-	run      int // samples
 	late     lateness
 
 	slice  int
@@ -100,7 +115,7 @@ type sliced struct {
 func (s *sliced) tags() (int, int) { return s.from, s.to }
 
 func (s *sliced) next() (int, []int64, []float64, bool) {
-	slices := len(s.times[s.from]) / s.run
+	slices := s.columns.slices()
 	last := slices
 	if s.late.percent > 0 {
 		last += s.late.slices
@@ -115,8 +130,8 @@ func (s *sliced) next() (int, []int64, []float64, bool) {
 			if slice < 0 || slice >= slices || s.late.holds(tag, slice) != s.behind {
 				continue
 			}
-			at := slice * s.run
-			return tag, s.times[tag][at : at+s.run], s.values[tag][at : at+s.run], true
+			times, values := s.at(slice, tag)
+			return tag, times, values, true
 		}
 		s.tag = s.from
 		if !s.behind && s.late.percent > 0 {
