@@ -173,6 +173,9 @@ func (c *client) explain(err error) error {
 	message := s.GRPCStatus().Message()
 	switch s.GRPCStatus().Code() {
 	case codes.Unavailable:
+		if strings.Contains(message, "server preface") {
+			return fmt.Errorf("the server at %s hung up: %s; if it speaks TLS, give --tls-ca or --tls", c.address, message)
+		}
 		return fmt.Errorf("no answer from the server at %s: %s; is it running there? start one with: varve serve --data DIR --listen %s", c.address, message, c.address)
 	case codes.Unauthenticated:
 		return fmt.Errorf("the server at %s wants to know who you are: %s; give --token-file, $VARVE_TOKEN, or --tls-cert and --tls-key", c.address, message)

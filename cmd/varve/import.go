@@ -126,7 +126,9 @@ func (f *importFlags) run(cmd *cobra.Command, files []string) error {
 			rejected++
 		}
 		if err != nil {
-			f.print(cmd, report)
+			if report.Sent > 0 || f.output == "json" {
+				f.print(cmd, report)
+			}
 			return c.explainImport(file, err)
 		}
 		f.print(cmd, report)
@@ -218,6 +220,10 @@ func (f *importFlags) plan(cmd *cobra.Command, m table.Mapping, files []string) 
 		if err != nil {
 			return err
 		}
+		if p.Rows == 0 {
+			fmt.Fprintf(out, "%s: no rows\n", file)
+			continue
+		}
 		fmt.Fprintf(out, "%s: %s, %d rows, times in column %s as %s, %d tags\n", file, p.Shape, p.Rows, p.TimeColumn, p.TimeFormat, len(p.Tags))
 		for _, t := range p.Tags {
 			fmt.Fprintf(out, "  %-40s %-8s %9d values  %s %s\n", t.Name, typeOrNone(t), t.Values, t.Unit, t.Description)
@@ -289,11 +295,11 @@ func firstLines(f table.Fault) string {
 	return s
 }
 
-// grouped writes a count with a blank between thousands.
+// grouped writes a count with a comma between thousands.
 func grouped[T int | uint64](n T) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "\u202f" + s[i:]
+		s = s[:i] + "," + s[i:]
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/varvedb/varve/model"
@@ -260,14 +261,27 @@ func (r *rules) findTime(header []string, first [][]byte) (int, error) {
 			return i, nil
 		}
 	}
+	if other := strings.IndexAny(header[0], ";\t|"); len(header) == 1 && other >= 0 {
+		return 0, fmt.Errorf("the only column is %s; if %q is the delimiter, say so with --delimiter: %w", listed(header), header[0][other], ErrHeader)
+	}
 	return 0, fmt.Errorf("none of the columns %s holds times; name one with --time-column: %w", listed(header), ErrHeader)
 }
 
+// listedMost is how many names an error lists.
+const listedMost = 12
+
 func listed(names []string) string {
-	if len(names) > 12 {
-		return strings.Join(names[:12], ",") + fmt.Sprintf(",… (%d)", len(names))
+	var out []string
+	for _, n := range names[:min(len(names), listedMost)] {
+		if quoted := strconv.Quote(n); len(quoted) != len(n)+2 || len(n) > 60 {
+			n = fmt.Sprintf("%.60q", n)
+		}
+		out = append(out, n)
 	}
-	return strings.Join(names, ",")
+	if len(names) > listedMost {
+		out = append(out, fmt.Sprintf("… (%d)", len(names)))
+	}
+	return strings.Join(out, ",")
 }
 
 // SuggestKey is a column that looks like a key: text or few whole numbers, before the values, in a wide table without
