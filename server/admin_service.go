@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -30,6 +31,10 @@ func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1
 		HeadSamples: st.HeadSamples, IngestStopped: st.IngestStopped,
 		MemoryBytes: residentBytes(), Sessions: uint64(s.sessions.count()),
 	}
+	if a, ok := s.sessions.alarm(); ok {
+		st.Alarms = append(st.Alarms, a)
+	}
+	slices.SortStableFunc(st.Alarms, func(a, b storage.Alarm) int { return b.Since.Compare(a.Since) })
 	for _, a := range st.Alarms {
 		out.Alarms = append(out.Alarms, &varvev1.Alarm{Name: a.Name, Detail: a.Detail, SinceNs: a.Since.UnixNano(), Count: a.Count})
 	}

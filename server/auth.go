@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 )
 
 // open marks the methods that need no scope at all.
@@ -90,7 +92,7 @@ func newAuthenticator(s Security) (*authenticator, error) {
 func (a *authenticator) authorize(ctx context.Context, method string) (caller, error) {
 	need, ok := scopeOf[method]
 	if !ok {
-		return caller{}, status.Errorf(codes.PermissionDenied, "method %s is not offered", method)
+		return caller{}, status.Errorf(codes.Unimplemented, "method %s is not offered", method)
 	}
 	if !a.required {
 		return caller{scope: all}, nil
@@ -140,6 +142,19 @@ func (a *authenticator) authenticate(ctx context.Context) (caller, error) {
 	return caller{}, status.Error(codes.Unauthenticated, "a bearer token is needed: authorization: Bearer TOKEN")
 }
 
+// tap refuses calls before anything of their messages is read. The interceptors ask again, because they tell the
+// handlers who calls; by then a token is known.
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if s.drain.Err() != nil {
+		return nil, toStatus(errDraining)
+	}
+	if _, err := s.auth.authorize(metadata.NewIncomingContext(ctx, info.Header), info.FullMethodName); err != nil {
+		s.refused(ctx, info.FullMethodName, err)
+		return nil, err
+	}
+	return ctx, nil
+}
+
 func (s *Server) unaryAuth(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	who, err := s.auth.authorize(ctx, info.FullMethod)
 	if err != nil {
@@ -158,13 +173,20 @@ func (s *Server) streamAuth(srv any, stream grpc.ServerStream, info *grpc.Stream
 	return handler(srv, &authorizedStream{ServerStream: stream, ctx: context.WithValue(stream.Context(), callerKey{}, who)})
 }
 
-// authorizedStream is a stream whose context knows the caller.
+// authorizedStream is a stream whose context knows the caller and whose requests go through decodeRequest.
 type authorizedStream struct {
 	grpc.ServerStream
 	ctx context.Context
 }
 
 func (s *authorizedStream) Context() context.Context { return s.ctx }
+
+func (s *authorizedStream) RecvMsg(m any) error {
+	if request, ok := m.(proto.Message); ok {
+		return decodeRequest(s.ServerStream.RecvMsg, request)
+	}
+	return s.ServerStream.RecvMsg(m)
+}
 
 func (s *Server) refused(ctx context.Context, method string, err error) {
 	s.metrics.refused.Inc()

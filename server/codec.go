@@ -1,16 +1,26 @@
 package server
 
 import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/encoding/proto"
+	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage/catalog"
 )
 
 // codec is protobuf as gRPC speaks it, with two messages of its own: bytes received as they came, which ingest decodes
 // by hand, and bytes sent as they are, which answers are made of.
 type codec struct{ encoding.CodecV2 }
 
-func newCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2(proto.Name)} }
+func newCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2(grpcproto.Name)} }
 
 // received is a message as it came. free gives its memory back.
 type received struct{ buffer mem.Buffer }
@@ -40,4 +50,59 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)
+}
+
+// decodeRequest decodes a request. gRPC would end a call whose request does not decode with INTERNAL, before any handler
+// could say otherwise; so requests are received as bytes and decoded here.
+func decodeRequest(receive func(any) error, into proto.Message) error {
+	in := &received{}
+	if err := receive(in); err != nil {
+		return err
+	}
+	defer in.free()
+	if err := checkCounts(in.data(), into); err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(in.data(), into); err != nil {
+		return fmt.Errorf("decode %s: %w: %w", into.ProtoReflect().Descriptor().Name(), err, errWire)
+	}
+	return nil
+}
+
+// checkCounts counts the elements of a request before they are decoded: an empty one takes two bytes on the wire and
+// hundreds in memory.
+func checkCounts(b []byte, request proto.Message) error {
+	field, most := protowire.Number(1), 0
+	switch request.(type) {
+	case *varvev1.CreateTagsRequest:
+		most = maxCreateTags
+	case *varvev1.ReadRangeRequest:
+		most = query.MaxRangeTags
+	case *varvev1.LatestRequest:
+		most = query.MaxLatestTags
+	case *varvev1.PutStateSetRequest:
+		_, set, _, err := splitField(b, 1)
+		if err != nil {
+			return wireError("state set", err)
+		}
+		b, field, most = set, 4, catalog.MaxStates
+	default:
+		return nil
+	}
+	if n := countField(b, field); n > most {
+		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)
+	}
+	return nil
+}
+
+// decoding is a service whose unary requests go through decodeRequest. Those of streams do in authorizedStream.
+func decoding(d grpc.ServiceDesc) *grpc.ServiceDesc {
+	methods := make([]grpc.MethodDesc, len(d.Methods))
+	for i, m := range d.Methods {
+		methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			return m.Handler(srv, ctx, func(v any) error { return toStatus(decodeRequest(receive, v.(proto.Message))) }, interceptor)
+		}}
+	}
+	d.Methods = methods
+	return &d
 }

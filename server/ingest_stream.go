@@ -14,6 +14,7 @@ import (
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/identity"
 )
 
 // ingestStream is one collector's stream.
@@ -37,6 +38,7 @@ type ingestStream struct {
 	session *session
 	judge   *judge
 	room    *semaphore.Weighted // bytes of messages whose batches are not accepted yet
+	ahead   *semaphore.Weighted // batches that are not applied yet
 
 	sending  chan struct{} // holds a token while a message is sent
 	accepted *queue[sent]
@@ -62,6 +64,10 @@ func (b *sent) offset() uint64 {
 	return b.pending.Offset()
 }
 
+// maxAhead is the most batches of a stream between submission and apply. The identity of a batch is judged against what
+// is applied, and one more than identity.MaxHoles sequences ahead of that is refused.
+const maxAhead = identity.MaxHoles / 2
+
 // archivable is a batch that waits to be archived.
 type archivable struct{ sequence, offset uint64 }
 
@@ -72,6 +78,7 @@ func (s *Server) ingest(stream grpc.ServerStream) error {
 	st := &ingestStream{
 		server: s, stream: stream, ctx: ctx, cancel: cancel,
 		room:    semaphore.NewWeighted(s.options.StreamBytes),
+		ahead:   semaphore.NewWeighted(maxAhead),
 		sending: make(chan struct{}, 1), accepted: newQueue[sent](), applied: newQueue[sent](), archived: newQueue[archivable](),
 	}
 	st.archiving, st.stopArchiving = context.WithCancelCause(ctx)
@@ -209,8 +216,11 @@ func (st *ingestStream) handleResolve(r *varvev1.Resolve) error {
 
 func (st *ingestStream) handleBatch(encoded []byte) error {
 	size := min(int64(len(encoded)), st.server.options.StreamBytes)
-	if err := st.room.Acquire(st.ctx, size); err != nil {
-		return context.Cause(st.ctx)
+	if err := st.acquire(st.ahead, 1); err != nil {
+		return err
+	}
+	if err := st.acquire(st.room, size); err != nil {
+		return err
 	}
 	if err := st.server.judgeBatch(st.ctx, st.judge, encoded, st.hello.CreateTags); err != nil {
 		return err
@@ -234,6 +244,20 @@ func (st *ingestStream) handleBatch(encoded []byte) error {
 	}
 	st.server.metrics.took(j, len(encoded))
 	st.accepted.push(b)
+	return nil
+}
+
+// acquire waits for room. A draining server does not wait: what holds the room may be an apply that is stopped.
+func (st *ingestStream) acquire(of *semaphore.Weighted, n int64) error {
+	if of.TryAcquire(n) {
+		return nil
+	}
+	ctx, stop := context.WithCancelCause(st.ctx)
+	defer stop(nil)
+	defer context.AfterFunc(st.server.drain, func() { stop(errDraining) })()
+	if err := of.Acquire(ctx, n); err != nil {
+		return context.Cause(ctx)
+	}
 	return nil
 }
 
@@ -298,6 +322,7 @@ func (st *ingestStream) answerApplied() error {
 					return fmt.Errorf("apply sequence %d: %w", b.sequence, err)
 				}
 			}
+			st.ahead.Release(1)
 			if result.Conflict != nil {
 				return fmt.Errorf("sequence %d of source %q, epoch %d: %w", b.sequence, st.hello.Source, st.hello.Epoch, result.Conflict)
 			}

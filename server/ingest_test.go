@@ -171,7 +171,7 @@ func TestBadInput(t *testing.T) {
 	check()
 
 	raw := func(b []byte) error {
-		stream, err := s.conn.NewStream(testContext(t), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/varve.v1.IngestService/Ingest", grpc.ForceCodecV2(newCodec()))
+		stream, err := s.conn.NewStream(testContext(t), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/varve.v1.IngestService/Ingest", forceCodec())
 		require.NoError(t, err)
 		require.NoError(t, stream.SendMsg(&encoded{mem.BufferSlice{mem.SliceBuffer(b)}}))
 		return stream.RecvMsg(&varvev1.IngestResponse{})

@@ -35,7 +35,7 @@ func (s *running) versions(t *testing.T, tag string) []model.Version {
 }
 
 // write stores runs, making their tags.
-func (s *running) write(t *testing.T, runs ...*varvev1.Run) {
+func (s *running) write(t testing.TB, runs ...*varvev1.Run) {
 	t.Helper()
 	w, err := varvev1.NewIngestServiceClient(s.conn).Write(testContext(t), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: runs}})
 	require.NoError(t, err)

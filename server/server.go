@@ -114,10 +114,10 @@ func (s *Server) register() error {
 		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth),
 	)...)
 	s.grpc.RegisterService(s.ingestDesc(), s)
-	varvev1.RegisterQueryServiceServer(s.grpc, &queryService{Server: s})
-	varvev1.RegisterCatalogServiceServer(s.grpc, &catalogService{Server: s})
-	varvev1.RegisterAdminServiceServer(s.grpc, &adminService{Server: s})
-	flight.RegisterFlightServiceServer(s.grpc, &flightService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.QueryService_ServiceDesc), &queryService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.CatalogService_ServiceDesc), &catalogService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
+	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	return nil
@@ -129,6 +129,7 @@ const windowBytes = 4 << 20
 
 func (s *Server) transport() ([]grpc.ServerOption, error) {
 	opts := []grpc.ServerOption{
+		grpc.InTapHandle(s.tap),
 		grpc.MaxRecvMsgSize(s.options.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(s.options.MaxStreams),
 		grpc.MaxHeaderListSize(16 << 10),

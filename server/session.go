@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvedb/varve/storage"
 )
@@ -13,9 +15,24 @@ type sessions struct {
 	counter atomic.Uint64
 	fenced  atomic.Uint64
 
-	// mu guards open. It is held for a look-up only; sessions are fenced outside of it.
-	mu   sync.Mutex
-	open map[string]*session
+	// mu guards what is below. It is held for a look-up only; sessions are fenced outside of it.
+	mu         sync.Mutex
+	open       map[string]*session
+	lastFenced string // source
+	firstFence time.Time
+}
+
+// alarm is what an operator should know of sessions: two queues under one name take turns at fencing each other.
+func (s *sessions) alarm() (storage.Alarm, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastFenced == "" {
+		return storage.Alarm{}, false
+	}
+	return storage.Alarm{
+		Name: "source_fenced", Since: s.firstFence, Count: s.fenced.Load(),
+		Detail: fmt.Sprintf("a newer session took over from an open one, last of source %q; if this goes on, two queues have one name", s.lastFenced),
+	}, true
 }
 
 // session is one source's right to submit batches.
@@ -36,6 +53,11 @@ func (s *sessions) begin(source string, end context.CancelCauseFunc) *session {
 	next.number = s.counter.Add(1)
 	old := s.open[source]
 	s.open[source] = next
+	if old != nil {
+		if s.lastFenced = source; s.firstFence.IsZero() {
+			s.firstFence = time.Now()
+		}
+	}
 	s.mu.Unlock()
 	if old != nil {
 		s.fenced.Add(1)

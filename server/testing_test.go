@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
@@ -37,3 +38,6 @@ func testCatalog(t testing.TB, types ...model.Type) *catalog.Catalog {
 func testDoor(c *catalog.Catalog) door {
 	return door{catalog: c, now: func() time.Time { return testNow }, maxAhead: 15 * time.Minute, minTime: model.MinTime, maxSamples: 1 << 20, maxRuns: 1 << 16}
 }
+
+// forceCodec lets a client send and receive bytes as they are.
+func forceCodec() grpc.CallOption { return grpc.ForceCodecV2(newCodec()) }
