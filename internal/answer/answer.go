@@ -17,6 +17,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -40,7 +41,7 @@ func NewReader(s Stream) (r *Reader, err error) {
 			r, err = nil, fmt.Errorf("read the schema of the answer: %v", p)
 		}
 	}()
-	a, err := ipc.NewReader(in, ipc.WithDelayReadSchema(false))
+	a, err := ipc.NewReader(in, ipc.WithAllocator(boundedAllocator{memory.DefaultAllocator}))
 	if err != nil { // an end here is none of the rows', so it must not look like one
 		return nil, in.cause(fmt.Errorf("read the schema of the answer: %v: %w", err, io.ErrUnexpectedEOF))
 	}
