@@ -275,7 +275,12 @@ func (st *ingestStream) answer() *errgroup.Group {
 	}
 	start("acceptance", st.answerAccepted)
 	start("application", st.answerApplied)
-	start("archiving", st.answerArchived)
+	start("archiving", func() error {
+		if err := st.answerArchived(); st.archiving.Err() == nil || st.ctx.Err() != nil {
+			return err
+		}
+		return nil // told to stop, which must not end what the other two have left to do
+	})
 	return group
 }
 
