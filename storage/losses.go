@@ -26,6 +26,10 @@ type losses struct {
 // acceptedName is a file of lines "first end author reason", the latter two quoted.
 const acceptedName = "ACCEPTED-LOSS"
 
+func acceptedLine(r OffsetRange, author, reason string) string {
+	return fmt.Sprintf("%d %d %q %q\n", r.First, r.End, author, reason)
+}
+
 func isNotExist(err error) bool { return oserror.IsNotExist(err) }
 
 func (l *losses) load(fs vfs.FS, dir string) error {
@@ -39,8 +43,9 @@ func (l *losses) load(fs vfs.FS, dir string) error {
 	for line := range strings.Lines(string(b)) {
 		var r OffsetRange
 		var author, reason string
-		if _, err := fmt.Sscanf(line, "%d %d %q %q", &r.First, &r.End, &author, &reason); err != nil {
-			return fmt.Errorf("read %s: line %q: %w: %w", acceptedName, line, err, ErrCorrupt)
+		_, err := fmt.Sscanf(line, "%d %d %q %q", &r.First, &r.End, &author, &reason)
+		if err != nil || r.First >= r.End || line != acceptedLine(r, author, reason) {
+			return fmt.Errorf("read %s: line %.200q is not \"first end author reason\": %w", acceptedName, line, ErrCorrupt)
 		}
 		l.accepted = append(l.accepted, r)
 	}
@@ -55,7 +60,7 @@ func (l *losses) accept(db *DB, r OffsetRange, author, reason string) error {
 	if err != nil && !isNotExist(err) {
 		return err
 	}
-	if err := writeFile(db.o.FS, db.dir, acceptedName, fmt.Appendf(old, "%d %d %q %q\n", r.First, r.End, author, reason)); err != nil {
+	if err := writeFile(db.o.FS, db.dir, acceptedName, append(old, acceptedLine(r, author, reason)...)); err != nil {
 		return err
 	}
 	l.accepted = append(l.accepted, r)
@@ -131,6 +136,7 @@ func (db *DB) AcceptLoss(ctx context.Context, lost OffsetRange, author, reason s
 	if err := db.losses.accept(db, lost, author, reason); err != nil {
 		return fmt.Errorf("accept the loss of [%d, %d): %w", lost.First, lost.End, err)
 	}
+	db.resumeApplied() // so that views wait from now on for what lies behind
 	payload := record.AppendHeader(nil, record.Header{Kind: record.AcceptLoss})
 	payload = record.AppendLoss(payload, &record.Loss{First: lost.First, End: lost.End, Author: author, Reason: reason})
 	p, err := db.submit(ctx, payload)
