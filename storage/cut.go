@@ -103,16 +103,21 @@ var (
 	appliedMirrorKey = []byte{byte(keys.MetaMirror), 'a'}
 )
 
+const (
+	appliedVersion = 1
+	appliedSize    = 1 + 8 + 8 + 4
+)
+
 func appendApplied(dst []byte, offset uint64, ingest int64) []byte {
 	n := len(dst)
-	dst = append(dst, 1)
+	dst = append(dst, appliedVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, offset)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(ingest))
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
 }
 
 func decodeApplied(b []byte) (offset uint64, ingest int64, err error) {
-	if err := checkSum(b, 21); err != nil {
+	if err := checkRow(b, appliedVersion, appliedSize); err != nil {
 		return 0, 0, fmt.Errorf("read applied offset: %w", err)
 	}
 	return binary.LittleEndian.Uint64(b[1:]), int64(binary.LittleEndian.Uint64(b[9:])), nil

@@ -211,7 +211,7 @@ func (db *DB) loadApplied() error {
 	for _, k := range [][]byte{appliedKey, appliedMirrorKey} {
 		v, closer, err := db.engine.Get(k)
 		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
+			continue // new, unless the other copy says otherwise
 		}
 		if err == nil {
 			db.written, db.lastIngest, err = decodeApplied(v)

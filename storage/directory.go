@@ -93,10 +93,7 @@ func (g *generation) append(dst []byte) []byte {
 }
 
 func decodeGeneration(id uint64, b []byte) (generation, error) {
-	if len(b) > 0 && b[0] > directoryVersion {
-		return generation{}, fmt.Errorf("read directory row of generation %d: version %d: %w", id, b[0], ErrVersion)
-	}
-	if err := checkSum(b, directorySize); err != nil {
+	if err := checkRow(b, directoryVersion, directorySize); err != nil {
 		return generation{}, fmt.Errorf("read directory row of generation %d: %w", id, err)
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[1+8*i:]) }
@@ -107,14 +104,22 @@ func decodeGeneration(id uint64, b []byte) (generation, error) {
 	}, nil
 }
 
-// checkSum verifies a row whose last four bytes are the CRC-32C of those before; size 0 takes any length.
-func checkSum(b []byte, size int) error {
-	if len(b) < 5 || size > 0 && len(b) != size {
+// checkRow verifies a row that begins with its version and ends with the CRC-32C of all before. The checksum comes first:
+// a flipped version byte is damage, which a second copy may mend, and only a sound row is of a newer release. A row of
+// this version is size bytes long; of 0 it may have any length.
+func checkRow(b []byte, version byte, size int) error {
+	if len(b) < 5 {
 		return fmt.Errorf("%d bytes, need %d: %w", len(b), max(size, 5), ErrCorrupt)
 	}
 	n := len(b) - 4
 	if want, have := binary.LittleEndian.Uint32(b[n:]), crc32.Checksum(b[:n], castagnoli); want != have {
 		return fmt.Errorf("checksum %08x, computed %08x: %w", want, have, ErrCorrupt)
+	}
+	switch {
+	case b[0] == 0 || b[0] <= version && size > 0 && len(b) != size:
+		return fmt.Errorf("%d bytes of version %d, need %d: %w", len(b), b[0], size, ErrCorrupt)
+	case b[0] > version:
+		return fmt.Errorf("version %d, newest known is %d: %w", b[0], version, ErrVersion)
 	}
 	return nil
 }

@@ -123,15 +123,15 @@ const latestFixed = 3 + 8 + 8 + 4 + 4
 
 // load takes a stored row.
 func (l *latestTable) load(tag model.TagID, b []byte) error {
-	if len(b) > 0 && b[0] > latestVersion {
-		return fmt.Errorf("read newest sample of tag %d: version %d: %w", tag, b[0], ErrVersion)
-	}
-	if err := checkSum(b, 0); err != nil {
+	if err := checkRow(b, latestVersion, 0); err != nil {
 		return fmt.Errorf("read newest sample of tag %d: %w", tag, err)
 	}
 	b = b[:len(b)-4]
-	if len(b) < latestFixed || b[1] != 0 && !model.Type(b[1]).Valid() {
-		return fmt.Errorf("read newest sample of tag %d: %d bytes of type %d: %w", tag, len(b), b[1], ErrCorrupt)
+	if len(b) < latestFixed {
+		return fmt.Errorf("read newest sample of tag %d: %d bytes, need %d: %w", tag, len(b), latestFixed, ErrCorrupt)
+	}
+	if t := model.Type(b[1]); t != 0 && !t.Valid() || !t.Blob() && len(b) > latestFixed {
+		return fmt.Errorf("read newest sample of tag %d: %d bytes of %s: %w", tag, len(b), t, ErrCorrupt)
 	}
 	*l.row(tag) = newest{
 		typ: model.Type(b[1]), flags: b[2],

@@ -92,10 +92,21 @@ func readPartitions(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, error) {
 	}
 	defer closer.Close()
 	// The bytes passed the checksum of their block; a set that does not decode all the same is damage, not a panic.
-	if _, err := set.FromBuffer(slices.Clone(v)); err != nil {
+	if err := decodePartitions(set, v); err != nil {
 		return nil, fmt.Errorf("partition set: %w: %w", ErrCorrupt, err)
 	}
 	return set, nil
+}
+
+// decodePartitions reads a stored set. What the bitmap takes from bytes it does not look at before it is used, so that its
+// insides are looked at here.
+func decodePartitions(set *roaring.Bitmap, b []byte) error {
+	if n, err := set.FromBuffer(slices.Clone(b)); err != nil {
+		return err
+	} else if n != int64(len(b)) {
+		return fmt.Errorf("%d bytes, of which the set has %d", len(b), n)
+	}
+	return set.Validate()
 }
 
 // missing makes a chunk that its header or directory promises but that is not there damage.
