@@ -62,8 +62,8 @@ type DB struct {
 	closing     chan struct{}
 	cancelApply context.CancelFunc
 	stopping    <-chan struct{} // closed by cancelApply
-	readers     sync.WaitGroup // open views and look-ups; added to under mu while closed is not set
-	background  sync.WaitGroup // flush watchers, the timer, the space guard
+	readers     sync.WaitGroup  // open views and look-ups; added to under mu while closed is not set
+	background  sync.WaitGroup  // flush watchers, the timer, the space guard
 
 	// trimMu is held by who needs the log to stay as it is.
 	trimMu sync.RWMutex

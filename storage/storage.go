@@ -140,7 +140,7 @@ type OffsetRange struct{ First, End uint64 }
 
 // Alarm is a condition an operator should look at.
 type Alarm struct {
-	Name   string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow,
+	Name string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow,
 	// writes_failing, reads_failing
 	Detail string
 	Since  time.Time
