@@ -82,7 +82,16 @@ func measureStore(ctx context.Context, binary, data string, o *options, r *repor
 	r.Stored.FlushSeconds, r.Stored.FlushCPUSeconds = time.Since(began).Seconds(), after.cpu-before.cpu
 	r.WrittenBytesPerSample = float64(after.writeBytes) / float64(r.Samples)
 	if o.Queries {
+		profiled := make(chan error, 1)
+		if o.QueryProfile != "" {
+			go func() { profiled <- fetchProfile(ctx, o, o.QueryProfile, 5) }()
+		} else {
+			profiled <- nil
+		}
 		if r.Queries, err = measureQueries(ctx, s, o); err != nil {
+			return err
+		}
+		if err := <-profiled; err != nil {
 			return err
 		}
 		if after, err = s.usage(); err != nil {
@@ -123,7 +132,7 @@ func measureIngest(ctx context.Context, s *server, o *options) (*ingestReport, e
 	}
 	profiled := make(chan error, 1)
 	if o.Profile != "" {
-		go func() { profiled <- fetchProfile(ctx, o) }()
+		go func() { profiled <- fetchProfile(ctx, o, o.Profile, max(2, o.samples()/6_000_000)) }()
 	} else {
 		profiled <- nil
 	}
@@ -158,8 +167,8 @@ func measureIngest(ctx context.Context, s *server, o *options) (*ingestReport, e
 	}, nil
 }
 
-// fetchProfile gets a CPU profile of the server over the address its --pprof-listen was given.
-func fetchProfile(ctx context.Context, o *options) error {
+// fetchProfile gets a CPU profile of the server's next seconds over the address its --pprof-listen was given.
+func fetchProfile(ctx context.Context, o *options, file string, seconds int) error {
 	address := ""
 	for _, a := range o.ServerArgs {
 		if v, ok := strings.CutPrefix(a, "--pprof-listen="); ok {
@@ -167,22 +176,21 @@ func fetchProfile(ctx context.Context, o *options) error {
 		}
 	}
 	if address == "" {
-		return errors.New("--profile: needs --server-arg=--pprof-listen=HOST:PORT")
+		return errors.New("profile of the server: needs --server-arg=--pprof-listen=HOST:PORT")
 	}
-	seconds := max(2, o.samples()/6_000_000)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", address, seconds), nil)
 	if err != nil {
 		return err
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("--profile: %w", err)
+		return fmt.Errorf("profile of the server: %w", err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("--profile: the server answers %s", answer.Status)
+		return fmt.Errorf("profile of the server: it answers %s", answer.Status)
 	}
-	f, err := os.Create(o.Profile)
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type options struct {
 	ServerArgs []string `json:"server_args,omitempty"`
 	Profile    string   `json:"-"`
 
+	QueryProfile  string `json:"-"`
 	ClientProfile string `json:"client_profile,omitempty"`
 }
 
@@ -58,6 +59,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.Output, "output", "table", "table, or json: JSON on standard output and the table on standard error")
 	f.StringVar(&o.Binary, "binary", "", "varve program to measure; the default builds the one of this tree")
 	f.StringArrayVar(&o.ServerArgs, "server-arg", nil, "one more argument for varve serve; may be repeated")
+	f.StringVar(&o.QueryProfile, "query-profile", "", "write a CPU profile of the server during the first five seconds of queries to this file; needs the same")
 	f.StringVar(&o.ClientProfile, "client-profile", "", "write a CPU profile of the client during ingest to this file")
 	f.StringVar(&o.Profile, "profile", "", "write a CPU profile of the server during ingest to this file; needs --server-arg with its --pprof-listen")
 }
