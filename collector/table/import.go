@@ -120,7 +120,12 @@ func (im *importer) run(ctx context.Context, path string) error {
 	}
 	im.plan = plan
 	r := im.report
-	r.Shape, r.TimeFormat, r.Tags = plan.Shape, plan.TimeFormat, len(plan.Tags)
+	r.Shape, r.TimeFormat = plan.Shape, plan.TimeFormat
+	for _, t := range plan.Tags {
+		if t.Type != 0 { // a column without a single value makes no tag
+			r.Tags++
+		}
+	}
 	if plan.Rows == 0 {
 		r.Notes = append(r.Notes, "the file has no rows")
 	}
