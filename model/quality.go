@@ -1,6 +1,9 @@
 package model
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Quality is an OPC UA StatusCode (Part 4, 7.39; Part 8, 6.4): severity in the top two bits, sub-code in bits 16 to 29,
 // info bits below. Zero is Good. All 32 bits are stored and returned as they came.
@@ -81,11 +84,7 @@ func ParseQuality(s string) (Quality, error) {
 			return q, nil
 		}
 	}
-	var u uint32
-	if _, err := fmt.Sscanf(s, "0x%x", &u); err == nil {
-		return Quality(u), nil
-	}
-	if _, err := fmt.Sscanf(s, "%d", &u); err == nil {
+	if u, err := strconv.ParseUint(s, 0, 32); err == nil {
 		return Quality(u), nil
 	}
 	return 0, fmt.Errorf("quality %q: must be a status name such as Good, Uncertain, BadNoData, or a number such as 0x80000000", s)
