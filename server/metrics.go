@@ -56,7 +56,7 @@ func newMetrics(s *Server) *metrics {
 	m.rows = vector("varve_query_rows_total", "Rows sent, by door.", "door")
 	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "varve_query_seconds", Help: "Time to answer a question, by door.",
-		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10),
+		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 11),
 	}, []string{"door"})
 	m.registry.MustRegister(m.duration, &storeCollector{s}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,14 +41,14 @@ func start(t testing.TB, o Options, dial ...grpc.DialOption) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
-	stopped := false
+	var once sync.Once
 	r := &running{Server: s, addr: l.Addr().String()}
 	r.stop = func() {
-		if cancel(); !stopped {
-			stopped = true
+		once.Do(func() {
+			cancel()
 			require.NoError(t, <-served)
 			require.NoError(t, db.Close())
-		}
+		})
 	}
 	if len(dial) == 0 {
 		dial = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
