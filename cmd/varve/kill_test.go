@@ -102,6 +102,7 @@ type killedServer struct {
 	t       *testing.T
 	binary  string
 	data    string
+	flags   []string // beside those every server gets
 	address string
 	process *exec.Cmd
 	stderr  io.ReadCloser
@@ -110,6 +111,8 @@ type killedServer struct {
 func newKilledServer(t *testing.T) *killedServer {
 	dir := t.TempDir()
 	s := &killedServer{t: t, binary: filepath.Join(dir, "varve"), data: filepath.Join(dir, "data"), address: "127.0.0.1:0"}
+	// Small generations and segments make the kills hit cuts, flushes and trims too.
+	s.flags = []string{"--generation-samples", "30000"}
 	out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput()
 	require.NoError(t, err, "build: %s", out)
 	t.Cleanup(func() {
@@ -122,9 +125,8 @@ func newKilledServer(t *testing.T) *killedServer {
 
 // launch starts the process and does not wait for it to serve.
 func (s *killedServer) launch() {
-	// Small generations and segments make the kills hit cuts, flushes and trims too.
-	s.process = exec.Command(s.binary, "serve", "--data", s.data, "--listen", s.address, "--metrics-listen", "",
-		"--generation-samples", "30000", "--min-free", "0", "--ballast", "0", "--log-level", "error")
+	s.process = exec.Command(s.binary, append([]string{"serve", "--data", s.data, "--listen", s.address, "--metrics-listen", "",
+		"--min-free", "0", "--ballast", "0", "--log-level", "error"}, s.flags...)...)
 	var err error
 	s.stderr, err = s.process.StderrPipe()
 	require.NoError(s.t, err)
@@ -243,7 +245,12 @@ func (l *killedLoad) prefix(tag int) uint64 {
 
 // read is every value of a tag; their times are the first ones of the load, none missing.
 func (l *killedLoad) read(tag int) []float64 {
-	stream, err := l.query.ReadRange(l.t.Context(), &varvev1.ReadRangeRequest{Tags: []string{killTag(tag)}, EndNs: int64(time.Hour) * 1000}, grpc.WaitForReady(true))
+	return l.readTag(killTag(tag), func(i int) int64 { return killTime(uint64(i/killRun)+1, i%killRun) })
+}
+
+// readTag is every value of a tag, whose times must be as told.
+func (l *killedLoad) readTag(name string, timeOf func(i int) int64) []float64 {
+	stream, err := l.query.ReadRange(l.t.Context(), &varvev1.ReadRangeRequest{Tags: []string{name}, EndNs: int64(time.Hour) * 1000}, grpc.WaitForReady(true))
 	require.NoError(l.t, err)
 	var answer bytes.Buffer
 	for {
@@ -263,8 +270,8 @@ func (l *killedLoad) read(tag int) []float64 {
 		column := r.Record().Column(r.Schema().FieldIndices("value")[0]).(*array.Float64)
 		for i := range column.Len() {
 			at := len(values)
-			if want := killTime(uint64(at/killRun)+1, at%killRun); int64(times.Value(i)) != want {
-				require.FailNow(l.t, "not a time that was sent", "tag %d, sample %d: got %d, sent was %d", tag, at, times.Value(i), want)
+			if want := timeOf(at); int64(times.Value(i)) != want {
+				require.FailNow(l.t, "not a time that was sent", "tag %s, sample %d: got %d, sent was %d", name, at, times.Value(i), want)
 			}
 			values = append(values, column.Value(i))
 		}
