@@ -37,7 +37,7 @@ test: vet ## vet, all tests, then all tests under the race detector (at most 15 
 
 .PHONY: stress
 stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
-	$(call seeds,$(STRESS_SEEDS),$(STRESS_SEEDS),$(STRESS_KILLS)) $(GO) test -count=1 -timeout 6h ./...
+	VARVE_STRESS=1 $(call seeds,$(STRESS_SEEDS),$(STRESS_SEEDS),$(STRESS_KILLS)) $(GO) test -count=1 -timeout 6h ./...
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
