@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"runtime"
@@ -23,63 +25,123 @@ func BenchmarkIngest(b *testing.B) {
 	}
 }
 
-func benchmarkIngest(b *testing.B, mode model.WriteMode) {
-	const tags, runs, n = 10_000, 2_000, 10
+// BenchmarkRange reads an hour of 100 tags, spread over the plant, out of several generations. One iteration is all of
+// them, on an open store.
+func BenchmarkRange(b *testing.B) {
+	p := openPlant(b)
+	defer p.close()
+	for i := range 5 * 360 { // an hour
+		p.send(i, model.Update)
+	}
+	_, err := p.db.Flush(context.Background())
+	require.NoError(b, err)
+	b.ResetTimer()
+	rows := 0
+	for range b.N {
+		v, err := p.db.View(context.Background(), Accepted)
+		require.NoError(b, err)
+		for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
+			c := v.Samples(tag, model.All)
+			for {
+				block, err := c.Next(context.Background())
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				require.NoError(b, err)
+				rows += block.Len()
+			}
+			c.Close()
+		}
+		v.Close()
+	}
+	b.ReportMetric(float64(rows)/b.Elapsed().Seconds()/1e6, "Msamples/s")
+}
+
+// plant is a store that a plant of 10,000 tags at 1 Hz writes to, 2,000 runs of 10 samples a batch.
+type plant struct {
+	b     *testing.B
+	db    *DB
+	batch Batch
+	rnd   uint64
+	last  *Pending
+	dir   string
+}
+
+const (
+	plantTags = 10_000
+	plantRuns = 2_000
+	plantRun  = 10
+)
+
+func openPlant(b *testing.B) *plant {
 	dir, err := os.MkdirTemp("", "varve-bench")
 	require.NoError(b, err)
-	defer os.RemoveAll(dir)
 	db, err := Open(dir+"/store", Options{})
 	require.NoError(b, err)
 	var changes []catalog.Change
-	for i := range tags {
+	for i := range plantTags {
 		changes = append(changes, catalog.Change{Create: &catalog.Create{Tag: model.Tag{
 			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
 		}}})
 	}
 	_, err = db.ChangeCatalog(context.Background(), changes)
 	require.NoError(b, err)
-	batch := &Batch{Source: "bench", Epoch: 1, Runs: make([]Run, runs)}
-	for i := range batch.Runs {
-		batch.Runs[i] = Run{Mode: mode, Samples: model.Samples{Type: model.Float64, Times: make([]int64, n), Bits: make([]uint64, n)}}
+	p := &plant{b: b, db: db, dir: dir, rnd: 1, batch: Batch{Source: "bench", Epoch: 1, Runs: make([]Run, plantRuns)}}
+	for i := range p.batch.Runs {
+		p.batch.Runs[i].Samples = model.Samples{Type: model.Float64, Times: make([]int64, plantRun), Bits: make([]uint64, plantRun)}
 	}
+	return p
+}
+
+func (p *plant) close() {
+	require.NoError(p.b, p.db.Close())
+	require.NoError(p.b, os.RemoveAll(p.dir))
+}
+
+// send submits batch i: the next 10 s of a fifth of the tags.
+func (p *plant) send(i int, mode model.WriteMode) {
+	const shares = plantTags / plantRuns
 	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
-	rnd := uint64(1)
-	var last *Pending
+	p.batch.Sequence, p.batch.ContentHash = uint64(i+1), uint64(i)
+	for k := range p.batch.Runs {
+		r := &p.batch.Runs[k]
+		tag := i%shares*plantRuns + k
+		r.Tag, r.Mode = model.TagID(tag+1), mode
+		t := base + int64(i/shares)*plantRun*1e9
+		for j := range plantRun {
+			p.rnd = p.rnd*6364136223846793005 + 1442695040888963407
+			r.Samples.Times[j] = t + int64(j)*1e9
+			if tag/20%2 == 1 {
+				r.Samples.Times[j] += int64(p.rnd>>33%41) * 1e6
+			}
+			v := float64(tag)
+			if tag%20 < 12 {
+				v = math.Round(v+float64(p.rnd>>40%1000)) / 100
+			}
+			r.Samples.Bits[j] = math.Float64bits(v)
+		}
+	}
+	var err error
+	p.last, err = p.db.Submit(context.Background(), &p.batch)
+	require.NoError(p.b, err)
+}
+
+func benchmarkIngest(b *testing.B, mode model.WriteMode) {
+	p := openPlant(b)
 	b.ResetTimer()
 	for i := range b.N {
-		batch.Sequence = uint64(i + 1)
-		batch.ContentHash = uint64(i)
-		for k := range batch.Runs {
-			r := &batch.Runs[k]
-			tag := i%(tags/runs)*runs + k
-			r.Tag = model.TagID(tag + 1)
-			t := base + int64(i/(tags/runs))*n*1e9
-			for j := range n {
-				rnd = rnd*6364136223846793005 + 1442695040888963407
-				r.Samples.Times[j] = t + int64(j)*1e9
-				if tag/20%2 == 1 {
-					r.Samples.Times[j] += int64(rnd>>33%41) * 1e6
-				}
-				if tag%20 < 12 {
-					r.Samples.Bits[j] = math.Float64bits(math.Round(float64(tag)+float64(rnd>>40%1000)) / 100)
-				} else {
-					r.Samples.Bits[j] = math.Float64bits(float64(tag))
-				}
-			}
-		}
-		last, err = db.Submit(context.Background(), batch)
-		require.NoError(b, err)
+		p.send(i, mode)
 	}
-	_, err = last.Applied(context.Background())
+	_, err := p.last.Applied(context.Background())
 	require.NoError(b, err)
 	b.StopTimer()
-	b.ReportMetric(float64(b.N)*runs*n/b.Elapsed().Seconds()/1e6, "Msamples/s")
-	_, err = db.Flush(context.Background())
+	b.ReportMetric(float64(b.N)*plantRuns*plantRun/b.Elapsed().Seconds()/1e6, "Msamples/s")
+	_, err = p.db.Flush(context.Background())
 	require.NoError(b, err)
-	s := db.Status()
+	s := p.db.Status()
 	b.ReportMetric(float64(s.Bytes.Total)/float64(s.Samples), "B/sample")
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-sys")
-	require.NoError(b, db.Close())
+	p.close()
 }

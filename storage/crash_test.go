@@ -41,7 +41,7 @@ type sentBatch struct {
 // loses a random part of what was not synced, and opens what is left: it holds the batches of a prefix of what was sent,
 // no shorter than what was acknowledged, and answers like the plain model of exactly that prefix.
 func TestPowerCut(t *testing.T) {
-	n := seeds("VARVE_SEEDS", 1000)
+	n := seeds("VARVE_CRASH_SEEDS", 1000)
 	for shard := range 4 {
 		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
 			t.Parallel()

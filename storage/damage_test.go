@@ -98,7 +98,7 @@ func (d *damagedStore) harm(t *testing.T, fs *vfs.MemFS, rng *rand.Rand) string 
 // TestDamage harms one place of a closed store per seed. What is read afterwards is right, or an error says what is
 // damaged, or the view names the records it lacks and is right as of before them. A wrong value is never read.
 func TestDamage(t *testing.T) {
-	n := seeds("VARVE_FLIPS", 2000)
+	n := seeds("VARVE_DAMAGE_SEEDS", 2000)
 	const stores = 8
 	for k := range stores {
 		t.Run(fmt.Sprintf("store=%d", k), func(t *testing.T) {

@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"github.com/varvedb/varve/storage/keys"
 )
 
 // formatMajor is the Pebble format new stores are made with. A newer one is only taken up by a release that says so,
@@ -57,13 +60,14 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 	for i := range o.TargetFileSizes {
 		o.TargetFileSizes[i] = 32 << 20
 	}
-	o.TargetFileSizes[0] = 4 << 20
+	o.TargetFileSizes[0] = 16 << 20
 	for i := range o.Levels {
 		// Chunks are packed already: compressing them again costs time and saves nothing.
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 		o.Levels[i].BlockSize = opt.BlockBytes
 		o.Levels[i].IndexBlockSize = 256 << 10
 	}
+	o.Experimental.SpanPolicyFunc = tablesBySpace
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		if pebble.IsCorruptionError(err) {
@@ -72,6 +76,19 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		return nil, fmt.Errorf("open the store in %s: %w", dir, err)
 	}
 	return db, nil
+}
+
+// tablesBySpace ends tables where the Data space begins and ends. What every generation rewrites then never shares a
+// table with chunks, and compactions of the former do not drag the latter along: they wrote all of W1 twice more.
+func tablesBySpace(start []byte) (pebble.SpanPolicy, []byte, error) {
+	data, behind := []byte{byte(keys.Data)}, []byte{byte(keys.Data) + 1}
+	switch {
+	case bytes.Compare(start, data) < 0:
+		return pebble.SpanPolicy{}, data, nil
+	case bytes.Compare(start, behind) < 0:
+		return pebble.SpanPolicy{}, behind, nil
+	}
+	return pebble.SpanPolicy{}, nil, nil
 }
 
 // engineError names what was read when the LSM reports damage, and passes other errors on with the same context.

@@ -49,7 +49,7 @@ func (o *Options) setDefaults() error {
 		}
 	}
 	if o.BlockBytes == 0 {
-		o.BlockBytes = 32 << 10
+		o.BlockBytes = 8 << 10
 	}
 	if o.GenerationSamples == 0 {
 		o.GenerationSamples = 4_000_000

@@ -55,7 +55,7 @@ type Options struct {
 	// SegmentBytes is the size of a log segment. The default is 64 MiB.
 	SegmentBytes int64
 	// BlockBytes is the size of an LSM block: what one read of a chunk brings in, and what one damaged byte makes
-	// unreadable. The default is 32 KiB.
+	// unreadable. The default is 8 KiB.
 	BlockBytes int
 	// BacklogBytes bounds accepted records not yet applied; past it Submit waits. The default is 64 MiB.
 	BacklogBytes int64

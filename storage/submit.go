@@ -37,8 +37,9 @@ func (db *DB) Submit(ctx context.Context, b *Batch) (*Pending, error) {
 
 // check refuses what apply could not take.
 func (db *DB) check(b *Batch) error {
-	if len(b.Runs) == 0 {
-		return fmt.Errorf("submit: no runs: %w", ErrBadBatch)
+	// A batch refused whole at the door is logged all the same if it has an identity, so that its sequence is no hole.
+	if len(b.Runs) == 0 && b.Source == "" {
+		return fmt.Errorf("submit: no runs and no identity: %w", ErrBadBatch)
 	}
 	if b.Source != "" && (b.Epoch == 0 || b.Sequence == 0) {
 		return fmt.Errorf("submit: source %q with epoch %d, sequence %d: %w", b.Source, b.Epoch, b.Sequence, ErrBadBatch)
