@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -145,8 +146,28 @@ func countElements(b []byte, typ protowire.Type) (int, error) {
 		}
 		return len(b) / 4, nil
 	}
-	n, size := 0, 0
-	for _, c := range b {
+	// Four bytes at a time while each four have an end of a varint among them: none is longer than seven bytes then.
+	n := 0
+	for rest := b; ; rest = rest[4:] {
+		if len(rest) < 4 {
+			return countVarints(b, rest, n)
+		}
+		ends := ^leUint32(rest) & 0x80808080
+		if ends == 0 {
+			return countVarints(b, b, 0)
+		}
+		n += bits.OnesCount32(ends)
+	}
+}
+
+// countVarints counts the varints of rest, the end of b, and adds n. One that began before rest has at most six bytes
+// there.
+func countVarints(b, rest []byte, n int) (int, error) {
+	size := 0
+	for at := len(b) - len(rest) - 1; at >= 0 && b[at] >= 0x80; at-- {
+		size++
+	}
+	for _, c := range rest {
 		size++
 		if c >= 0x80 {
 			if size == 10 {
