@@ -54,7 +54,11 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 			// Damage in a table is an alarm and an error to whoever reads there. The LSM's own answer, to end the process,
 			// would take every other tag away with it.
 			DataCorruption: func(i pebble.DataCorruptionInfo) { alarms.raise("store_damaged", i.String()) },
-			DiskSlow:       func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
+			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+				alarms.raise("writes_stalled", i.Reason+": generations wait for flushes, and ingest for them")
+			},
+			WriteStallEnd: func() { alarms.clear("writes_stalled") },
+			DiskSlow:      func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
 		},
 	}
 	for i := range o.TargetFileSizes {

@@ -140,8 +140,9 @@ type OffsetRange struct{ First, End uint64 }
 
 // Alarm is a condition an operator should look at.
 type Alarm struct {
-	Name string // stable: log_damaged, low_disk_space, sequence_reused, source_fenced, apply_stopped, store_damaged, disk_slow,
-	// writes_failing, reads_failing
+	// Name is stable: apply_stopped, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused, sequence_reused,
+	// source_fenced, store_damaged, writes_failing or writes_stalled.
+	Name   string
 	Detail string
 	Since  time.Time
 	Count  uint64
