@@ -55,9 +55,6 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 	return l, nil
 }
 
-// name is the tag as the asker knows it.
-func (l *tagList) name(a asked) string { return l.names[a.index] }
-
 // dictionary is the names as one Arrow array. The stream writer compares it by pointer, so it is made once.
 func (l *tagList) dictionary() arrow.Array { return stringArray(l.names, l.nameBytes) }
 

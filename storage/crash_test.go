@@ -26,7 +26,6 @@ func seeds(name string, std int) int {
 type powerCut struct {
 	*history
 	fs      *vfs.MemFS
-	cuts    vfs.CrashCloneCfg
 	sent    []sentBatch
 	acked   int // batches of sent known to be durable
 	crashes int

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -29,7 +28,6 @@ type history struct {
 	model plain.Store
 	tags  int
 	seq   uint64
-	now   time.Time
 }
 
 func testOptions(fs vfs.FS) Options {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"slices"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/keys"
@@ -49,16 +48,6 @@ func (d *directory) overlapping(p keys.Partition, in model.TimeRange, newest uin
 		}
 	}
 	return dst
-}
-
-// partitions is the partitions known, ascending.
-func (d *directory) partitions() []keys.Partition {
-	out := make([]keys.Partition, 0, len(d.parts))
-	for p := range d.parts {
-		out = append(out, p)
-	}
-	slices.SortFunc(out, func(a, b keys.Partition) int { return int(a.Number) - int(b.Number) })
-	return out
 }
 
 // Directory rows are version 1: first, last, samples, bytes, version bytes, flags, CRC-32C of all before it.
