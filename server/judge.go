@@ -30,7 +30,8 @@ type judge struct {
 	door
 	defaultMode model.WriteMode
 	batch       storage.Batch
-	taken       int // samples in batch
+	next        storage.Run // being decoded
+	taken       int         // samples in batch
 	rejections
 	origins []runOrigin // parallel to batch.Runs
 

@@ -140,7 +140,7 @@ func (j *judge) takeFrameTag(at, k, tags int, ref tagRef, mode model.WriteMode, 
 	}
 	run := storage.Run{Tag: id, Mode: mode, Samples: s}
 	j.judgeSamples(id, &run.Samples, mode)
-	j.keep(run, origin, ref)
+	j.keep(&run, origin, ref)
 }
 
 // gather copies every value of tag k that is a sample, and says which those are; nil for all.

@@ -34,9 +34,10 @@ func (j *judge) takeRun(at int, r *wireRun) error {
 	if f.code == 0 {
 		f = r.check(mode, typ, n)
 	}
-	run := storage.Run{Tag: id, Mode: mode, All: r.all}
+	run := &j.next
 	if f.code == 0 {
-		run.Samples, f = j.decodeRun(r, typ, mode, n)
+		*run = storage.Run{Tag: id, Mode: mode, All: r.all}
+		f = j.decodeRun(r, typ, mode, n, &run.Samples)
 	}
 	if f.code != 0 {
 		j.rejections.add(at, 0, n, f.code, ref.label(), f.reason)
@@ -98,17 +99,17 @@ func (v *wireValues) check(typ model.Type, n int) fault {
 	return fault{}
 }
 
-// decodeRun decodes the columns of a run that check found to fit.
-func (j *judge) decodeRun(r *wireRun, typ model.Type, mode model.WriteMode, n int) (s model.Samples, f fault) {
+// decodeRun decodes the columns of a run that check found to fit into s, which is empty.
+func (j *judge) decodeRun(r *wireRun, typ model.Type, mode model.WriteMode, n int, s *model.Samples) (f fault) {
 	s.Type = typ
 	if s.Times, f = j.decodeTimes(r, n); f.code != 0 {
-		return s, f
+		return f
 	}
 	if r.seq.n > 0 {
 		s.Seq = j.decodeSeq(r.seq)
 	}
 	if mode == model.Remove {
-		return s, fault{}
+		return fault{}
 	}
 	if typ.Blob() {
 		s.Blobs = j.blobs.take(n)
@@ -116,7 +117,7 @@ func (j *judge) decodeRun(r *wireRun, typ model.Type, mode model.WriteMode, n in
 	} else {
 		s.Bits = j.decodeBits(r.values.numbers, typ)
 	}
-	return s, j.decodeQuality(&r.quality, &s)
+	return j.decodeQuality(&r.quality, s)
 }
 
 // decodeTimes is the n times of a run, by whichever way it gives them.

@@ -117,7 +117,7 @@ func hasState(set *model.StateSet, code int64) bool {
 }
 
 // keep takes the faulty samples out of a run, lists them, and appends the rest to the batch. origin lacks the tag.
-func (j *judge) keep(run storage.Run, origin runOrigin, ref tagRef) {
+func (j *judge) keep(run *storage.Run, origin runOrigin, ref tagRef) {
 	if len(j.faults) > 0 {
 		j.list(&origin, ref)
 		origin.kept = j.compact(&run.Samples, origin.kept)
@@ -126,7 +126,7 @@ func (j *judge) keep(run storage.Run, origin runOrigin, ref tagRef) {
 		return
 	}
 	origin.tag, origin.named = run.Tag, len(ref.name) > 0
-	j.batch.Runs = append(j.batch.Runs, run)
+	j.batch.Runs = append(j.batch.Runs, *run)
 	j.origins = append(j.origins, origin)
 	j.taken += run.Samples.Len()
 }

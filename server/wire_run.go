@@ -109,15 +109,54 @@ func (r *wireRun) parse(b []byte) error {
 	blobs := r.values.blobs[:0]
 	*r = wireRun{}
 	r.values.blobs = blobs
-	for f := (field{rest: b}); len(f.rest) > 0; {
-		if err := f.next(f.rest); err != nil {
+	var f field
+	for len(b) > 0 {
+		if rest, ok := r.usual(b); ok {
+			b = rest
+			continue
+		}
+		if err := f.next(b); err != nil {
 			return err
 		}
 		if err := r.add(&f); err != nil {
 			return err
 		}
+		b = f.rest
 	}
 	return nil
+}
+
+// usual takes the first field of b if it is one of those that a run of float64 samples has, as encoders write it. Runs
+// are short and many, so that going through field for each costs more than reading their samples. It takes nothing and
+// reports false where anything is out of the usual, errors included.
+func (r *wireRun) usual(b []byte) (rest []byte, ok bool) {
+	v, n := uvarint(b[1:])
+	if n <= 0 {
+		return nil, false
+	}
+	rest = b[1+n:]
+	switch b[0] {
+	case 1 << 3, 3 << 3, 5 << 3, 7 << 3, 8 << 3, 9 << 3:
+		r.setNumber(protowire.Number(b[0]>>3), v)
+		return rest, true
+	case 6<<3 | byte(protowire.BytesType):
+		if v == 0 || v > uint64(len(rest)) || r.deltas.n > 0 {
+			return nil, false
+		}
+		count, err := countElements(rest[:v], protowire.VarintType)
+		if err != nil {
+			return nil, false
+		}
+		r.deltas = numbers{b: rest[:v], n: count}
+		return rest[v:], true
+	case 10<<3 | byte(protowire.BytesType):
+		if v == 0 || v%8 != 0 || v > uint64(len(rest)) || r.values.typ != 0 || r.values.several {
+			return nil, false
+		}
+		r.values.typ, r.values.numbers = model.Float64, numbers{b: rest[:v], n: int(v / 8)}
+		return rest[v:], true
+	}
+	return nil, false
 }
 
 func (r *wireRun) add(f *field) (err error) {
@@ -137,27 +176,28 @@ func (r *wireRun) add(f *field) (err error) {
 	case f.num == 21:
 		_, err = r.seq.add(f, protowire.VarintType)
 	case f.typ == protowire.VarintType:
-		r.addNumber(f)
+		r.setNumber(f.num, f.number)
 	}
 	return err
 }
 
-func (r *wireRun) addNumber(f *field) {
-	switch f.num {
+// setNumber takes a varint field.
+func (r *wireRun) setNumber(num protowire.Number, v uint64) {
+	switch num {
 	case 1:
-		r.tagID = uint32(f.number)
+		r.tagID = uint32(v)
 	case 3:
-		r.mode = int32(f.number)
+		r.mode = int32(v)
 	case 5:
-		r.first = zigzag(f.number)
+		r.first = zigzag(v)
 	case 7:
-		r.unit = f.number
+		r.unit = v
 	case 8:
-		r.step = zigzag(f.number)
+		r.step = zigzag(v)
 	case 9:
-		r.count = uint32(f.number)
+		r.count = uint32(v)
 	case 22:
-		r.all = f.number != 0
+		r.all = v != 0
 	}
 }
 
