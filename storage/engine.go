@@ -19,7 +19,7 @@ const formatMajor = pebble.FormatTableFormatV6
 // openEngine opens the LSM. It runs without a log of its own: the ingest log is the only one, and a generation is
 // durable once a flush made it so. What is flushed is always a prefix of what was written.
 func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
-	cache := pebble.NewCache(opt.MemoryBytes / 8)
+	cache := pebble.NewCache(opt.MemoryBytes / 4)
 	defer cache.Unref()
 	disk := &pausingFS{FS: opt.FS}
 	o := &pebble.Options{
