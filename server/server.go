@@ -44,6 +44,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/flight/gen/flight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -130,6 +131,7 @@ const windowBytes = 4 << 20
 func (s *Server) transport() ([]grpc.ServerOption, error) {
 	opts := []grpc.ServerOption{
 		grpc.InTapHandle(s.tap),
+		experimental.BufferPool(&bufferPool{}),
 		grpc.MaxRecvMsgSize(s.options.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(s.options.MaxStreams),
 		grpc.MaxHeaderListSize(16 << 10),
