@@ -103,8 +103,7 @@ func (db *DB) openFiles() (err error) {
 	if err := db.losses.load(db.o.FS, db.dir); err != nil {
 		return err
 	}
-	db.engine, err = openEngine(path.Join(db.dir, "lsm"), &db.o, db.alarms)
-	if err != nil {
+	if err := db.openLSM(); err != nil {
 		return err
 	}
 	defer func() {
@@ -129,6 +128,27 @@ func (db *DB) openFiles() (err error) {
 	for _, x := range rec.Torn {
 		db.o.Logger.Info("unsynced end of a log segment was cut off", "file", x.File, "at", x.At, "bytes", x.Bytes)
 	}
+	return nil
+}
+
+// openLSM opens the engine. A power cut while a store is made can leave one that does not open; as long as the log, which
+// is made after it, is not there, nothing was ever accepted and it is made again.
+func (db *DB) openLSM() error {
+	dir := path.Join(db.dir, "lsm")
+	engine, err := openEngine(dir, &db.o, db.alarms)
+	if err != nil {
+		if _, statErr := db.o.FS.Stat(path.Join(db.dir, "log")); !isNotExist(statErr) {
+			return err
+		}
+		db.o.Logger.Warn("the store was not finished when it was made, and is made again", "error", err)
+		if err := db.o.FS.RemoveAll(dir); err != nil {
+			return err
+		}
+		if engine, err = openEngine(dir, &db.o, db.alarms); err != nil {
+			return err
+		}
+	}
+	db.engine = engine
 	return nil
 }
 
