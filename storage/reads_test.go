@@ -156,8 +156,7 @@ func TestApplyOutlastsFailedReads(t *testing.T) {
 			var failed atomic.Int64
 			f.disk.set(func(c diskCall) (bool, error) {
 				if (c.op == "read" || c.op == "open") && !strings.HasSuffix(c.path, "/mark") {
-					failed.Add(1)
-					return false, []error{syscall.EIO, syscall.EMFILE}[f.seq%2]
+					return false, []error{syscall.EIO, syscall.EMFILE}[failed.Add(1)%2]
 				}
 				return false, nil
 			})

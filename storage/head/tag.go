@@ -186,8 +186,8 @@ type Snapshot struct {
 // Snapshot is the journal of a tag as far as it was written by records up to offset. The caller holds the store's read
 // lock for the call, and the Head for as long as it uses the answer.
 func (h *Head) Snapshot(g *Tag, offset uint64) Snapshot {
-	c := Snapshot{Tag: *g, records: h.records}
-	c.keys = nil
+	// Not keys and seen: the applying goroutine fills those in without the lock, see Find.
+	c := Snapshot{Tag: Tag{ID: g.ID, Type: g.Type, n: g.n, blocks: g.blocks, ordered: g.ordered, origins: g.origins}, records: h.records}
 	k := len(c.origins)
 	for k > 0 && c.records[c.origins[k-1].record].Offset > offset {
 		k--
