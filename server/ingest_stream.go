@@ -49,7 +49,7 @@ type ingestStream struct {
 // sent is a batch on its way to its marks.
 type sent struct {
 	sequence   uint64
-	pending    *storage.Pending // nil if nothing of the batch was left to submit
+	pending    *storage.Pending // nil only for a Write without identity that was refused whole
 	taken      int
 	rejections rejections
 	origins    []runOrigin // only where results of apply are wanted
@@ -232,9 +232,6 @@ func (st *ingestStream) handleBatch(encoded []byte) error {
 	j.batch.Source, j.batch.Epoch = st.hello.Source, st.hello.Epoch
 	j.batch.Import = st.hello.Kind == varvev1.SourceKind_SOURCE_KIND_IMPORT
 	pending, err := st.session.submit(st.ctx, st.server.db, &j.batch)
-	if len(j.batch.Runs) == 0 && errors.Is(err, storage.ErrBadBatch) {
-		pending, err = nil, nil // nothing of it is left to log
-	}
 	if err != nil {
 		return fmt.Errorf("submit sequence %d of source %q: %w", j.batch.Sequence, j.batch.Source, err)
 	}
@@ -292,10 +289,8 @@ func (st *ingestStream) answerAccepted() error {
 			return err
 		}
 		for _, b := range batches {
-			if b.pending != nil {
-				if err := b.pending.Accepted(st.ctx); err != nil {
-					return fmt.Errorf("accept sequence %d: %w", b.sequence, err)
-				}
+			if err := b.pending.Accepted(st.ctx); err != nil {
+				return fmt.Errorf("accept sequence %d: %w", b.sequence, err)
 			}
 			st.room.Release(b.bytes)
 			result := &varvev1.BatchResult{
@@ -320,12 +315,9 @@ func (st *ingestStream) answerApplied() error {
 			return err
 		}
 		for _, b := range batches {
-			result := &storage.Result{}
-			if b.pending != nil {
-				var err error
-				if result, err = b.pending.Applied(st.ctx); err != nil {
-					return fmt.Errorf("apply sequence %d: %w", b.sequence, err)
-				}
+			result, err := b.pending.Applied(st.ctx)
+			if err != nil {
+				return fmt.Errorf("apply sequence %d: %w", b.sequence, err)
 			}
 			st.ahead.Release(1)
 			if result.Conflict != nil {

@@ -154,6 +154,7 @@ func TestNoCreateWinsOverTheSource(t *testing.T) {
 	c.batch(2, floats("a", 1e9, 1))
 	c.ack(accepted, 2)
 	c.ack(applied, 2)
+	require.Equal(t, uint64(2), s.db.Identity("plc-1", 7).Through, "batches refused whole leave no holes")
 }
 
 // TestBadInput: each ends its own stream with a clear status, and a stream beside it goes on.

@@ -869,7 +869,7 @@ func (x *Ack) GetBatches() []*BatchResult {
 type BatchResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`   // of its log record; 0 when every sample was rejected at the door
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`   // of its log record; 0 for a Write without identity of which every sample was rejected at the door
 	Samples       uint64                 `protobuf:"varint,3,opt,name=samples,proto3" json:"samples,omitempty"` // ACCEPTED: samples taken. APPLIED: samples stored, or equal to what was stored
 	Ignored       uint64                 `protobuf:"varint,4,opt,name=ignored,proto3" json:"ignored,omitempty"` // NO_REPLACE samples whose key was present
 	Rejected      uint64                 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
