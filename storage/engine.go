@@ -82,15 +82,14 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 	return db, nil
 }
 
-// tablesBySpace ends tables where the Data space begins and ends. What every generation rewrites then never shares a
-// table with chunks, and compactions of the former do not drag the latter along: they wrote all of W1 twice more.
+// tablesBySpace ends tables where the second copies of rows begin and end, and where the Data space begins. A damaged
+// table then never has both copies of a row. And what every generation rewrites never shares a table with chunks, so that
+// compactions of the former do not drag the latter along: they wrote all of W1 twice more.
 func tablesBySpace(start []byte) (pebble.SpanPolicy, []byte, error) {
-	data, behind := []byte{byte(keys.Data)}, []byte{byte(keys.Data) + 1}
-	switch {
-	case bytes.Compare(start, data) < 0:
-		return pebble.SpanPolicy{}, data, nil
-	case bytes.Compare(start, behind) < 0:
-		return pebble.SpanPolicy{}, behind, nil
+	for _, s := range []keys.Space{keys.MetaMirror, keys.Headers, keys.Data} {
+		if end := []byte{byte(s)}; bytes.Compare(start, end) < 0 {
+			return pebble.SpanPolicy{}, end, nil
+		}
 	}
 	return pebble.SpanPolicy{}, nil, nil
 }

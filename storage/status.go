@@ -46,10 +46,10 @@ func (db *DB) measure(b *BytesOnDisk) {
 		return n
 	}
 	b.Log = db.log.Bytes()
-	data := size(keys.Headers, keys.MetaMirror)
+	data := size(keys.Headers, keys.Data+1)
 	b.Versions = min(b.Versions, data)
 	b.Samples = data - b.Versions
-	b.Catalog = size(keys.Meta, keys.Headers) + size(keys.MetaMirror, keys.DirectoryMirror+1)
+	b.Catalog = size(keys.Meta, keys.Headers)
 	b.Total = db.sizeOf(db.dir)
 	if known := b.Log + b.Samples + b.Versions + b.Catalog; b.Total > known {
 		b.Other = b.Total - known

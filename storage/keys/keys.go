@@ -2,18 +2,19 @@
 // with the sign bit flipped.
 //
 //	01            meta: format, store id, applied offset
-//	02 | row      catalog rows; F2 | row again
-//	03 | row      identity rows; F3 | row again
+//	02 | row      catalog rows; 22 | row again
+//	03 | row      identity rows; 23 | row again
 //	04 | tag      latest: the tag's newest sample; rebuilt from chunks when damaged
 //	05 | tag      the set of partitions that hold samples of the tag
-//	06 | partition | generation      directory: what a generation put into a partition; F6 again
+//	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
 //	08 | id       annotations
 //	30 | period | level | tag | stream | start | generation | seq      chunk headers (level 0), later rollups
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples
 //
 // What every generation rewrites comes first and what is written once comes last, so that compactions of the former
-// leave the latter alone. Partition before generation before tag keeps what is dropped together, and what one
+// leave the latter alone; nothing may stand behind the samples, because the LSM widens a compaction over all new tables
+// up to the next old one. Second copies are in tables of their own. Partition before generation before tag keeps what is dropped together, and what one
 // generation writes, next to each other. docs/format/keys.md describes each byte. Space and kind numbers reach disk and
 // are never renumbered.
 package keys
@@ -42,12 +43,12 @@ const (
 	Directory       Space = 0x06
 	Gaps            Space = 0x07
 	Notes           Space = 0x08
+	MetaMirror      Space = 0x21
+	CatalogMirror   Space = 0x22
+	IdentityMirror  Space = 0x23
+	DirectoryMirror Space = 0x26
 	Headers         Space = 0x30
 	Data            Space = 0x40
-	MetaMirror      Space = 0xF1
-	CatalogMirror   Space = 0xF2
-	IdentityMirror  Space = 0xF3
-	DirectoryMirror Space = 0xF6
 )
 
 // Kind tells apart what lies in a partition.
