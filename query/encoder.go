@@ -31,6 +31,7 @@ type encoder struct {
 	rows    int
 	written uint64
 	writer  *ipc.Writer
+	scratch *scratch // lent to columns
 }
 
 func newEncoder(cols []column, lost []storage.OffsetRange, maxRows int, sink Sink) *encoder {

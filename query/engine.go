@@ -154,6 +154,8 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 	defer view.Close()
 	states := newStateTexts(e.store.Catalog())
 	out := newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
+	out.borrow()
+	defer out.giveBack()
 	if err := read(view, out); err != nil {
 		// What was read before the fault is right and reaches the reader; the fault ends the stream.
 		if flushErr := out.flush(ctx); flushErr != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow/ipc"
@@ -77,40 +78,68 @@ func putLength(b []byte, n int) {
 	}
 }
 
-// arrowSender sends an Arrow stream as ArrowData messages, one per Arrow message.
+// arrowSender sends an Arrow stream as ArrowData messages. Arrow messages are gathered until they are worth a message of
+// the transport: an answer of an hour of one tag is one, and not one for the schema, the dictionary, the rows and the end.
 type arrowSender struct {
 	stream  grpc.ServerStream
 	buffers *sendBuffers
-	last    int // bytes of the message before, as a guess for the next
+	buffer  *[]byte // the ArrowData being gathered, nil for none
+	last    int     // bytes of the message before, as a guess for the next
 }
+
+// arrowDataBytes is how large an ArrowData must be to be sent when more follows.
+const arrowDataBytes = 64 << 10
+
+// lengthAt is where the length of an ArrowData's one field stands, behind its tag.
+const lengthAt = 1
 
 // Start is part of query.Sink.
 func (s *arrowSender) Start() error { return nil }
 
-// WritePayload sends one Arrow message.
+// WritePayload sends one Arrow message, or keeps it for the next.
 func (s *arrowSender) WritePayload(p ipc.Payload) error {
+	if s.buffer != nil && len(*s.buffer) >= arrowDataBytes {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	s.open()
 	meta := p.Meta()
 	defer meta.Release()
-	buffer := s.buffers.Get(s.last)
-	b := protowire.AppendTag(*buffer, 1, protowire.BytesType)
-	at := len(b)
-	b = append(b, make([]byte, lengthBytes)...)
-	*buffer = appendIPCHeader(b, meta.Bytes())
-	if err := p.SerializeBody(appender{buffer}); err != nil {
-		return err
+	*s.buffer = appendIPCHeader(*s.buffer, meta.Bytes())
+	return p.SerializeBody(appender{s.buffer})
+}
+
+// open begins an ArrowData unless one is begun.
+func (s *arrowSender) open() {
+	if s.buffer == nil {
+		s.buffer = s.buffers.Get(s.last)
+		b := protowire.AppendTag(*s.buffer, 1, protowire.BytesType)
+		*s.buffer = append(b, make([]byte, lengthBytes)...)
 	}
-	putLength((*buffer)[at:], len(*buffer)-at-lengthBytes)
+}
+
+func (s *arrowSender) flush() error {
+	buffer := s.buffer
+	s.buffer = nil
+	putLength((*buffer)[lengthAt:], len(*buffer)-lengthAt-lengthBytes)
 	s.last = len(*buffer)
 	return s.buffers.send(s.stream, buffer)
 }
 
-// Close sends the end of the stream.
+// end is how an answer ends with err: what was read before a fault is right, and goes out before it.
+func (s *arrowSender) end(err error) error {
+	if err != nil && s.buffer != nil {
+		return errors.Join(err, s.flush())
+	}
+	return err
+}
+
+// Close sends what is gathered and the end of the stream.
 func (s *arrowSender) Close() error {
-	buffer := s.buffers.Get(64)
-	b := protowire.AppendTag(*buffer, 1, protowire.BytesType)
-	b = protowire.AppendBytes(b, []byte{0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0})
-	*buffer = b
-	return s.buffers.send(s.stream, buffer)
+	s.open()
+	*s.buffer = append(*s.buffer, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0)
+	return s.flush()
 }
 
 // Numbers of the fields of Flight's FlightData.

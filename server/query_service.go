@@ -24,7 +24,8 @@ func (s *queryService) ReadRange(r *varvev1.ReadRangeRequest, stream grpc.Server
 	if err != nil {
 		return err
 	}
-	return s.readRange(stream.Context(), "read_range", req, &arrowSender{stream: stream, buffers: &s.buffers})
+	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	return out.end(s.readRange(stream.Context(), "read_range", req, out))
 }
 
 func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
@@ -34,9 +35,10 @@ func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStream
 	}
 	req := query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}
 	start := time.Now()
-	rows, err := s.engine.Latest(stream.Context(), req, &arrowSender{stream: stream, buffers: &s.buffers})
+	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	rows, err := s.engine.Latest(stream.Context(), req, out)
 	s.metrics.answered("latest", rows, time.Since(start))
-	return err
+	return out.end(err)
 }
 
 // readRange answers one question, whichever door it came through.
