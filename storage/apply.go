@@ -103,9 +103,9 @@ func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome
 		}
 		return outcome{catalog: db.catalog.Apply(changes, h.Ingest)}, nil
 	case record.CollectorState:
-		s, err := record.DecodeState(body)
+		_, err := record.DecodeState(body)
 		if err == nil {
-			db.noteGap(offset, h.Ingest, &s, body)
+			db.noteGap(offset, h.Ingest, body)
 		}
 		return outcome{}, err
 	case record.Annotation:

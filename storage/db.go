@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/head"
@@ -353,10 +354,9 @@ func (db *DB) rebuildLatest() error {
 	db.latest = latestTable{}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	for id := 1; id <= n; id++ {
-		tag := catalogID(id)
+	for tag := model.TagID(1); int(tag) <= n; tag++ {
 		row := db.latest.row(tag)
-		row.time, row.flags = maxTime, newestMulti // costs a look per write until a sound row is written
+		row.time, row.flags = model.MaxTime, newestMulti // costs a look per write until a sound row is written
 		if err := db.findNewest(tag); err != nil {
 			return err
 		}

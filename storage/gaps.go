@@ -20,7 +20,7 @@ func noteRow(key []byte, ingest int64, body []byte) row {
 }
 
 // noteGap keeps what a collector reported. DB.mu is held.
-func (db *DB) noteGap(offset uint64, ingest int64, _ *record.State, body []byte) {
+func (db *DB) noteGap(offset uint64, ingest int64, body []byte) {
 	key := binary.BigEndian.AppendUint64([]byte{byte(keys.Gaps)}, offset)
 	db.pendingRows = append(db.pendingRows, noteRow(key, ingest, body))
 }

@@ -7,13 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/varvedb/varve/model"
 )
-
-const maxTime = model.MaxTime
-
-func catalogID(n int) model.TagID { return model.TagID(n) }
 
 func (o *Options) setDefaults() error {
 	if o.FS == nil {
