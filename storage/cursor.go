@@ -425,20 +425,16 @@ func cutOrigins(in []chunk.Origin, from, to int) []chunk.Origin {
 	return out
 }
 
-// reverse turns a block round. Its columns may belong to a head and are copied first.
+// reverse turns a block round. Its columns may belong to a head, so that copies are turned.
 func reverse(b *Block) {
-	b.Times = slices.Clone(b.Times)
-	slices.Reverse(b.Times)
-	b.Bits = slices.Clone(b.Bits)
-	slices.Reverse(b.Bits)
-	b.Blobs = slices.Clone(b.Blobs)
-	slices.Reverse(b.Blobs)
-	b.Quality = slices.Clone(b.Quality)
-	slices.Reverse(b.Quality)
-	b.Null = slices.Clone(b.Null)
-	slices.Reverse(b.Null)
-	b.Seq = slices.Clone(b.Seq)
-	slices.Reverse(b.Seq)
-	b.Origins = slices.Clone(b.Origins)
-	slices.Reverse(b.Origins)
+	b.Times, b.Bits, b.Blobs = reversed(b.Times), reversed(b.Bits), reversed(b.Blobs)
+	b.Quality, b.Null, b.Seq = reversed(b.Quality), reversed(b.Null), reversed(b.Seq)
+	b.Origins = reversed(b.Origins)
+}
+
+// reversed is a copy of a column, last first; nil stays nil.
+func reversed[T any](s []T) []T {
+	s = slices.Clone(s)
+	slices.Reverse(s)
+	return s
 }
