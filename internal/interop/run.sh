@@ -27,6 +27,8 @@ if ! { python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --di
 	exit 0
 fi
 
+# The log exists before the server does: a loop that reads it must not depend on which of the two processes runs first.
+: >"$work/log"
 "$varve" serve --data "$work/data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 2>"$work/log" &
 server=$!
 address=
