@@ -17,10 +17,15 @@ import (
 )
 
 // codec is protobuf as gRPC speaks it, with two messages of its own: bytes received as they came, which ingest decodes
-// by hand, and bytes sent as they are, which answers are made of.
-type codec struct{ encoding.CodecV2 }
+// by hand, and bytes sent as they are, which answers are made of. Messages received lie in memory of pool.
+type codec struct {
+	encoding.CodecV2
+	pool mem.BufferPool
+}
 
-func newCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2(grpcproto.Name)} }
+func newCodec(pool mem.BufferPool) encoding.CodecV2 {
+	return codec{encoding.GetCodecV2(grpcproto.Name), pool}
+}
 
 // received is a message as it came. free gives its memory back.
 type received struct{ buffer mem.Buffer }
@@ -46,7 +51,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if m, ok := v.(*received); ok {
-		m.buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
+		m.buffer = data.MaterializeToBuffer(c.pool)
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)

@@ -48,6 +48,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 
 	"github.com/varvedb/varve/model"
@@ -105,12 +106,13 @@ func New(db *storage.DB, o Options) (*Server, error) {
 
 // register builds the gRPC server and its services.
 func (s *Server) register() error {
-	opts, err := s.transport()
+	pool := &bufferPool{}
+	opts, err := s.transport(pool)
 	if err != nil {
 		return err
 	}
 	s.grpc = grpc.NewServer(append(opts,
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(newCodec(pool)),
 		grpc.ChainUnaryInterceptor(s.unaryStatus, s.unaryRecover, s.unaryAuth),
 		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth),
 	)...)
@@ -128,10 +130,10 @@ func (s *Server) register() error {
 // takes about 200 KiB, and a window that holds several keeps the wire full while one is decoded.
 const windowBytes = 4 << 20
 
-func (s *Server) transport() ([]grpc.ServerOption, error) {
+func (s *Server) transport(pool mem.BufferPool) ([]grpc.ServerOption, error) {
 	opts := []grpc.ServerOption{
 		grpc.InTapHandle(s.tap),
-		experimental.BufferPool(&bufferPool{}),
+		experimental.BufferPool(pool),
 		grpc.MaxRecvMsgSize(s.options.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(s.options.MaxStreams),
 		grpc.MaxHeaderListSize(16 << 10),

@@ -40,4 +40,4 @@ func testDoor(c *catalog.Catalog) door {
 }
 
 // forceCodec lets a client send and receive bytes as they are.
-func forceCodec() grpc.CallOption { return grpc.ForceCodecV2(newCodec()) }
+func forceCodec() grpc.CallOption { return grpc.ForceCodecV2(newCodec(&bufferPool{})) }
