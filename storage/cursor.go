@@ -32,6 +32,7 @@ type Cursor struct {
 	data   []chunk.Data // decode targets of a group
 	merged chunk.Data
 	heads  []head.Resolved
+	key    []byte
 	block  Block
 	err    error // of listing partitions; delivered by the first Next
 }
@@ -393,7 +394,8 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	}
 	b := x.packed
 	if b == nil {
-		v, closer, err := c.src.engine.Get(x.key.Append(nil))
+		c.key = x.key.Append(c.key[:0])
+		v, closer, err := c.src.engine.Get(c.key)
 		if err != nil {
 			return engineError(fmt.Sprintf("read chunk of generation %d", x.age), missing(err))
 		}

@@ -18,21 +18,16 @@ import (
 
 func partitionBit(number int32) uint32 { return uint32(number) ^ 1<<31 }
 
-// partitionsOf is the partitions that hold anything of a tag in a range, ascending.
+// fewPartitions is how many partitions are looked into rather than asked for: reading a tag's set costs as much as a seek
+// for its headers in one or two of them.
+const fewPartitions = 2
+
+// partitionsOf is the partitions that may hold anything of a tag in a range, ascending: those that do, or of a short
+// range all that there are.
 func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Partition, error) {
-	first, last := keys.DayOf(in.Start), keys.DayOf(in.End-1)
-	set, err := s.db.partitionSet(s.engine, tag)
+	out, err := s.storedPartitions(tag, keys.DayOf(in.Start), keys.DayOf(in.End-1))
 	if err != nil {
 		return nil, err
-	}
-	var out []keys.Partition
-	it := set.Iterator()
-	for it.AdvanceIfNeeded(partitionBit(first.Number)); it.HasNext(); {
-		bit := it.Next()
-		if bit > partitionBit(last.Number) {
-			break
-		}
-		out = append(out, keys.Partition{Span: keys.Day, Number: int32(bit ^ 1<<31)})
 	}
 	stored := len(out)
 	for _, h := range s.heads {
@@ -55,6 +50,34 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 	if len(out) > stored {
 		slices.SortFunc(out, func(a, b keys.Partition) int { return int(int64(a.Number) - int64(b.Number)) })
 		out = slices.Compact(out)
+	}
+	return out, nil
+}
+
+// storedPartitions is the partitions of a tag from first to last that the engine holds.
+func (s *sources) storedPartitions(tag model.TagID, first, last keys.Partition) ([]keys.Partition, error) {
+	var out []keys.Partition
+	if int64(last.Number)-int64(first.Number) < fewPartitions {
+		s.db.mu.RLock()
+		defer s.db.mu.RUnlock()
+		for p := first; p.Number <= last.Number; p.Number++ {
+			if len(s.db.directory.parts[p]) > 0 {
+				out = append(out, p)
+			}
+		}
+		return out, nil
+	}
+	set, err := s.db.partitionSet(s.engine, tag)
+	if err != nil {
+		return nil, err
+	}
+	it := set.Iterator()
+	for it.AdvanceIfNeeded(partitionBit(first.Number)); it.HasNext(); {
+		bit := it.Next()
+		if bit > partitionBit(last.Number) {
+			break
+		}
+		out = append(out, keys.Partition{Span: keys.Day, Number: int32(bit ^ 1<<31)})
 	}
 	return out, nil
 }
