@@ -81,6 +81,9 @@ func TestSlowDiskSlowsWriters(t *testing.T) {
 	const most = (2+maxFrozen)*(generation+perRun*64) + backlog + writers*perRun*64
 	require.Less(t, worst, int64(most))
 	for _, p := range last {
+		if p == nil { // the time was over before this one's turn came
+			continue
+		}
 		_, err := p.Applied(context.Background())
 		require.NoError(t, err)
 	}
