@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -237,7 +236,7 @@ func (st *ingestStream) handleBatch(encoded []byte) error {
 	}
 	b := sent{sequence: j.batch.Sequence, pending: pending, taken: j.taken, rejections: j.rejections, bytes: size}
 	if st.hello.WantApplied {
-		b.origins = slices.Clone(j.origins)
+		b.origins = j.takeOrigins()
 	}
 	st.server.metrics.took(j, len(encoded))
 	st.accepted.push(b)
@@ -328,6 +327,7 @@ func (st *ingestStream) answerApplied() error {
 				if err := st.ack(varvev1.Mark_MARK_APPLIED, st.server.appliedResult(&b, result)); err != nil {
 					return err
 				}
+				giveOrigins(b.origins)
 			}
 			if st.hello.WantArchived {
 				st.archived.push(archivable{b.sequence, b.offset()})

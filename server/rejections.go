@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"strconv"
+	"sync"
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -51,6 +52,22 @@ type runOrigin struct {
 	base   uint32   // position of sample 0
 	stride uint32   // from one sample to the next: 1 in a run, the number of tags in a frame
 	kept   []uint32 // which samples were kept; nil for all
+}
+
+// originLists is lists of origins for use again. A batch in flight keeps its own until it is applied; made anew for each
+// batch they were the largest thing ingest allocated.
+var originLists = sync.Pool{New: func() any { return new([]runOrigin) }}
+
+// takeOrigins is the origins of the batch at hand, which now belong to the caller, to be given back by giveOrigins.
+func (j *judge) takeOrigins() []runOrigin {
+	taken := j.origins
+	j.origins = (*originLists.Get().(*[]runOrigin))[:0]
+	return taken
+}
+
+func giveOrigins(list []runOrigin) {
+	clear(list) // what it points to is not kept
+	originLists.Put(&list)
 }
 
 // position is where sample i stood in its run or frame.

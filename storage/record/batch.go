@@ -348,22 +348,30 @@ func (b *Batch) times(s *model.Samples, n int, enc byte) {
 			t += step
 		}
 	case timesNano, timesMicro, timesMilli, timesSecond:
-		unit := timeUnit[enc>>4]
-		times[0] = t
-		for i := 1; i < len(times); i++ {
-			// Most deltas of a scanned tag take one or two bytes.
-			if len(r.b) >= 2 && r.b[0] >= 0x80 && r.b[1] < 0x80 {
-				u := uint64(r.b[0]&0x7F) | uint64(r.b[1])<<7
-				t += (int64(u>>1) ^ -int64(u&1)) * unit
-				r.b = r.b[2:]
-			} else {
-				t += r.varint("time delta") * unit
-			}
-			times[i] = t
-		}
+		r.deltas(times, t, timeUnit[enc>>4])
 	default:
 		r.fail(fmt.Sprintf("time encoding %d", enc>>4))
 	}
+}
+
+// deltas reads the times behind the first, t. The bytes are kept at hand: reading them through r stores a slice a sample.
+func (r *reader) deltas(times []int64, t, unit int64) {
+	b := r.b
+	times[0] = t
+	for i := 1; i < len(times); i++ {
+		// Most deltas of a scanned tag take two bytes.
+		if len(b) >= 2 && b[0] >= 0x80 && b[1] < 0x80 {
+			u := uint64(b[0]&0x7F) | uint64(b[1])<<7
+			t += (int64(u>>1) ^ -int64(u&1)) * unit
+			b = b[2:]
+		} else {
+			r.b = b
+			t += r.varint("time delta") * unit
+			b = r.b
+		}
+		times[i] = t
+	}
+	r.b = b
 }
 
 func (r *reader) values(s *model.Samples, n int, same bool) {
