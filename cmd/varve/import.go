@@ -221,10 +221,14 @@ func (f *importFlags) plan(cmd *cobra.Command, m table.Mapping, files []string) 
 			return err
 		}
 		if p.Rows == 0 {
-			fmt.Fprintf(out, "%s: no rows\n", file)
-			continue
+			fmt.Fprintf(out, "%s: no rows", file)
+		} else {
+			fmt.Fprintf(out, "%s: %s, %d rows, times in column %s as %s, %d tags", file, p.Shape, p.Rows, p.TimeColumn, p.TimeFormat, len(p.Tags))
 		}
-		fmt.Fprintf(out, "%s: %s, %d rows, times in column %s as %s, %d tags\n", file, p.Shape, p.Rows, p.TimeColumn, p.TimeFormat, len(p.Tags))
+		if p.BadRows > 0 {
+			fmt.Fprintf(out, ", and %d rows that would be rejected", p.BadRows)
+		}
+		fmt.Fprintln(out)
 		for _, t := range p.Tags {
 			fmt.Fprintf(out, "  %-40s %-8s %9d values  %s %s\n", t.Name, typeOrNone(t), t.Values, t.Unit, t.Description)
 		}

@@ -126,9 +126,6 @@ func (im *importer) run(ctx context.Context, path string) error {
 			r.Tags++
 		}
 	}
-	if plan.Rows == 0 {
-		r.Notes = append(r.Notes, "the file has no rows")
-	}
 	if err := im.putStateSets(ctx); err != nil {
 		return err
 	}
@@ -318,6 +315,9 @@ func (im *importer) notes() {
 		return
 	}
 	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+	if p.Rows == 0 && p.BadRows == 0 {
+		note("the file has no rows")
+	}
 	if r.Ignored > 0 {
 		advice := "to keep several at one time import with --mode append"
 		if k := p.SuggestKey(); k != "" {

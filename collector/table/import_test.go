@@ -273,6 +273,10 @@ func TestScanRefusesWhatIsNoTable(t *testing.T) {
 		"UTF-16":                   {"t\x00i\x00m\x00e\x00,\x00a\x00\n\x001\x00\n\x00", Mapping{}, ErrHeader},
 		"a tag twice":              {"time,a,b\n2024-01-01T00:00:00Z,1,2\n", Mapping{Columns: map[string]Column{"b": {Tag: "a"}}}, ErrMapping},
 		"semicolons":               {"time;a\n2024-01-01T00:00:00Z;1\n", Mapping{}, ErrHeader},
+		"no header":                {"2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n", Mapping{}, ErrHeader},
+		"no header, one row":       {"P101,2024-01-01T00:00:00Z,1\n", Mapping{}, ErrHeader},
+		"lines end in CR only":     {"time,a\r2024-01-01T00:00:00Z,1\r", Mapping{}, ErrHeader},
+		"empty times":              {"time,a\n,1\n,2\n", Mapping{}, ErrTimes},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Scan(context.Background(), write(t, "x.csv", c.text), c.m, nil)
@@ -283,6 +287,35 @@ func TestScanRefusesWhatIsNoTable(t *testing.T) {
 	require.ErrorContains(t, err, "not a regular file")
 	_, err = Scan(context.Background(), "testdata/none.csv", Mapping{}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	for text, says := range map[string]string{
+		"time,a\n13/02/2024,1\n":     `column time of line 2 holds "13/02/2024"`,
+		"time,a\n1704067200,1\n":     "--time-format unix:",
+		"time,a\n1704067200.5,1\n":   "--time-format unix:",
+		"ts,a\n1704067200123,1\n":    "--time-format unix_ms:",
+		"ts,a\n1704067200123456,1\n": "--time-format unix_us:",
+		"time,a\n,1\n":               "--time-column",
+		"time,a\r2024-01-01,1\r":     "tr '\\r' '\\n'",
+	} {
+		_, err := Scan(context.Background(), write(t, "x.csv", text), Mapping{}, nil)
+		require.ErrorContains(t, err, says, text)
+	}
+}
+
+// A line of units under the header is rejected, since it has no time; the columns are numbers all the same.
+func TestRejectedRowsDecideNoType(t *testing.T) {
+	p, s := newPlainServer(t)
+	r := importFile(t, s, write(t, "x.csv", "time,a,b\n,bar,Cel\nTS,x,y\n2024-01-01T00:00:00Z,1.5,2\nlater,z,3\n"), Options{})
+	require.Equal(t, 3, r.BadRows)
+	require.Equal(t, []string{"2024-01-01T00:00:00Z 1.5 Good"}, p.samples["a"])
+	require.Equal(t, []string{"2024-01-01T00:00:00Z 2 Good"}, p.samples["b"])
+	require.Len(t, r.Notes, 0)
+
+	r = importFile(t, s, write(t, "x.csv", "time,a\n2024-01-01T00:00:00Z,1,\n"), Options{})
+	require.Equal(t, 1, r.BadRows)
+	require.Empty(t, r.Notes, "rows that are rejected are rows")
 }
 
 func TestFilesWithoutSamples(t *testing.T) {

@@ -20,7 +20,8 @@ type Plan struct {
 	Shape      Shape
 	TimeColumn string
 	TimeFormat string
-	Rows       int // rows of data, blank and malformed ones not counted
+	Rows       int // rows of data whose time can be read
+	BadRows    int // rows that are no CSV, have the wrong number of fields or a time that cannot be read
 	Tags       []*Tag
 	Content    [sha256.Size]byte // of the text, unpacked
 
@@ -28,6 +29,10 @@ type Plan struct {
 	format *TimeFormat
 	layout layout
 	tags   *tagTable // made by the first pass, and used by the second, so that both number tags alike
+
+	timeless  int    // rows before the first whose time explains itself
+	firstTime string // the first time among them that is not empty, quoted, and where it stands
+	firstLine int
 }
 
 // Tag is one tag of a file.
@@ -87,21 +92,23 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 	}
 	names := make([]string, len(header))
 	for i, h := range header {
-		if bytes.IndexByte(h, 0) >= 0 {
-			return fmt.Errorf("the header has zero bytes; save the file as UTF-8: %w", ErrHeader)
-		}
 		names[i] = strings.TrimSpace(string(h))
 		if names[i] == "" {
 			names[i] = fmt.Sprintf("column_%d", i+1)
 		}
 	}
+	if err := p.rules.checkHeader(names); err != nil {
+		return err
+	}
 	var tags *tagTable
+	var c clock
 	for {
 		fields, err := rows.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if bad := (*RowError)(nil); errors.As(err, &bad) {
+			p.BadRows++
 			continue // the second pass reports it
 		}
 		if err != nil {
@@ -114,10 +121,21 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 			tags = newTagTable(p.rules, &p.layout)
 		}
 		if len(fields) != len(names) {
+			p.BadRows++
 			continue
 		}
 		if p.format == nil {
-			p.findFormat(fields)
+			p.findFormat(fields, rows.line)
+			c = clock{format: p.format, zone: p.rules.zone}
+		}
+		// A row without a time gives no sample, so its fields, such as a line of units, have no say in the types.
+		if p.format == nil {
+			p.BadRows++
+			continue
+		}
+		if _, err := c.read(fields[p.layout.time]); err != nil {
+			p.BadRows++
+			continue
 		}
 		if p.Rows++; p.Rows%4096 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -131,8 +149,8 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 			return err
 		}
 	}
-	if p.Rows > 0 && p.format == nil {
-		return fmt.Errorf("column %s of the first rows holds no time that explains itself; give --time-format, such as 02/01/2006 15:04:05 or %%d/%%m/%%Y: %w", p.layout.header[p.layout.time], ErrTimes)
+	if p.timeless > 0 && p.format == nil {
+		return p.explainTimes()
 	}
 	sum.Sum(p.Content[:0])
 	if tags != nil {
@@ -141,14 +159,33 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 	return nil
 }
 
-func (p *Plan) findFormat(fields [][]byte) {
-	if p.format = p.rules.format; p.format == nil && p.Rows < maxFormatRows {
-		p.format = detectTime(bytes.TrimSpace(fields[p.layout.time]))
+func (p *Plan) findFormat(fields [][]byte, line int) {
+	field := bytes.TrimSpace(fields[p.layout.time])
+	if p.format = p.rules.format; p.format == nil && p.timeless < maxFormatRows {
+		p.format = detectTime(field)
+	}
+	if p.format != nil {
+		return
+	}
+	if p.timeless++; p.firstTime == "" && len(field) > 0 {
+		p.firstTime, p.firstLine = fmt.Sprintf("%.40q", field), line
 	}
 }
 
 // maxFormatRows is how many rows may have an unreadable time before the first readable one.
 const maxFormatRows = 1000
+
+func (p *Plan) explainTimes() error {
+	column := p.layout.header[p.layout.time]
+	if p.firstTime == "" {
+		return fmt.Errorf("column %s is empty in the first rows; name the column of the times with --time-column: %w", column, ErrTimes)
+	}
+	if unit := unixUnit(strings.Trim(p.firstTime, `"`)); unit != "" {
+		return fmt.Errorf("column %s of line %d holds %s; if that counts from 1970, give --time-format %s: %w", column, p.firstLine, p.firstTime, unit, ErrTimes)
+	}
+	return fmt.Errorf("column %s of line %d holds %s, which is no time that explains itself; give --time-format, such as 02/01/2006 15:04:05 or %%d/%%m/%%Y: %w",
+		column, p.firstLine, p.firstTime, ErrTimes)
+}
 
 func (p *Plan) finish(t *tagTable) {
 	p.Shape, p.TimeColumn = p.layout.shape, p.layout.header[p.layout.time]
@@ -187,6 +224,26 @@ func (p *Plan) SuggestMissing() string {
 
 // timeNames are the columns taken for the times where none is named.
 var timeNames = []string{"time", "timestamp", "date", "datetime", "date_time", "ts"}
+
+// checkHeader refuses a first line that names no columns: its data would be lost without a word.
+func (r *rules) checkHeader(names []string) error {
+	timeNamed := r.TimeColumn != ""
+	for _, n := range names {
+		if strings.IndexByte(n, 0) >= 0 {
+			return fmt.Errorf("the header has zero bytes; save the file as UTF-8: %w", ErrHeader)
+		}
+		if i := strings.IndexByte(n, '\r'); i >= 0 && (i+1 == len(n) || n[i+1] != '\n') {
+			return fmt.Errorf("the lines end in carriage returns without newlines; convert the file first, for instance with tr '\\r' '\\n': %w", ErrHeader)
+		}
+		timeNamed = timeNamed || slices.Contains(timeNames, strings.ToLower(n))
+	}
+	for i, n := range names {
+		if !timeNamed && detectTime([]byte(n)) != nil {
+			return fmt.Errorf("column %d of the first line is the time %s where its name should stand; put a line with the names of the columns before it: %w", i+1, n, ErrHeader)
+		}
+	}
+	return nil
+}
 
 func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1}

@@ -95,6 +95,15 @@ func detectTime(b []byte) *TimeFormat {
 	return nil
 }
 
+// unixUnit is the time format of numbers since 1970 that s would be in, if that puts it between 2001 and 2286.
+func unixUnit(s string) string {
+	whole, _, _ := strings.Cut(s, ".")
+	if _, err := strconv.ParseInt(whole, 10, 64); err != nil {
+		return ""
+	}
+	return map[int]string{10: "unix", 13: "unix_ms", 16: "unix_us", 19: "unix_ns"}[len(whole)]
+}
+
 func (f *TimeFormat) String() string {
 	switch {
 	case f.iso:
