@@ -379,3 +379,26 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 		require.NotEmpty(t, c.Example, c.CommandPath())
 	}
 }
+
+// What query writes as CSV is a table that import reads, with the qualities and without inventing values.
+func TestExportedCSVComesBack(t *testing.T) {
+	one, _ := serveInProcess(t, filepath.Join(t.TempDir(), "one"))
+	other, _ := serveInProcess(t, filepath.Join(t.TempDir(), "other"))
+	const at = "2024-01-01T00:00:0"
+	varve(t, "import", "--server", one, writeFile(t, "x.csv", "time,a,n,s\n"+
+		at+"0Z,0.1,9007199254740993,\"one\ntwo, \"\"three\"\"\"\n"+at+"1Z,-0,2,UNAVAILABLE\n"+at+"2Z,NaN,3,\"\"\n"))
+	for _, e := range [][]string{
+		{"insert", "a", at + "3Z", "7", "--quality", "UncertainSubNormal"}, {"insert", "a", at + "4Z", "--null", "--quality", "BadSensorFailure"},
+		{"insert", "n", at + "5Z", "8", "--quality", "0x80AB0401"}, {"insert", "s", at + "6Z", "--null", "--quality", "BadNoData"},
+		{"insert", "s", at + "7Z", "", "--quality", "Bad"},
+	} {
+		varve(t, append([]string{"edit", "--server", one, "--reason", "test"}, e...)...)
+	}
+	export := func(server string) string {
+		return varve(t, "query", "--server", server, "--start", "min", "--end", "max", "--output", "csv", "*")
+	}
+	want := export(one)
+	require.Equal(t, 13, strings.Count(want, "Z,"), want)
+	varve(t, "import", "--server", other, writeFile(t, "export.csv", want))
+	require.Equal(t, want, export(other))
+}

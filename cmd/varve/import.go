@@ -31,6 +31,8 @@ type importFlags struct {
 	delimiter    string
 	missing      []string
 	bad          []string
+	quality      string
+	qualities    []string
 	types        []string
 	mode         string
 	source       string
@@ -49,8 +51,9 @@ func newImportCommand() *cobra.Command {
 		Long: `Reads tables of plant data into the server and returns once all of it is applied.
 
 A wide table has a time column and a column per tag. With --key-column, given once per column, the tag is key.column and
-several rows may share a time. A long table has columns time, tag and value and a row per sample; text in a column
-detail becomes a sample of the tag TAG.detail, every other column a text tag of its own.
+several rows may share a time. A long table has columns time, tag and value and a row per sample; a column quality holds
+its quality, text in a column detail becomes a sample of the tag TAG.detail, every other column a text tag of its own. So
+what varve query --output csv writes can be read.
 
 The type of a tag is found from all its values: bool, float64 (integers too, unless only int64 or uint64 can hold them),
 else string. --types, --mapping or an existing tag decide otherwise. An empty field of a wide table is no sample; in a
@@ -62,6 +65,7 @@ import goes on where it stopped. Exit status 1 if any row or sample was rejected
 		Example: `  varve import --server 127.0.0.1:7420 --prefix TEP.06. tep_idv06.csv.gz
   varve import --key-column turbine --time-zone Europe/Berlin wind.csv.zst
   varve import --missing '?' --tags tags.csv --types 'STATUS*=string' laboratory.csv
+  varve import --qualities 192=Good --qualities 64=Uncertain --qualities 0=Bad opc_export.csv
   varve import --mapping plant.yaml --mode append events.csv.gz`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -84,6 +88,8 @@ import goes on where it stopped. Exit status 1 if any row or sample was rejected
 	flags.StringVar(&f.delimiter, "delimiter", "", "between fields: one byte, or tab (default comma)")
 	flags.StringArrayVar(&f.missing, "missing", nil, "field that stands for no value, besides the empty one (repeatable)")
 	flags.StringArrayVar(&f.bad, "bad", nil, "WORD=QUALITY: field that stands for a bad quality (repeatable; default UNAVAILABLE=BadNoCommunication)")
+	flags.StringVar(&f.quality, "quality-column", "", "column of the qualities of a long table (default quality)")
+	flags.StringArrayVar(&f.qualities, "qualities", nil, "WORD=QUALITY: what a word or number in the quality column stands for, such as 192=Good (repeatable)")
 	flags.StringSliceVar(&f.types, "types", nil, "COLUMN=TYPE or PATTERN=TYPE: float64, float32, int64, uint64, bool, string (repeatable)")
 	flags.StringVar(&f.mode, "mode", "no_replace", "where a sample stands at that time already: no_replace, append, update, insert, replace")
 	flags.StringVar(&f.source, "source", "", "name of this import (default made from the content of the file and the mapping)")
@@ -154,6 +160,7 @@ func (f *importFlags) mappingOf() (m table.Mapping, err error) {
 	}
 	for to, from := range map[*string]string{
 		&m.TimeColumn: f.timeColumn, &m.TimeFormat: f.timeFormat, &m.TimeZone: f.timeZone, &m.Prefix: f.prefix, &m.Delimiter: f.delimiter,
+		&m.QualityColumn: f.quality,
 	} {
 		if from != "" {
 			*to = from
@@ -166,15 +173,11 @@ func (f *importFlags) mappingOf() (m table.Mapping, err error) {
 		m.KeyColumns = f.keyColumns
 	}
 	m.Missing = append(m.Missing, f.missing...)
-	for _, b := range f.bad {
-		word, quality, ok := cutLast(b, "=")
-		if !ok {
-			return m, fmt.Errorf("--bad %q: must be WORD=QUALITY", b)
-		}
-		if m.Bad == nil {
-			m.Bad = map[string]string{}
-		}
-		m.Bad[word] = quality
+	if err := addWords(&m.Bad, "--bad", f.bad); err != nil {
+		return m, err
+	}
+	if err := addWords(&m.Qualities, "--qualities", f.qualities); err != nil {
+		return m, err
 	}
 	if m.Columns == nil {
 		m.Columns = map[string]table.Column{}
@@ -194,6 +197,20 @@ func (f *importFlags) mappingOf() (m table.Mapping, err error) {
 		}
 	}
 	return m, m.Check()
+}
+
+func addWords(words *map[string]string, flag string, given []string) error {
+	for _, g := range given {
+		word, quality, ok := cutLast(g, "=")
+		if !ok {
+			return fmt.Errorf("%s %q: must be WORD=QUALITY", flag, g)
+		}
+		if *words == nil {
+			*words = map[string]string{}
+		}
+		(*words)[word] = quality
+	}
+	return nil
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {

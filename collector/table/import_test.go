@@ -117,6 +117,47 @@ func TestImportKeysAndOtherColumns(t *testing.T) {
 	require.Equal(t, []string{"2017-02-02T16:37:09Z 9 Good"}, p.samples["Box-01.OP2.Block"])
 }
 
+func TestLongTablesHaveQualities(t *testing.T) {
+	p, s := newPlainServer(t)
+	path := write(t, "q.csv", strings.Join([]string{
+		"Timestamp,TagName,Value,Quality",
+		"2024-01-01T00:00:00Z,a,1.5,Good",
+		"2024-01-01T00:00:01Z,a,2.5,uncertainsubnormal",
+		"2024-01-01T00:00:02Z,a,3.5,0x80AB0401",
+		"2024-01-01T00:00:03Z,a,,BadSensorFailure",
+		"2024-01-01T00:00:04Z,a,,",
+		"2024-01-01T00:00:05Z,a,4.5,",
+		"2024-01-01T00:00:06Z,a,5.5,192",
+		"2024-01-01T00:00:07Z,a,6.5,0",
+		"2024-01-01T00:00:08Z,a,7.5,fine",
+		"2024-01-01T00:00:00Z,b,x,Bad",
+		"2024-01-01T00:00:01Z,b,,Bad",
+		"2024-01-01T00:00:02Z,b,\"\",Bad",
+		"2024-01-01T00:00:03Z,b,UNAVAILABLE,Uncertain",
+		"",
+	}, "\n"))
+	r := importFile(t, s, path, Options{Mapping: Mapping{Qualities: map[string]string{"192": "Good"}}})
+	require.Equal(t, Long, r.Shape)
+	require.Equal(t, map[string][]string{
+		"a": {
+			"2024-01-01T00:00:00Z 1.5 Good", "2024-01-01T00:00:01Z 2.5 UncertainSubNormal", "2024-01-01T00:00:02Z 3.5 Bad(0x80AB0401)",
+			"2024-01-01T00:00:03Z null BadSensorFailure", "2024-01-01T00:00:04Z null BadNoData", "2024-01-01T00:00:05Z 4.5 Good",
+			"2024-01-01T00:00:06Z 5.5 Good",
+		},
+		"b": {
+			`2024-01-01T00:00:00Z "x" Bad`, "2024-01-01T00:00:01Z null Bad", `2024-01-01T00:00:02Z "" Bad`,
+			`2024-01-01T00:00:03Z "UNAVAILABLE" Uncertain`,
+		},
+	}, p.samples)
+	require.Equal(t, 2, r.BadRows)
+	require.Contains(t, r.Reasons[0].Reason, "--qualities 0=Good")
+	require.Equal(t, []int{9}, r.Reasons[0].Lines)
+	require.Contains(t, r.Reasons[1].Reason, `"fine"`)
+
+	_, err := Scan(context.Background(), path, Mapping{QualityColumn: "state"}, nil)
+	require.ErrorIs(t, err, ErrHeader)
+}
+
 func TestImportReportsWhatItCannotTake(t *testing.T) {
 	p, s := newPlainServer(t)
 	p.refuse["refused"] = true
@@ -236,6 +277,7 @@ func TestMappingRefusesNonsense(t *testing.T) {
 		"columns: {a: {type: state}}":            "state_set",
 		"columns: {'[': {type: bool}}":           "pattern",
 		"bad: {x: Awful}":                        "Awful",
+		"qualities: {x: Awful}":                  "Awful",
 		"bad: {'': Bad}":                         "empty",
 		"state_sets: {pump: {0: 'on', 1: 'on'}}": "pump",
 		"prefix: [1]":                            "cannot unmarshal",

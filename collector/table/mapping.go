@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,10 +36,12 @@ type Mapping struct {
 
 	// KeyColumns hold what stands before the column's name in the name of a tag: key.column.
 	KeyColumns []string `yaml:"key_columns"`
-	// TagColumn, ValueColumn and DetailColumn name the columns of a long table; tag, value and detail by default.
-	TagColumn    string `yaml:"tag_column"`
-	ValueColumn  string `yaml:"value_column"`
-	DetailColumn string `yaml:"detail_column"`
+	// TagColumn, ValueColumn, DetailColumn and QualityColumn name the columns of a long table; by default tag (or tag_name,
+	// tagname), value, detail and quality, in any case.
+	TagColumn     string `yaml:"tag_column"`
+	ValueColumn   string `yaml:"value_column"`
+	DetailColumn  string `yaml:"detail_column"`
+	QualityColumn string `yaml:"quality_column" json:",omitempty"` // omitted, so that imports of before keep their identity
 
 	// Prefix stands before every tag's name. {file} in it is the file's name without folder and extensions.
 	Prefix string `yaml:"prefix"`
@@ -46,6 +50,9 @@ type Mapping struct {
 	// Bad maps fields to the quality they stand for. A text tag keeps the text beside it, others have no value then.
 	// The default is UNAVAILABLE and Unavailable, as MTConnect writes them: BadNoCommunication.
 	Bad map[string]string `yaml:"bad"`
+	// Qualities maps what stands in the quality column to the quality it stands for, besides the names of status codes
+	// and their numbers with 0x. Other numbers are never guessed: 0 is Good as a status code, and Bad in OPC DA.
+	Qualities map[string]string `yaml:"qualities" json:",omitempty"`
 
 	// Columns describes columns, or tags of a long table, by name or pattern (* ? [a-z]). A name goes before a pattern, a
 	// longer pattern before a shorter one.
@@ -149,13 +156,14 @@ type rules struct {
 	zone     *time.Location
 	missing  map[string]bool
 	bad      map[string]model.Quality
-	badStart [256]bool // first bytes of the words in bad: most fields need no more than a look at it
-	patterns []string  // keys of Columns with pattern letters, longest first
+	quality  map[string]model.Quality // what stands in the quality column, as far as it is known
+	badStart [256]bool                // first bytes of the words in bad: most fields need no more than a look at it
+	patterns []string                 // keys of Columns with pattern letters, longest first
 	states   map[string]map[string]int64
 }
 
 func (m Mapping) compile(file string) (*rules, error) {
-	r := &rules{Mapping: m, comma: ',', zone: time.UTC, missing: map[string]bool{}, bad: map[string]model.Quality{}}
+	r := &rules{Mapping: m, comma: ',', zone: time.UTC, missing: map[string]bool{}, bad: map[string]model.Quality{}, quality: map[string]model.Quality{}}
 	if m.Shape != "" && m.Shape != Wide && m.Shape != Long {
 		return nil, fmt.Errorf("shape %q: must be wide or long: %w", m.Shape, ErrMapping)
 	}
@@ -194,6 +202,11 @@ func (m Mapping) compile(file string) (*rules, error) {
 			return nil, fmt.Errorf("bad word: must not be empty: %w", ErrMapping)
 		}
 		r.badStart[word[0]] = true
+	}
+	for word, name := range m.Qualities {
+		if r.quality[word], err = model.ParseQuality(name); err != nil {
+			return nil, fmt.Errorf("quality word %q: %w: %w", word, ErrMapping, err)
+		}
 	}
 	if err := r.compileColumns(); err != nil {
 		return nil, err
@@ -287,6 +300,28 @@ func (r *rules) sense(field []byte) (fieldSense, model.Quality) {
 		}
 	}
 	return valueField, 0
+}
+
+// maxQualityWords bounds what parseQuality remembers.
+const maxQualityWords = 10_000
+
+// parseQuality reads a field of the quality column.
+func (r *rules) parseQuality(field []byte) (model.Quality, error) {
+	if q, ok := r.quality[string(field)]; ok {
+		return q, nil
+	}
+	word := string(bytes.TrimSpace(field))
+	if _, err := strconv.ParseInt(word, 10, 64); err == nil {
+		return 0, fmt.Errorf("quality %q may be an OPC DA quality or a status code; say what it stands for, such as --qualities %s=Good, or write status codes as 0x80000000", word, word)
+	}
+	q, err := model.ParseQuality(word)
+	if err != nil {
+		return 0, fmt.Errorf("%w; or say what it stands for with --qualities WORD=QUALITY", err)
+	}
+	if len(r.quality) < maxQualityWords {
+		r.quality[string(field)] = q
+	}
+	return q, nil
 }
 
 func orElse(s, other string) string {

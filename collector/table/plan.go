@@ -59,6 +59,7 @@ type layout struct {
 	tag     int   // long only, as value and detail; detail -1 where there is none
 	value   int
 	detail  int
+	quality int      // as detail
 	columns []Column // what the mapping says, by position
 }
 
@@ -246,7 +247,7 @@ func (r *rules) checkHeader(names []string) error {
 }
 
 func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
-	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1}
+	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1, quality: -1}
 	if len(header) > MaxColumns {
 		return l, fmt.Errorf("%d columns, most is %d: %w", len(header), MaxColumns, ErrTooLarge)
 	}
@@ -271,8 +272,12 @@ func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 		used[i] = true
 		l.keys = append(l.keys, i)
 	}
-	tag, hasTag := seen[r.TagColumn]
-	value, hasValue := seen[r.ValueColumn]
+	tagNames := []string{r.TagColumn}
+	if r.TagColumn == "tag" {
+		tagNames = append(tagNames, "tag_name", "tagname")
+	}
+	tag, hasTag := columnOf(header, tagNames...)
+	value, hasValue := columnOf(header, r.ValueColumn)
 	if l.shape == "" {
 		l.shape = Wide
 		if hasTag && hasValue && !used[tag] && !used[value] {
@@ -285,9 +290,15 @@ func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 		}
 		l.tag, l.value = tag, value
 		used[tag], used[value] = true, true
-		if d, ok := seen[r.DetailColumn]; ok && !used[d] {
+		if d, ok := columnOf(header, r.DetailColumn); ok && !used[d] {
 			l.detail = d
 			used[d] = true
+		}
+		if q, ok := columnOf(header, orElse(r.QualityColumn, "quality")); ok && !used[q] {
+			l.quality = q
+			used[q] = true
+		} else if r.QualityColumn != "" {
+			return l, fmt.Errorf("quality column %q is not among the columns %s: %w", r.QualityColumn, listed(header), ErrHeader)
 		}
 	}
 	for i := range header {
@@ -299,6 +310,18 @@ func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 		return l, fmt.Errorf("the header %s has no column besides time and keys; is %q the delimiter? %w", listed(header), r.comma, ErrHeader)
 	}
 	return l, nil
+}
+
+// columnOf finds the column of one of names, the first of them that is there; in another case if none is as given.
+func columnOf(header []string, names ...string) (int, bool) {
+	for _, same := range []func(a, b string) bool{func(a, b string) bool { return a == b }, strings.EqualFold} {
+		for _, name := range names {
+			if i := slices.IndexFunc(header, func(h string) bool { return same(h, name) }); i >= 0 {
+				return i, true
+			}
+		}
+	}
+	return -1, false
 }
 
 func (r *rules) findTime(header []string, first [][]byte) (int, error) {

@@ -26,7 +26,13 @@ type rowReader struct {
 	text   []byte // fields of rows with quotes, unescaped
 }
 
-type span struct{ from, to int }
+type span struct {
+	from, to int
+	quoted   bool
+}
+
+// wasQuoted reports whether field i of the row last returned stood in quotes.
+func (r *rowReader) wasQuoted(i int) bool { return i < len(r.spans) && r.spans[i].quoted }
 
 // maxUnclosed bounds the work that open quotes cause, since what lies behind each is read twice.
 const maxUnclosed = 1000
@@ -64,7 +70,7 @@ func (r *rowReader) next() ([][]byte, error) {
 }
 
 func (r *rowReader) plain(row []byte) ([][]byte, error) {
-	r.fields = r.fields[:0]
+	r.fields, r.spans = r.fields[:0], r.spans[:0]
 	for {
 		i := bytes.IndexByte(row, r.comma)
 		if i < 0 {
@@ -176,7 +182,7 @@ func (r *rowReader) quoted(n int) ([][]byte, error) {
 				n = more
 				row = r.buf[r.start : r.start+n]
 			}
-			r.spans = append(r.spans, span{begin, len(r.text)})
+			r.spans = append(r.spans, span{begin, len(r.text), true})
 			if at < n && row[at] == '\r' && at+1 == n {
 				at = n
 			}
@@ -214,6 +220,6 @@ func (r *rowReader) bareField(row []byte, at int) int {
 	}
 	begin := len(r.text)
 	r.text = append(r.text, field...)
-	r.spans = append(r.spans, span{begin, len(r.text)})
+	r.spans = append(r.spans, span{begin, len(r.text), false})
 	return to
 }

@@ -46,8 +46,16 @@ type reader struct {
 	sequence uint64
 	interned map[string]string
 
-	line int
-	time int64
+	line    int
+	time    int64
+	quality eventQuality
+}
+
+// eventQuality is what a row of a long table says of its sample besides the value.
+type eventQuality struct {
+	given  bool // in a quality column
+	code   model.Quality
+	quoted bool // the value stands in quotes, so that an empty one is a text
 }
 
 type repeat struct {
@@ -177,6 +185,7 @@ func (r *reader) read(ctx context.Context, f *file, progress func(read, size int
 		}
 		r.line = rows.line
 		if err == nil {
+			r.quality = eventQuality{quoted: r.plan.layout.quality >= 0 && rows.wasQuoted(r.plan.layout.value)}
 			err = r.row(fields)
 		}
 		if bad := (*RowError)(nil); errors.As(err, &bad) {
@@ -212,6 +221,12 @@ func (r *reader) row(fields [][]byte) error {
 	if r.tags == nil { // the first pass saw no row
 		return errChanged
 	}
+	if q := r.plan.layout.quality; q >= 0 && len(fields[q]) > 0 {
+		r.quality.given = true
+		if r.quality.code, err = r.plan.rules.parseQuality(fields[q]); err != nil {
+			return &RowError{Column: r.plan.layout.header[q], Reason: err.Error()}
+		}
+	}
 	if err := r.tags.split(fields, r.sample); err != nil {
 		return err
 	}
@@ -237,9 +252,13 @@ func (r *reader) sample(tag int, ro role, field []byte) error {
 		return nil
 	}
 	run := &r.runs[tag]
+	noData := model.BadNoData
+	if ro == event && r.quality.given {
+		quality, noData = r.quality.code, r.quality.code
+	}
 	switch {
-	case sense == missingField, sense == emptyField && typ != model.String:
-		run.AddNull(r.time, model.BadNoData)
+	case sense == missingField, sense == emptyField && (typ != model.String || r.plan.layout.quality >= 0 && ro == event && !r.quality.quoted):
+		run.AddNull(r.time, noData)
 	case sense == badField && !typ.Blob():
 		run.AddNull(r.time, quality)
 	case typ.Blob():
@@ -255,7 +274,7 @@ func (r *reader) sample(tag int, ro role, field []byte) error {
 			r.fieldFault(tag, fmt.Sprintf("%.60q is no %s", field, typ))
 			return nil
 		}
-		run.Add(r.time, bits, model.Good)
+		run.Add(r.time, bits, quality)
 	}
 	r.samples++
 	r.stats.Samples++
