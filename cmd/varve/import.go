@@ -29,6 +29,7 @@ type importFlags struct {
 	prefix       string
 	shape        string
 	delimiter    string
+	decimal      string
 	missing      []string
 	bad          []string
 	quality      string
@@ -66,6 +67,7 @@ import goes on where it stopped. Exit status 1 if any row or sample was rejected
   varve import --key-column turbine --time-zone Europe/Berlin wind.csv.zst
   varve import --missing '?' --tags tags.csv --types 'STATUS*=string' laboratory.csv
   varve import --qualities 192=Good --qualities 64=Uncertain --qualities 0=Bad opc_export.csv
+  varve import --decimal , --time-format '%d.%m.%Y %H:%M:%S' --time-zone Europe/Berlin export.csv
   varve import --mapping plant.yaml --mode append events.csv.gz`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -85,7 +87,8 @@ import goes on where it stopped. Exit status 1 if any row or sample was rejected
 	flags.StringArrayVar(&f.keyColumns, "key-column", nil, "column whose field stands before the column's name in the tag: key.column (repeatable)")
 	flags.StringVar(&f.prefix, "prefix", "", "stands before every tag's name; {file} in it is the file's name (default none)")
 	flags.StringVar(&f.shape, "shape", "", "wide or long (default found from the header)")
-	flags.StringVar(&f.delimiter, "delimiter", "", "between fields: one byte, or tab (default comma)")
+	flags.StringVar(&f.delimiter, "delimiter", "", "between fields: one byte, or tab (default comma, or the semicolon, tab or bar of a first line without one)")
+	flags.StringVar(&f.decimal, "decimal", "", "what numbers have before their decimals: . or , (default .)")
 	flags.StringArrayVar(&f.missing, "missing", nil, "field that stands for no value, besides the empty one (repeatable)")
 	flags.StringArrayVar(&f.bad, "bad", nil, "WORD=QUALITY: field that stands for a bad quality (repeatable; default UNAVAILABLE=BadNoCommunication)")
 	flags.StringVar(&f.quality, "quality-column", "", "column of the qualities of a long table (default quality)")
@@ -160,7 +163,7 @@ func (f *importFlags) mappingOf() (m table.Mapping, err error) {
 	}
 	for to, from := range map[*string]string{
 		&m.TimeColumn: f.timeColumn, &m.TimeFormat: f.timeFormat, &m.TimeZone: f.timeZone, &m.Prefix: f.prefix, &m.Delimiter: f.delimiter,
-		&m.QualityColumn: f.quality,
+		&m.QualityColumn: f.quality, &m.Decimal: f.decimal,
 	} {
 		if from != "" {
 			*to = from
@@ -251,6 +254,9 @@ func (f *importFlags) plan(cmd *cobra.Command, m table.Mapping, files []string) 
 		}
 		if w := p.SuggestMissing(); w != "" {
 			fmt.Fprintf(out, "  columns of numbers became text because of %q; if it stands for no value, give --missing '%s'\n", w, w)
+		}
+		if c := p.SuggestDecimal(); c != "" {
+			fmt.Fprintf(out, "  %s holds numbers with a decimal comma and became text; give --decimal ','\n", c)
 		}
 	}
 	return nil

@@ -328,6 +328,9 @@ func (im *importer) notes() {
 	if w := p.SuggestMissing(); w != "" {
 		note("columns of numbers became text because of %q; if it stands for no value, import with --missing '%s'", w, w)
 	}
+	if c := p.SuggestDecimal(); c != "" {
+		note("%s holds numbers with a decimal comma and became text; import with --decimal ','", c)
+	}
 	if r.LocalTimes > 0 && p.rules.TimeZone == "" {
 		note("the times carry no zone and were taken as UTC; give --time-zone if they are local")
 	}

@@ -150,12 +150,40 @@ func TestLongTablesHaveQualities(t *testing.T) {
 		},
 	}, p.samples)
 	require.Equal(t, 2, r.BadRows)
-	require.Contains(t, r.Reasons[0].Reason, "--qualities 0=Good")
+	require.Contains(t, r.Reasons[0].Reason, `quality "0" may be an OPC DA quality`)
 	require.Equal(t, []int{9}, r.Reasons[0].Lines)
 	require.Contains(t, r.Reasons[1].Reason, `"fine"`)
 
 	_, err := Scan(context.Background(), path, Mapping{QualityColumn: "state"}, nil)
 	require.ErrorIs(t, err, ErrHeader)
+}
+
+func TestOtherDelimitersAndDecimals(t *testing.T) {
+	for name, text := range map[string]string{
+		"semicolons": "time;a;b\n2024-01-01T00:00:00Z;1.5;x\n",
+		"in quotes":  "\uFEFF\"time\";\"a\";\"b\"\r\n\"2024-01-01T00:00:00Z\";\"1.5\";\"x\"\r\n",
+		"tabs":       "time\ta\tb\n2024-01-01T00:00:00Z\t1.5\tx\n",
+		"bars":       "time|a|b\n2024-01-01T00:00:00Z|1.5|x\n",
+	} {
+		p, s := newPlainServer(t)
+		importFile(t, s, write(t, "x.csv", text), Options{})
+		require.Equal(t, map[string][]string{"a": {"2024-01-01T00:00:00Z 1.5 Good"}, "b": {`2024-01-01T00:00:00Z "x" Good`}}, p.samples, name)
+	}
+
+	path := write(t, "x.csv", "time;a;b;c\n2024-01-01T00:00:00Z;1,5;2;1,5 bar\n2024-01-01T00:00:01Z;-2,5e-3;3,25;x,y\n2024-01-01T00:00:02Z;7;NaN;z\n")
+	p, s := newPlainServer(t)
+	r := importFile(t, s, path, Options{Mapping: Mapping{Decimal: ","}})
+	require.False(t, r.AnyRejected())
+	require.Empty(t, r.Notes)
+	require.Equal(t, map[string][]string{
+		"a": {"2024-01-01T00:00:00Z 1.5 Good", "2024-01-01T00:00:01Z -0.0025 Good", "2024-01-01T00:00:02Z 7 Good"},
+		"b": {"2024-01-01T00:00:00Z 2 Good", "2024-01-01T00:00:01Z 3.25 Good", "2024-01-01T00:00:02Z NaN Good"},
+		"c": {`2024-01-01T00:00:00Z "1,5 bar" Good`, `2024-01-01T00:00:01Z "x,y" Good`, `2024-01-01T00:00:02Z "z" Good`},
+	}, p.samples)
+	p, s = newPlainServer(t)
+	r = importFile(t, s, path, Options{})
+	require.Equal(t, []string{"a holds numbers with a decimal comma and became text; import with --decimal ','"}, r.Notes)
+	require.Equal(t, `2024-01-01T00:00:00Z "1,5" Good`, p.samples["a"][0])
 }
 
 func TestImportReportsWhatItCannotTake(t *testing.T) {
@@ -277,6 +305,7 @@ func TestMappingRefusesNonsense(t *testing.T) {
 		"columns: {a: {type: state}}":            "state_set",
 		"columns: {'[': {type: bool}}":           "pattern",
 		"bad: {x: Awful}":                        "Awful",
+		"decimal: ;":                             "decimal",
 		"qualities: {x: Awful}":                  "Awful",
 		"bad: {'': Bad}":                         "empty",
 		"state_sets: {pump: {0: 'on', 1: 'on'}}": "pump",
@@ -314,7 +343,7 @@ func TestScanRefusesWhatIsNoTable(t *testing.T) {
 		"times nobody understands": {"time,a\n01/02/2024,1\n", Mapping{}, ErrTimes},
 		"UTF-16":                   {"t\x00i\x00m\x00e\x00,\x00a\x00\n\x001\x00\n\x00", Mapping{}, ErrHeader},
 		"a tag twice":              {"time,a,b\n2024-01-01T00:00:00Z,1,2\n", Mapping{Columns: map[string]Column{"b": {Tag: "a"}}}, ErrMapping},
-		"semicolons":               {"time;a\n2024-01-01T00:00:00Z;1\n", Mapping{}, ErrHeader},
+		"semicolons, and a comma":  {"time;a, b\n2024-01-01T00:00:00Z;1\n", Mapping{}, ErrHeader},
 		"no header":                {"2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n", Mapping{}, ErrHeader},
 		"no header, one row":       {"P101,2024-01-01T00:00:00Z,1\n", Mapping{}, ErrHeader},
 		"lines end in CR only":     {"time,a\r2024-01-01T00:00:00Z,1\r", Mapping{}, ErrHeader},

@@ -22,6 +22,8 @@ type inference struct {
 	beyondInt64           bool
 	beyondUint64          bool
 
+	commas int // texts that are numbers with a decimal comma
+
 	textWord  string // the text, while it is only one
 	textWords bool
 
@@ -60,6 +62,10 @@ func (f *inference) observe(field []byte) {
 }
 
 func (f *inference) observeText(field []byte) {
+	var buf []byte
+	if p := pointed(&buf, field); len(buf) > 0 && classify(p) == isFraction {
+		f.commas++
+	}
 	if f.texts++; f.texts == 1 {
 		f.textWord = string(field)
 	} else if f.textWord != string(field) {

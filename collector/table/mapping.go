@@ -23,8 +23,11 @@ import (
 type Mapping struct {
 	// Shape is wide or long. By default a header with the tag and value columns is long, any other wide.
 	Shape Shape `yaml:"shape"`
-	// Delimiter stands between fields. The default is a comma.
+	// Delimiter stands between fields. The default is a comma; where the first line has none, the semicolon, tab or bar
+	// that it has instead.
 	Delimiter string `yaml:"delimiter"`
+	// Decimal is the point or the comma of numbers. The default is a point.
+	Decimal string `yaml:"decimal" json:",omitempty"`
 
 	// TimeColumn holds the times. The default is the first column named time, timestamp, date, datetime, date_time or
 	// ts, in any case, else the first column whose first field is a time.
@@ -157,6 +160,7 @@ type rules struct {
 	missing  map[string]bool
 	bad      map[string]model.Quality
 	quality  map[string]model.Quality // what stands in the quality column, as far as it is known
+	number   []byte                   // of decimalPoint
 	badStart [256]bool                // first bytes of the words in bad: most fields need no more than a look at it
 	patterns []string                 // keys of Columns with pattern letters, longest first
 	states   map[string]map[string]int64
@@ -176,6 +180,9 @@ func (m Mapping) compile(file string) (*rules, error) {
 			return nil, fmt.Errorf("delimiter %q: must be one byte, or tab: %w", m.Delimiter, ErrMapping)
 		}
 		r.comma = m.Delimiter[0]
+	}
+	if m.Decimal != "" && m.Decimal != "." && m.Decimal != "," {
+		return nil, fmt.Errorf("decimal %q: must be a point or a comma: %w", m.Decimal, ErrMapping)
 	}
 	var err error
 	if r.format, err = ParseTimeFormat(m.TimeFormat); err != nil {
@@ -302,6 +309,31 @@ func (r *rules) sense(field []byte) (fieldSense, model.Quality) {
 	return valueField, 0
 }
 
+// decimalPoint is a field as a number with a decimal point, if it is one with the comma that the mapping says. The result
+// holds until the next call.
+func (r *rules) decimalPoint(field []byte) []byte {
+	if r.Decimal != "," {
+		return field
+	}
+	return pointed(&r.number, field)
+}
+
+// pointed puts a point for the only comma of a field that has nothing but what numbers are written with.
+func pointed(buf *[]byte, field []byte) []byte {
+	comma := bytes.IndexByte(field, ',')
+	if comma < 0 || len(field) > 300 {
+		return field
+	}
+	for i, c := range field {
+		if i != comma && c-'0' > 9 && c != '+' && c != '-' && c|0x20 != 'e' && c != ' ' {
+			return field
+		}
+	}
+	*buf = append((*buf)[:0], field...)
+	(*buf)[comma] = '.'
+	return *buf
+}
+
 // maxQualityWords bounds what parseQuality remembers.
 const maxQualityWords = 10_000
 
@@ -312,7 +344,7 @@ func (r *rules) parseQuality(field []byte) (model.Quality, error) {
 	}
 	word := string(bytes.TrimSpace(field))
 	if _, err := strconv.ParseInt(word, 10, 64); err == nil {
-		return 0, fmt.Errorf("quality %q may be an OPC DA quality or a status code; say what it stands for, such as --qualities %s=Good, or write status codes as 0x80000000", word, word)
+		return 0, fmt.Errorf("quality %q may be an OPC DA quality or a status code; say what such numbers stand for, as in --qualities 192=Good --qualities 0=Bad, or write status codes as 0x80000000", word)
 	}
 	q, err := model.ParseQuality(word)
 	if err != nil {

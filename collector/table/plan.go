@@ -84,6 +84,12 @@ func Scan(ctx context.Context, path string, m Mapping, progress func(read, size 
 func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64)) error {
 	sum := sha256.New()
 	rows := newRowReader(io.TeeReader(f, sum), p.rules.comma)
+	if p.rules.Delimiter == "" {
+		if err := rows.findComma(); err != nil {
+			return err
+		}
+		p.rules.comma = rows.comma
+	}
 	header, err := rows.next()
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("the file is empty: %w", ErrHeader)
@@ -210,7 +216,7 @@ func (p *Plan) finish(t *tagTable) {
 func (p *Plan) SuggestMissing() string {
 	count := map[string]int{}
 	for _, t := range p.Tags {
-		if f := &t.found; f.numbers > 0 && f.texts > 0 && f.textWord != "" {
+		if f := &t.found; f.numbers > 0 && f.texts > f.commas && f.textWord != "" {
 			count[f.textWord]++
 		}
 	}
@@ -221,6 +227,16 @@ func (p *Plan) SuggestMissing() string {
 		}
 	}
 	return best
+}
+
+// SuggestDecimal is a column that would be of numbers with a decimal comma. Empty for none.
+func (p *Plan) SuggestDecimal() string {
+	for _, t := range p.Tags {
+		if f := &t.found; f.commas > 0 && f.commas == f.texts && t.Type == model.String && p.rules.Decimal == "" {
+			return t.Name
+		}
+	}
+	return ""
 }
 
 // timeNames are the columns taken for the times where none is named.
@@ -341,8 +357,9 @@ func (r *rules) findTime(header []string, first [][]byte) (int, error) {
 			return i, nil
 		}
 	}
-	if other := strings.IndexAny(header[0], ";\t|"); len(header) == 1 && other >= 0 {
-		return 0, fmt.Errorf("the only column is %s; if %q is the delimiter, say so with --delimiter: %w", listed(header), header[0][other], ErrHeader)
+	if other := strings.IndexAny(strings.Join(header, ""), ";\t|"); other >= 0 && r.Delimiter == "" {
+		return 0, fmt.Errorf("none of the columns %s holds times; if %q is the delimiter, say so with --delimiter: %w",
+			listed(header), strings.Join(header, "")[other], ErrHeader)
 	}
 	return 0, fmt.Errorf("none of the columns %s holds times; name one with --time-column: %w", listed(header), ErrHeader)
 }

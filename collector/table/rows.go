@@ -41,6 +41,33 @@ func newRowReader(src io.Reader, comma byte) *rowReader {
 	return &rowReader{src: src, comma: comma, buf: make([]byte, 256<<10), nextLine: 1}
 }
 
+// findComma looks at the first line and takes what stands between its fields, if that is no comma.
+func (r *rowReader) findComma() error {
+	n, err := r.newline(0)
+	if err != nil {
+		return err
+	}
+	var count [256]int
+	quoted := false
+	for _, c := range r.buf[r.start : r.start+n] {
+		if c == '"' {
+			quoted = !quoted
+		} else if !quoted {
+			count[c]++
+		}
+	}
+	if count[','] > 0 {
+		return nil
+	}
+	most := 0
+	for _, c := range []byte(";\t|") {
+		if count[c] > most {
+			most, r.comma = count[c], c
+		}
+	}
+	return nil
+}
+
 // next is the fields of the next row that is not blank, in memory that holds until the call after. The error is a
 // *[RowError] for a row that is no CSV, behind which reading goes on, and io.EOF behind the last row.
 func (r *rowReader) next() ([][]byte, error) {

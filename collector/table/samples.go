@@ -269,7 +269,7 @@ func (r *reader) sample(tag int, ro role, field []byte) error {
 		r.text += len(field)
 		run.AddText(r.time, r.intern(field), quality)
 	default:
-		bits, ok := r.parse(tag, typ, bytes.TrimSpace(field))
+		bits, ok := r.parse(tag, typ, bytes.TrimSpace(r.plan.rules.decimalPoint(field)))
 		if !ok {
 			r.fieldFault(tag, fmt.Sprintf("%.60q is no %s", field, typ))
 			return nil

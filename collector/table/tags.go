@@ -185,7 +185,7 @@ func (t *tagTable) observe(tag int, r role, field []byte) error {
 	f := &t.list[tag].found
 	switch sense, _ := t.rules.sense(field); sense {
 	case valueField:
-		f.observe(field)
+		f.observe(t.rules.decimalPoint(field))
 	case badField:
 		f.observeBad(field)
 	case emptyField:
