@@ -55,6 +55,8 @@ func fromStrftime(s string) (string, error) {
 		'f': "000000", 'z': "-0700", 'Z': "MST", 'b': "Jan", 'B': "January", 'a': "Mon", 'A': "Monday", 'j': "002",
 		'T': "15:04:05", 'F': "2006-01-02", '%': "%",
 	}
+	// As strptime does, these take one digit or two; in front of other digits only two can be told apart.
+	short := map[byte]string{'m': "1", 'd': "2", 'I': "3", 'M': "4", 'S': "5"}
 	var out strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
@@ -69,7 +71,14 @@ func fromStrftime(s string) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("time format %q: %%%c is not known", s, s[i])
 		}
+		rest := s[i+1:]
+		if one, ok := short[s[i]]; ok && (rest == "" || rest[0] != '%' && rest[0]-'0' > 9) {
+			v = one
+		}
 		out.WriteString(v)
+		if s[i] == 'S' && (strings.HasPrefix(rest, ".%f") || strings.HasPrefix(rest, ",%f")) {
+			i += len(".%f") // package time takes a fraction of any length behind the seconds
+		}
 	}
 	return out.String(), nil
 }
