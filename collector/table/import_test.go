@@ -297,7 +297,8 @@ state_sets:
 func TestMappingRefusesNonsense(t *testing.T) {
 	for text, says := range map[string]string{
 		"shape: deep":                            "shape",
-		"colums: {}":                             "colums",
+		"colums: {}":                             "unknown key colums: must be one of shape, delimiter",
+		"columns: {a: {units: m}}":               "unknown key units: must be one of tag, type, unit",
 		"time_zone: Mars/Olympus":                "time zone",
 		"delimiter: abc":                         "delimiter",
 		"time_format: '%Q'":                      "%Q",
@@ -354,8 +355,14 @@ func TestScanRefusesWhatIsNoTable(t *testing.T) {
 			require.ErrorIs(t, err, c.want)
 		})
 	}
-	_, err := Scan(context.Background(), t.TempDir(), Mapping{}, nil)
+	_, err := Scan(context.Background(), os.DevNull, Mapping{}, nil)
 	require.ErrorContains(t, err, "not a regular file")
+	_, err = Scan(context.Background(), t.TempDir(), Mapping{}, nil)
+	require.ErrorContains(t, err, "a directory")
+	_, err = Scan(context.Background(), "-", Mapping{}, nil)
+	require.ErrorContains(t, err, "save a stream as a file")
+	_, err = Scan(context.Background(), write(t, "x.xlsx", "PK\x03\x04\x00\x00"), Mapping{}, nil)
+	require.ErrorContains(t, err, "save the sheet as CSV")
 	_, err = Scan(context.Background(), "testdata/none.csv", Mapping{}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -427,6 +434,7 @@ func TestCompressedFilesAreToldByTheirBytes(t *testing.T) {
 	for name, content := range map[string][]byte{"cut.gz": zipped.Bytes()[:zipped.Len()-9], "cut.zst": e.EncodeAll(text, nil)[:60]} {
 		r, err := Import(context.Background(), s, write(t, name, string(content)), Options{})
 		require.Error(t, err, name)
+		require.ErrorContains(t, err, "cut off")
 		require.Zero(t, r.Sent, "a damaged file sends nothing")
 	}
 	bomb := e.EncodeAll(make([]byte, 100<<20), nil)

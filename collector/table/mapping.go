@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,12 +96,37 @@ func ReadMapping(file string) (Mapping, error) {
 	d := yaml.NewDecoder(io.LimitReader(f, maxMappingBytes))
 	d.KnownFields(true)
 	if err := d.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
-		return m, fmt.Errorf("read mapping %s: %w: %w", file, ErrMapping, err)
+		return m, fmt.Errorf("read mapping %s: %w: %w", file, ErrMapping, explainYAML(err))
 	}
 	if err := m.Check(); err != nil {
 		return m, fmt.Errorf("read mapping %s: %w", file, err)
 	}
 	return m, nil
+}
+
+// explainYAML says which keys there are, where the package speaks of Go's types.
+func explainYAML(err error) error {
+	var typed *yaml.TypeError
+	if !errors.As(err, &typed) {
+		return err
+	}
+	var out []string
+	for _, e := range typed.Errors {
+		for of, t := range map[string]reflect.Type{"table.Mapping": reflect.TypeFor[Mapping](), "table.Column": reflect.TypeFor[Column]()} {
+			if at, ok := strings.CutSuffix(e, " not found in type "+of); ok {
+				e = strings.Replace(at, "field ", "unknown key ", 1) + ": must be one of " + strings.Join(keysOf(t), ", ")
+			}
+		}
+		out = append(out, e)
+	}
+	return errors.New(strings.Join(out, "; "))
+}
+
+func keysOf(t reflect.Type) (keys []string) {
+	for i := range t.NumField() {
+		keys = append(keys, t.Field(i).Tag.Get("yaml"))
+	}
+	return keys
 }
 
 // AddTags adds descriptions and units from a CSV file with the columns tag and any of description, unit or units, type.

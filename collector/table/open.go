@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,9 @@ const zstdWindowMax = 128 << 20
 // openFile tells gzip and zstd by their first bytes, not by the name.
 func openFile(path string) (*file, error) {
 	f, err := os.Open(path)
+	if path == "-" && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%q is no file: %s", path, noStream)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +42,19 @@ func openFile(path string) (*file, error) {
 	return out, nil
 }
 
+// noStream is why standard input is no table.
+const noStream = "a table is read twice, so save a stream as a file first"
+
 func (t *file) open() error {
 	info, err := t.f.Stat()
 	if err != nil {
 		return err
 	}
+	if info.IsDir() {
+		return errors.New("a directory; name the files in it")
+	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("not a regular file; a table is read twice, so save a stream as a file first")
+		return fmt.Errorf("not a regular file; %s", noStream)
 	}
 	t.size = info.Size()
 	src := bufio.NewReaderSize(&counted{t.f, &t.read}, 256<<10)
@@ -65,10 +75,26 @@ func (t *file) open() error {
 			return fmt.Errorf("read zstd: %w", err)
 		}
 		t.Reader, t.unpack = z, z.IOReadCloser()
+	case bytes.HasPrefix(magic, []byte("PK\x03\x04")):
+		return errors.New("a zip archive or a workbook; unpack it, or save the sheet as CSV")
 	default:
 		t.Reader = src
 	}
+	if t.unpack != nil {
+		t.Reader = packed{t.Reader}
+	}
 	return nil
+}
+
+// packed says of a stream that ends too early that it was compressed, since the text in it did not end there.
+type packed struct{ io.Reader }
+
+func (p packed) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("the compressed file is cut off: %w; copy it again", err)
+	}
+	return n, err
 }
 
 func (t *file) Close() error {
