@@ -297,7 +297,11 @@ func TestEditCorrectsAndTells(t *testing.T) {
 	_, says := fails(t, edit("insert", "f", "2024-01-01T00:00:00Z", "7")...)
 	require.Contains(t, says, "stands at this time already")
 	_, says = fails(t, edit("set", "f", "2024-01-01T00:00:01Z", "7")...)
-	require.Contains(t, says, "no sample stands at this time")
+	require.Contains(t, says, "no sample stands at this time; insert adds one")
+	_, says = fails(t, edit("remove", "f", "2024-01-01T00:00:01Z")...)
+	require.Contains(t, says, "so none can be removed")
+	_, says = fails(t, edit("--file", writeFile(t, "c.csv", ""))...)
+	require.Contains(t, says, "the file is empty")
 	_, says = fails(t, edit("set", "f", "2024-01-01T00:00:00Z", "on")...)
 	require.Contains(t, says, "no float64")
 	code, says := fails(t, "edit", "--server", address, "set", "f", "2024-01-01T00:00:00Z", "7")
@@ -401,4 +405,19 @@ func TestExportedCSVComesBack(t *testing.T) {
 	require.Equal(t, 13, strings.Count(want, "Z,"), want)
 	varve(t, "import", "--server", other, writeFile(t, "export.csv", want))
 	require.Equal(t, want, export(other))
+}
+
+func TestImportGoesOnBehindAFileThatIsNoTable(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	good := writeFile(t, "good.csv", "time,f\n2024-01-01T00:00:00Z,1\n")
+	code, says := fails(t, "import", "--server", address, t.TempDir(), writeFile(t, "notes.csv", "a,b\n1,2\n"), good)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "a directory")
+	require.Contains(t, says, "notes.csv: none of the columns a,b holds times")
+	require.Contains(t, says, "2 of 3 files could not be imported")
+	require.Contains(t, varve(t, "query", "--server", address, "--latest", "--output", "csv", "f"), "2024-01-01T00:00:00Z,f,1,Good")
+
+	code, says = fails(t, "import", "--server", "127.0.0.1:1", good, good)
+	require.Equal(t, exitFailure, code)
+	require.Equal(t, 1, strings.Count(says, "no answer from the server"), "without a server no file can be imported")
 }

@@ -194,6 +194,9 @@ func readEdits(r io.Reader) ([]edit, error) {
 	rows := csv.NewReader(r)
 	rows.FieldsPerRecord = 0
 	header, err := rows.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the file is empty; the header needs the columns time and tag")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +270,7 @@ func (f *editFlags) runEdits(cmd *cobra.Command, edits []edit) error {
 		return usageError(errors.New("give --reason: a correction without one cannot be judged later"))
 	}
 	if len(edits) == 0 {
-		return errors.New("no corrections")
+		return usageError(fmt.Errorf("%s has a header and no corrections", f.file))
 	}
 	zone, err := loadZone(f.zone)
 	if err != nil {
@@ -442,6 +445,21 @@ func parseStateValue(tag *editTag, s string) (uint64, error) {
 	return 0, fmt.Errorf("value %q: no state of %s; there are %s", s, tag.name, strings.Join(texts, ", "))
 }
 
+// refusal says why a correction was not made in the words of this command, where the server speaks of write modes.
+func (e *edit) refusal(j *varvev1.Rejection) string {
+	switch {
+	case j.Code == varvev1.RejectCode_REJECT_CODE_EXISTS:
+		return "a sample stands at this time already; set replaces it"
+	case j.Code == varvev1.RejectCode_REJECT_CODE_ABSENT && e.mode == varvev1.WriteMode_WRITE_MODE_REMOVE:
+		return "no sample stands at this time, so none can be removed"
+	case j.Code == varvev1.RejectCode_REJECT_CODE_ABSENT:
+		return "no sample stands at this time; insert adds one"
+	case j.Code == varvev1.RejectCode_REJECT_CODE_AMBIGUOUS:
+		return "several samples stand at this time; say which with seq, which varve query --with-seq shows"
+	}
+	return orDefault(j.Reason, j.Code.String())
+}
+
 func reportEdit(w io.Writer, edits []edit, r *varvev1.BatchResult) error {
 	if r == nil {
 		return errors.New("the server did not say what became of the correction")
@@ -452,7 +470,7 @@ func reportEdit(w io.Writer, edits []edit, r *varvev1.BatchResult) error {
 		if int(j.Run) < len(edits) {
 			e = edits[j.Run]
 		}
-		fmt.Fprintf(w, "  %s%s at %s: %s\n", e.where(), e.tag, e.time, orDefault(j.Reason, j.Code.String()))
+		fmt.Fprintf(w, "  %s%s at %s: %s\n", e.where(), e.tag, e.time, e.refusal(j))
 	}
 	if r.Rejected > 0 {
 		return fmt.Errorf("%d of %d corrections were refused, see above", r.Rejected, len(edits))

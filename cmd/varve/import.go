@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/status"
 
 	"github.com/varvedb/varve/collector/table"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -62,7 +63,7 @@ long table it is the empty text, or for other types no value with quality BadNoD
 BadNoCommunication: text tags keep the word, others have no value then.
 
 The same file under the same mapping is the same import: reading it again changes nothing, and after an interruption the
-import goes on where it stopped. Exit status 1 if any row or sample was rejected, unless --allow-rejects.`,
+import goes on where it stopped. A file that is no table is named, and those behind it are read. Exit status 1 then, or if any row or sample was rejected, unless --allow-rejects.`,
 		Example: `  varve import --server 127.0.0.1:7420 --prefix TEP.06. tep_idv06.csv.gz
   varve import --key-column turbine --time-zone Europe/Berlin wind.csv.zst
   varve import --missing '?' --tags tags.csv --types 'STATUS*=string' laboratory.csv
@@ -124,7 +125,7 @@ func (f *importFlags) run(cmd *cobra.Command, files []string) error {
 		return err
 	}
 	defer c.close()
-	rejected := 0
+	rejected, failed := 0, 0
 	for _, file := range files {
 		bar := newImportBar(cmd.ErrOrStderr(), file, f.quiet)
 		report, err := table.Import(cmd.Context(), table.Server{Ingest: c.ingest, Catalog: c.catalog}, file, table.Options{
@@ -134,18 +135,33 @@ func (f *importFlags) run(cmd *cobra.Command, files []string) error {
 		if report.AnyRejected() {
 			rejected++
 		}
-		if err != nil {
-			if report.Sent > 0 || f.output == "json" {
-				f.print(cmd, report)
-			}
-			return c.explainImport(file, err)
+		if err == nil || report.Sent > 0 || f.output == "json" {
+			f.print(cmd, report)
 		}
-		f.print(cmd, report)
+		if err == nil {
+			continue
+		}
+		explained := c.explainImport(file, err)
+		if len(files) == 1 || !aboutFile(report, err) {
+			return explained
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "varve:", explained)
+		failed++
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d files could not be imported, see above; the others were", failed, len(files))
 	}
 	if rejected > 0 && !f.allowRejects {
 		return fmt.Errorf("%d of %d files had rows or samples that were rejected, see above; --allow-rejects takes that as success", rejected, len(files))
 	}
 	return nil
+}
+
+// aboutFile reports whether an import failed for its file alone, before anything was sent, so that the files behind it can
+// be imported all the same.
+func aboutFile(report *table.Report, err error) bool {
+	var asked interface{ GRPCStatus() *status.Status }
+	return report.Source == "" && !errors.As(err, &asked) && !errors.Is(err, context.Canceled)
 }
 
 func (c *client) explainImport(file string, err error) error {
