@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -183,7 +184,8 @@ func (f *queryFlags) ask(ctx context.Context, c *client, tags []foundTag, start,
 	})
 }
 
-// openOutput is where the answer goes. finish(false) takes a file away again that was only begun.
+// openOutput is where the answer goes. finish says whether it is whole: a file gets its name only then, so that one that
+// was there before outlasts a query that fails.
 func (f *queryFlags) openOutput(stdout io.Writer) (w io.Writer, finish func(ok bool) error, err error) {
 	if f.file == "" {
 		if file, ok := stdout.(*os.File); ok && (f.output == "arrow" || f.output == "parquet") && term.IsTerminal(int(file.Fd())) {
@@ -191,15 +193,38 @@ func (f *queryFlags) openOutput(stdout io.Writer) (w io.Writer, finish func(ok b
 		}
 		return stdout, func(bool) error { return nil }, nil
 	}
-	file, err := os.Create(f.file)
+	name, part := f.file, ""
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	flags, mode := os.O_WRONLY|os.O_CREATE|os.O_EXCL, os.FileMode(0o666)
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && !info.Mode().IsRegular(): // a device or a pipe is written to as it is, and never taken away
+		flags = os.O_WRONLY
+	case err == nil:
+		mode = info.Mode().Perm()
+		fallthrough
+	default:
+		part = fmt.Sprintf("%s.%d.part", name, os.Getpid())
+	}
+	file, err := os.OpenFile(orDefault(part, name), flags, mode)
 	if err != nil {
 		return nil, nil, err
 	}
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	return buffered, func(ok bool) error {
-		err := errors.Join(buffered.Flush(), file.Close())
+		flushed := buffered.Flush()
 		if !ok {
-			err = errors.Join(err, os.Remove(f.file))
+			flushed = nil // what went wrong is known already
+		}
+		err := errors.Join(flushed, file.Close())
+		switch {
+		case part == "":
+		case ok && err == nil:
+			err = os.Rename(part, name)
+		default:
+			err = errors.Join(err, os.Remove(part))
 		}
 		return err
 	}, nil
