@@ -82,7 +82,7 @@ import goes on where it stopped. A file that is no table is named, and those beh
 	flags := cmd.Flags()
 	flags.StringVar(&f.mapping, "mapping", "", "YAML file that says how columns become tags; flags go before it")
 	flags.StringArrayVar(&f.tags, "tags", nil, "CSV file with columns tag, description, unit (repeatable)")
-	flags.StringVar(&f.timeColumn, "time-column", "", "column of the times (default the first named time, date, timestamp, ...)")
+	flags.StringVar(&f.timeColumn, "time-column", "", "column of the times, or two as DATE+CLOCK (default the first named time, date, timestamp, ...)")
 	flags.StringVar(&f.timeFormat, "time-format", "", "such as 02/01/2006 15:04:05, %d/%m/%Y %H:%M:%S, unix, unix_ms (default found from the data)")
 	flags.StringVar(&f.timeZone, "time-zone", "", "IANA zone of times that carry none, such as Europe/Berlin (default UTC)")
 	flags.StringArrayVar(&f.keyColumns, "key-column", nil, "column whose field stands before the column's name in the tag: key.column (repeatable)")

@@ -186,6 +186,30 @@ func TestOtherDelimitersAndDecimals(t *testing.T) {
 	require.Equal(t, `2024-01-01T00:00:00Z "1,5" Good`, p.samples["a"][0])
 }
 
+func TestDateAndTimeOfDayApart(t *testing.T) {
+	want := map[string][]string{"a": {"2004-03-10T18:00:00Z 1 Good", "2004-03-10T19:00:00Z 2 Good"}}
+	for name, c := range map[string]struct {
+		text string
+		m    Mapping
+	}{
+		"date and time":           {"Date,Time,a\n2004-03-10,18:00:00,1\n2004-03-10,19:00:00,2\n", Mapping{}},
+		"time before date":        {"time,a,date\n18:00:00,1,2004-03-10\n19:00:00,2,2004-03-10\n", Mapping{}},
+		"in a format":             {"Date;Time;a\n10/03/2004;18.00.00;1\n10/03/2004;19.00.00;2\n", Mapping{TimeFormat: "%d/%m/%Y %H.%M.%S"}},
+		"columns of other names":  {"Day,Clock,a\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", Mapping{TimeColumn: "Day+Clock"}},
+		"a column with a + in it": {"a,x+y\n1,2004-03-10T18:00:00Z\n2,2004-03-10T19:00:00Z\n", Mapping{TimeColumn: "x+y"}},
+	} {
+		p, s := newPlainServer(t)
+		r := importFile(t, s, write(t, "x.csv", c.text), Options{Mapping: c.m})
+		require.False(t, r.AnyRejected(), name)
+		require.Equal(t, want, p.samples, name)
+	}
+	p, s := newPlainServer(t)
+	importFile(t, s, write(t, "x.csv", "time,date,a\n2004-03-10T18:00:00Z,2004-03-10,1\n"), Options{})
+	require.Len(t, p.samples, 2, "a date beside a whole time is a value")
+	_, err := Scan(context.Background(), write(t, "x.csv", "Day,a\n2004-03-10,1\n"), Mapping{TimeColumn: "Day+Clock"}, nil)
+	require.ErrorIs(t, err, ErrHeader)
+}
+
 func TestImportReportsWhatItCannotTake(t *testing.T) {
 	p, s := newPlainServer(t)
 	p.refuse["refused"] = true

@@ -31,7 +31,8 @@ type Mapping struct {
 	Decimal string `yaml:"decimal" json:",omitempty"`
 
 	// TimeColumn holds the times. The default is the first column named time, timestamp, date, datetime, date_time or
-	// ts, in any case, else the first column whose first field is a time.
+	// ts, in any case, else the first column whose first field is a time. A date and a time of day apart are DATE+TIME, which
+	// the default is where columns date and time are so; the format is then that of both with a blank between.
 	TimeColumn string `yaml:"time_column"`
 	// TimeFormat is what ParseTimeFormat reads. The default is found from the first rows.
 	TimeFormat string `yaml:"time_format"`

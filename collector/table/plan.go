@@ -54,6 +54,8 @@ type layout struct {
 	header  []string
 	shape   Shape
 	time    int
+	clock   int    // column of the time of day where time holds the date alone, else -1
+	joined  []byte // both, of the row at hand
 	keys    []int
 	values  []int // wide: the columns that are tags. Long: those that are text tags of their own
 	tag     int   // long only, as value and detail; detail -1 where there is none
@@ -140,7 +142,7 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 			p.BadRows++
 			continue
 		}
-		if _, err := c.read(fields[p.layout.time]); err != nil {
+		if _, err := c.read(p.layout.timeOf(fields)); err != nil {
 			p.BadRows++
 			continue
 		}
@@ -167,7 +169,7 @@ func (p *Plan) scan(ctx context.Context, f *file, progress func(read, size int64
 }
 
 func (p *Plan) findFormat(fields [][]byte, line int) {
-	field := bytes.TrimSpace(fields[p.layout.time])
+	field := bytes.TrimSpace(p.layout.timeOf(fields))
 	if p.format = p.rules.format; p.format == nil && p.timeless < maxFormatRows {
 		p.format = detectTime(field)
 	}
@@ -183,7 +185,7 @@ func (p *Plan) findFormat(fields [][]byte, line int) {
 const maxFormatRows = 1000
 
 func (p *Plan) explainTimes() error {
-	column := p.layout.header[p.layout.time]
+	column := p.layout.timeName()
 	if p.firstTime == "" {
 		return fmt.Errorf("column %s is empty in the first rows; name the column of the times with --time-column: %w", column, ErrTimes)
 	}
@@ -195,7 +197,7 @@ func (p *Plan) explainTimes() error {
 }
 
 func (p *Plan) finish(t *tagTable) {
-	p.Shape, p.TimeColumn = p.layout.shape, p.layout.header[p.layout.time]
+	p.Shape, p.TimeColumn = p.layout.shape, p.layout.timeName()
 	if p.format != nil {
 		p.TimeFormat = p.format.String()
 	}
@@ -263,7 +265,7 @@ func (r *rules) checkHeader(names []string) error {
 }
 
 func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
-	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1, quality: -1}
+	l := layout{header: header, shape: r.Shape, tag: -1, value: -1, detail: -1, quality: -1, clock: -1}
 	if len(header) > MaxColumns {
 		return l, fmt.Errorf("%d columns, most is %d: %w", len(header), MaxColumns, ErrTooLarge)
 	}
@@ -280,6 +282,9 @@ func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 		return l, err
 	}
 	used := map[int]bool{l.time: true}
+	if l.clock = r.findClock(header, first, l.time); l.clock >= 0 {
+		used[l.clock] = true
+	}
 	for _, k := range r.KeyColumns {
 		i, ok := seen[k]
 		if !ok || used[i] {
@@ -345,12 +350,20 @@ func (r *rules) findTime(header []string, first [][]byte) (int, error) {
 		if i := slices.Index(header, r.TimeColumn); i >= 0 {
 			return i, nil
 		}
+		date, clock, _ := strings.Cut(r.TimeColumn, "+")
+		if i := slices.Index(header, date); i >= 0 && slices.Contains(header, clock) && clock != date {
+			return i, nil
+		}
 		return 0, fmt.Errorf("time column %q is not among the columns %s: %w", r.TimeColumn, listed(header), ErrHeader)
 	}
 	for i, h := range header {
-		if slices.Contains(timeNames, strings.ToLower(h)) {
-			return i, nil
+		if !slices.Contains(timeNames, strings.ToLower(h)) {
+			continue
 		}
+		if d, ok := columnOf(header, "date"); ok && strings.EqualFold(h, "time") && r.findClock(header, first, i) == i {
+			return d, nil
+		}
+		return i, nil
 	}
 	for i, f := range first {
 		if i < len(header) && detectTime(bytes.TrimSpace(f)) != nil {
@@ -362,6 +375,50 @@ func (r *rules) findTime(header []string, first [][]byte) (int, error) {
 			listed(header), strings.Join(header, "")[other], ErrHeader)
 	}
 	return 0, fmt.Errorf("none of the columns %s holds times; name one with --time-column: %w", listed(header), ErrHeader)
+}
+
+// findClock is the column of the time of day if the time column holds the date alone: the one behind the + of TimeColumn,
+// else time beside date. Taken for a column of values it would leave one sample of each day.
+func (r *rules) findClock(header []string, first [][]byte, date int) int {
+	if _, clock, ok := strings.Cut(r.TimeColumn, "+"); ok && header[date] != r.TimeColumn {
+		return slices.Index(header, clock)
+	}
+	if r.TimeColumn != "" || !strings.EqualFold(header[date], "date") && !strings.EqualFold(header[date], "time") {
+		return -1
+	}
+	i, ok := columnOf(header, "time")
+	if d, hasDate := columnOf(header, "date"); !ok || !hasDate || i == d || i >= len(first) || !isClock(first[i]) || isClock(first[d]) {
+		return -1
+	}
+	return i
+}
+
+// isClock reports whether a field begins like a time of day: 8:15, 08:15:00, 18.00.00.
+func isClock(field []byte) bool {
+	b := bytes.TrimSpace(field)
+	i := bytes.IndexAny(b, ":.")
+	if i < 1 || i > 2 || len(b) < i+3 || len(b) > 20 {
+		return false
+	}
+	_, hour := digits(b[:i])
+	_, minute := digits(b[i+1 : i+3])
+	return hour && minute && (len(b) == i+3 || b[i+3]-'0' > 9)
+}
+
+// timeOf is the time of a row, in memory that holds until the next call.
+func (l *layout) timeOf(fields [][]byte) []byte {
+	if l.clock < 0 {
+		return fields[l.time]
+	}
+	l.joined = append(append(append(l.joined[:0], bytes.TrimSpace(fields[l.time])...), ' '), bytes.TrimSpace(fields[l.clock])...)
+	return l.joined
+}
+
+func (l *layout) timeName() string {
+	if l.clock < 0 {
+		return l.header[l.time]
+	}
+	return l.header[l.time] + "+" + l.header[l.clock]
 }
 
 // listedMost is how many names an error lists.

@@ -213,7 +213,7 @@ func (r *reader) row(fields [][]byte) error {
 	if want := len(r.plan.layout.header); len(fields) != want {
 		return &RowError{Reason: fmt.Sprintf("%d fields, the header has %d", len(fields), want)}
 	}
-	t, err := r.clock.read(fields[r.plan.layout.time])
+	t, err := r.clock.read(r.plan.layout.timeOf(fields))
 	if err != nil {
 		return &RowError{Column: r.plan.TimeColumn, Reason: err.Error()}
 	}
