@@ -111,6 +111,14 @@ func TestOneType(t *testing.T) {
 	require.Equal(t, `{"time":"1969-12-31T23:59:59.5Z","tag":"c","value":1e+21,"quality":"0x80AB0401"}`, strings.Split(jsonOf(t, b, nil), "\n")[2])
 }
 
+// Python reads -0 as the integer 0, and -0.0 as what it is.
+func TestJSONKeepsTheSignOfZero(t *testing.T) {
+	for typ, bits := range map[model.Type]uint64{model.Float64: 1 << 63, model.Float32: 1 << 31} {
+		require.Equal(t, "-0.0", string(appendJSONValue(nil, Value{Type: typ, Bits: bits})))
+		require.Equal(t, "0", string(appendJSONValue(nil, Value{Type: typ})))
+	}
+}
+
 func TestStatesAndText(t *testing.T) {
 	states := encode(t, nil, []arrow.Field{timeField, tagField, valueField("value", arrow.PrimitiveTypes.Int64), valueField("value_text", arrow.BinaryTypes.String), qualityField},
 		`[{"time":"2001-01-01 00:00:00","tag":"s","value":1,"value_text":"running","quality":0},{"time":"2001-01-01 00:00:01","tag":"s","value":7,"value_text":null,"quality":0}]`)

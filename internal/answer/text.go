@@ -159,6 +159,9 @@ func appendJSONValue(b []byte, v Value) []byte {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			return append(v.appendText(append(b, '"')), '"')
 		}
+		if x == 0 && math.Signbit(x) {
+			return append(b, "-0.0"...) // readers that tell integers from numbers make 0 of -0
+		}
 		return v.appendText(b)
 	case model.Bool:
 		return v.appendText(b)
