@@ -182,12 +182,14 @@ func (im *importer) send(ctx context.Context) (err error) {
 	}, func(read, size int64) {
 		im.show(func(p *Progress) { p.Scanning, p.Read, p.Size = false, read, size })
 	})
+	if stats != nil {
+		im.mu.Lock()
+		im.report.Stats = *stats
+		im.mu.Unlock()
+	}
 	if err != nil {
 		return explain(err)
 	}
-	im.mu.Lock()
-	im.report.Stats = *stats
-	im.mu.Unlock()
 	return explain(s.Flush(ctx))
 }
 

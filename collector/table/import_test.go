@@ -158,6 +158,34 @@ func TestLongTablesHaveQualities(t *testing.T) {
 	require.ErrorIs(t, err, ErrHeader)
 }
 
+func TestAStoppedImportTellsHowFarItCame(t *testing.T) {
+	_, s := newPlainServer(t)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	text := "time,a\n" + strings.Repeat("2024-01-01T00:00:00Z,1\n", 5000)
+	r, err := Import(ctx, s, write(t, "x.csv", text), Options{OnProgress: func(p Progress) {
+		if !p.Scanning {
+			stop()
+		}
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotZero(t, r.Rows)
+	require.Less(t, r.Rows, 5000)
+}
+
+// A column that was given a type does not become text; what does not fit it is rejected.
+func TestNoNoteOnTextWhereThereIsNone(t *testing.T) {
+	_, s := newPlainServer(t)
+	m := Mapping{
+		Columns:   map[string]Column{"a": {Type: "float32"}, "p": {StateSet: "pump"}},
+		StateSets: map[string]map[int64]string{"pump": {0: "stopped"}},
+	}
+	r := importFile(t, s, write(t, "x.csv", "time,a,p\n2024-01-01T00:00:00Z,1,0\n2024-01-01T00:00:01Z,hot,broken\n"), Options{Mapping: m})
+	require.Equal(t, 2, r.BadFields)
+	require.Empty(t, r.Notes)
+	require.Equal(t, `"broken" is no state of pump; varve tags states get pump shows them`, r.Reasons[1].Reason)
+}
+
 func TestOtherDelimitersAndDecimals(t *testing.T) {
 	for name, text := range map[string]string{
 		"semicolons": "time;a;b\n2024-01-01T00:00:00Z;1.5;x\n",
@@ -311,7 +339,7 @@ state_sets:
 		"unit1.T1":        {"2024-07-01T10:00:00Z 20.1 Good", "2024-07-01T10:01:00Z null BadSensorFailure", "2024-07-01T10:02:00Z 1 Good"},
 		"unit1.T2":        {"2024-07-01T10:01:00Z 3 Good", "2024-07-01T10:02:00Z 2 Good"},
 	}, p.samples)
-	require.Equal(t, []Fault{{Reason: `"off" is no state`, Column: "unit1.P-101.RUN", Count: 1, Lines: []int{4}}}, r.Reasons)
+	require.Equal(t, []Fault{{Reason: `"off" is no state of pump; varve tags states get pump shows them`, Column: "unit1.P-101.RUN", Count: 1, Lines: []int{4}}}, r.Reasons)
 	require.Equal(t, "Cel", p.tags["unit1.T1"].Settings[0].Unit)
 	require.Equal(t, "pump", p.tags["unit1.P-101.RUN"].Settings[0].StateSet)
 	require.Equal(t, "a temperature", p.tags["unit1.T2"].Description)

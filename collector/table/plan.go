@@ -218,7 +218,7 @@ func (p *Plan) finish(t *tagTable) {
 func (p *Plan) SuggestMissing() string {
 	count := map[string]int{}
 	for _, t := range p.Tags {
-		if f := &t.found; f.numbers > 0 && f.texts > f.commas && f.textWord != "" {
+		if f := &t.found; t.Type == model.String && f.numbers > 0 && f.texts > f.commas && f.textWord != "" {
 			count[f.textWord]++
 		}
 	}
@@ -272,7 +272,7 @@ func (r *rules) layOut(header []string, first [][]byte) (layout, error) {
 	seen := make(map[string]int, len(header))
 	for i, h := range header {
 		if j, twice := seen[h]; twice {
-			return l, fmt.Errorf("columns %d and %d are both named %q: %w", j+1, i+1, h, ErrHeader)
+			return l, fmt.Errorf("columns %d and %d are both named %q; rename one of them: %w", j+1, i+1, h, ErrHeader)
 		}
 		seen[h] = i
 		l.columns = append(l.columns, r.column(h))

@@ -121,7 +121,8 @@ func (s *Stats) fault(e *RowError) {
 
 // Batches reads the file a second time and calls emit with its batches, in order, with sequences from 1. The types of
 // the plan's tags must be what the catalogue says by now, and ids gives each its id, 0 where the server refused it. The
-// same plan, types and refusals give the same batches. progress may be nil.
+// same plan, types and refusals give the same batches. The stats are of what was read, also where an error ended it; they
+// are nil if nothing was. progress may be nil.
 func (p *Plan) Batches(ctx context.Context, ids []model.TagID, mode varvev1.WriteMode, states StateCodes, emit func(*varvev1.Batch) error, progress func(read, size int64)) (*Stats, error) {
 	r := &reader{
 		plan: p, mode: mode, emit: emit, stats: &Stats{}, interned: map[string]string{},
@@ -136,11 +137,12 @@ func (p *Plan) Batches(ctx context.Context, ids []model.TagID, mode varvev1.Writ
 		return nil, err
 	}
 	defer f.Close()
-	if err := r.read(ctx, f, progress); err != nil {
-		return nil, fmt.Errorf("read %s: %w", p.File, err)
-	}
+	err = r.read(ctx, f, progress)
 	s := r.stats
 	s.LocalTimes, s.AmbiguousTime, s.SkippedTime = r.clock.withoutZone, r.clock.ambiguous, r.clock.nonexistent
+	if err != nil {
+		return s, fmt.Errorf("read %s: %w", p.File, err)
+	}
 	return s, nil
 }
 
@@ -271,7 +273,11 @@ func (r *reader) sample(tag int, ro role, field []byte) error {
 	default:
 		bits, ok := r.parse(tag, typ, bytes.TrimSpace(r.plan.rules.decimalPoint(field)))
 		if !ok {
-			r.fieldFault(tag, fmt.Sprintf("%.60q is no %s", field, typ))
+			is := typ.String()
+			if set := r.plan.Tags[tag].StateSet; typ == model.State {
+				is = fmt.Sprintf("state of %s; varve tags states get %s shows them", set, set)
+			}
+			r.fieldFault(tag, fmt.Sprintf("%.60q is no %s", field, is))
 			return nil
 		}
 		run.Add(r.time, bits, quality)
