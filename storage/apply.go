@@ -87,6 +87,7 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 type outcome struct {
 	result  Result
 	catalog []catalog.Result
+	err     error // why there is none
 }
 
 // dispatch applies one record. DB.mu is held, and let go of only while stored samples are looked at.

@@ -79,8 +79,15 @@ func (db *DB) waitForAcceptance(ctx context.Context, lost OffsetRange) bool {
 		return true
 	}
 	if db.o.AcceptLoss && !l.isAccepted(lost) {
-		if err := l.accept(db, lost, "operator", "--accept-loss"); err != nil {
+		const author, reason = "operator", "--accept-loss"
+		if err := l.accept(db, lost, author, reason); err != nil {
 			db.alarms.raise("log_damaged", fmt.Sprintf("keep the acceptance of lost offsets [%d, %d): %v", lost.First, lost.End, err))
+		} else {
+			db.background.Go(func() { // the log may have no room before apply goes on
+				if _, err := db.logAcceptance(ctx, lost, author, reason); err != nil {
+					db.o.Logger.Warn("log an accepted loss", "first", lost.First, "end", lost.End, "error", err)
+				}
+			})
 		}
 	}
 	for !l.isAccepted(lost) {
@@ -92,18 +99,39 @@ func (db *DB) waitForAcceptance(ctx context.Context, lost OffsetRange) bool {
 			l.changed = make(chan struct{})
 		}
 		changed := l.changed
+		db.applied.fail(ErrApplyStopped)
 		l.mu.Unlock()
 		db.alarms.raise("log_damaged", fmt.Sprintf("log records [%d, %d) are damaged; apply waits before them, reads say that they are incomplete; restore the log, or accept the loss", lost.First, lost.End))
-		db.applied.fail(ErrApplyStopped)
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return false
 		}
 	}
-	db.applied.resume()
+	db.passLost(lost)
+	db.resumeApplied()
 	db.alarms.clear("log_damaged")
 	return true
+}
+
+// passLost takes an accepted loss for applied: it may be the last there is in the log, and nothing behind it would tell
+// who waits that apply has come past it.
+func (db *DB) passLost(lost OffsetRange) {
+	db.submitMu.Lock()
+	var gone []*pending
+	for offset, p := range db.waiting {
+		if offset >= lost.First && offset < lost.End {
+			gone = append(gone, p)
+			delete(db.waiting, offset)
+		}
+	}
+	db.submitMu.Unlock()
+	for _, p := range gone {
+		p.outcome.err = fmt.Errorf("record %d was accepted and then damaged in the log: %w", p.offset, ErrCorrupt)
+		close(p.done)
+	}
+	db.applied.raise(lost.End - 1)
+	db.log.Applied(lost.End - 1)
 }
 
 func (l *losses) isAccepted(r OffsetRange) bool {
@@ -137,11 +165,17 @@ func (db *DB) AcceptLoss(ctx context.Context, lost OffsetRange, author, reason s
 		return fmt.Errorf("accept the loss of [%d, %d): %w", lost.First, lost.End, err)
 	}
 	db.resumeApplied() // so that views wait from now on for what lies behind
-	payload := record.AppendHeader(nil, record.Header{Kind: record.AcceptLoss})
-	payload = record.AppendLoss(payload, &record.Loss{First: lost.First, End: lost.End, Author: author, Reason: reason})
-	p, err := db.submit(ctx, payload)
+	p, err := db.logAcceptance(ctx, lost, author, reason)
 	if err != nil {
 		return err
 	}
 	return p.waitAccepted(ctx)
+}
+
+// logAcceptance carries who gave up what, and why, into the history of the log; also while space is low, since it is
+// behind the loss that the log can be trimmed.
+func (db *DB) logAcceptance(ctx context.Context, lost OffsetRange, author, reason string) (*pending, error) {
+	payload := record.AppendHeader(nil, record.Header{Kind: record.AcceptLoss})
+	payload = record.AppendLoss(payload, &record.Loss{First: lost.First, End: lost.End, Author: author, Reason: reason})
+	return db.submitAnyway(ctx, payload)
 }

@@ -28,7 +28,7 @@ func (db *DB) persist(what string, read func() error) error {
 			return err
 		}
 		db.alarms.raise("reads_failing", fmt.Sprintf("%s: %v: tried again, apply waits meanwhile", what, err))
-		if try == readPatience {
+		if try >= readPatience { // again and again: the other goroutine's success takes it back
 			db.applied.fail(fmt.Errorf("%w: %s: %w", ErrApplyStopped, what, err))
 		}
 		select {
@@ -39,9 +39,14 @@ func (db *DB) persist(what string, read func() error) error {
 	}
 }
 
-// resumeApplied lets the applied mark be waited for again, unless apply came to its end.
+// resumeApplied lets the applied mark be waited for again, unless apply waits before a loss or came to its end.
 func (db *DB) resumeApplied() {
+	db.losses.mu.Lock()
 	db.applied.resume()
+	if len(db.losses.open) > 0 {
+		db.applied.fail(ErrApplyStopped)
+	}
+	db.losses.mu.Unlock()
 	if err := db.applyEnd.error(); err != nil {
 		db.applied.fail(fmt.Errorf("%w: %w", ErrApplyStopped, err))
 	}

@@ -66,12 +66,12 @@ func (s *sources) close() {
 // View takes a view. With Accepted it waits until all records durable now are applied, or ctx ends. While apply is
 // stopped behind damage it does not wait; Lost names what is missing.
 func (db *DB) View(ctx context.Context, c Consistency) (*View, error) {
+	lost, err := db.openLosses(), error(nil)
 	if c == Accepted && !db.closed.Load() {
-		if err := db.waitApplied(ctx, db.log.HighWatermark()); err != nil {
+		if lost, err = db.waitApplied(ctx, db.log.HighWatermark()); err != nil {
 			return nil, err
 		}
 	}
-	lost := db.openLosses()
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	if db.closed.Load() {

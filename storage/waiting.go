@@ -126,11 +126,11 @@ func (p *pending) waitOutcome(ctx context.Context) error {
 	}
 	select {
 	case <-p.done:
-		return nil
+		return p.outcome.err
 	case <-p.db.applyEnd.ended():
 		select {
 		case <-p.done:
-			return nil
+			return p.outcome.err
 		default:
 			return fmt.Errorf("record %d is accepted and not applied: %w", p.offset, p.db.applyEnd.error())
 		}
@@ -198,11 +198,16 @@ func (db *DB) finish(offset uint64, o outcome) {
 }
 
 // waitApplied waits until records up to offset are applied. Behind damage nothing is waited for: what cannot be applied
-// is named by View.Lost instead.
-func (db *DB) waitApplied(ctx context.Context, offset uint64) error {
-	err := db.applied.wait(ctx, offset)
-	if err == nil || errors.Is(err, ErrApplyStopped) {
-		return nil
+// is returned instead.
+func (db *DB) waitApplied(ctx context.Context, offset uint64) (lost []OffsetRange, err error) {
+	for {
+		err := db.applied.wait(ctx, offset)
+		if err != nil && !errors.Is(err, ErrApplyStopped) {
+			return nil, fmt.Errorf("wait until record %d is applied, %d is: %w", offset, db.applied.value(), err)
+		}
+		// A loss accepted just now is not waited for and not named either: then apply goes on, and so does the wait.
+		if lost = db.openLosses(); err == nil || len(lost) > 0 {
+			return lost, nil
+		}
 	}
-	return fmt.Errorf("wait until record %d is applied, %d is: %w", offset, db.applied.value(), err)
 }

@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// lossy is a closed store whose log holds records that are in no generation, and the offsets of those.
+type lossy struct {
+	*powerCut
+	offsets []uint64
+}
+
+func newLossy(t testing.TB, batches int) *lossy {
+	fs := vfs.NewCrashableMem()
+	l := &lossy{powerCut: &powerCut{history: newHistory(t, 11, fs), fs: fs}}
+	_, err := l.db.Flush(context.Background())
+	require.NoError(t, err)
+	for range batches {
+		l.send()
+		p := l.sent[len(l.sent)-1].pending
+		require.NoError(t, p.Accepted(context.Background()))
+		l.offsets = append(l.offsets, p.Offset())
+	}
+	require.NoError(t, l.db.Close())
+	return l
+}
+
+// harm spoils the payloads of some of the records in the log, oldest first.
+func (l *lossy) harm(offsets ...uint64) {
+	names, err := l.fs.List("store/log")
+	require.NoError(l.t, err)
+	slices.Sort(names)
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		f, err := l.fs.OpenReadWrite("store/log/"+name, vfs.WriteCategoryUnspecified)
+		require.NoError(l.t, err)
+		info, err := f.Stat()
+		require.NoError(l.t, err)
+		b := make([]byte, info.Size())
+		_, err = f.ReadAt(b, 0)
+		require.NoError(l.t, err)
+		for at := int64(64); at+32 < int64(len(b)); { // docs/format/log.md
+			size := int64(b[at+4]) | int64(b[at+5])<<8 | int64(b[at+6])<<16
+			if offset := uint64(b[at+8]) | uint64(b[at+9])<<8; slices.Contains(offsets, offset) {
+				_, err := f.WriteAt([]byte{b[at+32] ^ 1}, at+32)
+				require.NoError(l.t, err)
+			}
+			at += 32 + size
+		}
+		require.NoError(l.t, f.Close())
+	}
+}
+
+// soon demands that do returns.
+func soon(t testing.TB, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("%s does not return", what)
+	}
+}
+
+func (l *lossy) open(o Options) {
+	soon(l.t, "Open", func() {
+		db, err := Open("store", o)
+		require.NoError(l.t, err)
+		l.db = db
+	})
+}
+
+// requireWithout holds the store against all batches but those at some offsets.
+func (l *lossy) requireWithout(lost ...uint64) {
+	kept := slices.DeleteFunc(slices.Clone(l.sent), func(b sentBatch) bool { return slices.Contains(lost, b.pending.Offset()) })
+	soon(l.t, "a view", func() { requireSame(l.t, l.db, modelOf(kept), rand.New(rand.NewPCG(1, 8))) })
+}
+
+// A loss at the very end of the log is behind everything: no later record shows that apply went on. Once it is accepted,
+// the store opens, reads do not wait, and it closes, whether or not there is a record behind.
+func TestAcceptedLossAtTheEnd(t *testing.T) {
+	for _, how := range []string{"option", "file", "call", "call while space is low"} {
+		t.Run(how, func(t *testing.T) {
+			l := newLossy(t, 6)
+			last := l.offsets[5]
+			l.harm(last)
+			o := testOptions(l.fs)
+			lost := OffsetRange{last, last + 1}
+			switch how {
+			case "option":
+				o.AcceptLoss = true
+			case "file": // the process ended between keeping the acceptance and logging it
+				db := &DB{o: o, dir: "store"}
+				require.NoError(t, db.losses.accept(db, lost, "mara", "disk 2"))
+			}
+			l.open(o)
+			if strings.HasPrefix(how, "call") {
+				require.Equal(t, []OffsetRange{lost}, l.db.Status().Lost)
+				l.db.space.low.Store(strings.HasSuffix(how, "low"))
+				require.NoError(t, l.db.AcceptLoss(context.Background(), lost, "mara", "disk 2"))
+				l.db.space.low.Store(false)
+			}
+			l.requireWithout(last)
+			require.Empty(t, l.db.Status().Lost)
+			require.Empty(t, l.db.Status().Alarms)
+			require.GreaterOrEqual(t, l.db.Status().Applied, last)
+			soon(t, "Flush", func() {
+				_, err := l.db.Flush(context.Background())
+				require.NoError(t, err)
+			})
+			soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+			l.open(testOptions(l.fs))
+			l.requireWithout(last)
+			require.NoError(t, l.db.Close())
+		})
+	}
+}
+
+// Losses are accepted one after the other. Whoever lets reads wait again, the one that is open still says so: a view names
+// it and does not wait, and the store closes.
+func TestEachLossIsWaitedFor(t *testing.T) {
+	l := newLossy(t, 12)
+	lost := []uint64{l.offsets[2], l.offsets[5], l.offsets[9]}
+	l.harm(lost...)
+	l.open(testOptions(l.fs))
+	for i, offset := range lost {
+		open := OffsetRange{offset, offset + 1}
+		require.Eventually(t, func() bool { return slices.Contains(l.db.Status().Lost, open) }, 5*time.Second, time.Millisecond)
+		l.db.resumeApplied() // as a read does that works again, be it the generation writer's
+		soon(t, "a view", func() {
+			v, err := l.db.View(context.Background(), Accepted)
+			require.NoError(t, err)
+			require.Equal(t, []OffsetRange{open}, v.Lost())
+			v.Close()
+		})
+		if i == 1 {
+			soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+			l.open(testOptions(l.fs))
+		}
+		require.NoError(t, l.db.AcceptLoss(context.Background(), open, "mara", "disk 2"))
+	}
+	l.requireWithout(lost...)
+	soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+}
