@@ -156,3 +156,24 @@ func TestEachLossIsWaitedFor(t *testing.T) {
 	l.requireWithout(lost...)
 	soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
 }
+
+// While apply waits before a loss the head gets old and is to be flushed, which cannot end. Space is looked at all the
+// same: low space stops ingest, and space that returns lets it go on.
+func TestSpaceIsWatchedDuringALoss(t *testing.T) {
+	l := newLossy(t, 6)
+	l.harm(l.offsets[3])
+	disk := &diskFS{FS: l.fs}
+	disk.free.Store(1 << 30)
+	o := testOptions(disk)
+	o.MinFreeBytes, o.GenerationAge = 1<<20, time.Second
+	o.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	l.open(o)
+	f := &faulty{powerCut: l.powerCut, disk: disk}
+	high := l.db.Status().Accepted
+	f.eventually("a cut is asked for", func() bool { return l.db.Status().Accepted > high })
+	disk.free.Store(1 << 19)
+	f.eventually("alarm", func() bool { return f.hasAlarm("low_disk_space") })
+	disk.free.Store(1 << 30)
+	f.eventually("resume", func() bool { return !f.hasAlarm("low_disk_space") })
+	soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+}

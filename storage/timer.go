@@ -10,6 +10,7 @@ import (
 func (db *DB) runTimer(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	flushing := make(chan struct{}, 1) // holds one item while a flush goes on
 	for {
 		select {
 		case <-ctx.Done():
@@ -21,8 +22,16 @@ func (db *DB) runTimer(ctx context.Context) {
 		first := db.head.First
 		db.mu.RUnlock()
 		if first != 0 && db.o.Now().UnixNano()-first > int64(db.o.GenerationAge) && db.admit() == nil {
-			if _, err := db.Flush(ctx); err != nil && ctx.Err() == nil {
-				db.o.Logger.Warn("flush an idle head", "error", err)
+			select {
+			case flushing <- struct{}{}:
+				// Not here: a flush may wait for a disk, or for somebody to accept a loss, and space is looked at meanwhile.
+				db.background.Go(func() {
+					defer func() { <-flushing }()
+					if _, err := db.Flush(ctx); err != nil && ctx.Err() == nil {
+						db.o.Logger.Warn("flush an idle head", "error", err)
+					}
+				})
+			default:
 			}
 		}
 	}
