@@ -233,5 +233,7 @@ func (r *Result) fail(run, first, count int, o model.Outcome) {
 func (db *DB) stopApply(err error) {
 	db.alarms.raise("apply_stopped", fmt.Sprintf("%v: reads serve what was applied before; ingest is stopped", err))
 	db.applyEnd.fail(err)
-	db.applied.fail(fmt.Errorf("%w: %w", ErrApplyStopped, err))
+	err = fmt.Errorf("%w: %w", ErrApplyStopped, err)
+	db.applied.fail(err)
+	db.archived.fail(err) // no generation will reach what was not applied
 }

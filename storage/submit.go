@@ -124,13 +124,25 @@ func (db *DB) submitAnyway(ctx context.Context, payload []byte) (*pending, error
 		}
 		p, err := db.trySubmit(ctx, payload)
 		if errors.Is(err, log.ErrBacklogFull) {
-			if err := db.log.BacklogWait(ctx); err != nil {
+			if err := db.waitForRoom(ctx); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		return p, err
 	}
+}
+
+// waitForRoom waits until the backlog has room, or there will never be any because apply came to an end, which admit
+// then says.
+func (db *DB) waitForRoom(ctx context.Context) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(db.applyEnd.ctx, cancel)()
+	if err := db.log.BacklogWait(waiting); err != nil && (ctx.Err() != nil || waiting.Err() == nil) {
+		return err
+	}
+	return nil
 }
 
 // admit refuses ingest when the store is closed or apply came to an end.

@@ -132,7 +132,7 @@ func (p *pending) waitOutcome(ctx context.Context) error {
 		case <-p.done:
 			return p.outcome.err
 		default:
-			return fmt.Errorf("record %d is accepted and not applied: %w", p.offset, p.db.applyEnd.error())
+			return fmt.Errorf("record %d is accepted and not applied: %w", p.offset, p.db.admit())
 		}
 	case <-ctx.Done():
 		return ctx.Err()
@@ -141,31 +141,22 @@ func (p *pending) waitOutcome(ctx context.Context) error {
 
 // ending tells once, and to all, that something ended and why.
 type ending struct {
-	once sync.Once
-	ch   chan struct{}
-	err  error
+	ctx context.Context // cancelled when it ended
+	end context.CancelCauseFunc
 }
 
-func newEnding() *ending { return &ending{ch: make(chan struct{})} }
-
-func (e *ending) fail(err error) {
-	e.once.Do(func() {
-		e.err = err
-		close(e.ch)
-	})
+func newEnding() *ending {
+	e := &ending{}
+	e.ctx, e.end = context.WithCancelCause(context.Background())
+	return e
 }
 
-func (e *ending) ended() <-chan struct{} { return e.ch }
+func (e *ending) fail(err error) { e.end(err) }
+
+func (e *ending) ended() <-chan struct{} { return e.ctx.Done() }
 
 // error is why it ended; nil before that.
-func (e *ending) error() error {
-	select {
-	case <-e.ch:
-		return e.err
-	default:
-		return nil
-	}
-}
+func (e *ending) error() error { return context.Cause(e.ctx) }
 
 // await registers a record before apply can see it. DB.submitMu is held.
 func (db *DB) await(c *log.Commit) *pending {

@@ -1,0 +1,52 @@
+package storage
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/storage/record"
+)
+
+// A record of a kind that this release does not apply ends apply. Whoever waits for it then gets an answer, also who waits
+// for room in the backlog or for a generation; reads serve what was applied.
+func TestWhoWaitsIsToldThatApplyEnded(t *testing.T) {
+	o := testOptions(vfs.NewMem())
+	o.BacklogBytes = 4 << 10
+	db, err := Open("store", o)
+	require.NoError(t, err)
+	h := &history{t: t, db: db, tags: len(testTypes)}
+	h.createTags()
+	ctx := context.Background()
+
+	db.mu.RLock() // apply has to wait
+	payload := record.AppendDelete(record.AppendHeader(nil, record.Header{Kind: record.Delete}), &record.DeleteRange{Reason: string(make([]byte, 8<<10))})
+	p, err := db.submit(ctx, payload)
+	require.NoError(t, err)
+	answers := make(chan error, 4)
+	go func() {
+		_, err := db.submit(ctx, record.AppendHeader(nil, record.Header{Kind: record.Cut}))
+		answers <- err
+	}()
+	go func() { answers <- db.WaitArchived(ctx, p.offset) }()
+	go func() {
+		_, err := (&Pending{p}).Applied(ctx)
+		answers <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // until they wait
+	require.Empty(t, answers)
+	db.mu.RUnlock()
+	soon(t, "one who waits", func() {
+		for range 3 {
+			require.ErrorIs(t, <-answers, ErrApplyStopped)
+		}
+	})
+	v, err := db.View(ctx, Accepted)
+	require.NoError(t, err)
+	require.Equal(t, []OffsetRange{{p.offset, p.offset + 1}}, v.Lost())
+	v.Close()
+	soon(t, "Close", func() { require.NoError(t, db.Close()) })
+}
