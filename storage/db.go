@@ -38,6 +38,7 @@ type DB struct {
 	submitMu   sync.Mutex
 	lastIngest int64
 	waiting    map[uint64]*pending
+	newest     *pending // the record submitted last; nil before the first
 
 	// mu guards the fields down to pendingRows. The applying goroutine and the generation writer change them; readers hold
 	// it for the moment in which they note where things are. No file is read or written while it is held.

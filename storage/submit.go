@@ -22,7 +22,7 @@ func (db *DB) Submit(ctx context.Context, b *Batch) (*Pending, error) {
 	if err := db.check(b); err != nil {
 		return nil, err
 	}
-	if p, err := db.known(b); p != nil || err != nil {
+	if p, err := db.known(ctx, b); p != nil || err != nil {
 		return p, err
 	}
 	buf := encodeBuffers.Get().(*[]byte)
@@ -63,12 +63,20 @@ func (db *DB) check(b *Batch) error {
 }
 
 // known answers a batch whose identity was applied already without logging it again. Apply decides all the same: what
-// is still on its way is not known here.
-func (db *DB) known(b *Batch) (*Pending, error) {
+// is still on its way is not known here. A sequence that seems too far ahead is judged once that is applied, because a
+// source whose batches are accepted sends on, however far apply is behind.
+func (db *DB) known(ctx context.Context, b *Batch) (*Pending, error) {
 	if b.Source == "" {
 		return nil, nil
 	}
-	switch v := db.identities.Check(b.Source, b.Epoch, b.Sequence, b.ContentHash); {
+	v := db.identities.Check(b.Source, b.Epoch, b.Sequence, b.ContentHash)
+	if v == identity.TooManyHoles {
+		if err := db.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		v = db.identities.Check(b.Source, b.Epoch, b.Sequence, b.ContentHash)
+	}
+	switch {
 	case v == identity.Fresh:
 		return nil, nil
 	case v == identity.Duplicate || v == identity.Forgotten && b.Import:
@@ -80,6 +88,20 @@ func (db *DB) known(b *Batch) (*Pending, error) {
 		id := b.identity()
 		return nil, db.refuseIdentity(v, &id)
 	}
+}
+
+// catchUp waits until every record submitted so far is applied or has failed.
+func (db *DB) catchUp(ctx context.Context) error {
+	db.submitMu.Lock()
+	last := db.newest
+	db.submitMu.Unlock()
+	if last == nil {
+		return nil
+	}
+	if err := last.waitOutcome(ctx); ctx.Err() != nil {
+		return err
+	}
+	return db.admit()
 }
 
 func (b *Batch) identity() record.Identity {
@@ -166,7 +188,8 @@ func (db *DB) trySubmit(ctx context.Context, payload []byte) (*pending, error) {
 		return nil, err
 	}
 	db.lastIngest = now
-	return db.await(c), nil
+	db.newest = db.await(c)
+	return db.newest, nil
 }
 
 // ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change. What the
