@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/head"
@@ -13,52 +14,80 @@ import (
 
 // lookup is what stands at the times of a run, for the write modes that must know. Seqs are ascending.
 type lookup struct {
-	at      map[int64][]uint32
-	damaged []model.TimeRange // what stands here cannot be known
+	at      map[int64][]uint32 // has every time of the run and no other
+	times   []int64            // of the run, ascending, each once
+	damaged []model.TimeRange  // what stands here cannot be known
 }
+
+const (
+	// lookGap is how far apart two times of a run are read in one go. What lies between them is read and not kept: at a
+	// sample a second an hour of it costs about as much as another cursor.
+	lookGap = uint64(time.Hour)
+	// lookKeep is how many times a map may have had to be emptied and used again, since emptying costs what it once held.
+	lookKeep = 4096
+)
 
 // collect reads what generations and heads have at the times of s. The applying goroutine calls it without DB.mu.
 func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
-	if l.at == nil {
+	if l.at == nil || len(l.at) > lookKeep {
 		l.at = map[int64][]uint32{}
 	}
 	clear(l.at)
 	l.damaged = l.damaged[:0]
-	in := model.TimeRange{Start: slices.Min(s.Times), End: slices.Max(s.Times) + 1}
+	l.times = append(l.times[:0], s.Times...)
+	slices.Sort(l.times)
+	l.times = slices.Compact(l.times)
+	for _, t := range l.times {
+		l.at[t] = nil
+	}
 	src := db.storedOnly()
 	defer src.close()
-	c := src.cursor(tag, in)
-	defer c.Close()
-	for {
-		b, err := c.Next(context.Background())
-		if errors.Is(err, io.EOF) {
-			break
+	for from := 0; from < len(l.times); {
+		to := from + 1
+		for to < len(l.times) && uint64(l.times[to])-uint64(l.times[to-1]) <= lookGap {
+			to++
 		}
-		var where *RangeError
-		if errors.As(err, &where) && isDamage(err) {
-			l.damaged = append(l.damaged, where.In)
-			db.alarms.raise("store_damaged", fmt.Sprintf("%v: writes there that must know what is stored are refused", err))
-			continue
-		}
-		if err != nil {
+		if err := l.read(&src, tag, model.TimeRange{Start: l.times[from], End: l.times[to-1] + 1}); err != nil {
 			return err
 		}
-		for i, t := range b.Times {
-			l.at[t] = append(l.at[t], b.SeqAt(i))
-		}
+		from = to
 	}
 	for _, h := range src.lookHeads {
 		g := h.Tag(tag)
 		if g == nil {
 			continue
 		}
-		for i, t := range s.Times {
-			if i == 0 || t != s.Times[i-1] {
-				g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
-			}
+		for _, t := range l.times {
+			g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
 		}
 	}
 	return nil
+}
+
+// read notes what generations have in a range at the times of the run.
+func (l *lookup) read(src *sources, tag model.TagID, in model.TimeRange) error {
+	c := src.cursor(tag, in)
+	defer c.Close()
+	for {
+		b, err := c.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var where *RangeError
+		if errors.As(err, &where) && isDamage(err) {
+			l.damaged = append(l.damaged, where.In)
+			src.db.alarms.raise("store_damaged", fmt.Sprintf("%v: writes there that must know what is stored are refused", err))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for i, t := range b.Times {
+			if have, wanted := l.at[t]; wanted {
+				l.at[t] = append(have, b.SeqAt(i))
+			}
+		}
+	}
 }
 
 // set notes that a sample stands, or no longer stands, at a key.
