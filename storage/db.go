@@ -242,6 +242,9 @@ func (db *DB) loadApplied() error {
 		if err == nil {
 			db.applied.raise(db.written)
 			db.archived.raise(db.written)
+			if len(errs) > 0 {
+				db.alarms.raise("store_damaged", fmt.Sprintf("%v: the second copy is used", errs[0]))
+			}
 			return nil
 		}
 		errs = append(errs, engineError("read applied offset", err))
@@ -330,7 +333,11 @@ func (db *DB) loadLatest() error {
 	bad := false
 	err := db.scan(keys.Latest, func(k, v []byte) error {
 		tag, err := keys.DecodeTag(append([]byte{byte(keys.Latest)}, k...))
-		if err == nil {
+		switch {
+		case err != nil:
+		case uint64(tag) > uint64(db.catalog.Len()): // the table has a place for every tag below it
+			err = fmt.Errorf("newest sample of tag %d, there are %d: %w", tag, db.catalog.Len(), ErrCorrupt)
+		default:
 			err = db.latest.load(tag, v)
 		}
 		if isDamage(err) {

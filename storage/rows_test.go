@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
@@ -365,4 +367,44 @@ func FuzzFormat(f *testing.F) {
 		}
 		require.Equal(t, string(b), fmt.Sprintf(formatText, formatVersion, db.uuid[:]))
 	})
+}
+
+// The first copy of the applied offset is damaged: the second is used, with an alarm that says so.
+func TestSecondCopyOfTheAppliedOffset(t *testing.T) {
+	fs := vfs.NewMem()
+	h := newHistory(t, 1, fs)
+	h.step()
+	offset, err := h.db.Flush(context.Background())
+	require.NoError(t, err)
+	bad := appendApplied(nil, offset+1, 0)
+	bad[len(bad)-1] ^= 1
+	require.NoError(t, h.db.engine.Set(appliedKey, bad, pebble.NoSync))
+	require.NoError(t, h.db.engine.Flush())
+	require.NoError(t, h.db.Close())
+	db, err := Open("store", testOptions(fs))
+	require.NoError(t, err)
+	require.Equal(t, offset, db.Status().Archived)
+	require.Len(t, db.Status().Alarms, 1)
+	require.Equal(t, "store_damaged", db.Status().Alarms[0].Name)
+	requireSame(t, db, h.model, h.rng)
+	require.NoError(t, db.Close())
+}
+
+// The row of a newest sample under the number of a tag that there is not must not make room for all tags below it.
+func TestNewestSampleOfNoTag(t *testing.T) {
+	fs := vfs.NewMem()
+	h := newHistory(t, 1, fs)
+	h.step()
+	_, err := h.db.Flush(context.Background())
+	require.NoError(t, err)
+	v := appendLatest(nil, &newest{typ: model.Float64}, nil)
+	require.NoError(t, h.db.engine.Set(keys.AppendTag(nil, keys.Latest, 1<<32-1), v, pebble.NoSync))
+	require.NoError(t, h.db.engine.Flush())
+	require.NoError(t, h.db.Close())
+	db, err := Open("store", testOptions(fs))
+	require.NoError(t, err)
+	require.Less(t, len(db.latest.rows), 1<<20)
+	require.Equal(t, "store_damaged", db.Status().Alarms[0].Name)
+	requireSame(t, db, h.model, h.rng)
+	require.NoError(t, db.Close())
 }
