@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -134,13 +136,18 @@ func (db *DB) openFiles() (err error) {
 }
 
 // openLSM opens the engine. A power cut while a store is made can leave one that does not open; as long as the log, which
-// is made after it, is not there, nothing was ever accepted and it is made again.
+// is made after it, is not there, nothing was ever accepted and it is made again. An LSM that has a table is never taken
+// for unfinished: its log was there, and has gone.
 func (db *DB) openLSM() error {
 	dir := path.Join(db.dir, "lsm")
 	engine, err := openEngine(dir, &db.o, db.alarms)
 	if err != nil {
 		if _, statErr := db.o.FS.Stat(path.Join(db.dir, "log")); !isNotExist(statErr) {
 			return err
+		}
+		names, listErr := db.o.FS.List(dir)
+		if listErr != nil || slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, ".sst") }) {
+			return errors.Join(err, listErr)
 		}
 		db.o.Logger.Warn("the store was not finished when it was made, and is made again", "error", err)
 		if err := db.o.FS.RemoveAll(dir); err != nil {
