@@ -163,7 +163,7 @@ func (db *DB) openLSM() error {
 
 // start runs the goroutines and waits until the log is replayed.
 func (db *DB) start() error {
-	reader, err := db.log.NewReader(db.written + 1)
+	reader, gone, err := db.openReader()
 	if err != nil {
 		close(db.applyDone)
 		close(db.writeDone)
@@ -175,6 +175,9 @@ func (db *DB) start() error {
 	go func() {
 		defer close(db.applyDone)
 		defer reader.Close()
+		if gone != nil && !db.waitForAcceptance(ctx, *gone) {
+			return
+		}
 		a := applier{db: db, reader: reader}
 		a.loop(ctx)
 	}()
@@ -188,6 +191,18 @@ func (db *DB) start() error {
 	db.mu.RUnlock()
 	db.space.check(db)
 	return nil
+}
+
+// openReader is a reader of the log behind what is durable. The log calls records trimmed whose segments are gone from its
+// front; those that are in no generation nobody trimmed, and they are as lost as damaged ones.
+func (db *DB) openReader() (r *log.Reader, gone *OffsetRange, err error) {
+	r, err = db.log.NewReader(db.written + 1)
+	var trimmed *log.TrimmedError
+	if errors.As(err, &trimmed) {
+		gone = &OffsetRange{db.written + 1, trimmed.First}
+		r, err = db.log.NewReader(trimmed.First)
+	}
+	return r, gone, err
 }
 
 // Close stops ingest, applies what is accepted, waits until views are closed, and closes the files. What is in no

@@ -21,6 +21,8 @@ type lossy struct {
 func newLossy(t testing.TB, batches int) *lossy {
 	fs := vfs.NewCrashableMem()
 	l := &lossy{powerCut: &powerCut{history: newHistory(t, 11, fs), fs: fs}}
+	require.NoError(t, l.db.Close())
+	l.open(lossyOptions(fs))
 	_, err := l.db.Flush(context.Background())
 	require.NoError(t, err)
 	for range batches {
@@ -31,6 +33,13 @@ func newLossy(t testing.TB, batches int) *lossy {
 	}
 	require.NoError(t, l.db.Close())
 	return l
+}
+
+// lossyOptions cut no head by themselves, and segments soon.
+func lossyOptions(fs vfs.FS) Options {
+	o := testOptions(fs)
+	o.GenerationSamples, o.GenerationBytes, o.SegmentBytes = 1<<30, 1<<30, 4<<10
+	return o
 }
 
 // harm spoils the payloads of some of the records in the log, oldest first.
@@ -98,7 +107,7 @@ func TestAcceptedLossAtTheEnd(t *testing.T) {
 			l := newLossy(t, 6)
 			last := l.offsets[5]
 			l.harm(last)
-			o := testOptions(l.fs)
+			o := lossyOptions(l.fs)
 			lost := OffsetRange{last, last + 1}
 			switch how {
 			case "option":
@@ -123,7 +132,7 @@ func TestAcceptedLossAtTheEnd(t *testing.T) {
 				require.NoError(t, err)
 			})
 			soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
-			l.open(testOptions(l.fs))
+			l.open(lossyOptions(l.fs))
 			l.requireWithout(last)
 			require.NoError(t, l.db.Close())
 		})
@@ -136,7 +145,7 @@ func TestEachLossIsWaitedFor(t *testing.T) {
 	l := newLossy(t, 12)
 	lost := []uint64{l.offsets[2], l.offsets[5], l.offsets[9]}
 	l.harm(lost...)
-	l.open(testOptions(l.fs))
+	l.open(lossyOptions(l.fs))
 	for i, offset := range lost {
 		open := OffsetRange{offset, offset + 1}
 		require.Eventually(t, func() bool { return slices.Contains(l.db.Status().Lost, open) }, 5*time.Second, time.Millisecond)
@@ -149,7 +158,7 @@ func TestEachLossIsWaitedFor(t *testing.T) {
 		})
 		if i == 1 {
 			soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
-			l.open(testOptions(l.fs))
+			l.open(lossyOptions(l.fs))
 		}
 		require.NoError(t, l.db.AcceptLoss(context.Background(), open, "mara", "disk 2"))
 	}
@@ -164,7 +173,7 @@ func TestSpaceIsWatchedDuringALoss(t *testing.T) {
 	l.harm(l.offsets[3])
 	disk := &diskFS{FS: l.fs}
 	disk.free.Store(1 << 30)
-	o := testOptions(disk)
+	o := lossyOptions(disk)
 	o.MinFreeBytes, o.GenerationAge = 1<<20, time.Second
 	o.Now = func() time.Time { return time.Now().Add(time.Hour) }
 	l.open(o)
@@ -176,4 +185,47 @@ func TestSpaceIsWatchedDuringALoss(t *testing.T) {
 	disk.free.Store(1 << 30)
 	f.eventually("resume", func() bool { return !f.hasAlarm("low_disk_space") })
 	soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+}
+
+// The oldest segment of the log is gone while its records are in no generation: they are lost by name, and the store
+// serves what it has and goes on once that is accepted.
+func TestFrontOfTheLogIsGone(t *testing.T) {
+	l := newLossy(t, 60)
+	db, err := Open("store", lossyOptions(l.fs))
+	require.NoError(t, err)
+	durable := db.Status().Archived
+	segments := db.log.Segments()
+	require.NoError(t, db.Close())
+	i := 0
+	for segments[i].First <= durable+1 {
+		i++ // the first that holds no more what is in no generation
+	}
+	for _, s := range segments[:i] {
+		require.NoError(t, l.fs.Remove("store/log/"+s.File))
+	}
+	gone := OffsetRange{durable + 1, segments[i].First}
+	l.open(lossyOptions(l.fs))
+	require.Equal(t, []OffsetRange{gone}, l.db.Status().Lost)
+	soon(t, "a view", func() {
+		v, err := l.db.View(context.Background(), Accepted)
+		require.NoError(t, err)
+		require.Equal(t, []OffsetRange{gone}, v.Lost())
+		v.Close()
+	})
+	soon(t, "Close", func() { require.NoError(t, l.db.Close()) })
+	o := lossyOptions(l.fs)
+	o.AcceptLoss = true
+	l.open(o)
+	var lost []uint64
+	for offset := gone.First; offset < gone.End; offset++ {
+		lost = append(lost, offset)
+	}
+	l.requireWithout(lost...)
+	require.Empty(t, l.db.Status().Lost)
+	_, err = l.db.Flush(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, l.db.Close())
+	l.open(lossyOptions(l.fs))
+	l.requireWithout(lost...)
+	require.NoError(t, l.db.Close())
 }
