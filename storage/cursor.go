@@ -257,10 +257,11 @@ func (c *Cursor) listHeads(in model.TimeRange) (gone bool) {
 			snap = h.Snapshot(g, c.src.offset)
 		}
 		c.src.db.mu.RUnlock()
+		r := &c.heads[i]
 		if g == nil {
+			r.History = r.History[:0] // of the partition before
 			continue
 		}
-		r := &c.heads[i]
 		snap.Resolve(in, r)
 		if n := r.Len(); n > 0 || len(r.Removed) > 0 {
 			x := piece{age: headAge + uint64(i), data: &r.Data, gone: r.Removed}

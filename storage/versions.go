@@ -61,7 +61,10 @@ func (c *Cursor) events(p keys.Partition) ([]event, error) {
 			if !c.in.Contains(t) {
 				continue
 			}
-			o := x.data.Origins[at-1]
+			var o chunk.Origin
+			if at > 0 { // a chunk need not know where its samples came from
+				o = x.data.Origins[at-1]
+			}
 			s := x.data.At(k)
 			s.Blob = slices.Clone(s.Blob)
 			events = append(events, event{chunk.VersionRow{Sample: s, Kind: model.Inserted, Current: true, Ingest: o.Ingest * 1e9, Source: o.Source}, x.age})
@@ -69,10 +72,7 @@ func (c *Cursor) events(p keys.Partition) ([]event, error) {
 		x.data = nil
 	}
 	for i := range c.src.heads {
-		r := &c.heads[i]
-		if c.src.heads[i].Tag(c.tag) == nil {
-			continue
-		}
+		r := &c.heads[i] // settled by list just now; the head itself may be applied to meanwhile
 		for k := range r.History {
 			events = append(events, event{versionRow(&r.History[k]), headAge + uint64(i)})
 		}

@@ -1,0 +1,57 @@
+package storage
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Versions are read while other tags get their first sample of the head, which moves its table of tags.
+func TestVersionsBesideNewTags(t *testing.T) {
+	o := testOptions(vfs.NewMem())
+	o.GenerationSamples = 4096
+	db, err := Open("store", o)
+	require.NoError(t, err)
+	h := &history{t: t, db: db, tags: len(testTypes)}
+	h.createTags()
+	ctx := context.Background()
+	write := func(tag model.TagID, time int64, v uint64) *Pending {
+		b := &Batch{Author: "mara", Runs: []Run{{Tag: tag, Mode: model.Update}}}
+		b.Runs[0].Samples.Reset(testTypes[tag-1])
+		b.Runs[0].Samples.Append(model.Sample{Time: time, Type: testTypes[tag-1], Bits: v, Blob: []byte("x")})
+		p, err := db.Submit(ctx, b)
+		require.NoError(t, err)
+		return p
+	}
+	_, err = write(1, 1, 1).Applied(ctx)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 3000 {
+			write(model.TagID(2+i%7), int64(i), uint64(i))
+			if i%100 == 0 {
+				_, _ = db.Flush(ctx)
+			}
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		v, err := db.View(ctx, Eventual)
+		require.NoError(t, err)
+		have, err := v.Versions(ctx, 1, model.All)
+		require.NoError(t, err)
+		require.Len(t, have, 1)
+		require.Equal(t, "mara", have[0].Author)
+		v.Close()
+	}
+	require.NoError(t, db.Close())
+}
