@@ -167,7 +167,9 @@ func (a *applier) one(i int, t int64, e *emitter, newestGone *bool) model.Outcom
 	case model.Append:
 		seq = 0
 		if len(have) > 0 {
-			seq = have[len(have)-1] + 1
+			if seq = have[len(have)-1] + 1; seq == 0 {
+				return model.Exists // behind the highest seq there is nothing, and the lowest may be taken
+			}
 			a.db.latest.row(run.Tag).flags |= newestMulti
 		}
 	case model.Remove:

@@ -73,7 +73,9 @@ func (s Store) one(w *Write, i int) model.Outcome {
 	case model.Append:
 		seq = 0
 		if len(have) > 0 {
-			seq = have[len(have)-1] + 1
+			if seq = have[len(have)-1] + 1; seq == 0 {
+				return model.Exists
+			}
 		}
 	case model.Remove:
 		if w.All {
