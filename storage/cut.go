@@ -158,20 +158,21 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 
 // noteDurable reads how far flushes have made generations durable, tells who waits for it and trims the log behind.
 func (db *DB) noteDurable() {
-	it, err := db.engine.NewIter(&pebble.IterOptions{
-		OnlyReadGuaranteedDurable: true, LowerBound: appliedKey, UpperBound: keys.Next(appliedKey),
-	})
-	if err != nil {
-		db.alarms.raise("store_damaged", fmt.Sprintf("read the durable offset: %v", err))
-		return
+	var offset uint64
+	var err error
+	for _, k := range [][]byte{appliedKey, appliedMirrorKey} {
+		err = db.persist("read the durable offset", func() (err error) {
+			offset, err = db.durableOffset(k)
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if isDamage(err) {
+			db.alarms.raise("store_damaged", err.Error())
+		}
 	}
-	defer it.Close()
-	if !it.First() {
-		return
-	}
-	offset, _, err := decodeApplied(it.Value())
-	if err != nil {
-		db.alarms.raise("store_damaged", err.Error())
+	if err != nil || offset == 0 {
 		return
 	}
 	db.archived.raise(offset)
@@ -180,4 +181,19 @@ func (db *DB) noteDurable() {
 	if err := db.log.Trim(offset); err != nil {
 		db.o.Logger.Error("trim the log", "through", offset, "error", err)
 	}
+}
+
+// durableOffset is the applied offset in what flushes have made durable, 0 for none, by one of its two copies. An older
+// value of the same copy that cannot be read hides the newest.
+func (db *DB) durableOffset(k []byte) (uint64, error) {
+	it, err := db.engine.NewIter(&pebble.IterOptions{OnlyReadGuaranteedDurable: true, LowerBound: k, UpperBound: keys.Next(k)})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	if !it.First() {
+		return 0, engineError("read the durable offset", it.Error())
+	}
+	offset, _, err := decodeApplied(it.Value())
+	return offset, err
 }
