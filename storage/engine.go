@@ -16,6 +16,10 @@ import (
 // because there is no way back.
 const formatMajor = pebble.FormatTableFormatV6
 
+// maxUncompacted is how many generations may wait for a compaction before writes do. It is a week of the smallest ones: a
+// damaged table keeps compactions from its range of keys, and slower reads there are better than no ingest at all.
+const maxUncompacted = 1000
+
 // openEngine opens the LSM. It runs without a log of its own: the ingest log is the only one, and a generation is
 // durable once a flush made it so. What is flushed is always a prefix of what was written.
 func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
@@ -31,7 +35,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		MemTableSize:                uint64(opt.MemoryBytes / 24),
 		MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       64,
+		L0StopWritesThreshold:       maxUncompacted,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
