@@ -18,28 +18,7 @@ func TestDurableOffsetOutlastsDamage(t *testing.T) {
 	h.step()
 	_, err := h.db.Flush(context.Background())
 	require.NoError(t, err)
-	tables, err := h.db.engine.SSTables()
-	require.NoError(t, err)
-	require.NoError(t, h.db.Close())
-	spoilt := 0
-	for _, level := range tables {
-		for _, table := range level {
-			if pebble.DefaultComparer.Compare(table.Smallest.UserKey, appliedKey) > 0 {
-				continue
-			}
-			name := fs.PathJoin("store/lsm", table.FileNum.String()+".sst")
-			f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
-			require.NoError(t, err)
-			b := make([]byte, 1)
-			_, err = f.ReadAt(b, 10) // in the first block of data
-			require.NoError(t, err)
-			_, err = f.WriteAt([]byte{b[0] ^ 16}, 10)
-			require.NoError(t, err)
-			require.NoError(t, f.Close())
-			spoilt++
-		}
-	}
-	require.Positive(t, spoilt)
+	h.spoilTables(fs, func(smallest []byte) bool { return pebble.DefaultComparer.Compare(smallest, appliedKey) <= 0 })
 	o := testOptions(fs)
 	db, err := Open("store", o)
 	require.NoError(t, err)
@@ -54,5 +33,62 @@ func TestDurableOffsetOutlastsDamage(t *testing.T) {
 	}
 	require.Equal(t, "store_damaged", db.Status().Alarms[0].Name)
 	requireSame(t, db, h.model, h.rng)
+	require.NoError(t, db.Close())
+}
+
+// spoilTables closes the store and flips a bit in the first block of every table whose first key matches.
+func (h *history) spoilTables(fs vfs.FS, match func(smallest []byte) bool) {
+	t := h.t
+	tables, err := h.db.engine.SSTables()
+	require.NoError(t, err)
+	require.NoError(t, h.db.Close())
+	spoilt := 0
+	for _, level := range tables {
+		for _, table := range level {
+			if !match(table.Smallest.UserKey) {
+				continue
+			}
+			f, err := fs.OpenReadWrite(fs.PathJoin("store/lsm", table.FileNum.String()+".sst"), vfs.WriteCategoryUnspecified)
+			require.NoError(t, err)
+			b := make([]byte, 1)
+			_, err = f.ReadAt(b, 10)
+			require.NoError(t, err)
+			_, err = f.WriteAt([]byte{b[0] ^ 16}, 10)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			spoilt++
+		}
+	}
+	require.Positive(t, spoilt)
+}
+
+// A compaction that fails on a damaged table is tried again, but not in a tight loop.
+func TestFailingCompactionDoesNotSpin(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	h := newHistory(t, 5, fs)
+	h.step()
+	_, err := h.db.Flush(context.Background())
+	require.NoError(t, err)
+	h.spoilTables(fs, func(smallest []byte) bool { return pebble.DefaultComparer.Compare(smallest, appliedKey) <= 0 })
+	db, err := Open("store", testOptions(fs))
+	require.NoError(t, err)
+	h.db = db
+	failures := func() uint64 {
+		for _, a := range db.Status().Alarms {
+			if a.Name == "writes_failing" {
+				return a.Count
+			}
+		}
+		return 0
+	}
+	for range 20 {
+		h.step()
+		_, err := db.Flush(context.Background())
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return failures() > 0 }, 10*time.Second, 10*time.Millisecond, "a compaction meets the damage")
+	before := failures()
+	time.Sleep(2 * time.Second)
+	require.Less(t, failures()-before, uint64(20), "attempts in two seconds")
 	require.NoError(t, db.Close())
 }

@@ -26,6 +26,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 	cache := pebble.NewCache(opt.MemoryBytes / 4)
 	defer cache.Unref()
 	disk := &pausingFS{FS: opt.FS}
+	compactions := &oneCompaction{}
 	o := &pebble.Options{
 		FS:                 disk,
 		DisableWAL:         true,
@@ -43,6 +44,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
 				disk.failed.Store(true)
+				compactions.failed.Store(true)
 				alarms.raise("writes_failing", fmt.Sprintf("flush or compaction: %v: tried again", err))
 			},
 			FlushEnd: func(i pebble.FlushInfo) {
@@ -76,6 +78,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 		o.Levels[i].IndexBlockSize = 256 << 10
 	}
 	o.Experimental.SpanPolicyFunc = tablesBySpace
+	o.Experimental.CompactionScheduler = compactions
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		if pebble.IsCorruptionError(err) {
