@@ -186,11 +186,19 @@ func (db *DB) start() error {
 	if err != nil && !errors.Is(err, ErrApplyStopped) {
 		return err
 	}
-	db.mu.RLock()
-	db.lastIngest = max(db.lastIngest, db.ingest)
-	db.mu.RUnlock()
+	db.followIngest()
 	db.space.check(db)
 	return nil
+}
+
+// followIngest lets no record from now on have an earlier ingest time than those applied.
+func (db *DB) followIngest() {
+	db.mu.RLock()
+	ingest := db.ingest
+	db.mu.RUnlock()
+	db.submitMu.Lock()
+	db.lastIngest = max(db.lastIngest, ingest)
+	db.submitMu.Unlock()
 }
 
 // openReader is a reader of the log behind what is durable. The log calls records trimmed whose segments are gone from its

@@ -83,7 +83,9 @@ func (db *DB) waitForAcceptance(ctx context.Context, lost OffsetRange) bool {
 		if err := l.accept(db, lost, author, reason); err != nil {
 			db.alarms.raise("log_damaged", fmt.Sprintf("keep the acceptance of lost offsets [%d, %d): %v", lost.First, lost.End, err))
 		} else {
-			db.background.Go(func() { // the log may have no room before apply goes on
+			db.background.Go(func() { // not before the log is replayed, so that ingest times do not decrease
+				_ = db.applied.wait(ctx, db.log.HighWatermark())
+				db.followIngest()
 				if _, err := db.logAcceptance(ctx, lost, author, reason); err != nil {
 					db.o.Logger.Warn("log an accepted loss", "first", lost.First, "end", lost.End, "error", err)
 				}
