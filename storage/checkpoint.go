@@ -17,6 +17,10 @@ func (db *DB) Checkpoint(ctx context.Context, dir string) (uint64, error) {
 }
 
 func (db *DB) checkpoint(ctx context.Context, dir string) (uint64, error) {
+	if !db.hold() {
+		return 0, ErrClosed
+	}
+	defer db.readers.Done()
 	fs := db.o.FS
 	if _, err := fs.Stat(dir); err == nil {
 		return 0, ErrExists

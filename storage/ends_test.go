@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,4 +51,41 @@ func TestWhoWaitsIsToldThatApplyEnded(t *testing.T) {
 	require.Equal(t, []OffsetRange{{p.offset, p.offset + 1}}, v.Lost())
 	v.Close()
 	soon(t, "Close", func() { require.NoError(t, db.Close()) })
+}
+
+// A store that is being closed answers everybody: with what it still knows, or that it is closed.
+func TestCallsBesideClose(t *testing.T) {
+	ctx := context.Background()
+	for seed := range uint64(10) {
+		h := newHistory(t, seed, vfs.NewMem())
+		for range 5 {
+			h.step()
+		}
+		var calls sync.WaitGroup
+		started := make(chan struct{}, 2)
+		calls.Go(func() {
+			for started <- struct{}{}; !h.db.closed.Load(); {
+				h.db.Status()
+			}
+			h.db.Status()
+		})
+		calls.Go(func() {
+			started <- struct{}{}
+			for i := 0; ; i++ {
+				if _, err := h.db.Checkpoint(ctx, fmt.Sprintf("copy%d", i)); err != nil {
+					require.ErrorIs(t, err, ErrClosed)
+					return
+				}
+			}
+		})
+		<-started
+		<-started
+		time.Sleep(time.Duration(seed) * time.Millisecond)
+		soon(t, "Close", func() { require.NoError(t, h.db.Close()) })
+		soon(t, "a call", calls.Wait)
+		_, err := h.db.View(ctx, Accepted)
+		require.ErrorIs(t, err, ErrClosed)
+		_, err = h.db.Flush(ctx)
+		require.ErrorIs(t, err, ErrClosed)
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/varvedb/varve/storage/keys"
 )
 
-// Status is the state of the store now.
+// Status is the state of the store now, without sizes once it is closed.
 func (db *DB) Status() Status {
 	db.mu.RLock()
 	s := Status{
@@ -32,7 +32,10 @@ func (db *DB) Status() Status {
 	s.IngestStopped = db.space.low.Load() || db.admit() != nil
 	s.Alarms = db.alarms.list()
 	s.Lost = db.openLosses()
-	db.measure(&s.Bytes)
+	if db.hold() {
+		defer db.readers.Done()
+		db.measure(&s.Bytes)
+	}
 	return s
 }
 

@@ -52,6 +52,17 @@ func (db *DB) storedOnly() sources {
 	return s
 }
 
+// hold keeps the files open until db.readers.Done, and reports false where they are, or are being, closed.
+func (db *DB) hold() bool {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	if db.closed.Load() {
+		return false
+	}
+	db.readers.Add(1)
+	return true
+}
+
 func (s *sources) close() {
 	for _, h := range s.heads {
 		h.Release()
