@@ -20,7 +20,7 @@ const sealedMost = 65536
 type SealedEncoder struct {
 	words   []uint64 // what a column is as integers: decimals, units of time, ranks, ordered bits
 	rest    []uint64 // what a predictor leaves of them
-	misses  []int    // places of values that are not as the others
+	misses  []uint64 // places of values that are not as the others
 	missed  []uint64 // what stands there
 	packed  []uint64 // exceptions and bases on their way into a packed stream
 	starts  []uint64 // predictor's state at the start of every block
@@ -31,6 +31,7 @@ type SealedEncoder struct {
 	trial   [sampleMost]uint64
 	order   [sampleMost]uint64
 	bins    binCounts
+	counts  []uint32 // of a zone's numbers; then their symbols
 	huff    huff0.Scratch
 	zstd    *zstd.Encoder
 	bytes   []byte
@@ -42,8 +43,9 @@ type SealedEncoder struct {
 type SealedDecoder struct {
 	ints    intColumn
 	block   [SealedBlock]uint64
-	values  []uint64 // of runs and dictionaries
+	values  []uint64 // of runs
 	lengths []uint64
+	table   []uint64 // of a dictionary
 	blobs   [][]byte
 	huff    huff0.Scratch
 	symbols []byte

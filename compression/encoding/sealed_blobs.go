@@ -55,7 +55,7 @@ func (e *SealedEncoder) appendPlainBlobs(dst []byte, v [][]byte) []byte {
 		ends[k] = total
 	}
 	width := uint(bits.Len64(total))
-	dst = appendPacked(append(dst, byte(width)), ends, 0, width)
+	dst = appendLow(append(dst, byte(width)), ends, 0, width)
 	from := 0
 	raw := e.bytes[:0]
 	for k := range ends {
@@ -132,7 +132,7 @@ func (d *SealedDecoder) readPlainBlobs(dst [][]byte, arena []byte, n int, b []by
 		if block == 0 {
 			return 0
 		}
-		return unpackAt(ends, block-1, width)
+		return lowAt(ends, block-1, width)
 	}
 	arena = arena[:0]
 	for block := 0; block < to; {
@@ -206,26 +206,22 @@ func (d *SealedDecoder) readFrame(arena, frame []byte, how byte, raw uint64, blo
 }
 
 func (d *SealedDecoder) readBlobDictionary(dst [][]byte, arena []byte, n int, b []byte, from, to int) (values [][]byte, newArena []byte, ok, known bool) {
-	distinct, b, ok := uvarint(b)
-	if !ok || distinct == 0 || distinct > uint64(n) {
+	distinct, inside, ranks, ok := splitDictionary(n, b)
+	if !ok {
 		return nil, nil, false, true
 	}
-	size, b, ok := uvarint(b)
-	if !ok || size > uint64(len(b)) {
-		return nil, nil, false, true
-	}
-	d.blobs, arena, ok, known = d.readPlainBlobs(d.blobs, arena, int(distinct), b[:size], 0, blocksOf(int(distinct)))
+	d.blobs, arena, ok, known = d.readPlainBlobs(d.blobs, arena, distinct, inside, 0, blocksOf(distinct))
 	if !ok {
 		return nil, nil, false, known
 	}
 	count := min(to*SealedBlock, n) - from*SealedBlock
 	d.lengths = sized(d.lengths, count)
-	if ok, known := d.readInts(d.lengths, n, b[size:], from, to); !ok {
+	if ok, known := d.readIntColumn(d.lengths, n, ranks, from, to); !ok {
 		return nil, nil, false, known
 	}
 	dst = sized(dst, count)
 	for i, rank := range d.lengths {
-		if rank >= distinct {
+		if rank >= uint64(distinct) {
 			return nil, nil, false, true
 		}
 		dst[i] = d.blobs[rank]

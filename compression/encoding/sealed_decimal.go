@@ -4,17 +4,27 @@ import (
 	"math"
 )
 
-// decimalMost is the greatest power of ten a decimal is divided by: the last that float64 holds exactly.
-const decimalMost = 22
+// decimalMost is the greatest power of ten that decimals are over.
+const decimalMost = 15
 
-var tens = func() (t [decimalMost + 1]float64) {
+// tenths divides by a power of ten without a division, which takes a core four cycles and this three. inverse is 1/power,
+// rounded, and rest what rounding took off it: together they have over 100 bits, so that m×inverse + m×rest, rounded once by
+// the fused operation, is m/power rounded once. A quotient that 100 bits place on the wrong side of the middle of two
+// float64 would have to be closer to it than 1/(2×power) of their distance, which no quotient of whole numbers is.
+type tenths struct{ power, inverse, rest float64 }
+
+var tens = func() (t [decimalMost + 1]tenths) {
 	p := 1.0
 	for k := range t {
-		t[k] = p
+		inverse := 1 / p
+		t[k] = tenths{p, inverse, -math.FMA(inverse, p, -1) / p}
 		p *= 10
 	}
 	return t
 }()
+
+// quotient is m/power, m of 53 bits at most.
+func (t *tenths) quotient(m float64) float64 { return math.FMA(m, t.inverse, m*t.rest) }
 
 // decimals is how a column is written as integers over a power of ten.
 type decimals struct {
@@ -25,36 +35,34 @@ type decimals struct {
 // roundMagic added and taken away rounds a float64 of less than 2^51 to a whole number, ties to even.
 const roundMagic = 3 << 51
 
-// decimalOf is the integer that x is over a power of ten; false if there is none, or none below 2^51.
-func decimalOf(x uint64, power float64, shift uint) (int64, bool) {
+// of is the integer that x is over a power of ten; false if there is none, or none below 2^51.
+func (t *tenths) of(x uint64, shift uint) (int64, bool) {
 	f := math.Float64frombits(x)
 	if shift == 32 {
 		f = float64(math.Float32frombits(uint32(x)))
 	}
-	scaled := f * power
+	scaled := f * t.power
 	if !(math.Abs(scaled) < 1<<51) {
 		return 0, false
 	}
 	whole := float64(scaled+roundMagic) - roundMagic
 	if shift == 32 {
-		return int64(whole), uint64(math.Float32bits(float32(whole/power))) == x
+		return int64(whole), uint64(math.Float32bits(float32(t.quotient(whole)))) == x
 	}
-	return int64(whole), math.Float64bits(whole/power) == x
+	return int64(whole), math.Float64bits(t.quotient(whole)) == x
 }
-
-func (c decimals) of(x uint64, shift uint) (int64, bool) { return decimalOf(x, tens[c.digits], shift) }
 
 // planDecimal finds the power of ten on a sample: the digits of most values, where a digit more costs every value three
 // bits and one less makes an exception of ten bytes.
 func (e *SealedEncoder) planDecimal(v []uint64, shift uint) decimals {
-	const tries, most = 256, 18
+	const tries, most = 256, decimalMost
 	count := min(len(v), tries)
 	var need [most + 1]int
 	none, digits := 0, 0
 	for i := range count {
 		x := v[i*len(v)/count]
 		for digits = max(digits-1, 0); digits <= most; digits++ {
-			if _, ok := decimalOf(x, tens[digits], shift); ok {
+			if _, ok := tens[digits].of(x, shift); ok {
 				break
 			}
 		}
@@ -66,7 +74,7 @@ func (e *SealedEncoder) planDecimal(v []uint64, shift uint) decimals {
 			continue
 		}
 		for digits > 0 { // fewer may do
-			if _, ok := decimalOf(x, tens[digits-1], shift); !ok {
+			if _, ok := tens[digits-1].of(x, shift); !ok {
 				break
 			}
 			digits--
@@ -88,14 +96,14 @@ func (e *SealedEncoder) planDecimal(v []uint64, shift uint) decimals {
 }
 
 // convert writes v as integers. A value that is no decimal is an exception, and stands as the integer before it.
-func (c decimals) convert(words []uint64, places []int, missed []uint64, v []uint64, shift uint) ([]uint64, []int, []uint64) {
+func (c decimals) convert(words []uint64, places []uint64, missed []uint64, v []uint64, shift uint) (_, _, _ []uint64) {
 	words = sized(words, len(v))
-	power := tens[c.digits]
+	power := &tens[c.digits]
 	prev := uint64(0)
 	for i, x := range v {
-		m, ok := decimalOf(x, power, shift)
+		m, ok := power.of(x, shift)
 		if !ok {
-			places, missed = append(places, i), append(missed, x)
+			places, missed = append(places, uint64(i)), append(missed, x)
 			words[i] = prev
 			continue
 		}
@@ -115,32 +123,60 @@ func (d *SealedDecoder) readDecimals(dst []uint64, n int, b []byte, from, to int
 	if len(b) == 0 || b[0] > decimalMost {
 		return false, true
 	}
-	power := tens[b[0]]
+	power := &tens[b[0]]
 	var x exceptions
 	if b, ok = x.open(n, b[1:], from*SealedBlock); !ok {
 		return false, true
 	}
 	c := &d.ints
-	c.dictionary = nil
 	if ok, known := c.open(d, n, b, from, to); !ok {
 		return false, known
 	}
 	for i := from * SealedBlock; len(dst) > 0; i += SealedBlock {
 		block := dst[:min(SealedBlock, len(dst))]
-		if !c.read(block, i) {
-			return false, true
-		}
-		if shift == 32 {
-			for k, m := range block {
-				block[k] = uint64(math.Float32bits(float32(float64(int64(m)) / power)))
+		switch {
+		case shift == 32:
+			if !c.read(block, i) {
+				return false, true
 			}
-		} else {
 			for k, m := range block {
-				block[k] = math.Float64bits(float64(int64(m)) / power)
+				block[k] = uint64(math.Float32bits(float32(power.quotient(float64(int64(m))))))
+			}
+		case c.codec == sealedSmooth: // the common one: smoothing and division in one go
+			if !c.stream.read(block, i) {
+				return false, true
+			}
+			c.smoothDecimals(block, power)
+		default:
+			if !c.read(block, i) {
+				return false, true
+			}
+			for k, m := range block {
+				block[k] = math.Float64bits(power.quotient(float64(int64(m))))
 			}
 		}
-		x.put(block, i, 0)
+		x.put(block, i, func(bits uint64) uint64 { return bits })
 		dst = dst[len(block):]
 	}
 	return true, true
+}
+
+// smoothDecimals turns the residuals in dst into decimals.
+func (c *intColumn) smoothDecimals(dst []uint64, power *tenths) {
+	state, slow := c.state, c.slow
+	inverse, rest := power.inverse, power.rest
+	if slow == 0 {
+		for k, d := range dst {
+			state += d
+			m := float64(int64(state))
+			dst[k] = math.Float64bits(math.FMA(m, inverse, m*rest))
+		}
+	} else {
+		for k, d := range dst {
+			m := float64(int64(d) + int64(state)>>(slow&63))
+			state += d
+			dst[k] = math.Float64bits(math.FMA(m, inverse, m*rest))
+		}
+	}
+	c.state = state
 }

@@ -126,7 +126,7 @@ func (e *SealedEncoder) floatTableCost(dec decimals, shift uint) float64 {
 	}
 	sum, prev := uint64(0), int64(0)
 	for i, x := range t {
-		m, _ := dec.of(x, shift)
+		m, _ := tens[dec.digits].of(x, shift)
 		if i > 0 {
 			sum += uint64(bits.Len64(uint64(m-prev))) + 1
 		}
@@ -342,32 +342,13 @@ func (d *SealedDecoder) readFloatRuns(dst []uint64, n int, b []byte, from int, s
 }
 
 func (d *SealedDecoder) readFloatDictionary(dst []uint64, n int, b []byte, from, to int, shift uint, depth int) (ok, known bool) {
-	count, b, ok := uvarint(b)
-	if !ok || count == 0 || count > uint64(n) {
+	count, inside, ranks, ok := splitDictionary(n, b)
+	if !ok {
 		return false, true
 	}
-	size, b, ok := uvarint(b)
-	if !ok || size >= uint64(len(b)) {
-		return false, true
-	}
-	in := d.nested()
-	d.values = sized(d.values, int(count))
-	if ok, known := in.readFloats(d.values, int(count), b[:size], 0, blocksOf(int(count)), shift, depth+1); !ok {
+	d.table = sized(d.table, count)
+	if ok, known := d.nested().readFloats(d.table, count, inside, 0, blocksOf(count), shift, depth+1); !ok {
 		return false, known
 	}
-	values := d.values
-	b = b[size:]
-	if b[0] == sealedDictionary {
-		return false, true // ranks have none of their own
-	}
-	if ok, known := in.readInts(dst, n, b, from, to); !ok {
-		return false, known
-	}
-	for i, rank := range dst {
-		if rank >= uint64(len(values)) {
-			return false, true
-		}
-		dst[i] = values[rank]
-	}
-	return true, true
+	return d.readRanks(dst, n, ranks, from, to, d.table)
 }

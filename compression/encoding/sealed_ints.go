@@ -218,14 +218,12 @@ func (e *SealedEncoder) appendStarts(dst []byte, starts []uint64) []byte {
 		return dst
 	}
 	steps := sized(e.packed, len(starts)-1)
-	top := uint64(0)
 	for i := range steps {
 		steps[i] = zigzag(int64(starts[i+1] - starts[i]))
-		top |= steps[i]
 	}
 	e.packed = steps
-	width := uint(bits.Len64(top))
-	return appendPacked(append(dst, byte(width)), steps, 0, width)
+	width := widthOf(steps)
+	return appendLow(append(dst, byte(width)), steps, 0, width)
 }
 
 // openStarts reads the state at the start of block from.
@@ -243,7 +241,7 @@ func openStarts(n int, b []byte, from int) (state uint64, rest []byte, ok bool) 
 		return 0, nil, false
 	}
 	for i := range from {
-		state += uint64(unzigzag(unpackAt(stream, i, width)))
+		state += uint64(unzigzag(lowAt(stream, i, width)))
 	}
 	return state, rest, true
 }
@@ -260,48 +258,15 @@ type intColumn struct {
 	// Of runs: what has not been handed out.
 	values, lengths []uint64
 	left            uint64
-
-	dictionary []uint64
 }
 
-// open reads a column of n values, from which those of blocks [from, to) will be asked for. It is all of b.
+// open reads a column of n values, from which those of blocks [from, to) will be asked for. It is all of b, and no
+// dictionary: SealedDecoder.readInts has those.
 func (c *intColumn) open(d *SealedDecoder, n int, b []byte, from, to int) (ok, known bool) {
-	if len(b) == 0 || b[0] == 0 {
+	if len(b) == 0 || b[0] == 0 || b[0] == sealedDictionary {
 		return false, true
 	}
 	codec, b := b[0], b[1:]
-	if codec > sealedIntNewest {
-		return false, false
-	}
-	if codec != sealedDictionary {
-		return c.openColumn(d, n, codec, b, from, to)
-	}
-	count, b, ok := uvarint(b)
-	if !ok || count == 0 || count > uint64(n) {
-		return false, true
-	}
-	size, b, ok := uvarint(b)
-	if !ok || size == 0 || size > uint64(len(b)) || size == uint64(len(b)) {
-		return false, true
-	}
-	inner := d.nested()
-	inner.values = sized(inner.values, int(count))
-	if ok, known := inner.readInts(inner.values, int(count), b[:size], 0, blocksOf(int(count))); !ok {
-		return false, known
-	}
-	c.dictionary = inner.values
-	b = b[size:]
-	if b[0] == sealedDictionary {
-		return false, true // ranks have none of their own
-	}
-	if b[0] > sealedIntNewest {
-		return false, false
-	}
-	return c.openColumn(d, n, b[0], b[1:], from, to)
-}
-
-// openColumn is open for what is no dictionary; c.dictionary stays.
-func (c *intColumn) openColumn(d *SealedDecoder, n int, codec byte, b []byte, from, to int) (ok, known bool) {
 	c.codec = codec
 	first, end := from*SealedBlock, min(to*SealedBlock, n)
 	switch codec {
@@ -328,7 +293,7 @@ func (c *intColumn) openColumn(d *SealedDecoder, n int, codec byte, b []byte, fr
 		}
 	case sealedPlain:
 	default:
-		return false, true
+		return false, false
 	}
 	return c.stream.open(d, n, b, first, end)
 }
@@ -389,15 +354,67 @@ func (d *SealedDecoder) readRunColumn(dst []uint64, b []byte) (ok, known bool) {
 
 // readInts decodes blocks [from, to) of a column of n values into dst.
 func (d *SealedDecoder) readInts(dst []uint64, n int, b []byte, from, to int) (ok, known bool) {
-	c := &d.ints
-	c.dictionary = nil
-	if ok, known := c.open(d, n, b, from, to); !ok {
+	if len(b) > 0 && b[0] == sealedDictionary {
+		return d.readIntDictionary(dst, n, b[1:], from, to)
+	}
+	return d.readIntColumn(dst, n, b, from, to)
+}
+
+// readIntColumn is readInts for what is no dictionary.
+func (d *SealedDecoder) readIntColumn(dst []uint64, n int, b []byte, from, to int) (ok, known bool) {
+	if ok, known := d.ints.open(d, n, b, from, to); !ok {
 		return false, known
 	}
 	for i := from * SealedBlock; len(dst) > 0; i += SealedBlock {
 		block := dst[:min(SealedBlock, len(dst))]
-		if !c.read(block, i) {
+		if !d.ints.read(block, i) {
 			return false, true
+		}
+		dst = dst[len(block):]
+	}
+	return true, true
+}
+
+func (d *SealedDecoder) readIntDictionary(dst []uint64, n int, b []byte, from, to int) (ok, known bool) {
+	count, values, ranks, ok := splitDictionary(n, b)
+	if !ok {
+		return false, true
+	}
+	d.table = sized(d.table, count)
+	if ok, known := d.nested().readIntColumn(d.table, count, values, 0, blocksOf(count)); !ok {
+		return false, known
+	}
+	return d.readRanks(dst, n, ranks, from, to, d.table)
+}
+
+// splitDictionary is how many values a dictionary has, the column of those, and the column of n ranks.
+func splitDictionary(n int, b []byte) (count int, values, ranks []byte, ok bool) {
+	distinct, b, ok := uvarint(b)
+	if !ok || distinct == 0 || distinct > uint64(n) {
+		return 0, nil, nil, false
+	}
+	size, b, ok := uvarint(b)
+	if !ok || size > uint64(len(b)) {
+		return 0, nil, nil, false
+	}
+	return int(distinct), b[:size], b[size:], true
+}
+
+// readRanks decodes blocks [from, to) of a column of n ranks, and puts the value of each in its place.
+func (d *SealedDecoder) readRanks(dst []uint64, n int, b []byte, from, to int, values []uint64) (ok, known bool) {
+	if ok, known := d.ints.open(d, n, b, from, to); !ok {
+		return false, known
+	}
+	for i := from * SealedBlock; len(dst) > 0; i += SealedBlock {
+		block := dst[:min(SealedBlock, len(dst))]
+		if !d.ints.read(block, i) {
+			return false, true
+		}
+		for k, rank := range block {
+			if rank >= uint64(len(values)) {
+				return false, true
+			}
+			block[k] = values[rank]
 		}
 		dst = dst[len(block):]
 	}
@@ -408,9 +425,7 @@ func (d *SealedDecoder) readInts(dst []uint64, n int, b []byte, from, to int) (o
 func (c *intColumn) read(dst []uint64, i int) bool {
 	switch c.codec {
 	case sealedConstant:
-		for k := range dst {
-			dst[k] = c.constant
-		}
+		fill(dst, c.constant)
 	case sealedRuns:
 		c.readRuns(dst)
 	case sealedPlain:
@@ -446,14 +461,6 @@ func (c *intColumn) read(dst []uint64, i int) bool {
 		}
 		c.state, c.step = v, step
 	}
-	if c.dictionary != nil {
-		for k, rank := range dst {
-			if rank >= uint64(len(c.dictionary)) {
-				return false
-			}
-			dst[k] = c.dictionary[rank]
-		}
-	}
 	return true
 }
 
@@ -464,10 +471,7 @@ func (c *intColumn) readRuns(dst []uint64) {
 			c.left = c.lengths[0] + 1
 		}
 		run := dst[:min(uint64(len(dst)), c.left)]
-		v := c.values[0]
-		for k := range run {
-			run[k] = v
-		}
+		fill(run, c.values[0])
 		c.left -= uint64(len(run))
 		dst = dst[len(run):]
 	}

@@ -18,9 +18,6 @@ const laneGroup = 4 * SealedBlock
 // laneLeast is the fewest symbols a lane is tried for: below, the table costs what it saves.
 const laneLeast = 128
 
-// laneTableLog bounds the length of a code. Longer ones save nothing measurable and make table and decoder slower.
-const laneTableLog = 8
-
 func laneGroups(n int) int { return max(n/laneGroup, 1) }
 
 // laneBounds is the symbols of group g.
@@ -37,7 +34,6 @@ func (e *SealedEncoder) appendLane(dst, symbols []byte) ([]byte, bool) {
 		return dst, false
 	}
 	e.huff.Reuse = huff0.ReusePolicyNone
-	e.huff.TableLog = laneTableLog
 	if _, _, err := huff0.Compress1X(symbols, &e.huff); err != nil {
 		return dst, false
 	}

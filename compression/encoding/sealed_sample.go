@@ -33,17 +33,6 @@ type binCounts [256]uint32
 
 func (h *binCounts) clear() { *h = binCounts{} }
 
-// fold joins neighbours, as leaving out one more low bit does. The escape stays what it is.
-func (h *binCounts) fold() {
-	escapes := h[escape]
-	h[escape] = 0
-	for i := range 128 {
-		h[i] = h[2*i] + h[2*i+1]
-	}
-	clear(h[128:])
-	h[escape] = escapes
-}
-
 // cost is how many symbols occur, and about how many bytes n of them take under a Huffman code.
 func (h *binCounts) cost(n int) (used int, size float64) {
 	bits := 0.0

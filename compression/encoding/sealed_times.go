@@ -2,7 +2,6 @@ package encoding
 
 import (
 	"encoding/binary"
-	"math/bits"
 )
 
 // A sealed time column is a grid and how many units each time is behind its place on it:
@@ -52,13 +51,11 @@ func (e *SealedEncoder) AppendTimes(dst []byte, t []int64) []byte {
 	}
 	firsts := sized(e.packed, blocksOf(n))
 	e.packed = firsts
-	top := uint64(0)
 	for k := range firsts {
 		firsts[k] = zigzag(int64(words[min((k+1)*SealedBlock, n-1)]))
-		top |= firsts[k]
 	}
-	width := uint(bits.Len64(top))
-	dst = appendPacked(append(dst, byte(width)), firsts, 0, width)
+	width := widthOf(firsts)
+	dst = appendLow(append(dst, byte(width)), firsts, 0, width)
 	return e.appendIntColumn(dst, words)
 }
 
@@ -124,7 +121,7 @@ func (c *sealedTimes) at(i, k int) int64 {
 	if c.codec == sealedTimeGrid {
 		return t
 	}
-	return t + unzigzag(unpackAt(c.firsts, k, c.width))*c.factor
+	return t + unzigzag(lowAt(c.firsts, k, c.width))*c.factor
 }
 
 // Times decodes blocks [from, to) of a column of n times into dst.
@@ -137,23 +134,39 @@ func (d *SealedDecoder) Times(dst []int64, n int, b []byte, from, to int) error 
 	if ok && c.codec == sealedTimeOffset {
 		ok, known = d.readOffsets(&c, dst, n, from, to)
 	} else if ok {
-		at := c.first + int64(from)*SealedBlock*c.step
-		for i := range dst {
-			dst[i] = at
-			at += c.step
-		}
+		fillGrid(dst, c.first+int64(from)*SealedBlock*c.step, c.step)
 	}
 	return columnError("times", n, b, ok, known)
 }
 
+func fillGrid(dst []int64, at, step int64) {
+	for len(dst) >= 4 {
+		four := dst[:4:4]
+		four[0], four[1], four[2], four[3] = at, at+step, at+2*step, at+3*step
+		at += 4 * step
+		dst = dst[4:]
+	}
+	for i := range dst {
+		dst[i] = at
+		at += step
+	}
+}
+
 func (d *SealedDecoder) readOffsets(c *sealedTimes, dst []int64, n, from, to int) (ok, known bool) {
 	v := &d.ints
-	v.dictionary = nil
 	if ok, known := v.open(d, n, c.b, from, to); !ok {
 		return false, known
 	}
 	at := c.first + int64(from)*SealedBlock*c.step
+	radix := v.codec == sealedPlain && v.stream.coder == streamRadix
 	for i := from * SealedBlock; len(dst) > 0; i += SealedBlock {
+		if radix { // jitter: digits and grid in one go
+			block := dst[:min(SealedBlock, len(dst))]
+			readRadix(&v.stream, block, i/SealedBlock, at+int64(v.stream.lo)*c.factor, c.step, c.factor)
+			at += int64(len(block)) * c.step
+			dst = dst[len(block):]
+			continue
+		}
 		block := d.block[:min(SealedBlock, len(dst))]
 		if !v.read(block, i) {
 			return false, true
