@@ -67,20 +67,9 @@ func measureStore(ctx context.Context, binary, data string, o *options, r *repor
 		return err
 	}
 	defer conn.Close()
-	before, err := s.usage()
-	if err != nil {
+	if r.Stored, err = measureStored(ctx, s, conn, data, r.Samples, flush); err != nil {
 		return err
 	}
-	began := time.Now()
-	if r.Stored, err = measureStored(ctx, conn, data, r.Samples); err != nil {
-		return err
-	}
-	after, err := s.usage()
-	if err != nil {
-		return err
-	}
-	r.Stored.FlushSeconds, r.Stored.FlushCPUSeconds = time.Since(began).Seconds(), after.cpu-before.cpu
-	r.WrittenBytesPerSample = float64(after.writeBytes) / float64(r.Samples)
 	if o.Queries {
 		profiled := make(chan error, 1)
 		if o.QueryProfile != "" {
@@ -94,11 +83,22 @@ func measureStore(ctx context.Context, binary, data string, o *options, r *repor
 		if err := <-profiled; err != nil {
 			return err
 		}
-		if after, err = s.usage(); err != nil {
+	}
+	if o.Seal {
+		if r.Sealed, err = measureStored(ctx, s, conn, data, r.Samples, seal); err != nil {
 			return err
 		}
-		r.QueryPeakRSS = after.rssPeak
 	}
+	if o.Seal && o.Queries {
+		if r.SealedQueries, err = measureQueries(ctx, s, o); err != nil {
+			return err
+		}
+	}
+	used, err := s.usage()
+	if err != nil {
+		return err
+	}
+	r.QueryPeakRSS = used.rssPeak
 	took, err := s.stop()
 	r.StopSeconds = took.Seconds()
 	return err

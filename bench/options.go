@@ -25,6 +25,7 @@ type options struct {
 
 	Queries    bool     `json:"-"`
 	Kill       bool     `json:"-"`
+	Seal       bool     `json:"-"`
 	Short      bool     `json:"short,omitempty"`
 	Repeat     int      `json:"-"`
 	Dir        string   `json:"-"`
@@ -52,6 +53,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.IntVar(&o.InFlight, "in-flight", 16, "batches of a connection sent and not yet accepted, at most")
 	f.Uint64Var(&o.Seed, "seed", 1, "names the plant")
 	f.BoolVar(&o.Queries, "queries", true, "measure queries after ingest")
+	f.BoolVar(&o.Seal, "seal", true, "seal after that, and measure stored bytes and queries again")
 	f.BoolVar(&o.Kill, "kill", false, "load a second, empty store, kill -9 the server at full rate, and measure the restart")
 	f.IntVar(&o.Repeat, "repeat", 11, "warm runs of each query")
 	f.StringVar(&o.Dir, "dir", "", "directory for the stores; the default is a temporary one")

@@ -10,17 +10,17 @@ import (
 
 // report is everything one run measured.
 type report struct {
-	Machine  machine       `json:"machine"`
-	Workload options       `json:"workload"`
-	Samples  uint64        `json:"samples"`
-	Ingest   *ingestReport `json:"ingest"`
-	Stored   *storedReport `json:"stored"`
-	// WrittenBytesPerSample is what the server handed to the disk until the flush was over, log and all.
-	WrittenBytesPerSample float64        `json:"written_bytes_per_sample"`
-	Queries               []*queryReport `json:"queries,omitempty"`
-	QueryPeakRSS          uint64         `json:"query_peak_rss_bytes,omitempty"`
-	StopSeconds           float64        `json:"stop_seconds"`
-	Restart               *restartReport `json:"restart,omitempty"`
+	Machine       machine        `json:"machine"`
+	Workload      options        `json:"workload"`
+	Samples       uint64         `json:"samples"`
+	Ingest        *ingestReport  `json:"ingest"`
+	Stored        *storedReport  `json:"stored"`
+	Queries       []*queryReport `json:"queries,omitempty"`
+	Sealed        *storedReport  `json:"sealed,omitempty"`
+	SealedQueries []*queryReport `json:"sealed_queries,omitempty"`
+	QueryPeakRSS  uint64         `json:"query_peak_rss_bytes,omitempty"`
+	StopSeconds   float64        `json:"stop_seconds"`
+	Restart       *restartReport `json:"restart,omitempty"`
 }
 
 // table writes the report for reading, one figure a line.
@@ -42,20 +42,28 @@ func (r *report) table(out io.Writer) error {
 	line("on the wire", "%.2f B/sample", i.WirePerSample)
 	line("server RSS, peak", "%.0f MiB", mib(i.ServerPeakRSS))
 
-	s := r.Stored
-	line("stored", "%.3f B/sample, without log and ballast, in %d generations", s.BytesPerSample, s.Generations)
-	for _, part := range slices.Sorted(maps.Keys(s.Status)) {
-		line("  "+part, "%.3f B/sample, as the server says", float64(s.Status[part])/float64(r.Samples))
+	stored := func(what string, s *storedReport) {
+		line(what, "%.3f B/sample, without log and ballast, in %d generations and %d seals", s.BytesPerSample, s.Generations, s.Seals)
+		for _, part := range slices.Sorted(maps.Keys(s.Status)) {
+			line("  "+part, "%.3f B/sample, as the server says", float64(s.Status[part])/float64(r.Samples))
+		}
+		for _, part := range slices.Sorted(maps.Keys(s.Directory)) {
+			line("  "+part, "%.3f B/sample, as the directory shows", float64(s.Directory[part])/float64(r.Samples))
+		}
+		line("  took", "%.2f s, %.4f s of CPU per million", s.Seconds, s.CPUSeconds/float64(r.Samples)*1e6)
+		line("  written to disk so far", "%.2f B/sample, log and all", s.WrittenBytesPerSample)
 	}
-	for _, part := range slices.Sorted(maps.Keys(s.Directory)) {
-		line("  "+part, "%.3f B/sample, as the directory shows", float64(s.Directory[part])/float64(r.Samples))
+	queries := func(list []*queryReport) {
+		for _, q := range list {
+			line(q.Name, "%.2f ms (%.2f to %.2f, %d runs), %.1f M rows/s, CPU %.1f ms server, %.1f ms client",
+				q.Median, q.Min, q.Max, q.Runs, q.RowsPerSecond/1e6, q.ServerCPUSeconds*1000, q.ClientCPUSeconds*1000)
+		}
 	}
-	line("written to disk", "%.2f B/sample, log and all", r.WrittenBytesPerSample)
-	line("flush", "%.2f s, %.2f s of CPU", s.FlushSeconds, s.FlushCPUSeconds)
-
-	for _, q := range r.Queries {
-		line(q.Name, "%.2f ms (%.2f to %.2f, %d runs), %.1f M rows/s, CPU %.1f ms server, %.1f ms client",
-			q.Median, q.Min, q.Max, q.Runs, q.RowsPerSecond/1e6, q.ServerCPUSeconds*1000, q.ClientCPUSeconds*1000)
+	stored("stored", r.Stored)
+	queries(r.Queries)
+	if r.Sealed != nil {
+		stored("sealed", r.Sealed)
+		queries(r.SealedQueries)
 	}
 	if r.QueryPeakRSS > 0 {
 		line("server RSS, peak with queries", "%.0f MiB", mib(r.QueryPeakRSS))

@@ -6,45 +6,105 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
-// storedReport is the store after a flush: what the server says of it, and what the directory shows.
+// storedReport is the store after a flush or a seal: what that took, what the server says of it, and what the directory
+// shows.
 type storedReport struct {
-	FlushSeconds    float64 `json:"flush_seconds"`
-	FlushCPUSeconds float64 `json:"flush_cpu_seconds"`
-	Samples         uint64  `json:"samples"`
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Samples    uint64  `json:"samples"`
+	// WrittenBytesPerSample is what the process handed to the disk so far, log and all.
+	WrittenBytesPerSample float64 `json:"written_bytes_per_sample"`
 	// BytesPerSample counts every file but the log's segments and the ballast, over the samples sent.
 	BytesPerSample float64           `json:"bytes_per_sample"`
 	Status         map[string]uint64 `json:"status_bytes"`    // by part, as AdminService.Status says
 	Directory      map[string]uint64 `json:"directory_bytes"` // by file type and top-level name, as the directory shows
-	Generations    uint64            `json:"generations"`
+	Generations    uint64            `json:"generations"`     // not sealed
+	Seals          uint64            `json:"seals"`
 }
 
-// measureStored flushes the store and looks at what it left.
-func measureStored(ctx context.Context, conn *grpc.ClientConn, data string, samples uint64) (*storedReport, error) {
-	admin := varvev1.NewAdminServiceClient(conn)
-	flushed, err := admin.Flush(ctx, &varvev1.FlushRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("flush: %w", err)
+// settle makes everything accepted rest in the store in some form, and returns the offset up to which it does.
+type settle func(context.Context, varvev1.AdminServiceClient) (uint64, error)
+
+func flush(ctx context.Context, admin varvev1.AdminServiceClient) (uint64, error) {
+	r, err := admin.Flush(ctx, &varvev1.FlushRequest{})
+	return r.GetArchivedOffset(), err
+}
+
+func seal(ctx context.Context, admin varvev1.AdminServiceClient) (uint64, error) {
+	if _, err := admin.Seal(ctx, &varvev1.SealRequest{}); err != nil {
+		return 0, err
 	}
+	offset, err := flush(ctx, admin) // the seal and what it removed become durable
+	if err != nil {
+		return 0, err
+	}
+	return offset, settled(ctx, admin)
+}
+
+// settled waits until the store gets no smaller any more, or for half a minute: files whose contents were removed go a
+// little later.
+func settled(ctx context.Context, admin varvev1.AdminServiceClient) error {
+	before := uint64(0)
+	for range 30 {
+		status, err := admin.Status(ctx, &varvev1.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		if status.Bytes.GetTotal() == before {
+			return nil
+		}
+		before = status.Bytes.GetTotal()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// measureStored settles the store and looks at what that left.
+func measureStored(ctx context.Context, s *server, conn *grpc.ClientConn, data string, samples uint64, how settle) (*storedReport, error) {
+	admin := varvev1.NewAdminServiceClient(conn)
+	before, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	archived, err := how(ctx, admin)
+	if err != nil {
+		return nil, fmt.Errorf("settle the store: %w", err)
+	}
+	after, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
 	status, err := admin.Status(ctx, &varvev1.StatusRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("ask for the status: %w", err)
 	}
-	if status.AcceptedOffset != flushed.ArchivedOffset {
-		return nil, fmt.Errorf("flush archived up to offset %d, %d is accepted", flushed.ArchivedOffset, status.AcceptedOffset)
+	if status.AcceptedOffset != archived {
+		return nil, fmt.Errorf("archived up to offset %d, %d is accepted", archived, status.AcceptedOffset)
 	}
 	if status.Samples != samples {
 		return nil, fmt.Errorf("the store has %d samples, %d were sent", status.Samples, samples)
 	}
-	r := &storedReport{Samples: status.Samples, Generations: status.Generations, Status: map[string]uint64{
-		"log": status.Bytes.GetLog(), "samples": status.Bytes.GetSamples(), "versions": status.Bytes.GetVersions(),
+	r := &storedReport{
+		Seconds: took.Seconds(), CPUSeconds: after.cpu - before.cpu, WrittenBytesPerSample: float64(after.writeBytes) / float64(samples),
+		Samples: status.Samples, Generations: status.Generations, Seals: status.Seals,
+	}
+	r.Status = map[string]uint64{
+		"log": status.Bytes.GetLog(), "samples": status.Bytes.GetSamples(), "sealed": status.Bytes.GetSealed(), "versions": status.Bytes.GetVersions(),
 		"catalog": status.Bytes.GetCatalog(), "other": status.Bytes.GetOther(), "total": status.Bytes.GetTotal(),
-	}}
+	}
 	var counted uint64
 	if r.Directory, counted, err = measureDirectory(data); err != nil {
 		return nil, err

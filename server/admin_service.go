@@ -23,11 +23,11 @@ func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1
 		Version: s.options.Version, StartedNs: s.started.UnixNano(), Uuid: st.UUID.String(),
 		Tags: uint64(st.Tags), Samples: st.Samples,
 		Bytes: &varvev1.BytesOnDisk{
-			Log: st.Bytes.Log, Samples: st.Bytes.Samples, Versions: st.Bytes.Versions,
+			Log: st.Bytes.Log, Samples: st.Bytes.Samples, Sealed: st.Bytes.Sealed, Versions: st.Bytes.Versions,
 			Catalog: st.Bytes.Catalog, Other: st.Bytes.Other, Total: st.Bytes.Total,
 		},
 		AcceptedOffset: st.Accepted, AppliedOffset: st.Applied, ArchivedOffset: st.Archived, CatalogRevision: st.Revision,
-		Sources: uint64(st.Sources), Generations: uint64(st.Generations), Partitions: uint64(st.Partitions),
+		Sources: uint64(st.Sources), Generations: uint64(st.Generations), Seals: uint64(st.Seals), Partitions: uint64(st.Partitions),
 		HeadSamples: st.HeadSamples, IngestStopped: st.IngestStopped,
 		MemoryBytes: residentBytes(), Sessions: uint64(s.sessions.count()),
 	}
@@ -50,6 +50,14 @@ func (s *adminService) Flush(ctx context.Context, _ *varvev1.FlushRequest) (*var
 		return nil, fmt.Errorf("flush: %w", err)
 	}
 	return &varvev1.FlushResponse{ArchivedOffset: offset}, nil
+}
+
+func (s *adminService) Seal(ctx context.Context, _ *varvev1.SealRequest) (*varvev1.SealResponse, error) {
+	offset, err := s.db.Seal(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return &varvev1.SealResponse{ArchivedOffset: offset}, nil
 }
 
 func (s *adminService) Checkpoint(ctx context.Context, r *varvev1.CheckpointRequest) (*varvev1.CheckpointResponse, error) {

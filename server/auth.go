@@ -41,6 +41,7 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.AdminService/Status":     Read,
 	"/varve.v1.AdminService/Flush":      Admin,
 	"/varve.v1.AdminService/Checkpoint": Admin,
+	"/varve.v1.AdminService/Seal":       Admin,
 	"/varve.v1.AdminService/AcceptLoss": Admin,
 
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,

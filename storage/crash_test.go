@@ -93,6 +93,8 @@ func (c *powerCut) live() {
 			c.crashes++
 			_, err := c.db.Checkpoint(context.Background(), fmt.Sprintf("copy%d", c.crashes))
 			require.NoError(c.t, err)
+		case 2, 3:
+			seal(c.t, c.db)
 		}
 	}
 	c.countAcked()

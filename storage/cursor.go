@@ -31,20 +31,37 @@ type Cursor struct {
 
 	data   []chunk.Data // decode targets of a group
 	merged chunk.Data
+	sealed chunk.SealedDecoder
 	heads  []head.Resolved
 	key    []byte
 	block  Block
 	err    error // of listing partitions; delivered by the first Next
+	met    onMet
+	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
 }
 
 // piece is one run of samples ascending by (time, seq): a chunk, a packed chunk or what a head has.
 type piece struct {
 	age         uint64 // generation, or above all generations for heads
 	first, last int64
-	key         keys.Chunk     // of a chunk to be read
+	key         keys.Chunk     // of a chunk to be read; of a sealed one it has the instants it answers for
 	packed      []byte         // chunk bytes out of a packed block
 	data        *chunk.Data    // a head's samples
 	gone        []head.Removed // keys removed from older pieces, ascending
+	count       uint64         // samples, where a header says so
+	bytes       uint64         // of the chunk, likewise
+}
+
+// sealed reports whether the piece is a sealed chunk of its own.
+func (x *piece) sealed() bool { return x.key.Kind == keys.Sealed }
+
+// eventAge is the age of what the piece says happened. Whatever is sealed comes before all that is not, and the values of
+// chunks behind the sealed history, whichever seal wrote either.
+func (x *piece) eventAge() uint64 {
+	if x.key.Kind.Sealed() {
+		return 0
+	}
+	return x.age
 }
 
 type group struct {
@@ -130,31 +147,42 @@ func (c *Cursor) damaged(in model.TimeRange, err error) error {
 func (c *Cursor) list(p keys.Partition) error {
 	in := p.Range()
 	in.Start, in.End = max(in.Start, c.in.Start), min(in.End, c.in.End)
-	db := c.src.db
-	db.mu.RLock()
-	c.gens = db.directory.overlapping(p, in, c.src.newest, c.gens[:0])
-	db.mu.RUnlock()
+	gone, err := c.gather(p, in)
+	if err != nil {
+		return err
+	}
+	c.makeGroups(gone)
+	return nil
+}
+
+// gather fills pieces with what one partition holds of the range, and reports whether any of them removes from older ones.
+func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err error) {
+	all := c.src.directory.of(p)
+	c.gens = overlapping(all, in, c.src.newest, c.gens[:0])
 	c.pieces = c.pieces[:0]
 	if len(c.gens) > 0 {
-		if err := c.listHeaders(p, in); err != nil {
-			return err
+		if err := c.listHeaders(p, all, in); err != nil {
+			return false, err
 		}
 		if err := c.listPacked(p, in); err != nil {
-			return err
+			return false, err
 		}
+		if err := c.listSealedPacked(p, all, in); err != nil {
+			return false, err
+		}
+		c.pieces = slices.DeleteFunc(c.pieces, func(x piece) bool { return !in.Overlaps(x.first, x.last) })
 	}
-	gone := c.listHeads(in)
+	gone = c.listHeads(in)
 	for _, g := range c.gens {
 		if g.deletions {
 			k, err := c.listDeletions(p, in, g.id)
 			if err != nil {
-				return err
+				return false, err
 			}
 			gone = gone || k
 		}
 	}
-	c.makeGroups(gone)
-	return nil
+	return gone, nil
 }
 
 // iterator is the cursor's iterator with new bounds.
@@ -172,9 +200,10 @@ func (c *Cursor) iterator(lower, upper []byte) (*pebble.Iterator, error) {
 }
 
 // listHeaders finds the tag's own chunks. A chunk never leaves its partition, so that scanning headers from the
-// partition's start finds those that begin before the range.
-func (c *Cursor) listHeaders(p keys.Partition, in model.TimeRange) error {
-	from := p.Range().Start
+// partition's start finds those that begin before the range. Sealed chunks are listed whether or not their samples meet
+// the range: they may supersede others that do.
+func (c *Cursor) listHeaders(p keys.Partition, all []generation, in model.TimeRange) error {
+	from, sealed := p.Range().Start, sealedThrough(all)
 	for year := keys.Period(from); year <= keys.Period(in.End-1); year++ {
 		prefix := keys.AppendHeaders(nil, year, 0, c.tag, 0)
 		lower, upper := keys.AppendTime(slices.Clone(prefix), from), keys.AppendTime(slices.Clone(prefix), in.End)
@@ -187,17 +216,25 @@ func (c *Cursor) listHeaders(p keys.Partition, in model.TimeRange) error {
 			if err != nil {
 				return fmt.Errorf("%w: %w", ErrCorrupt, err)
 			}
-			v, err := decodeHeaderValue(it.Value())
+			v, err := decodeHeaderValue(it.Value(), h.Kind)
 			if err != nil {
 				return err
 			}
 			last := h.Start + int64(v.length)
-			if h.Generation > c.src.newest || last < in.Start {
+			switch {
+			case h.Generation > c.src.newest:
+				continue
+			case h.Kind == keys.Sealed:
+				if !isSealed(all, h.Generation) { // not yet, in this view
+					continue
+				}
+			case h.Generation <= sealed || last < in.Start: // the former is in sealed ones, and on its way out
 				continue
 			}
-			c.pieces = append(c.pieces, piece{age: h.Generation, first: h.Start, last: last, key: keys.Chunk{
-				Partition: p, Kind: v.kind, Generation: h.Generation, Tag: c.tag, Start: h.Start, End: last, Seq: h.Seq,
-			}})
+			c.pieces = append(c.pieces, piece{
+				age: h.Generation, first: h.Start + int64(v.before), last: last - int64(v.after), count: v.count, bytes: v.bytes,
+				key: keys.Chunk{Partition: p, Kind: h.Kind, Generation: h.Generation, Tag: c.tag, Start: h.Start, End: last, Seq: h.Seq},
+			})
 		}
 		if err := it.Error(); err != nil {
 			return engineError("list chunks", err)
@@ -206,31 +243,93 @@ func (c *Cursor) listHeaders(p keys.Partition, in model.TimeRange) error {
 	return nil
 }
 
-// listPacked finds the tag's chunks in blocks shared by several tags: per generation the last block whose first tag is
-// not above the tag's.
+// listSealedPacked finds the tag's chunk in the packed blocks of the newest seal that has one, and takes out the sealed
+// pieces that another one supersedes. What a seal packs of a tag is all there was of it; a chunk of its own in a later seal
+// has it too.
+func (c *Cursor) listSealedPacked(p keys.Partition, all []generation, in model.TimeRange) error {
+	packed := piece{}
+	for i := len(all) - 1; i >= 0 && packed.age == 0; i-- {
+		if g := &all[i]; g.sealed && g.packed && g.id <= c.src.newest {
+			b, found, err := c.findPacked(p, keys.SealedPacked, g.id)
+			if err != nil {
+				return err
+			}
+			if found {
+				packed = piece{age: g.id, packed: b, key: keys.Chunk{Kind: keys.SealedPacked}}
+			}
+		}
+	}
+	c.pieces = supersede(c.pieces, packed.age, in.End-1)
+	newer := slices.ContainsFunc(c.pieces, func(x piece) bool { return x.sealed() && x.age > packed.age })
+	if newer || len(packed.packed) == 0 { // an empty one says that nothing is left
+		return nil
+	}
+	info, err := chunk.Inspect(packed.packed)
+	if err != nil {
+		return err
+	}
+	if in.Overlaps(info.First, info.Last) {
+		packed.first, packed.last, packed.count = info.First, info.Last, uint64(info.Count)
+		packed.packed = slices.Clone(packed.packed)
+		c.pieces = append(c.pieces, packed)
+	}
+	return nil
+}
+
+// supersede takes out the sealed chunks that later ones answer for, those that the seal of generation packed made one of a
+// packed block, and those without samples. Chunks that begin behind last are not among the pieces.
+func supersede(pieces []piece, packed uint64, last int64) []piece {
+	several := false
+	seen := uint64(0)
+	for i := range pieces {
+		if x := &pieces[i]; x.sealed() {
+			several = several || seen != 0 && seen != x.age
+			seen = x.age
+		}
+	}
+	if seen == 0 {
+		return pieces
+	}
+	kept := make([]piece, 0, len(pieces))
+	for i := range pieces {
+		x := &pieces[i]
+		if x.sealed() && (x.count == 0 || x.age < packed || several && answered(pieces, x, last)) {
+			continue
+		}
+		kept = append(kept, *x)
+	}
+	return kept
+}
+
+// answered reports whether chunks of later seals answer for all instants, up to last, that x answers for. A seal replaces
+// the whole of a chunk or nothing of it.
+func answered(pieces []piece, x *piece, last int64) bool {
+	for at, end := x.key.Start, min(x.key.End, last); at <= end; {
+		next := at
+		for i := range pieces {
+			if y := &pieces[i]; y.sealed() && y.age > x.age && y.key.Start <= at && y.key.End >= next {
+				next = y.key.End + 1
+			}
+		}
+		if next == at {
+			return false
+		}
+		at = next
+	}
+	return true
+}
+
+// listPacked finds the tag's chunks in blocks shared by several tags.
 func (c *Cursor) listPacked(p keys.Partition, in model.TimeRange) error {
 	for _, g := range c.gens {
-		if !g.packed {
+		if !g.packed || g.sealed {
 			continue
 		}
-		lower := keys.AppendGeneration(nil, p, keys.Packed, g.id)
-		upper := keys.Next(lower)
-		it, err := c.iterator(lower, upper)
-		if err != nil {
-			return engineError("find packed chunk", err)
-		}
-		found := it.SeekLT(keys.AppendGenerationTag(p, keys.Packed, g.id, c.tag+1))
-		if err := it.Error(); err != nil {
-			return engineError("find packed chunk", err)
-		}
-		if !found {
-			continue
-		}
-		b, ok, err := chunk.Find(it.Value(), c.tag)
+		b, found, err := c.findPacked(p, keys.Packed, g.id)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !found {
 			continue
 		}
 		info, err := chunk.Inspect(b)
@@ -242,6 +341,27 @@ func (c *Cursor) listPacked(p keys.Partition, in model.TimeRange) error {
 		}
 	}
 	return nil
+}
+
+// findPacked finds the tag's chunk in the packed blocks of a generation: in the last block whose first tag is not above
+// the tag. The bytes hold until the iterator moves.
+func (c *Cursor) findPacked(p keys.Partition, k keys.Kind, generation uint64) (b []byte, found bool, err error) {
+	if c.packs != nil {
+		return c.packs.find(p, k, generation, c.tag)
+	}
+	lower := keys.AppendGeneration(nil, p, k, generation)
+	it, err := c.iterator(lower, keys.Next(lower))
+	if err != nil {
+		return nil, false, engineError("find packed chunk", err)
+	}
+	found = it.SeekLT(keys.AppendGenerationTag(p, k, generation, c.tag+1))
+	if err := it.Error(); err != nil {
+		return nil, false, engineError("find packed chunk", err)
+	}
+	if !found {
+		return nil, false, nil
+	}
+	return chunk.Find(it.Value(), c.tag)
 }
 
 // listHeads adds what the heads have, and reports whether they remove anything from older pieces.
@@ -310,8 +430,9 @@ func (c *Cursor) listDeletions(p keys.Partition, in model.TimeRange, id uint64) 
 		return false, nil
 	}
 	for i := range c.pieces {
-		if c.pieces[i].age == id {
-			c.pieces[i].gone = gone
+		if x := &c.pieces[i]; x.age == id {
+			x.gone = gone
+			x.first, x.last = min(x.first, gone[0].Time), max(x.last, gone[len(gone)-1].Time)
 			return true, nil
 		}
 	}
@@ -375,7 +496,7 @@ func (c *Cursor) deliver(g *group) error {
 	}
 	d := g.pieces[0].data
 	if len(g.pieces) > 1 || len(g.pieces[0].gone) > 0 {
-		merge(g.pieces, &c.merged)
+		merge(g.pieces, &c.merged, c.met)
 		d = &c.merged
 	}
 	from, _ := slices.BinarySearch(d.Times, c.in.Start)
@@ -403,11 +524,20 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 		defer closer.Close()
 		b = v
 	}
-	if err := chunk.Decode(b, into); err != nil {
+	decode := chunk.Decode
+	if x.key.Kind.Sealed() {
+		decode = func(b []byte, into *chunk.Data) error { return c.sealed.Decode(b, c.in, into) }
+	}
+	if err := decode(b, into); err != nil {
 		return err
 	}
 	x.data = into
 	return nil
+}
+
+// reset makes the cursor one of another tag over no range, keeping its memory and its iterator.
+func (c *Cursor) reset(tag model.TagID) {
+	c.tag, c.parts, c.groups, c.err = tag, nil, nil, nil
 }
 
 // cutOrigins is the origins of the samples [from, to).

@@ -135,13 +135,12 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 		return err
 	}
 	db.mu.Lock()
-	for p, g := range dir {
-		db.directory.add(p, *g)
-	}
+	db.directory = db.directory.with(dir)
 	db.written = e.offset
 	db.frozen = db.frozen[1:]
 	db.mu.Unlock()
 	e.head.Release()
+	db.sealer.touch(dir, db.o.Now())
 	done, err := db.engine.AsyncFlush()
 	if err != nil {
 		return err

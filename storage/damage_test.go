@@ -35,6 +35,9 @@ func makeDamagedStore(t *testing.T, seed uint64) *damagedStore {
 			_, err := c.db.Flush(context.Background())
 			require.NoError(t, err)
 		}
+		if c.rng.IntN(20) == 0 {
+			seal(t, c.db)
+		}
 	}
 	require.NoError(t, c.db.Close())
 	d := &damagedStore{fs: fs, sent: c.sent}

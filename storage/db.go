@@ -24,16 +24,18 @@ import (
 
 // DB is an open store.
 type DB struct {
-	o          Options
-	dir        string
-	uuid       [16]byte
-	engine     *pebble.DB
-	log        *log.Log
-	catalog    *catalog.Catalog
-	identities *identity.Table
-	alarms     *alarms
-	space      spaceGuard
-	closed     atomic.Bool
+	o             Options
+	dir           string
+	uuid          [16]byte
+	engine        *pebble.DB
+	engineOptions *pebble.Options
+	sealer        sealer
+	log           *log.Log
+	catalog       *catalog.Catalog
+	identities    *identity.Table
+	alarms        *alarms
+	space         spaceGuard
+	closed        atomic.Bool
 
 	// submitMu makes the order of Submit calls the order of offsets and of ingest times. It is never held while mu is
 	// taken, and may be taken while nothing is held.
@@ -84,10 +86,11 @@ func Open(dir string, o Options) (*DB, error) {
 		catalog:    catalog.New(catalog.Options{MaxTags: o.MaxTags}),
 		identities: identity.New(identity.Options{MaxSources: o.MaxSources}),
 		alarms:     newAlarms(o.Now, o.Logger),
+		sealer:     newSealer(o.Now()),
 		waiting:    map[uint64]*pending{},
-		head:       head.New(), directory: newDirectory(),
-		applyEnd: newEnding(),
-		toWrite:  make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),
+		head:       head.New(),
+		applyEnd:   newEnding(),
+		toWrite:    make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),
 		writeDone: make(chan struct{}), applyDone: make(chan struct{}), closing: make(chan struct{}),
 	}
 	if err := db.openFiles(); err != nil {
@@ -106,6 +109,9 @@ func (db *DB) openFiles() (err error) {
 	}
 	if err := db.losses.load(db.o.FS, db.dir); err != nil {
 		return err
+	}
+	if err := db.removeSealing(); err != nil {
+		return fmt.Errorf("remove what an unfinished seal left: %w", err)
 	}
 	if err := db.openLSM(); err != nil {
 		return err
@@ -140,7 +146,7 @@ func (db *DB) openFiles() (err error) {
 // for unfinished: its log was there, and has gone.
 func (db *DB) openLSM() error {
 	dir := path.Join(db.dir, "lsm")
-	engine, err := openEngine(dir, &db.o, db.alarms)
+	engine, options, err := openEngine(dir, &db.o, db.alarms)
 	if err != nil {
 		if _, statErr := db.o.FS.Stat(path.Join(db.dir, "log")); !isNotExist(statErr) {
 			return err
@@ -153,11 +159,11 @@ func (db *DB) openLSM() error {
 		if err := db.o.FS.RemoveAll(dir); err != nil {
 			return err
 		}
-		if engine, err = openEngine(dir, &db.o, db.alarms); err != nil {
+		if engine, options, err = openEngine(dir, &db.o, db.alarms); err != nil {
 			return err
 		}
 	}
-	db.engine = engine
+	db.engine, db.engineOptions = engine, options
 	return nil
 }
 
@@ -182,6 +188,7 @@ func (db *DB) start() error {
 		a.loop(ctx)
 	}()
 	db.background.Go(func() { db.runTimer(ctx) })
+	db.background.Go(func() { db.runSealer(ctx) })
 	err = db.applied.wait(context.Background(), db.log.HighWatermark())
 	if err != nil && !errors.Is(err, ErrApplyStopped) {
 		return err
@@ -349,13 +356,27 @@ func (db *DB) loadDirectory() error {
 	if err != nil {
 		return err
 	}
-	return db.scan(good, func(k, v []byte) error {
+	d := &db.directory
+	err = db.scan(good, func(k, v []byte) error {
 		p, g, err := read(k, v)
-		if err == nil {
-			db.directory.add(p, g)
+		if err != nil {
+			return err
 		}
-		return err
+		if n := len(d.parts); n == 0 || d.parts[n-1].name != p {
+			d.parts = append(d.parts, partition{name: p})
+		}
+		last := &d.parts[len(d.parts)-1]
+		last.gens = append(last.gens, g)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for i := range d.parts {
+		d.parts[i].gens = withoutSealed(d.parts[i].gens)
+	}
+	d.sum()
+	return nil
 }
 
 // loadLatest reads the newest samples. Damaged rows are found again from the samples themselves.

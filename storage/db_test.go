@@ -33,7 +33,7 @@ type history struct {
 func testOptions(fs vfs.FS) Options {
 	return Options{
 		FS: fs, MemoryBytes: 64 << 20, SegmentBytes: 16 << 10, GenerationSamples: 300, GenerationBytes: 64 << 10,
-		MinFreeBytes: -1, BallastBytes: -1, BlockBytes: 1 << 10,
+		MinFreeBytes: -1, BallastBytes: -1, BlockBytes: 1 << 10, SealAfter: -1, SealedSamples: 256,
 	}
 }
 
@@ -225,7 +225,7 @@ func sameSample(a, b model.Sample) bool {
 }
 
 func TestStoreAnswersLikeThePlainModel(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			fs := vfs.NewMem()
 			h := newHistory(t, seed, fs)
@@ -240,14 +240,23 @@ func TestStoreAnswersLikeThePlainModel(t *testing.T) {
 					db, err := Open("store", testOptions(fs))
 					require.NoError(t, err)
 					h.db = db
+				case 2:
+					seal(t, h.db)
 				}
 				if i%20 == 19 {
 					requireSame(t, h.db, h.model, h.rng)
 				}
 			}
 			requireSame(t, h.db, h.model, h.rng)
+			seal(t, h.db)
+			requireSame(t, h.db, h.model, h.rng)
 			require.Empty(t, h.db.Status().Alarms)
 			require.NoError(t, h.db.Close())
 		})
 	}
+}
+
+func seal(t testing.TB, db *DB) {
+	_, err := db.Seal(context.Background())
+	require.NoError(t, err)
 }

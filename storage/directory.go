@@ -1,15 +1,18 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/keys"
 )
 
-// generation is what one generation put into one partition.
+// generation is what one generation put into one partition. A sealed one holds what all generations up to it, sealed
+// ones below it included, have of the tags it wrote; see seal.go.
 type generation struct {
 	id          uint64 // highest log offset in it
 	first, last int64  // times of its samples, removals and versions
@@ -19,30 +22,102 @@ type generation struct {
 	packed      bool
 	hasVersions bool
 	deletions   bool
+	sealed      bool
 }
 
-// directory says which generations a partition consists of. It is small, kept in memory, and guarded by DB.mu.
+// directory says which generations a partition consists of. It is small, kept in memory, and never changed: a change makes
+// another one, so that a view keeps the one it was taken with.
 type directory struct {
-	parts   map[keys.Partition][]generation // ascending by id
+	parts   []partition // ascending
 	samples uint64
-	count   int
 }
 
-func newDirectory() directory { return directory{parts: map[keys.Partition][]generation{}} }
+// partition is the generations of one partition: sealed ones, then those newer than all of them. Never changed.
+type partition struct {
+	name keys.Partition
+	gens []generation // ascending by id
+}
 
-func (d *directory) add(p keys.Partition, g generation) {
-	list := d.parts[p]
-	if n := len(list); n > 0 && list[n-1].id >= g.id {
-		return // replay of a generation that was durable already
+func compareParts(p partition, name keys.Partition) int { return p.name.Compare(name) }
+
+// of is the generations of a partition, ascending by id.
+func (d *directory) of(p keys.Partition) []generation {
+	if i, found := slices.BinarySearchFunc(d.parts, p, compareParts); found {
+		return d.parts[i].gens
 	}
-	d.parts[p] = append(list, g)
-	d.samples += g.samples
-	d.count++
+	return nil
 }
 
-// overlapping is the generations of a partition up to newest that hold anything of a range.
-func (d *directory) overlapping(p keys.Partition, in model.TimeRange, newest uint64, dst []generation) []generation {
-	for _, g := range d.parts[p] {
+// with is the directory with one more generation in each of several partitions. One that is no newer than what is there
+// is left out: the replay of what was durable already.
+func (d *directory) with(added map[keys.Partition]*generation) directory {
+	next := directory{parts: slices.Clone(d.parts), samples: d.samples}
+	for p, g := range added {
+		i, found := slices.BinarySearchFunc(next.parts, p, compareParts)
+		if !found {
+			next.parts = slices.Insert(next.parts, i, partition{name: p})
+		}
+		list := next.parts[i].gens
+		if n := len(list); n > 0 && list[n-1].id >= g.id {
+			continue
+		}
+		next.parts[i].gens = append(slices.Clip(list), *g)
+		next.samples += g.samples
+	}
+	return next
+}
+
+// replaced is the directory with other generations for one partition.
+func (d *directory) replaced(p keys.Partition, gens []generation) directory {
+	next := directory{parts: slices.Clone(d.parts)}
+	i, found := slices.BinarySearchFunc(next.parts, p, compareParts)
+	switch {
+	case found && len(gens) == 0:
+		next.parts = slices.Delete(next.parts, i, i+1)
+	case found:
+		next.parts[i].gens = gens
+	case len(gens) > 0:
+		next.parts = slices.Insert(next.parts, i, partition{p, gens})
+	}
+	next.sum()
+	return next
+}
+
+// sum counts samples.
+func (d *directory) sum() {
+	d.samples = 0
+	for _, p := range d.parts {
+		for _, g := range p.gens {
+			d.samples += g.samples
+		}
+	}
+}
+
+// sealedThrough is the newest sealed generation of a partition: what older unsealed ones had is in sealed ones.
+func sealedThrough(gens []generation) uint64 {
+	for i := len(gens) - 1; i >= 0; i-- {
+		if gens[i].sealed {
+			return gens[i].id
+		}
+	}
+	return 0
+}
+
+// isSealed reports whether a generation is one of the sealed ones of a partition.
+func isSealed(gens []generation, id uint64) bool {
+	i, found := slices.BinarySearchFunc(gens, id, func(g generation, id uint64) int { return cmp.Compare(g.id, id) })
+	return found && gens[i].sealed
+}
+
+// withoutSealed leaves out generations whose contents are in sealed ones: a crash came before they were cleared away.
+func withoutSealed(gens []generation) []generation {
+	through := sealedThrough(gens)
+	return slices.DeleteFunc(gens, func(g generation) bool { return !g.sealed && g.id <= through })
+}
+
+// overlapping is the generations up to newest that hold anything of a range.
+func overlapping(gens []generation, in model.TimeRange, newest uint64, dst []generation) []generation {
+	for _, g := range gens {
 		if g.id <= newest && in.Overlaps(g.first, g.last) {
 			dst = append(dst, g)
 		}
@@ -57,6 +132,7 @@ const (
 	directoryPacked    = 1
 	directoryVersions  = 2
 	directoryDeletions = 4
+	directorySealed    = 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -77,6 +153,9 @@ func (g *generation) append(dst []byte) []byte {
 	if g.deletions {
 		flags |= directoryDeletions
 	}
+	if g.sealed {
+		flags |= directorySealed
+	}
 	dst = append(dst, flags)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
 }
@@ -90,6 +169,7 @@ func decodeGeneration(id uint64, b []byte) (generation, error) {
 	return generation{
 		id: id, first: int64(u(0)), last: int64(u(1)), samples: u(2), bytes: u(3), versions: u(4),
 		packed: flags&directoryPacked != 0, hasVersions: flags&directoryVersions != 0, deletions: flags&directoryDeletions != 0,
+		sealed: flags&directorySealed != 0,
 	}, nil
 }
 

@@ -14,6 +14,9 @@
 // of catalog, identities and newest samples that changed, and the offset itself. The LSM has no log of its own. A crash
 // leaves a prefix of its batches, and the ingest log has what comes behind.
 //
+// Quiet partitions are sealed: their generations become few large chunks, merged, with the history split off. That changes
+// where samples lie and how they are packed, and nothing that a read answers.
+//
 // # The read path
 //
 // A [View] is a snapshot of the LSM, the heads not yet in it and the highest applied offset. A [Cursor] reads one tag:
@@ -34,5 +37,6 @@
 //
 // log is the ingest log; record what its payloads say; head the samples in memory; chunk how they are packed; keys where
 // they lie in the LSM; catalog the tags; identity which batches were applied. This package is what ties them together:
-// submit.go and apply.go the way in, cut.go and generation.go the way down, view.go, cursor.go and merge.go the way out.
+// submit.go and apply.go the way in, cut.go and generation.go the way down, seal.go and sealer.go the way to rest, view.go,
+// cursor.go and merge.go the way out.
 package storage

@@ -22,7 +22,7 @@ const maxUncompacted = 1000
 
 // openEngine opens the LSM. It runs without a log of its own: the ingest log is the only one, and a generation is
 // durable once a flush made it so. What is flushed is always a prefix of what was written.
-func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
+func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.Options, error) {
 	cache := pebble.NewCache(opt.MemoryBytes / 4)
 	defer cache.Unref()
 	disk := &pausingFS{FS: opt.FS}
@@ -79,21 +79,23 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, error) {
 	}
 	o.Experimental.SpanPolicyFunc = tablesBySpace
 	o.Experimental.CompactionScheduler = compactions
+	o.EnsureDefaults()
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		if pebble.IsCorruptionError(err) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		return nil, fmt.Errorf("open the store in %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("open the store in %s: %w", dir, err)
 	}
-	return db, nil
+	return db, o, nil
 }
 
-// tablesBySpace ends tables where the second copies of rows begin and end, and where the Data space begins. A damaged
-// table then never has both copies of a row. And what every generation rewrites never shares a table with chunks, so that
-// compactions of the former do not drag the latter along: they wrote all of W1 twice more.
+// tablesBySpace ends tables where the second copies of rows begin and end, and where the Data and SealedData spaces begin.
+// A damaged table then never has both copies of a row. And what every generation rewrites never shares a table with
+// chunks, nor those with sealed ones, so that compactions of the former do not drag the latter along: they wrote all of W1
+// twice more.
 func tablesBySpace(start []byte) (pebble.SpanPolicy, []byte, error) {
-	for _, s := range []keys.Space{keys.MetaMirror, keys.Headers, keys.Data} {
+	for _, s := range []keys.Space{keys.MetaMirror, keys.Headers, keys.Data, keys.SealedData} {
 		if end := []byte{byte(s)}; bytes.Compare(start, end) < 0 {
 			return pebble.SpanPolicy{}, end, nil
 		}

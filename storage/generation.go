@@ -150,10 +150,10 @@ func (w *generationWriter) own(id model.TagID, p keys.Partition, s *model.Sample
 	if err := w.batch.Set(w.key, w.value, nil); err != nil {
 		return err
 	}
-	h := keys.Header{Tag: id, Start: c.Start, Generation: c.Generation, Seq: c.Seq}
-	v := headerValue{kind: c.Kind, length: uint64(c.End - c.Start), count: uint64(n), bytes: uint64(len(w.value))}
+	h := c.Header()
+	v := headerValue{length: uint64(c.End - c.Start), count: uint64(n), bytes: uint64(len(w.value))}
 	w.key = h.Append(w.key[:0])
-	w.header = v.append(w.header[:0])
+	w.header = v.append(w.header[:0], c.Kind)
 	return w.batch.Set(w.key, w.header, nil)
 }
 

@@ -8,8 +8,13 @@ import (
 	"github.com/varvedb/varve/storage/head"
 )
 
+// onMet is told of every value of a key that several pieces have something of: the value, where it came from and the age of
+// its piece, oldest first. The value's memory holds during the call.
+type onMet func(x model.Sample, from chunk.Origin, age uint64)
+
 // lane is one piece on its way through a merge.
 type lane struct {
+	age  uint64 // of events
 	data *chunk.Data
 	gone []head.Removed
 	i, g int // next sample, next removal
@@ -61,12 +66,13 @@ func (l *lane) skip(n int) {
 
 // merge settles pieces, ascending by age, into out: of every key the newest piece that has it wins, a removal takes away
 // what older pieces have, and a value equal to the one before it keeps that one's origin.
-func merge(pieces []piece, out *chunk.Data) {
+func merge(pieces []piece, out *chunk.Data, met onMet) {
 	out.Samples.Reset(pieces[0].data.Type)
 	out.Origins = out.Origins[:0]
 	lanes := make([]lane, len(pieces))
-	for i, p := range pieces {
-		lanes[i] = lane{data: p.data, gone: p.gone}
+	for i := range pieces {
+		p := &pieces[i]
+		lanes[i] = lane{age: p.eventAge(), data: p.data, gone: p.gone}
 		if p.data.Len() > 0 {
 			out.Type = p.data.Type
 		}
@@ -80,7 +86,7 @@ func merge(pieces []piece, out *chunk.Data) {
 			copyRun(out, &lanes[first.lane], second)
 			continue
 		}
-		mergeKey(out, lanes, first.key)
+		mergeKey(out, lanes, first.key, met)
 	}
 }
 
@@ -134,7 +140,7 @@ func copyRun(out *chunk.Data, l *lane, bound key) {
 }
 
 // mergeKey settles one key that several lanes have, oldest first.
-func mergeKey(out *chunk.Data, lanes []lane, at key) {
+func mergeKey(out *chunk.Data, lanes []lane, at key, met onMet) {
 	var current model.Sample
 	var from chunk.Origin
 	standing := false
@@ -146,6 +152,9 @@ func mergeKey(out *chunk.Data, lanes []lane, at key) {
 		}
 		if k, ok := l.sample(); ok && k == at {
 			x := l.data.At(l.i)
+			if met != nil {
+				met(x, l.origin(), l.age)
+			}
 			if !standing || !x.SameValue(current) {
 				current, from, standing = x, l.origin(), true
 			}

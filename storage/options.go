@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/storage/chunk"
 )
 
 func (o *Options) setDefaults() error {
@@ -34,6 +36,7 @@ func (o *Options) setDefaults() error {
 		{"GenerationBytes", &o.GenerationBytes, 64 << 20, 1 << 10, 1 << 30},
 		{"SegmentBytes", &o.SegmentBytes, 64 << 20, 4 << 10, 4 << 30},
 		{"BacklogBytes", &o.BacklogBytes, 64 << 20, 4 << 10, 1 << 40},
+		{"SealBytes", &o.SealBytes, 1 << 30, 1, 1 << 60},
 	} {
 		if *f.v == 0 {
 			*f.v = f.std
@@ -50,6 +53,18 @@ func (o *Options) setDefaults() error {
 	}
 	if o.GenerationAge == 0 {
 		o.GenerationAge = 10 * time.Minute
+	}
+	if o.SealAfter == 0 {
+		o.SealAfter = 15 * time.Minute
+	}
+	if o.SealedSamples == 0 {
+		o.SealedSamples = 16 << 10
+	}
+	if o.SealedSamples < 64 || o.SealedSamples > chunk.MaxSamples/2 {
+		return fmt.Errorf("SealedSamples is %d, must be from 64 to %d", o.SealedSamples, chunk.MaxSamples/2)
+	}
+	if o.SealGenerations == 0 {
+		o.SealGenerations = 64
 	}
 	if o.MaxTags == 0 {
 		o.MaxTags = 10_000_000

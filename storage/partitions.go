@@ -58,10 +58,8 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 func (s *sources) storedPartitions(tag model.TagID, first, last keys.Partition) ([]keys.Partition, error) {
 	var out []keys.Partition
 	if int64(last.Number)-int64(first.Number) < fewPartitions {
-		s.db.mu.RLock()
-		defer s.db.mu.RUnlock()
 		for p := first; p.Number <= last.Number; p.Number++ {
-			if len(s.db.directory.parts[p]) > 0 {
+			if len(s.directory.of(p)) > 0 {
 				out = append(out, p)
 			}
 		}
@@ -97,8 +95,8 @@ func (db *DB) partitionSet(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, e
 	set = roaring.New()
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	for p := range db.directory.parts {
-		set.Add(partitionBit(p.Number))
+	for _, p := range db.directory.parts {
+		set.Add(partitionBit(p.name.Number))
 	}
 	return set, nil
 }

@@ -54,7 +54,8 @@ var (
 	exampleGeneration = generation{
 		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, versions: 33, packed: true, hasVersions: true,
 	}
-	exampleHeader   = headerValue{kind: keys.Unsealed, length: 60e9, count: 600, bytes: 2700}
+	exampleHeader   = headerValue{length: 60e9, count: 600, bytes: 2700}
+	exampleSealed   = headerValue{length: 60e9, count: 600, bytes: 2700, before: 1e9}
 	exampleReal     = model.Sample{Time: rowTime, Type: model.Float64, Bits: 0x4034800000000000, Quality: model.Uncertain}
 	exampleText     = model.Sample{Time: rowTime, Type: model.String, Blob: []byte("open"), Seq: 1}
 	exampleState    = record.State{Source: "plc-7", State: record.Missing, Gap: model.NotCollected, From: rowTime, To: rowTime + 60e9}
@@ -82,15 +83,16 @@ func exampleRows(t *testing.T) map[string][]byte {
 	set, err := roaring.BitmapOf(partitionBit(keys.DayOf(-1).Number), partitionBit(keys.DayOf(rowTime).Number)).ToBytes()
 	require.NoError(t, err)
 	return map[string][]byte{
-		"directory":   exampleGeneration.append(nil),
-		"latest":      rowOf(latestOf(1, exampleReal), 1),
-		"latest text": rowOf(text, 2),
-		"latest none": rowOf(none, 3),
-		"header":      exampleHeader.append(nil),
-		"applied":     appendApplied(nil, 40, rowTime+1e9),
-		"gap":         noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
-		"annotation":  noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
-		"partitions":  set,
+		"directory":     exampleGeneration.append(nil),
+		"latest":        rowOf(latestOf(1, exampleReal), 1),
+		"latest text":   rowOf(text, 2),
+		"latest none":   rowOf(none, 3),
+		"header":        exampleHeader.append(nil, keys.Unsealed),
+		"sealed header": exampleSealed.append(nil, keys.Sealed),
+		"applied":       appendApplied(nil, 40, rowTime+1e9),
+		"gap":           noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
+		"annotation":    noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
+		"partitions":    set,
 	}
 }
 
@@ -112,9 +114,13 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, exampleGeneration, g)
 
-	h, err := decodeHeaderValue(storedRow(t, "header"))
+	h, err := decodeHeaderValue(storedRow(t, "header"), keys.Unsealed)
 	require.NoError(t, err)
 	require.Equal(t, exampleHeader, h)
+
+	h, err = decodeHeaderValue(storedRow(t, "sealed header"), keys.Sealed)
+	require.NoError(t, err)
+	require.Equal(t, exampleSealed, h)
 
 	offset, ingest, err := decodeApplied(storedRow(t, "applied"))
 	require.NoError(t, err)
@@ -193,7 +199,7 @@ func TestRowsOfANewerReleaseAreNotDamage(t *testing.T) {
 		row[0] = 2
 		var err error
 		if name == "header" {
-			_, err = decodeHeaderValue(row)
+			_, err = decodeHeaderValue(row, keys.Unsealed)
 		} else {
 			err = rowReaders[name](resum(row))
 		}
@@ -250,12 +256,12 @@ func FuzzPartitions(f *testing.F) {
 
 // TestHeaderValuesKeepRoom holds what a header leaves open: bytes behind the known fields are a later release's.
 func TestHeaderValuesKeepRoom(t *testing.T) {
-	b := exampleHeader.append(nil)
+	b := exampleHeader.append(nil, keys.Unsealed)
 	for n := range b {
-		_, err := decodeHeaderValue(b[:n])
+		_, err := decodeHeaderValue(b[:n], keys.Unsealed)
 		require.ErrorIs(t, err, ErrCorrupt, "%d bytes", n)
 	}
-	h, err := decodeHeaderValue(append(b, 1, 2, 3))
+	h, err := decodeHeaderValue(append(b, 1, 2, 3), keys.Unsealed)
 	require.NoError(t, err)
 	require.Equal(t, exampleHeader, h)
 }
@@ -279,7 +285,7 @@ func FuzzRows(f *testing.F) {
 		for _, row := range rows {
 			requireSentinel(t, func() error { _, err := decodeGeneration(1, row); return err }())
 			requireSentinel(t, func() error { _, _, err := decodeApplied(row); return err }())
-			requireSentinel(t, func() error { _, err := decodeHeaderValue(row); return err }())
+			requireSentinel(t, func() error { _, err := decodeHeaderValue(row, keys.Unsealed); return err }())
 			var l latestTable
 			err := l.load(1, row)
 			requireSentinel(t, err)

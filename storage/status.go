@@ -11,7 +11,6 @@ func (db *DB) Status() Status {
 	db.mu.RLock()
 	s := Status{
 		Samples:     db.directory.samples + uint64(db.head.Samples),
-		Generations: db.directory.count,
 		Partitions:  len(db.directory.parts),
 		HeadSamples: uint64(db.head.Samples),
 	}
@@ -19,9 +18,14 @@ func (db *DB) Status() Status {
 		s.Samples += uint64(h.Samples)
 		s.HeadSamples += uint64(h.Samples)
 	}
-	for _, list := range db.directory.parts {
-		for _, g := range list {
+	for _, p := range db.directory.parts {
+		for _, g := range p.gens {
 			s.Bytes.Versions += g.versions
+			if g.sealed {
+				s.Seals++
+			} else {
+				s.Generations++
+			}
 		}
 	}
 	db.mu.RUnlock()
@@ -49,7 +53,8 @@ func (db *DB) measure(b *BytesOnDisk) {
 		return n
 	}
 	b.Log = db.log.Bytes()
-	data := size(keys.Headers, keys.Data+1)
+	data := size(keys.Headers, keys.SealedData+1)
+	b.Sealed = size(keys.SealedData, keys.SealedData+1)
 	b.Versions = min(b.Versions, data)
 	b.Samples = data - b.Versions
 	b.Catalog = size(keys.Meta, keys.Headers)

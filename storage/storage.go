@@ -52,6 +52,15 @@ type Options struct {
 	GenerationSamples int
 	GenerationBytes   int64
 	GenerationAge     time.Duration
+	// SealAfter seals a partition that nothing was written to for this long; SealGenerations and SealBytes one that as many
+	// generations, or as many bytes of them, lie in. Negative SealAfter leaves sealing to Seal. The defaults are 15 minutes,
+	// 64 and 1 GiB.
+	SealAfter       time.Duration
+	SealGenerations int
+	SealBytes       int64
+	// SealedSamples is about how many samples a sealed chunk has; a tag with fewer than a 64th of it in a partition shares
+	// blocks with others. Larger chunks take less room, and more time to read a little of. The default is 16,384.
+	SealedSamples int
 	// SegmentBytes is the size of a log segment. The default is 64 MiB.
 	SegmentBytes int64
 	// BlockBytes is the size of an LSM block: what one read of a chunk brings in, and what one damaged byte makes
@@ -140,8 +149,8 @@ type OffsetRange struct{ First, End uint64 }
 
 // Alarm is a condition an operator should look at.
 type Alarm struct {
-	// Name is stable: apply_stopped, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused, sequence_reused,
-	// source_fenced, store_damaged, writes_failing or writes_stalled.
+	// Name is stable: apply_stopped, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused, seal_failing,
+	// sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
 	Name   string
 	Detail string
 	Since  time.Time
@@ -151,6 +160,7 @@ type Alarm struct {
 // BytesOnDisk is the size of the store by part.
 type BytesOnDisk struct {
 	Log, Samples, Versions, Catalog, Other, Total uint64
+	Sealed                                        uint64 // of Samples, without headers
 }
 
 // Status is the state of a DB at one moment.
@@ -164,7 +174,8 @@ type Status struct {
 	Archived      uint64
 	Revision      uint64
 	Sources       int
-	Generations   int
+	Generations   int // not sealed
+	Seals         int
 	Partitions    int
 	HeadSamples   uint64
 	IngestStopped bool

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -14,8 +16,11 @@ import (
 // event is one thing that happened to a key, with its place in the order of all.
 type event struct {
 	chunk.VersionRow
-	age uint64 // as in piece
+	age  uint64 // of the piece, see eventAge
+	rank int    // within an age: the place of a sealed row among all, 0 for what says its offset, lastRank for what stood at the end
 }
+
+const lastRank = math.MaxInt
 
 // Versions is every version of every key in a range: ascending by (time, seq), then oldest first. Offset and Index are 0
 // where only the generation of a version is known, and Ingest is then exact to the second.
@@ -67,35 +72,66 @@ func (c *Cursor) events(p keys.Partition) ([]event, error) {
 			}
 			s := x.data.At(k)
 			s.Blob = slices.Clone(s.Blob)
-			events = append(events, event{chunk.VersionRow{Sample: s, Kind: model.Inserted, Current: true, Ingest: o.Ingest * 1e9, Source: o.Source}, x.age})
+			row := chunk.VersionRow{Sample: s, Kind: model.Inserted, Current: true, Ingest: o.Ingest * 1e9, Source: o.Source}
+			events = append(events, event{row, x.eventAge(), lastRank})
 		}
 		x.data = nil
 	}
 	for i := range c.src.heads {
 		r := &c.heads[i] // settled by list just now; the head itself may be applied to meanwhile
 		for k := range r.History {
-			events = append(events, event{versionRow(&r.History[k]), headAge + uint64(i)})
+			events = append(events, event{versionRow(&r.History[k]), headAge + uint64(i), 0})
 		}
 	}
 	for _, g := range c.gens {
-		if !g.hasVersions {
+		if !g.hasVersions || g.sealed {
 			continue
 		}
-		more, err := readVersions(c.src.engine, p, g.id, c.tag)
+		rows, err := readVersions(c.src.engine, p, keys.Version, g.id, c.tag)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range more {
-			if c.in.Contains(r.Time) {
-				events = append(events, event{r, g.id})
-			}
-		}
+		events = appendEvents(events, rows, g.id)
 	}
-	return events, nil
+	sealed, err := c.sealedVersions(p, c.src.directory.of(p))
+	if err != nil {
+		return nil, err
+	}
+	events = append(events, sealed...)
+	return slices.DeleteFunc(events, func(e event) bool { return !c.in.Contains(e.Time) }), nil
 }
 
-func readVersions(r pebble.Reader, p keys.Partition, generation uint64, tag model.TagID) ([]chunk.VersionRow, error) {
-	prefix := keys.AppendGenerationTag(p, keys.Version, generation, tag)
+func appendEvents(events []event, rows []chunk.VersionRow, age uint64) []event {
+	for _, r := range rows {
+		events = append(events, event{r, age, 0})
+	}
+	return events
+}
+
+// sealedVersions is the history of the tag as the newest seal that wrote one has it: all there was then, in order.
+func (c *Cursor) sealedVersions(p keys.Partition, all []generation) ([]event, error) {
+	for i := len(all) - 1; i >= 0; i-- {
+		g := &all[i]
+		if !g.sealed || !g.hasVersions || g.id > c.src.newest {
+			continue
+		}
+		rows, err := readVersions(c.src.engine, p, keys.SealedVersion, g.id, c.tag)
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) > 0 {
+			events := appendEvents(nil, rows, 0)
+			for k := range events {
+				events[k].rank = k + 1
+			}
+			return events, nil
+		}
+	}
+	return nil, nil
+}
+
+func readVersions(r pebble.Reader, p keys.Partition, k keys.Kind, generation uint64, tag model.TagID) ([]chunk.VersionRow, error) {
+	prefix := keys.AppendGenerationTag(p, k, generation, tag)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keys.Next(prefix)})
 	if err != nil {
 		return nil, engineError("read versions", err)
@@ -112,25 +148,9 @@ func readVersions(r pebble.Reader, p keys.Partition, generation uint64, tag mode
 	return rows, engineError("read versions", it.Error())
 }
 
-// assemble turns events into versions. Within a generation what a chunk holds comes last; an edit that is also in the
-// chunk says who and why. A value equal to the one before it, both standing, is no version.
+// assemble turns events into versions behind out.
 func (v *View) assemble(events []event, out []model.Version) []model.Version {
-	slices.SortStableFunc(events, func(a, b event) int {
-		switch {
-		case a.Time != b.Time:
-			return order(a.Time < b.Time)
-		case a.Seq != b.Seq:
-			return order(a.Seq < b.Seq)
-		case a.age != b.age:
-			return order(a.age < b.age)
-		case a.Current != b.Current:
-			return order(b.Current)
-		case a.Offset != b.Offset:
-			return order(a.Offset < b.Offset || b.Offset == 0)
-		}
-		return int(int64(a.Index) - int64(b.Index))
-	})
-	for i, e := range events {
+	for _, e := range settleEvents(events) {
 		x := model.Version{
 			Sample: e.Sample, Kind: e.Kind, Offset: e.Offset, Index: e.Index, Ingest: e.Ingest,
 			Source: v.SourceName(e.Source), Author: e.Author, Reason: e.Reason,
@@ -138,23 +158,43 @@ func (v *View) assemble(events []event, out []model.Version) []model.Version {
 		if e.Kind == model.Removed {
 			x.Sample = model.Sample{Time: e.Time, Type: e.Type, Seq: e.Seq, Null: true}
 		}
-		prior := -1
-		if n := len(out) - 1; n >= 0 && i > 0 && out[n].Time == x.Time && out[n].Seq == x.Seq {
-			prior = n
-		}
-		standing := prior >= 0 && out[prior].Kind != model.Removed
-		switch {
-		case x.Kind == model.Removed && !standing && prior >= 0:
-			continue
-		case x.Kind == model.Removed:
-		case standing && out[prior].SameValue(x.Sample):
-			continue
-		case standing:
-			x.Kind = model.Replaced
-		}
 		out = append(out, x)
 	}
 	return out
+}
+
+// settleEvents puts events in order and takes out those that changed nothing: a value equal to the one that stood, a removal
+// where nothing stood. An edit that is also in a chunk comes before it and says who and why.
+func settleEvents(events []event) []event {
+	slices.SortStableFunc(events, compareEvents)
+	kept := events[:0]
+	for _, e := range events {
+		prior := -1
+		if n := len(kept) - 1; n >= 0 && kept[n].Time == e.Time && kept[n].Seq == e.Seq {
+			prior = n
+		}
+		standing := prior >= 0 && kept[prior].Kind != model.Removed
+		switch {
+		case e.Kind == model.Removed && !standing && prior >= 0:
+			continue
+		case e.Kind == model.Removed:
+		case standing && kept[prior].SameValue(e.Sample):
+			continue
+		case standing:
+			e.Kind = model.Replaced
+		}
+		kept = append(kept, e)
+	}
+	return kept
+}
+
+// compareEvents orders what happened: by key, then oldest first. What a generation holds of a key comes behind the history
+// it wrote beside it, and what a seal wrote keeps its order.
+func compareEvents(a, b event) int {
+	return cmp.Or(
+		cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.age, b.age), cmp.Compare(a.rank, b.rank),
+		cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Index, b.Index),
+	)
 }
 
 func order(less bool) int {

@@ -21,6 +21,7 @@ type View struct {
 type sources struct {
 	db        *DB
 	engine    *pebble.Snapshot
+	directory directory
 	newest    uint64
 	heads     []*head.Head
 	lookHeads []*head.Head // heads that cursors leave out, see lookup
@@ -37,7 +38,7 @@ func (db *DB) sourcesAt(offset uint64) sources {
 // sourcesLocked is sourcesAt for who holds DB.mu.
 func (db *DB) sourcesLocked(offset uint64) sources {
 	db.readers.Add(1)
-	s := sources{db: db, engine: db.engine.NewSnapshot(), newest: db.written, offset: offset}
+	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset}
 	s.heads = append(append(s.heads, db.frozen...), db.head)
 	for _, h := range s.heads {
 		h.Acquire()

@@ -29,12 +29,13 @@ type serveFlags struct {
 	server                             server.Options
 	storage                            storage.Options
 	maxMessage, generationBytes        size
+	sealBytes                          size
 	minFree, ballast                   size
 	minTime                            string
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, minFree: 1 << 30, ballast: 64 << 20}
+	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, minFree: 1 << 30, ballast: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -94,6 +95,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.storage.GenerationSamples, "generation-samples", 4_000_000, "samples after which a generation is written")
 	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written")
 	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
+	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
+	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
 	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
 	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
 	flags.BoolVar(&f.storage.AcceptLoss, "accept-loss", false, "go on behind damaged parts of the log; what is lost stays reported")
@@ -184,6 +187,7 @@ func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
 	o.Logger = logger
 	o.MemoryBytes = int64(f.memory)
 	o.GenerationBytes = int64(f.generationBytes)
+	o.SealBytes = int64(f.sealBytes)
 	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)
 	o.OnFatal = func(err error) {
 		logger.Error("the process must not go on; what was acknowledged is in the log", "error", err)

@@ -44,7 +44,7 @@ func (e *SealedEncoder) appendPlainBlobs(dst []byte, v [][]byte) []byte {
 		words[i] = uint64(len(x))
 	}
 	at := len(dst)
-	dst = insertLength(e.AppendInts(dst, words), at)
+	dst = insertLength(e.nested().AppendInts(dst, words), at) // not e: it may use words itself
 	ends := sized(e.starts, blocksOf(len(v)))
 	e.starts = ends
 	total := uint64(0)
@@ -76,7 +76,7 @@ func (e *SealedEncoder) appendFrame(dst []byte, blocks int, raw []byte) []byte {
 	dst = append(dst, byte(blocks))
 	if len(raw) >= frameLeast {
 		if e.zstd == nil {
-			e.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
+			e.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10), zstd.WithSingleSegment(true)) // so that a frame says its size
 		}
 		at := len(dst)
 		dst = e.zstd.EncodeAll(raw, append(dst, frameZstd))
@@ -121,7 +121,7 @@ func (d *SealedDecoder) readPlainBlobs(dst [][]byte, arena []byte, n int, b []by
 	}
 	count := min(to*SealedBlock, n) - from*SealedBlock
 	d.lengths = sized(d.lengths, count)
-	if ok, known := d.readInts(d.lengths, n, b[:size], from, to); !ok {
+	if ok, known := d.nested().readInts(d.lengths, n, b[:size], from, to); !ok { // not d: it may use lengths itself
 		return nil, nil, false, known
 	}
 	width, ends, b, ok := packedStream(blocksOf(n), b[size:])
@@ -216,7 +216,7 @@ func (d *SealedDecoder) readBlobDictionary(dst [][]byte, arena []byte, n int, b 
 	}
 	count := min(to*SealedBlock, n) - from*SealedBlock
 	d.lengths = sized(d.lengths, count)
-	if ok, known := d.readIntColumn(d.lengths, n, ranks, from, to); !ok {
+	if ok, known := d.nested().readIntColumn(d.lengths, n, ranks, from, to); !ok {
 		return nil, nil, false, known
 	}
 	dst = sized(dst, count)

@@ -174,9 +174,12 @@ func appendOrigins(dst []byte, origins []Origin, first int64) []byte {
 	return dst
 }
 
-// Inspect reads the head of a chunk. It checks the checksum, and decodes no column.
+// Inspect reads the head of a chunk, sealed or not. It checks the checksum, and decodes no column.
 func Inspect(b []byte) (Info, error) {
-	info, _, body, err := parseHead(b)
+	if len(b) > 0 && b[0]&kindMask == kindSealed {
+		return inspectSealed(b)
+	}
+	info, _, body, err := parseHead(b, kindChunk)
 	if err != nil {
 		return Info{}, fmt.Errorf("inspect chunk: %w", err)
 	}
@@ -188,8 +191,8 @@ func Inspect(b []byte) (Info, error) {
 }
 
 // parseHead returns type, count and flags, and the columns behind them.
-func parseHead(b []byte) (info Info, flags byte, body []byte, err error) {
-	body, err = open(b, kindChunk)
+func parseHead(b []byte, kind byte) (info Info, flags byte, body []byte, err error) {
+	body, err = open(b, kind)
 	if err != nil {
 		return info, 0, nil, err
 	}
@@ -221,7 +224,7 @@ func Decode(b []byte, into *Data) error {
 }
 
 func (d *Data) decode(b []byte) error {
-	info, flags, b, err := parseHead(b)
+	info, flags, b, err := parseHead(b, kindChunk)
 	if err != nil {
 		return err
 	}
@@ -254,7 +257,7 @@ func (d *Data) decode(b []byte) error {
 		d.Seq = d.seq
 	}
 	if flags&hasOrigins != 0 {
-		if b, err = d.decodeOrigins(n, b); err != nil {
+		if b, err = d.decodeOrigins(n, d.Times[0], b); err != nil {
 			return err
 		}
 	}
@@ -327,7 +330,8 @@ func (d *Data) decodeNull(n int, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-func (d *Data) decodeOrigins(n int, b []byte) ([]byte, error) {
+// decodeOrigins reads the origins of n samples, the first of them at time first.
+func (d *Data) decodeOrigins(n int, first int64, b []byte) ([]byte, error) {
 	runs, b, err := uvarint(b, "origins")
 	if err != nil {
 		return nil, err
@@ -335,7 +339,7 @@ func (d *Data) decodeOrigins(n int, b []byte) ([]byte, error) {
 	if runs < 1 || runs > uint64(n) || runs > uint64(len(b)/2) {
 		return nil, fmt.Errorf("%d origins of %d samples in %d bytes: %w", runs, n, len(b), ErrCorrupt)
 	}
-	left, prev := uint64(n), second(d.Times[0])
+	left, prev := uint64(n), second(first)
 	for i := range runs {
 		samples, source, ingest := left, uint64(0), int64(0)
 		if i < runs-1 {

@@ -4,6 +4,7 @@
 // # The path
 //
 //	head → Encoder.Append → a chunk (→ Packer, for tags of few samples) → a value in the store → Inspect, Find, Decode → samples
+//	chunks → SealedEncoder.Append → a sealed chunk (→ Packer) → a value in the store → Inspect, Find, SealedDecoder.Decode → samples
 //
 // # Promises
 //
@@ -15,7 +16,7 @@
 //
 // # The parts
 //
-// chunk.go has the chunk, pack.go the pack, versions.go and deletions.go the rows of the version and deletion kinds. The
+// chunk.go has the chunk, sealed.go the sealed chunk, pack.go the pack, versions.go and deletions.go the rows of the version and deletion kinds. The
 // columns inside are package encoding's. docs/format/chunk.md describes every byte.
 package chunk
 
@@ -42,6 +43,7 @@ const (
 	kindPack      = 0x20
 	kindVersions  = 0x30
 	kindDeletions = 0x40
+	kindSealed    = 0x50
 	kindMask      = 0xF0
 
 	version     = 1

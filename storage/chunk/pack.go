@@ -48,37 +48,37 @@ func (p *Packer) Finish(dst []byte) []byte {
 	return dst
 }
 
-// entries walks a directory whose checksum was right.
-type entries struct {
+// Entries walks over the chunks of a pack, tags ascending.
+type Entries struct {
 	directory []byte
 	chunks    []byte // those not yet walked over
 	tag       model.TagID
 }
 
-// openPack checks directory and sizes of a pack; the chunks have checksums of their own.
-func openPack(b []byte) (entries, error) {
+// OpenPack checks directory and sizes of a pack; the chunks have checksums of their own.
+func OpenPack(b []byte) (Entries, error) {
 	if len(b) == 0 {
-		return entries{}, fmt.Errorf("no bytes: %w", ErrCorrupt)
+		return Entries{}, fmt.Errorf("no bytes: %w", ErrCorrupt)
 	}
 	size, rest, err := uvarint(b[1:], "size of directory")
 	if err != nil {
-		return entries{}, err
+		return Entries{}, err
 	}
 	if size > uint64(len(rest)) || len(rest)-int(size) < crcBytes {
-		return entries{}, fmt.Errorf("directory of %d bytes in %d: %w", size, len(b), ErrCorrupt)
+		return Entries{}, fmt.Errorf("directory of %d bytes in %d: %w", size, len(b), ErrCorrupt)
 	}
 	end := len(b) - len(rest) + int(size)
 	if got, sum := crc32.Checksum(b[:end], castagnoli), binary.LittleEndian.Uint32(b[end:]); got != sum {
-		return entries{}, fmt.Errorf("checksum of directory is %08x, stored is %08x: %w", got, sum, ErrCorrupt)
+		return Entries{}, fmt.Errorf("checksum of directory is %08x, stored is %08x: %w", got, sum, ErrCorrupt)
 	}
 	if err := checkFirst(b[0], kindPack); err != nil {
-		return entries{}, err
+		return Entries{}, err
 	}
-	return entries{directory: rest[:size], chunks: b[end+crcBytes:]}, nil
+	return Entries{directory: rest[:size], chunks: b[end+crcBytes:]}, nil
 }
 
-// next is the chunk of the next tag; ok is false behind the last.
-func (e *entries) next() (tag model.TagID, chunk []byte, ok bool, err error) {
+// Next is the next tag and its chunk, a part of the pack; ok is false behind the last.
+func (e *Entries) Next() (tag model.TagID, chunk []byte, ok bool, err error) {
 	if len(e.directory) == 0 {
 		if len(e.chunks) > 0 {
 			return 0, nil, false, fmt.Errorf("%d bytes behind the last chunk: %w", len(e.chunks), ErrCorrupt)
@@ -103,12 +103,12 @@ func (e *entries) next() (tag model.TagID, chunk []byte, ok bool, err error) {
 
 // Find is the chunk of a tag, a part of pack, and whether there is one. The chunks before it are passed over unread.
 func Find(pack []byte, tag model.TagID) (chunk []byte, ok bool, err error) {
-	e, err := openPack(pack)
+	e, err := OpenPack(pack)
 	if err != nil {
 		return nil, false, fmt.Errorf("find tag %d in pack: %w", tag, err)
 	}
 	for {
-		at, chunk, more, err := e.next()
+		at, chunk, more, err := e.Next()
 		switch {
 		case err != nil:
 			return nil, false, fmt.Errorf("find tag %d in pack: %w", tag, err)
@@ -123,12 +123,12 @@ func Find(pack []byte, tag model.TagID) (chunk []byte, ok bool, err error) {
 // Each calls fn with every tag and its chunk, a part of pack, tags ascending. An error of fn ends the walk and is
 // returned as it is. A damaged chunk is not noticed here but by who decodes it, so the others stay readable.
 func Each(pack []byte, fn func(tag model.TagID, chunk []byte) error) error {
-	e, err := openPack(pack)
+	e, err := OpenPack(pack)
 	if err != nil {
 		return fmt.Errorf("walk pack: %w", err)
 	}
 	for {
-		tag, chunk, more, err := e.next()
+		tag, chunk, more, err := e.Next()
 		switch {
 		case err != nil:
 			return fmt.Errorf("walk pack: %w", err)

@@ -35,9 +35,10 @@ func TestKeysAreAsDocumented(t *testing.T) {
 	const old = -14_182_940_000_000_000  // 1969-07-20T20:17:40Z
 	chunk := Chunk{Partition: DayOf(at), Kind: Unsealed, Generation: 40, Tag: 300, Start: at, End: at + 60e9}
 	pack := Chunk{Partition: DayOf(old), Kind: Packed, Generation: 40, Tag: 1, Stream: 251, Start: old, End: old, Seq: 300}
-	header := Header{Tag: 300, Start: at, Generation: 40}
+	sealed := Chunk{Partition: DayOf(at), Kind: Sealed, Generation: 48, Tag: 300, Start: at, End: at + 60e9}
+	header := Header{Kind: Unsealed, Tag: 300, Start: at, Generation: 40}
 	for name, key := range map[string][]byte{
-		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "header": header.Append(nil),
+		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "sealed": sealed.Append(nil), "header": header.Append(nil),
 		"latest": AppendTag(nil, Latest, 300), "partitions": AppendPartitions(nil, 300, Day),
 		"directory": AppendDirectory(nil, Directory, DayOf(at), 40),
 	} {

@@ -9,17 +9,20 @@
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
 //	08 | id       annotations
-//	30 | period | level | tag | stream | start | generation | seq      chunk headers (level 0), later rollups
-//	40 | partition | kind | generation | tag | stream | start | length | seq      samples
+//	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), later rollups
+//	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
+//	41 | partition | generation | kind | tag | stream | start | length | seq      sealed samples
 //
 // What every generation rewrites comes first and what is written once comes last, so that compactions of the former
-// leave the latter alone; nothing may stand behind the samples, because the LSM widens a compaction over all new tables
-// up to the next old one. Second copies are in tables of their own. Partition before generation before tag keeps what is dropped together, and what one
-// generation writes, next to each other. docs/format/keys.md describes each byte. Space and kind numbers reach disk and
-// are never renumbered.
+// leave the latter alone; nothing that a generation writes may stand behind its samples, because the LSM widens a
+// compaction over all new tables up to the next old one. Second copies are in tables of their own. Partition before
+// generation before tag keeps what is dropped together, and what one generation writes, next to each other. Sealed
+// samples come last, each seal as one stretch of keys that no other write falls into: its tables are put where they stay.
+// docs/format/keys.md describes each byte. Space and kind numbers reach disk and are never renumbered.
 package keys
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,6 +52,7 @@ const (
 	DirectoryMirror Space = 0x26
 	Headers         Space = 0x30
 	Data            Space = 0x40
+	SealedData      Space = 0x41
 )
 
 // Kind tells apart what lies in a partition.
@@ -60,7 +64,13 @@ const (
 	Version  Kind = 3 // replaced and removed values
 	Deletion Kind = 4 // keys removed from older generations
 	Packed   Kind = 5 // chunks of several tags with few samples each; the key has the first tag
+
+	SealedPacked  Kind = 6 // as Packed, after sealing
+	SealedVersion Kind = 7 // as Version, after sealing
 )
+
+// Sealed reports whether values of the kind lie in the SealedData space.
+func (k Kind) Sealed() bool { return k == Sealed || k == SealedPacked || k == SealedVersion }
 
 // Span is the length of a partition.
 type Span byte
@@ -118,6 +128,11 @@ func (p Partition) Range() model.TimeRange {
 	return r
 }
 
+// Compare orders partitions as their keys do.
+func (p Partition) Compare(q Partition) int {
+	return cmp.Or(cmp.Compare(p.Span, q.Span), cmp.Compare(p.Number, q.Number))
+}
+
 func (p Partition) String() string {
 	if p.Span == Day {
 		return time.Unix(int64(p.Number)*86400, 0).UTC().Format(time.DateOnly)
@@ -163,7 +178,7 @@ func int56(b []byte) uint64 {
 	return uint64(b[0])<<48 | uint64(b[1])<<40 | uint64(b[2])<<32 | uint64(b[3])<<24 | uint64(b[4])<<16 | uint64(b[5])<<8 | uint64(b[6])
 }
 
-// Chunk names a value in the Data space.
+// Chunk names a value in the Data or SealedData space, by its kind.
 type Chunk struct {
 	Partition  Partition
 	Kind       Kind
@@ -174,10 +189,18 @@ type Chunk struct {
 	Seq        uint32
 }
 
-// AppendGeneration writes the part of a Data key up to the generation.
+// AppendGeneration writes the part of a Data or SealedData key in front of the tag.
 func AppendGeneration(dst []byte, p Partition, k Kind, generation uint64) []byte {
+	if k.Sealed() {
+		return append(AppendSealed(dst, p, generation), byte(k))
+	}
 	dst = p.Append(append(dst, byte(Data)))
 	return binary.BigEndian.AppendUint64(append(dst, byte(k)), generation)
+}
+
+// AppendSealed writes the part of a SealedData key that everything of one seal shares.
+func AppendSealed(dst []byte, p Partition, generation uint64) []byte {
+	return binary.BigEndian.AppendUint64(p.Append(append(dst, byte(SealedData))), generation)
 }
 
 // Append writes the key.
@@ -190,16 +213,22 @@ func (c *Chunk) Append(dst []byte) []byte {
 	return appendSmall(dst, c.Seq)
 }
 
-// DecodeChunk reads a key of the Data space.
+// DecodeChunk reads a key of the Data or SealedData space.
 func DecodeChunk(key []byte) (Chunk, error) {
 	var c Chunk
 	const fixed = 1 + partitionSize + 1 + 8 + 4
-	if len(key) < fixed || Space(key[0]) != Data {
+	if len(key) < fixed || Space(key[0]) != Data && Space(key[0]) != SealedData {
 		return c, fmt.Errorf("read key %x: %w", key, ErrCorrupt)
 	}
 	c.Partition = decodePartition(key[1:])
-	c.Kind = Kind(key[6])
-	c.Generation = binary.BigEndian.Uint64(key[7:])
+	if Space(key[0]) == Data {
+		c.Kind, c.Generation = Kind(key[6]), binary.BigEndian.Uint64(key[7:])
+	} else {
+		c.Generation, c.Kind = binary.BigEndian.Uint64(key[6:]), Kind(key[14])
+	}
+	if c.Kind.Sealed() != (Space(key[0]) == SealedData) {
+		return c, fmt.Errorf("read key %x: kind %d: %w", key, c.Kind, ErrCorrupt)
+	}
 	c.Tag = model.TagID(binary.BigEndian.Uint32(key[15:]))
 	stream, rest, ok := takeSmall(key[fixed:])
 	if !ok || len(rest) < 14 {
@@ -217,6 +246,7 @@ func DecodeChunk(key []byte) (Chunk, error) {
 // Header names a chunk in the Headers space, ordered by period, level, tag and start.
 type Header struct {
 	Level      byte // 0: a chunk
+	Kind       Kind // of the chunk: a seal and the newest generation in it have one number
 	Tag        model.TagID
 	Stream     uint32
 	Start      int64
@@ -245,7 +275,12 @@ func (h *Header) Append(dst []byte) []byte {
 	dst = AppendHeaders(dst, Period(h.Start), h.Level, h.Tag, h.Stream)
 	dst = AppendTime(dst, h.Start)
 	dst = binary.BigEndian.AppendUint64(dst, h.Generation)
-	return appendSmall(dst, h.Seq)
+	return appendSmall(append(dst, byte(h.Kind)), h.Seq)
+}
+
+// Header is the name of the chunk's header.
+func (c *Chunk) Header() Header {
+	return Header{Kind: c.Kind, Tag: c.Tag, Stream: c.Stream, Start: c.Start, Generation: c.Generation, Seq: c.Seq}
 }
 
 // DecodeHeader reads a key of the Headers space.
@@ -257,13 +292,13 @@ func DecodeHeader(key []byte) (Header, error) {
 	h.Level = key[3]
 	h.Tag = model.TagID(binary.BigEndian.Uint32(key[4:]))
 	stream, rest, ok := takeSmall(key[8:])
-	if !ok || len(rest) < 16 {
+	if !ok || len(rest) < 17 {
 		return h, fmt.Errorf("read key %x: %w", key, ErrCorrupt)
 	}
 	h.Stream = stream
 	h.Start = int64(binary.BigEndian.Uint64(rest) ^ 1<<63)
-	h.Generation = binary.BigEndian.Uint64(rest[8:])
-	if h.Seq, rest, ok = takeSmall(rest[16:]); !ok || len(rest) != 0 {
+	h.Generation, h.Kind = binary.BigEndian.Uint64(rest[8:]), Kind(rest[16])
+	if h.Seq, rest, ok = takeSmall(rest[17:]); !ok || len(rest) != 0 {
 		return h, fmt.Errorf("read key %x: %w", key, ErrCorrupt)
 	}
 	return h, nil
@@ -312,7 +347,7 @@ func Next(prefix []byte) []byte {
 	return nil
 }
 
-// AppendGenerationTag is the part of a Data key up to the tag.
+// AppendGenerationTag is the part of a Data or SealedData key up to the tag.
 func AppendGenerationTag(p Partition, k Kind, generation uint64, tag model.TagID) []byte {
 	return binary.BigEndian.AppendUint32(AppendGeneration(nil, p, k, generation), uint32(tag))
 }

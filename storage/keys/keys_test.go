@@ -41,7 +41,7 @@ func partitionOf(s Span, at int64) Partition {
 func drawChunk(t *rapid.T) Chunk {
 	s := rapid.SampledFrom([]Span{Hour, Day, Month}).Draw(t, "span")
 	c := Chunk{
-		Kind:       Kind(rapid.IntRange(int(Unsealed), int(Packed)).Draw(t, "kind")),
+		Kind:       Kind(rapid.IntRange(int(Unsealed), int(SealedVersion)).Draw(t, "kind")),
 		Generation: rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64()).Draw(t, "generation"),
 		Tag:        model.TagID(rapid.OneOf(rapid.Uint32Range(0, 3), rapid.Uint32()).Draw(t, "tag")),
 		Stream:     drawSmall(t, "stream"), Seq: drawSmall(t, "seq"), Start: drawTime(t),
@@ -53,9 +53,19 @@ func drawChunk(t *rapid.T) Chunk {
 
 func compareChunks(a, b Chunk) int {
 	length := func(c Chunk) int64 { return c.End - c.Start }
+	space := func(c Chunk) int {
+		if c.Kind.Sealed() {
+			return 1
+		}
+		return 0
+	}
+	kindFirst, kindLast := cmp.Compare(a.Kind, b.Kind), 0
+	if a.Kind.Sealed() {
+		kindFirst, kindLast = kindLast, kindFirst
+	}
 	return cmp.Or(
-		cmp.Compare(a.Partition.Span, b.Partition.Span), cmp.Compare(a.Partition.Number, b.Partition.Number),
-		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Tag, b.Tag),
+		cmp.Compare(space(a), space(b)), a.Partition.Compare(b.Partition),
+		kindFirst, cmp.Compare(a.Generation, b.Generation), kindLast, cmp.Compare(a.Tag, b.Tag),
 		cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Start, b.Start), cmp.Compare(length(a), length(b)), cmp.Compare(a.Seq, b.Seq),
 	)
 }
@@ -105,6 +115,7 @@ func TestHeaderKeysComeBackAndCompareAsTheirFields(t *testing.T) {
 		return Header{
 			Level: rapid.Byte().Draw(t, "level"), Tag: model.TagID(rapid.Uint32Range(0, 2).Draw(t, "tag")), Stream: drawSmall(t, "stream"),
 			Start: drawTime(t), Generation: rapid.Uint64().Draw(t, "generation"), Seq: drawSmall(t, "seq"),
+			Kind: Kind(rapid.IntRange(1, 7).Draw(t, "kind")),
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -70,6 +70,7 @@ type StatusResponse struct {
 	CatalogRevision uint64                 `protobuf:"varint,9,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
 	Sources         uint64                 `protobuf:"varint,10,opt,name=sources,proto3" json:"sources,omitempty"`         // (source, epoch) identities kept
 	Generations     uint64                 `protobuf:"varint,11,opt,name=generations,proto3" json:"generations,omitempty"` // unsealed, over all partitions
+	Seals           uint64                 `protobuf:"varint,20,opt,name=seals,proto3" json:"seals,omitempty"`             // over all partitions: how often each was sealed since it was last rewritten whole
 	Partitions      uint64                 `protobuf:"varint,12,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	HeadSamples     uint64                 `protobuf:"varint,13,opt,name=head_samples,json=headSamples,proto3" json:"head_samples,omitempty"`       // applied and not yet in a generation
 	IngestStopped   bool                   `protobuf:"varint,14,opt,name=ingest_stopped,json=ingestStopped,proto3" json:"ingest_stopped,omitempty"` // low disk space or a stopped apply
@@ -189,6 +190,13 @@ func (x *StatusResponse) GetGenerations() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetSeals() uint64 {
+	if x != nil {
+		return x.Seals
+	}
+	return 0
+}
+
 func (x *StatusResponse) GetPartitions() uint64 {
 	if x != nil {
 		return x.Partitions
@@ -249,7 +257,8 @@ func (x *StatusResponse) GetUuid() string {
 type BytesOnDisk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Log           uint64                 `protobuf:"varint,1,opt,name=log,proto3" json:"log,omitempty"`           // segments holding records not yet archived
-	Samples       uint64                 `protobuf:"varint,2,opt,name=samples,proto3" json:"samples,omitempty"`   // chunks and packed blocks
+	Samples       uint64                 `protobuf:"varint,2,opt,name=samples,proto3" json:"samples,omitempty"`   // chunks and packed blocks, sealed ones and their headers included
+	Sealed        uint64                 `protobuf:"varint,7,opt,name=sealed,proto3" json:"sealed,omitempty"`     // of these, what is sealed, without headers
 	Versions      uint64                 `protobuf:"varint,3,opt,name=versions,proto3" json:"versions,omitempty"` // versions and deletions
 	Catalog       uint64                 `protobuf:"varint,4,opt,name=catalog,proto3" json:"catalog,omitempty"`   // tags, state sets, batch identities, newest values, directories of generations
 	Other         uint64                 `protobuf:"varint,5,opt,name=other,proto3" json:"other,omitempty"`       // manifests, options, ballast and whatever else lies in the data directory
@@ -298,6 +307,13 @@ func (x *BytesOnDisk) GetLog() uint64 {
 func (x *BytesOnDisk) GetSamples() uint64 {
 	if x != nil {
 		return x.Samples
+	}
+	return 0
+}
+
+func (x *BytesOnDisk) GetSealed() uint64 {
+	if x != nil {
+		return x.Sealed
 	}
 	return 0
 }
@@ -531,6 +547,86 @@ func (x *FlushResponse) GetArchivedOffset() uint64 {
 	return 0
 }
 
+type SealRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealRequest) Reset() {
+	*x = SealRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealRequest) ProtoMessage() {}
+
+func (x *SealRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
+func (*SealRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+type SealResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ArchivedOffset uint64                 `protobuf:"varint,1,opt,name=archived_offset,json=archivedOffset,proto3" json:"archived_offset,omitempty"` // every record up to this one is sealed
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SealResponse) Reset() {
+	*x = SealResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealResponse) ProtoMessage() {}
+
+func (x *SealResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
+func (*SealResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SealResponse) GetArchivedOffset() uint64 {
+	if x != nil {
+		return x.ArchivedOffset
+	}
+	return 0
+}
+
 type CheckpointRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // must not exist; on the server's machine, inside the directory it was told to allow
@@ -540,7 +636,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +648,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +661,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckpointRequest) GetDirectory() string {
@@ -584,7 +680,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +692,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +705,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckpointResponse) GetOffset() uint64 {
@@ -630,7 +726,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +738,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +751,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AcceptLossRequest) GetRange() *OffsetRange {
@@ -687,7 +783,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +795,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +808,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 var File_varve_v1_admin_proto protoreflect.FileDescriptor
@@ -720,7 +816,7 @@ var File_varve_v1_admin_proto protoreflect.FileDescriptor
 const file_varve_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\x0f\n" +
-	"\rStatusRequest\"\x95\x05\n" +
+	"\rStatusRequest\"\xab\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -734,7 +830,8 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x10catalog_revision\x18\t \x01(\x04R\x0fcatalogRevision\x12\x18\n" +
 	"\asources\x18\n" +
 	" \x01(\x04R\asources\x12 \n" +
-	"\vgenerations\x18\v \x01(\x04R\vgenerations\x12\x1e\n" +
+	"\vgenerations\x18\v \x01(\x04R\vgenerations\x12\x14\n" +
+	"\x05seals\x18\x14 \x01(\x04R\x05seals\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\f \x01(\x04R\n" +
 	"partitions\x12!\n" +
@@ -744,10 +841,11 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x04lost\x18\x10 \x03(\v2\x15.varve.v1.OffsetRangeR\x04lost\x12!\n" +
 	"\fmemory_bytes\x18\x11 \x01(\x04R\vmemoryBytes\x12\x1a\n" +
 	"\bsessions\x18\x12 \x01(\x04R\bsessions\x12\x12\n" +
-	"\x04uuid\x18\x13 \x01(\tR\x04uuid\"\x9b\x01\n" +
+	"\x04uuid\x18\x13 \x01(\tR\x04uuid\"\xb3\x01\n" +
 	"\vBytesOnDisk\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x18\n" +
-	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x1a\n" +
+	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x16\n" +
+	"\x06sealed\x18\a \x01(\x04R\x06sealed\x12\x1a\n" +
 	"\bversions\x18\x03 \x01(\x04R\bversions\x12\x18\n" +
 	"\acatalog\x18\x04 \x01(\x04R\acatalog\x12\x14\n" +
 	"\x05other\x18\x05 \x01(\x04R\x05other\x12\x14\n" +
@@ -762,6 +860,9 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\x04R\x03end\"\x0e\n" +
 	"\fFlushRequest\"8\n" +
 	"\rFlushResponse\x12'\n" +
+	"\x0farchived_offset\x18\x01 \x01(\x04R\x0earchivedOffset\"\r\n" +
+	"\vSealRequest\"7\n" +
+	"\fSealResponse\x12'\n" +
 	"\x0farchived_offset\x18\x01 \x01(\x04R\x0earchivedOffset\"1\n" +
 	"\x11CheckpointRequest\x12\x1c\n" +
 	"\tdirectory\x18\x01 \x01(\tR\tdirectory\",\n" +
@@ -771,12 +872,13 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x05range\x18\x01 \x01(\v2\x15.varve.v1.OffsetRangeR\x05range\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
-	"\x12AcceptLossResponse2\x97\x02\n" +
+	"\x12AcceptLossResponse2\xce\x02\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.varve.v1.StatusRequest\x1a\x18.varve.v1.StatusResponse\x128\n" +
 	"\x05Flush\x12\x16.varve.v1.FlushRequest\x1a\x17.varve.v1.FlushResponse\x12G\n" +
 	"\n" +
-	"Checkpoint\x12\x1b.varve.v1.CheckpointRequest\x1a\x1c.varve.v1.CheckpointResponse\x12G\n" +
+	"Checkpoint\x12\x1b.varve.v1.CheckpointRequest\x1a\x1c.varve.v1.CheckpointResponse\x125\n" +
+	"\x04Seal\x12\x15.varve.v1.SealRequest\x1a\x16.varve.v1.SealResponse\x12G\n" +
 	"\n" +
 	"AcceptLoss\x12\x1b.varve.v1.AcceptLossRequest\x1a\x1c.varve.v1.AcceptLossResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
@@ -792,7 +894,7 @@ func file_varve_v1_admin_proto_rawDescGZIP() []byte {
 	return file_varve_v1_admin_proto_rawDescData
 }
 
-var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_varve_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),      // 0: varve.v1.StatusRequest
 	(*StatusResponse)(nil),     // 1: varve.v1.StatusResponse
@@ -801,10 +903,12 @@ var file_varve_v1_admin_proto_goTypes = []any{
 	(*OffsetRange)(nil),        // 4: varve.v1.OffsetRange
 	(*FlushRequest)(nil),       // 5: varve.v1.FlushRequest
 	(*FlushResponse)(nil),      // 6: varve.v1.FlushResponse
-	(*CheckpointRequest)(nil),  // 7: varve.v1.CheckpointRequest
-	(*CheckpointResponse)(nil), // 8: varve.v1.CheckpointResponse
-	(*AcceptLossRequest)(nil),  // 9: varve.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil), // 10: varve.v1.AcceptLossResponse
+	(*SealRequest)(nil),        // 7: varve.v1.SealRequest
+	(*SealResponse)(nil),       // 8: varve.v1.SealResponse
+	(*CheckpointRequest)(nil),  // 9: varve.v1.CheckpointRequest
+	(*CheckpointResponse)(nil), // 10: varve.v1.CheckpointResponse
+	(*AcceptLossRequest)(nil),  // 11: varve.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil), // 12: varve.v1.AcceptLossResponse
 }
 var file_varve_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
@@ -813,14 +917,16 @@ var file_varve_v1_admin_proto_depIdxs = []int32{
 	4,  // 3: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
 	0,  // 4: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
 	5,  // 5: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
-	7,  // 6: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
-	9,  // 7: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
-	1,  // 8: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
-	6,  // 9: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
-	8,  // 10: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
-	10, // 11: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
+	9,  // 6: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
+	7,  // 7: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
+	11, // 8: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
+	1,  // 9: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
+	6,  // 10: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
+	10, // 11: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
+	8,  // 12: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
+	12, // 13: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
+	9,  // [9:14] is the sub-list for method output_type
+	4,  // [4:9] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -837,7 +943,7 @@ func file_varve_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_admin_proto_rawDesc), len(file_varve_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	AdminService_Status_FullMethodName     = "/varve.v1.AdminService/Status"
 	AdminService_Flush_FullMethodName      = "/varve.v1.AdminService/Flush"
 	AdminService_Checkpoint_FullMethodName = "/varve.v1.AdminService/Checkpoint"
+	AdminService_Seal_FullMethodName       = "/varve.v1.AdminService/Seal"
 	AdminService_AcceptLoss_FullMethodName = "/varve.v1.AdminService/AcceptLoss"
 )
 
@@ -36,6 +37,10 @@ type AdminServiceClient interface {
 	Flush(ctx context.Context, in *FlushRequest, opts ...grpc.CallOption) (*FlushResponse, error)
 	// Checkpoint writes a consistent copy of the store into a new directory on the server's machine.
 	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
+	// Seal flushes, then rewrites everything that is not sealed yet into sealed chunks, merged and small, now instead of
+	// when it is due. It returns when that is done, which takes a second for some 20 million samples; a deadline leaves what
+	// is sealed by then sealed.
+	Seal(ctx context.Context, in *SealRequest, opts ...grpc.CallOption) (*SealResponse, error)
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
 }
@@ -78,6 +83,16 @@ func (c *adminServiceClient) Checkpoint(ctx context.Context, in *CheckpointReque
 	return out, nil
 }
 
+func (c *adminServiceClient) Seal(ctx context.Context, in *SealRequest, opts ...grpc.CallOption) (*SealResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SealResponse)
+	err := c.cc.Invoke(ctx, AdminService_Seal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcceptLossResponse)
@@ -99,6 +114,10 @@ type AdminServiceServer interface {
 	Flush(context.Context, *FlushRequest) (*FlushResponse, error)
 	// Checkpoint writes a consistent copy of the store into a new directory on the server's machine.
 	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
+	// Seal flushes, then rewrites everything that is not sealed yet into sealed chunks, merged and small, now instead of
+	// when it is due. It returns when that is done, which takes a second for some 20 million samples; a deadline leaves what
+	// is sealed by then sealed.
+	Seal(context.Context, *SealRequest) (*SealResponse, error)
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
@@ -119,6 +138,9 @@ func (UnimplementedAdminServiceServer) Flush(context.Context, *FlushRequest) (*F
 }
 func (UnimplementedAdminServiceServer) Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Checkpoint not implemented")
+}
+func (UnimplementedAdminServiceServer) Seal(context.Context, *SealRequest) (*SealResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Seal not implemented")
 }
 func (UnimplementedAdminServiceServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
@@ -198,6 +220,24 @@ func _AdminService_Checkpoint_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Seal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SealRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Seal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Seal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Seal(ctx, req.(*SealRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcceptLossRequest)
 	if err := dec(in); err != nil {
@@ -234,6 +274,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Checkpoint",
 			Handler:    _AdminService_Checkpoint_Handler,
+		},
+		{
+			MethodName: "Seal",
+			Handler:    _AdminService_Seal_Handler,
 		},
 		{
 			MethodName: "AcceptLoss",
