@@ -22,7 +22,7 @@ import (
 // Module is the path every import inside the module begins with.
 const Module = "github.com/varvedb/varve"
 
-// layer is one top-level folder and what its packages must not import, each with the reason a reader of the failure
+// layer is one folder and what its packages must not import, each with the reason a reader of the failure
 // needs. Keys of forbid are folders of this module, or import paths from outside it.
 type layer struct {
 	folder  string
@@ -58,6 +58,11 @@ var layers = []layer{
 		"github.com/prometheus/client_golang": "storage reports a Status; package server turns it into metrics",
 		"cmd":                                 programsAreLast,
 		"bench":                               nobodyImportsBench,
+	}},
+	{folder: "storage/rollup", forbid: map[string]string{
+		"storage":                       "a partial is arithmetic on samples and stands below whatever keeps it",
+		"compression":                   "columns of a row are read by number and often only a few of them; codecs of chunks are read front to back",
+		"github.com/cockroachdb/pebble": "a partial is arithmetic on samples and knows no store",
 	}},
 	{folder: "query", forbid: map[string]string{
 		"server":                 "every door calls query, so query knows none of them",
@@ -110,27 +115,30 @@ type edge struct{ file, path string }
 func violations(edges []edge) []string {
 	var found []string
 	for _, e := range edges {
-		l, ok := layerOf(e.file)
-		if !ok {
+		in := layersOf(e.file)
+		if len(in) == 0 {
 			found = append(found, fmt.Sprintf("%s: its folder has no layer; say in package imports what it may import", e.file))
-			continue
 		}
-		if why := l.refuses(e.path); why != "" {
-			found = append(found, fmt.Sprintf("%s imports %s: %s", e.file, e.path, why))
+		for _, l := range in {
+			if why := l.refuses(e.path); why != "" {
+				found = append(found, fmt.Sprintf("%s imports %s: %s", e.file, e.path, why))
+				break
+			}
 		}
 	}
 	sort.Strings(found)
 	return found
 }
 
-func layerOf(file string) (layer, bool) {
-	folder, _, _ := strings.Cut(filepath.ToSlash(file), "/")
+// layersOf is the layers that hold a file: that of its top-level folder, and of packages that are held to more.
+func layersOf(file string) (in []layer) {
+	file = filepath.ToSlash(file)
 	for _, l := range layers {
-		if l.folder == folder {
-			return l, true
+		if strings.HasPrefix(file, l.folder+"/") {
+			in = append(in, l)
 		}
 	}
-	return layer{}, false
+	return in
 }
 
 // refuses is why the layer must not import path, or empty.
