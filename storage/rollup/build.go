@@ -27,7 +27,11 @@ func (p *Partial) Add(s *model.Samples, from, to int) {
 		p.addPoint(pointOf(s, i))
 		i++
 		if end-i >= minRun {
-			p.addRun(s, i, end, c)
+			if numeric(s.Type) {
+				p.addRun(s, i, end, c)
+			} else {
+				p.addStateRun(s, i, end, c)
+			}
 			i = end
 		}
 		for ; i < end; i++ {
@@ -62,7 +66,7 @@ func pointOf(s *model.Samples, i int) Point {
 
 // runEnd is where samples from i on stop being of class c, or i if runs of c are not worth looking for.
 func (p *Partial) runEnd(s *model.Samples, i, to int, c class) int {
-	if !numeric(s.Type) || !c.usable() {
+	if s.Type.Blob() || !c.usable() {
 		return i
 	}
 	if s.Quality == nil && s.Null == nil {
@@ -102,7 +106,7 @@ func (p *Partial) addPoint(x Point) {
 		p.stats[c].merge(&v)
 	}
 	if p.groups&HasStates != 0 {
-		p.state(&x).addSample(c)
+		p.state(&x).addSamples(c, 1)
 		if len(p.states) > MaxStates {
 			p.dropAbsent()
 		}

@@ -62,10 +62,11 @@ func (p *Partial) addBlock(b *block, s *model.Samples, from, n int, c class) boo
 	} else {
 		st.all = sumInts(p.typ, s.Bits[from:from+n])
 	}
-	b.extremes(&p.stats[c], &st, s.Bits[from:from+n], times)
+	lo, hi := b.bounds()
+	b.extremes(&p.stats[c], &st, lo, hi, s.Bits[from:from+n], times)
 	p.stats[c].merge(&st)
 	p.addIntegrals(c, held, sloped)
-	changes := b.changes()
+	changes := b.changes(p.typ, last.Bits, s.Bits[from:from+n], lo, hi)
 	p.transitions[lenient] += changes
 	dt := uint64(times[n-1]) - uint64(last.Time)
 	if c == classGood {
@@ -214,8 +215,22 @@ func regular(before int64, times []int64, step int64) bool {
 	return off == 0
 }
 
-// changes is how many values differ from the one before.
-func (b *block) changes() (n int64) {
+// changes is how many values differ from the one before, which first is that of the first.
+func (b *block) changes(t model.Type, first uint64, raw []uint64, lo, hi float64) (n int64) {
+	if t.Float() && lo <= 0 && hi >= 0 {
+		return b.changesAtZero()
+	}
+	a := first
+	for _, u := range raw {
+		d := u ^ a
+		n += int64((d | -d) >> 63) // 1 where d is not 0; a branch would often be guessed wrong
+		a = u
+	}
+	return n
+}
+
+// changesAtZero is changes where 0 and -0 may be among the values.
+func (b *block) changesAtZero() (n int64) {
 	a := b.values[0]
 	for _, x := range b.values[1 : 1+b.n] {
 		if x != a {
@@ -234,24 +249,52 @@ func sumInts(t model.Type, raw []uint64) (sum Int128) {
 	return Int128{low >> 63, uint64(low)}
 }
 
-// extremes finds minimum and maximum of the block for st. Where they do not reach those of so far, which st is merged with
-// next, any sample inside them does, so first times are looked for only where they matter.
-func (b *block) extremes(so *Stats, st *Stats, raw []uint64, times []int64) {
+// bounds is the least and the greatest value, which are not NaN. Doubles are compared as integers of the same order, as
+// that needs no branch.
+func (b *block) bounds() (lo, hi float64) {
 	v := b.values[1 : 1+b.n]
-	lo, hi := v[0], v[0]
-	for _, x := range v {
-		if x < lo {
-			lo = x
-		}
-		if x > hi {
-			hi = x
-		}
+	lo0, hi0 := int64(math.MaxInt64), int64(math.MinInt64)
+	lo1, hi1 := lo0, hi0
+	for len(v) >= 2 {
+		x, y := ordered(v[0]), ordered(v[1])
+		lo0, hi0 = min(lo0, x), max(hi0, x)
+		lo1, hi1 = min(lo1, y), max(hi1, y)
+		v = v[2:]
 	}
-	st.min, st.max = Extreme{Bits: raw[0], Time: times[0]}, Extreme{Bits: raw[0], Time: times[0]}
-	if so.n == 0 || !(lo > wideValue(so.typ, so.min.Bits).hi) {
+	if len(v) > 0 {
+		x := ordered(v[0])
+		lo0, hi0 = min(lo0, x), max(hi0, x)
+	}
+	return unordered(min(lo0, lo1)), unordered(max(hi0, hi1))
+}
+
+// ordered is an integer that compares as f does, with -0 below 0.
+func ordered(f float64) int64 {
+	i := int64(math.Float64bits(f))
+	return i ^ int64(uint64(i>>63)>>1)
+}
+
+func unordered(i int64) float64 {
+	return math.Float64frombits(uint64(i ^ int64(uint64(i>>63)>>1)))
+}
+
+// extremes gives st the minimum and maximum of the block, which lo and hi are. What they are merged with next is so: where
+// that goes further any sample of the block will do, and where it is the same it came first, so the first sample that has
+// it is looked for only where the block goes further.
+func (b *block) extremes(so, st *Stats, lo, hi float64, raw []uint64, times []int64) {
+	v := b.values[1 : 1+b.n]
+	anyOf := func(so Extreme, bound float64) Extreme {
+		if wideValue(st.typ, so.Bits).hi == bound {
+			return Extreme{Bits: so.Bits, Time: times[0]}
+		}
+		return Extreme{Bits: raw[0], Time: times[0]}
+	}
+	least, greatest := wideValue(so.typ, so.min.Bits).hi, wideValue(so.typ, so.max.Bits).hi
+	st.min, st.max = anyOf(so.min, lo), anyOf(so.max, hi)
+	if so.n == 0 || !(lo >= least) {
 		st.min = find(v, lo, raw, times)
 	}
-	if so.n == 0 || !(hi < wideValue(so.typ, so.max.Bits).hi) {
+	if so.n == 0 || !(hi <= greatest) {
 		st.max = find(v, hi, raw, times)
 	}
 }

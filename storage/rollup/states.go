@@ -1,6 +1,10 @@
 package rollup
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/varvedb/varve/model"
+)
 
 // MaxStates is how many different states a partial tells apart. With more it has none, and the samples must be read.
 const MaxStates = 32
@@ -31,11 +35,62 @@ func (s *State) addEntry(mode int) {
 	}
 }
 
-func (s *State) addSample(c class) {
+func (s *State) addSamples(c class, n int64) {
 	if c == classGood {
-		s.Good++
+		s.Good += n
 	} else {
-		s.Uncertain++
+		s.Uncertain += n
+	}
+}
+
+// addStateRun adds samples [from, to) of bool or state, which are all of class c, Good or Uncertain, as the last point of p
+// is. It comes to what addPoint for each of them comes to; rows are looked for only where the state changes.
+func (p *Partial) addStateRun(s *model.Samples, from, to int, c class) {
+	last := p.points[lastPoint]
+	dt := uint64(s.Times[to-1]) - uint64(last.Time)
+	if c == classGood {
+		p.durations[goodToGood] += dt
+	} else {
+		p.durations[fromUncertain] += dt
+	}
+	p.counts[c] += int64(to - from)
+	for i := from; i < to; {
+		end := i // of the samples in the state of last
+		for end < to && s.Bits[end] == last.Bits {
+			end++
+		}
+		until := s.Times[min(end, to-1)]
+		if p.groups&HasStates != 0 {
+			row := p.state(&last)
+			row.addTime(c, uint64(until)-uint64(last.Time))
+			row.addSamples(c, int64(end-i))
+		}
+		if i = end; i == to {
+			break
+		}
+		last = pointOf(s, i)
+		p.changed(c, &last)
+		i++
+	}
+	last = pointOf(s, to-1)
+	p.remember(firstPoint, &last)
+	p.remember(firstSample, &last)
+	p.remember(firstGood+2*int(c), &last)
+}
+
+// changed adds that a run of class c came to another state.
+func (p *Partial) changed(c class, x *Point) {
+	for mode := int(c); mode <= lenient; mode++ { // Good ones count in both modes
+		p.transitions[mode]++
+		if p.groups&HasStates != 0 {
+			p.state(x).addEntry(mode)
+		}
+	}
+	if p.groups&HasStates != 0 {
+		p.state(x).addSamples(c, 1)
+	}
+	if len(p.states) > MaxStates {
+		p.dropAbsent()
 	}
 }
 
