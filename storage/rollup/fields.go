@@ -12,6 +12,7 @@ type field struct {
 	get  func(p *Partial) uint64
 	set  func(p *Partial, v uint64)
 	has  func(p *Partial) bool // nil: every partial that is not empty
+	zero bool                  // what stands for a number that is not there: 0, or the number before, which costs least
 }
 
 // fieldKind says how the numbers of a column are written. It follows from the column and the type, and is not stored.
@@ -67,8 +68,9 @@ var fields = func() (f [numColumns]field) {
 	}
 	for c := range classGap {
 		f[colCounts+int(c)] = field{
-			get: func(p *Partial) uint64 { return uint64(p.counts[c]) },
-			set: func(p *Partial, v uint64) { p.counts[c] = int64(v) },
+			get:  func(p *Partial) uint64 { return uint64(p.counts[c]) },
+			set:  func(p *Partial, v uint64) { p.counts[c] = int64(v) },
+			zero: true, // summaries look at no other column to know that there is nothing
 		}
 	}
 	f[colWorst] = field{

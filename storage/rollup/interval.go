@@ -33,8 +33,8 @@ type Interval struct {
 	Before, In, After *Partial
 
 	// Hold is until when the last point holds if nothing is known behind it, at most End: now, the end of the data, or for
-	// Part 13 one unit of time resolution behind the last sample. What is behind Hold is not covered. Sloped extrapolation
-	// is left to the reader.
+	// Part 13 one unit of time resolution behind the last sample; Start or before for not at all. What is behind Hold is not
+	// covered. Sloped extrapolation is left to the reader.
 	Hold int64
 }
 

@@ -185,14 +185,6 @@ func TestMergeOfAnySplitIsTheWhole(t *testing.T) {
 	})
 }
 
-// nan reports values whose sums are not those of numbers.
-func special(points []Point) bool {
-	return slices.ContainsFunc(points, func(x Point) bool {
-		f, ok := x.Sample.Float64()
-		return ok && x.Type.Float() && (!finite(f) || math.Abs(f) > 1e140)
-	})
-}
-
 // requireNear holds a double against an exact number that may be off by 2^-53 of itself and share of magnitude.
 func requireNear(t require.TestingT, want *big.Float, have float64, magnitude *big.Float, share float64, what ...any) {
 	if h, ok := t.(interface{ Helper() }); ok {

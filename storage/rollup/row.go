@@ -125,8 +125,11 @@ func (w *rowWriter) partials(ps []Partial) {
 			continue
 		}
 		f := &fields[number]
-		fill := uint64(0) // what stands for a number that is not there: that of the partial before, which costs least
+		fill := uint64(0)
 		for i := range ps {
+			if f.zero {
+				fill = 0
+			}
 			if p := &ps[i]; !p.Empty() && (f.has == nil || f.has(p)) {
 				fill = f.get(p)
 			}

@@ -57,10 +57,11 @@ func (s *Stats) Variance() float64 {
 	return s.m2.hi / float64(s.n)
 }
 
-// SampleVariance is of the samples as some of many (VarianceSample); NaN of fewer than two.
+// SampleVariance is of the samples as some of many (VarianceSample); NaN of none, and 0 of one, as in the examples of
+// Part 13.
 func (s *Stats) SampleVariance() float64 {
 	if s.n < 2 {
-		return math.NaN()
+		return s.Variance()
 	}
 	return s.m2.hi / float64(s.n-1)
 }
