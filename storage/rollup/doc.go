@@ -36,7 +36,7 @@
 //   - integrals within the same factor of Σ(|v(start)|+|v(end)|)·Δt over their segments,
 //   - sums of squares about the mean within 2^-40 of themselves, for magnitudes up to 1e140, and exactly 0 for equal values.
 //
-// What is stored is rounded once more: sums to 2^-77 of themselves, integrals to 2^-70, sums of squares to a double, 2^-53. So
+// What is stored is rounded once more: sums to 2^-76 of themselves, integrals to 2^-70, sums of squares to a double, 2^-53. So
 // a sum or an integral from merged rollups and one from the samples are the same double but where the exact result lies
 // within such a distance of the middle between two doubles.
 //

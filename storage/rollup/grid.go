@@ -2,13 +2,15 @@ package rollup
 
 import "math"
 
-// storedLow is lo in units of 2^-24 of the last place of hi; what is beyond that is not stored.
+// storedLow is lo in units of 2^-24 of the last place of hi; what is beyond that is not stored. It stays below half a place,
+// so that hi is the double nearest to what is stored, too.
 func storedLow(w wide) int64 {
 	unit := lowUnit(w.hi)
 	if unit == 0 {
 		return 0
 	}
-	return int64(math.RoundToEven(w.lo / unit))
+	const most = 1<<23 - 1
+	return int64(max(-most, min(most, math.RoundToEven(w.lo/unit))))
 }
 
 // fromStored undoes storedLow.
@@ -37,6 +39,9 @@ func (p *Partial) predicted() (held, sloped wide, ok bool) {
 		return wide{}, wide{}, false // steps that are not whole nanoseconds are no grid
 	}
 	dt, sum := wideUint(span/uint64(n-1)), p.stats[0].total()
+	if p.typ.Float() {
+		sum = fromStored(sum.hi, storedLow(sum)) // what a reader will have: the last value may cancel most of it
+	}
 	first := wideValue(p.typ, p.points[firstPoint].Bits)
 	last := wideValue(p.typ, p.points[lastPoint].Bits)
 	return sum.sub(last).mul(dt), sum.sub(first.add(last).half()).mul(dt), true

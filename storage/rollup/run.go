@@ -208,6 +208,11 @@ func (b *block) integrals(before int64, times []int64, sum wide) (held, sloped w
 
 func regular(before int64, times []int64, step int64) bool {
 	var off int64
+	for len(times) >= 4 {
+		a, b, c, d := times[0], times[1], times[2], times[3]
+		off |= (a-before)^step | (b-a)^step | ((c-b)^step | (d-c)^step)
+		before, times = d, times[4:]
+	}
 	for _, t := range times {
 		off |= (t - before) ^ step
 		before = t
@@ -221,12 +226,22 @@ func (b *block) changes(t model.Type, first uint64, raw []uint64, lo, hi float64
 		return b.changesAtZero()
 	}
 	a := first
+	for len(raw) >= 4 {
+		x, y, z, u := raw[0], raw[1], raw[2], raw[3]
+		n += differ(x, a) + differ(y, x) + (differ(z, y) + differ(u, z))
+		a, raw = u, raw[4:]
+	}
 	for _, u := range raw {
-		d := u ^ a
-		n += int64((d | -d) >> 63) // 1 where d is not 0; a branch would often be guessed wrong
+		n += differ(u, a)
 		a = u
 	}
 	return n
+}
+
+// differ is 1 where a is not b. A branch would often be guessed wrong.
+func differ(a, b uint64) int64 {
+	d := a ^ b
+	return int64((d | -d) >> 63)
 }
 
 // changesAtZero is changes where 0 and -0 may be among the values.

@@ -85,7 +85,7 @@ func one(t model.Type, bits uint64, time int64) Stats {
 	s := Stats{typ: t, n: 1, min: Extreme{Bits: bits, Time: time}, max: Extreme{Bits: bits, Time: time}}
 	switch t {
 	case model.Float64, model.Float32:
-		s.sum = wideValue(t, bits)
+		s.sum = wide{0, 0}.add(wideValue(t, bits)) // the sum of -0 alone is 0, as with others
 		if !finite(s.sum.hi) {
 			s.m2.hi = math.NaN()
 		}
