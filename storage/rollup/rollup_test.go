@@ -175,13 +175,28 @@ func anyType(rt *rapid.T) model.Type {
 
 func TestMergeOfAnySplitIsTheWhole(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		typ := anyType(rt)
-		points := drawPoints(rt, typ, true)
+		typ, wild := anyType(rt), rapid.Bool().Draw(rt, "wild")
+		points := drawPoints(rt, typ, wild)
 		whole := build(typ, points)
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "split seed"), 2))
 		split := buildSplit(rng, typ, points)
 		require.Equal(rt, exact(whole), exact(split))
 		require.Equal(rt, exact(whole), exact(stored(whole)))
+		if wild || len(points) == 0 {
+			return
+		}
+		sumBound, bound := bounds(len(points), 64) // parts of parts are stored again and again
+		requireStats(rt, points, &split, sumBound)
+		first, last := points[0].Time, points[len(points)-1].Time
+		for i := range 8 {
+			r := Rule{Stepped: i&1 != 0, UncertainAsBad: i&2 != 0, Bridged: i&4 != 0}
+			want, covered, magnitude := refIntegral(points, r, first, last, math.MinInt64)
+			have, haveCovered := split.integral(r)
+			require.Equal(rt, covered, haveCovered)
+			if numeric(typ) {
+				requireNear(rt, want, have.float(), magnitude, bound, "%+v", r)
+			}
+		}
 	})
 }
 
@@ -200,12 +215,11 @@ func requireNear(t require.TestingT, want *big.Float, have float64, magnitude *b
 	}
 }
 
-// The promised share of the magnitudes: for parts that were stored, that of storing on top.
-func boundOf(n int, throughStore bool) float64 {
-	if throughStore {
-		return 0x1p-69
-	}
-	return 0x1p-88 + float64(n)*0x1p-104
+// bounds are the promised shares of the magnitudes for sums and integrals of n samples, stored so many times. Magnitudes of
+// integrals are those of both ends added up, twice the integral at least, and stored ones are within 2^-70 of themselves.
+func bounds(n, stored int) (sum, integral float64) {
+	arithmetic := 0x1p-88 + float64(n)*0x1p-104
+	return arithmetic + float64(stored)*0x1p-76, arithmetic + float64(stored)*0x1p-71
 }
 
 func TestIntervalsAnswerAsTheSamplesDo(t *testing.T) {
@@ -239,7 +253,10 @@ func TestIntervalsAnswerAsTheSamplesDo(t *testing.T) {
 		}
 		iv := Interval{Start: start, End: end, Before: part(points[:from]), In: part(points[from:to]), After: part(points[to:]), Hold: hold}
 		require.Equal(rt, refDurations(points, start, end, hold), iv.Durations())
-		bound := boundOf(len(points), throughStore)
+		sumBound, bound := bounds(len(points), 0)
+		if throughStore {
+			sumBound, bound = bounds(len(points), 1)
+		}
 		for i := range 8 {
 			r := Rule{Stepped: i&1 != 0, UncertainAsBad: i&2 != 0, Bridged: i&4 != 0}
 			have, ok := iv.Integral(r)
@@ -267,7 +284,7 @@ func TestIntervalsAnswerAsTheSamplesDo(t *testing.T) {
 				require.False(rt, ok)
 			}
 		}
-		requireStats(rt, points[from:to], iv.In, bound)
+		requireStats(rt, points[from:to], iv.In, sumBound)
 		requireSamples(rt, points[from:to], iv.In)
 	})
 }
