@@ -20,6 +20,8 @@ const (
 type block struct {
 	values [blockSamples + 1]float64
 	n      int // values behind index 0
+
+	lo, hi float64 // the least and the greatest, if none is NaN
 }
 
 // addRun adds samples [from, to) of a numeric type, which are all of class c, Good or Uncertain, as the last point of p is.
@@ -62,11 +64,10 @@ func (p *Partial) addBlock(b *block, s *model.Samples, from, n int, c class) boo
 	} else {
 		st.all = sumInts(p.typ, s.Bits[from:from+n])
 	}
-	lo, hi := b.bounds()
-	b.extremes(&p.stats[c], &st, lo, hi, s.Bits[from:from+n], times)
+	b.extremes(&p.stats[c], &st, b.lo, b.hi, s.Bits[from:from+n], times)
 	p.stats[c].merge(&st)
 	p.addIntegrals(c, held, sloped)
-	changes := b.changes(p.typ, last.Bits, s.Bits[from:from+n], lo, hi)
+	changes := b.changes(p.typ, last.Bits, s.Bits[from:from+n])
 	p.transitions[lenient] += changes
 	dt := uint64(times[n-1]) - uint64(last.Time)
 	if c == classGood {
@@ -105,19 +106,19 @@ func (b *block) load(t model.Type, before uint64, raw []uint64) bool {
 	b.values[0] = wideValue(t, before).hi
 	switch t {
 	case model.Float64:
-		for i, u := range raw {
-			v[i] = math.Float64frombits(u)
-		}
+		return b.loadDoubles(raw)
 	case model.Float32:
 		for i, u := range raw {
 			v[i] = float64(math.Float32frombits(uint32(u)))
 		}
+		b.bounds()
 	case model.Int64:
 		outside := uint64(int64(before) + maxExactInt)
 		for i, u := range raw {
 			v[i] = float64(int64(u))
 			outside |= uint64(int64(u) + maxExactInt) // stays below 2^54 for those within
 		}
+		b.bounds()
 		return outside < 2*maxExactInt
 	case model.Uint64:
 		outside := before
@@ -125,6 +126,7 @@ func (b *block) load(t model.Type, before uint64, raw []uint64) bool {
 			v[i] = float64(int64(u))
 			outside |= u
 		}
+		b.bounds()
 		return outside < maxExactInt
 	}
 	return true
@@ -210,7 +212,7 @@ func regular(before int64, times []int64, step int64) bool {
 	var off int64
 	for len(times) >= 4 {
 		a, b, c, d := times[0], times[1], times[2], times[3]
-		off |= (a-before)^step | (b-a)^step | ((c-b)^step | (d-c)^step)
+		off |= (a - before) ^ step | (b - a) ^ step | ((c - b) ^ step | (d - c) ^ step)
 		before, times = d, times[4:]
 	}
 	for _, t := range times {
@@ -221,8 +223,8 @@ func regular(before int64, times []int64, step int64) bool {
 }
 
 // changes is how many values differ from the one before, which first is that of the first.
-func (b *block) changes(t model.Type, first uint64, raw []uint64, lo, hi float64) (n int64) {
-	if t.Float() && lo <= 0 && hi >= 0 {
+func (b *block) changes(t model.Type, first uint64, raw []uint64) (n int64) {
+	if t.Float() && b.lo <= 0 && b.hi >= 0 {
 		return b.changesAtZero()
 	}
 	a := first
@@ -264,28 +266,41 @@ func sumInts(t model.Type, raw []uint64) (sum Int128) {
 	return Int128{low >> 63, uint64(low)}
 }
 
-// bounds is the least and the greatest value, which are not NaN. Doubles are compared as integers of the same order, as
-// that needs no branch.
-func (b *block) bounds() (lo, hi float64) {
-	v := b.values[1 : 1+b.n]
+// loadDoubles reads doubles and finds the least and the greatest in the same pass. They are compared as integers of the
+// same order, as that needs no branch.
+func (b *block) loadDoubles(raw []uint64) bool {
+	v := b.values[1 : 1+len(raw)]
 	lo0, hi0 := int64(math.MaxInt64), int64(math.MinInt64)
 	lo1, hi1 := lo0, hi0
-	for len(v) >= 2 {
-		x, y := ordered(v[0]), ordered(v[1])
-		lo0, hi0 = min(lo0, x), max(hi0, x)
-		lo1, hi1 = min(lo1, y), max(hi1, y)
-		v = v[2:]
+	for len(raw) >= 2 && len(v) >= 2 {
+		x, y := raw[0], raw[1]
+		v[0], v[1] = math.Float64frombits(x), math.Float64frombits(y)
+		lo0, hi0 = min(lo0, ordered(x)), max(hi0, ordered(x))
+		lo1, hi1 = min(lo1, ordered(y)), max(hi1, ordered(y))
+		raw, v = raw[2:], v[2:]
 	}
-	if len(v) > 0 {
-		x := ordered(v[0])
-		lo0, hi0 = min(lo0, x), max(hi0, x)
+	if len(raw) > 0 {
+		x := raw[0]
+		v[0] = math.Float64frombits(x)
+		lo0, hi0 = min(lo0, ordered(x)), max(hi0, ordered(x))
 	}
-	return unordered(min(lo0, lo1)), unordered(max(hi0, hi1))
+	b.lo, b.hi = unordered(min(lo0, lo1)), unordered(max(hi0, hi1))
+	return true
 }
 
-// ordered is an integer that compares as f does, with -0 below 0.
-func ordered(f float64) int64 {
-	i := int64(math.Float64bits(f))
+// bounds finds the least and the greatest of values that are loaded.
+func (b *block) bounds() {
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, f := range b.values[1 : 1+b.n] {
+		x := ordered(math.Float64bits(f))
+		lo, hi = min(lo, x), max(hi, x)
+	}
+	b.lo, b.hi = unordered(lo), unordered(hi)
+}
+
+// ordered is an integer that compares as the double of those bits does, with -0 below 0.
+func ordered(u uint64) int64 {
+	i := int64(u)
 	return i ^ int64(uint64(i>>63)>>1)
 }
 
