@@ -22,10 +22,17 @@ type pausingFS struct {
 
 // Create makes a file, a table after a pause if the one before failed.
 func (p *pausingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasSuffix(name, ".sst") && p.failed.Swap(false) {
+	if !strings.HasSuffix(name, ".sst") {
+		return p.FS.Create(name, c)
+	}
+	if p.failed.Swap(false) {
 		time.Sleep(tablePause)
 	}
-	return p.FS.Create(name, c)
+	f, err := p.FS.Create(name, c)
+	if err != nil {
+		return nil, err
+	}
+	return newTableFile(f), nil
 }
 
 // Unwrap is the file system below.

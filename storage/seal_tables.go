@@ -92,7 +92,7 @@ func (s *sealedTables) create() (*sealedTable, error) {
 		return nil, fmt.Errorf("create table %s: %w", name, err)
 	}
 	o := db.engineOptions.MakeWriterOptions(6, db.engine.TableFormat())
-	return &sealedTable{name: name, writer: sstable.NewWriter(objstorageprovider.NewFileWritable(f), o)}, nil
+	return &sealedTable{name: name, writer: sstable.NewWriter(objstorageprovider.NewFileWritable(newTableFile(f)), o)}, nil
 }
 
 // ingest moves the table of a kind into the LSM, and what headers there are behind it.

@@ -271,8 +271,8 @@ func (b *Batch) Open(kind Kind, body []byte) error {
 		b.Reason = string(r.bytes("reason"))
 	}
 	b.runs = r.uvarint("run count")
-	if r.err == nil && b.runs > uint64(len(r.b))/4 {
-		r.fail(fmt.Sprintf("%d runs in %d bytes", b.runs, len(r.b)))
+	if r.err == nil && b.runs > uint64(r.left())/4 {
+		r.fail(fmt.Sprintf("%d runs in %d bytes", b.runs, r.left()))
 	}
 	return r.err
 }
@@ -280,8 +280,8 @@ func (b *Batch) Open(kind Kind, body []byte) error {
 // Next reads the next run into run, reusing its memory; blobs point into the body. False behind the last run.
 func (b *Batch) Next(run *Run) (bool, error) {
 	if b.runs == 0 {
-		if len(b.r.b) != 0 && b.r.err == nil {
-			b.r.fail(fmt.Sprintf("%d bytes behind the last run", len(b.r.b)))
+		if b.r.left() != 0 && b.r.err == nil {
+			b.r.fail(fmt.Sprintf("%d bytes behind the last run", b.r.left()))
 		}
 		return false, b.r.err
 	}
@@ -296,8 +296,8 @@ func (b *Batch) Next(run *Run) (bool, error) {
 		r.fail(fmt.Sprintf("run of %d samples, tag %d, %s, %s", n, run.Tag, run.Mode, t))
 	}
 	s.Reset(t)
-	if r.err == nil && n > maxRun(len(r.b), flags, shape) {
-		r.fail(fmt.Sprintf("run of %d samples in %d bytes", n, len(r.b)))
+	if r.err == nil && n > maxRun(r.left(), flags, shape) {
+		r.fail(fmt.Sprintf("run of %d samples in %d bytes", n, r.left()))
 	}
 	if r.err != nil {
 		return false, r.err
@@ -354,9 +354,9 @@ func (b *Batch) times(s *model.Samples, n int, enc byte) {
 	}
 }
 
-// deltas reads the times behind the first, t. The bytes are kept at hand: reading them through r stores a slice a sample.
+// deltas reads the times behind the first, t.
 func (r *reader) deltas(times []int64, t, unit int64) {
-	b := r.b
+	b := r.rest()
 	times[0] = t
 	for i := 1; i < len(times); i++ {
 		// Most deltas of a scanned tag take two bytes.
@@ -365,13 +365,13 @@ func (r *reader) deltas(times []int64, t, unit int64) {
 			t += (int64(u>>1) ^ -int64(u&1)) * unit
 			b = b[2:]
 		} else {
-			r.b = b
+			r.at = len(r.b) - len(b)
 			t += r.varint("time delta") * unit
-			b = r.b
+			b = r.rest()
 		}
 		times[i] = t
 	}
-	r.b = b
+	r.at = len(r.b) - len(b)
 }
 
 func (r *reader) values(s *model.Samples, n int, same bool) {
@@ -385,8 +385,8 @@ func (r *reader) values(s *model.Samples, n int, same bool) {
 	if same {
 		stored = 1
 	}
-	if len(r.b) < stored*w {
-		r.fail(fmt.Sprintf("%d values of %d bytes in %d", stored, w, len(r.b)))
+	if r.left() < stored*w {
+		r.fail(fmt.Sprintf("%d values of %d bytes in %d", stored, w, r.left()))
 		return
 	}
 	if cap(s.Bits) < n {
@@ -394,8 +394,8 @@ func (r *reader) values(s *model.Samples, n int, same bool) {
 	}
 	bits := s.Bits[:n]
 	s.Bits = bits
-	b := r.b[:stored*w]
-	r.b = r.b[stored*w:]
+	b := r.rest()[:stored*w]
+	r.at += stored * w
 	switch w {
 	case 1:
 		for i, v := range b {
@@ -421,12 +421,12 @@ func (r *reader) quality(s *model.Samples, n int) {
 	q := make([]model.Quality, 0, n)
 	for len(q) < n {
 		c := r.uvarint("quality count")
-		if r.err != nil || c == 0 || c > uint64(n-len(q)) || len(r.b) < 4 {
+		if r.err != nil || c == 0 || c > uint64(n-len(q)) || r.left() < 4 {
 			r.fail("quality runs")
 			return
 		}
-		code := model.Quality(binary.LittleEndian.Uint32(r.b))
-		r.b = r.b[4:]
+		code := model.Quality(binary.LittleEndian.Uint32(r.rest()))
+		r.at += 4
 		for range c {
 			q = append(q, code)
 		}
@@ -436,19 +436,19 @@ func (r *reader) quality(s *model.Samples, n int) {
 
 func (r *reader) null(s *model.Samples, n int) {
 	w := (n + 7) / 8
-	if len(r.b) < w {
+	if r.left() < w {
 		r.fail("null flags")
 		return
 	}
 	s.Null = make([]bool, n)
 	for i := range s.Null {
-		s.Null[i] = r.b[i/8]>>(i%8)&1 != 0
+		s.Null[i] = r.b[r.at+i/8]>>(i%8)&1 != 0
 	}
-	r.b = r.b[w:]
+	r.at += w
 }
 
 func (r *reader) seqs(s *model.Samples, n int) {
-	if len(r.b) < n {
+	if r.left() < n {
 		r.fail("seqs")
 		return
 	}

@@ -127,7 +127,7 @@ func DecodeNote(b []byte) (Note, error) {
 	if len(b) < len(n.ID) {
 		r.fail("annotation id")
 	} else {
-		r.b = r.b[copy(n.ID[:], b):]
+		r.at = copy(n.ID[:], b)
 	}
 	n.Tags, n.From, n.To = r.tags(), int64(r.fixed64("from")), int64(r.fixed64("to"))
 	n.Text, n.Author = string(r.bytes("text")), string(r.bytes("author"))
@@ -191,8 +191,8 @@ func appendTags(dst []byte, tags []model.TagID) []byte {
 
 func (r *reader) tags() []model.TagID {
 	n := r.uvarint("tag count")
-	if n > uint64(len(r.b)) {
-		r.fail(fmt.Sprintf("%d tags in %d bytes", n, len(r.b)))
+	if n > uint64(r.left()) {
+		r.fail(fmt.Sprintf("%d tags in %d bytes", n, r.left()))
 		return nil
 	}
 	if n == 0 {
@@ -206,8 +206,8 @@ func (r *reader) tags() []model.TagID {
 }
 
 func (r *reader) end() error {
-	if r.err == nil && len(r.b) != 0 {
-		r.fail(fmt.Sprintf("%d bytes too many", len(r.b)))
+	if r.err == nil && r.left() != 0 {
+		r.fail(fmt.Sprintf("%d bytes too many", r.left()))
 	}
 	return r.err
 }

@@ -88,37 +88,46 @@ func DecodeHeader(b []byte) (Header, []byte, error) {
 	return h, b[headerSize:], nil
 }
 
-// reader takes fields off a body. After the first that does not fit every further one is zero and err is set.
+// reader takes fields off a body. After the first that does not fit every further one is zero and err is set. It moves a
+// position instead of cutting the slice, since storing a slice for every field costs more than reading it.
 type reader struct {
 	b   []byte
+	at  int
 	err error
 }
+
+// rest is what has not been read.
+func (r *reader) rest() []byte { return r.b[r.at:] }
+
+// left is how many bytes that is.
+func (r *reader) left() int { return len(r.b) - r.at }
 
 func (r *reader) fail(what string) {
 	if r.err == nil {
 		r.err = fmt.Errorf("read record: %s: %w", what, ErrCorrupt)
 	}
-	r.b = nil
+	r.at = len(r.b)
 }
 
 func (r *reader) uvarint(what string) uint64 {
 	// Tags, counts and small deltas take one or two bytes.
-	if b := r.b; len(b) >= 2 {
+	b := r.b[r.at:]
+	if len(b) >= 2 {
 		if b[0] < 0x80 {
-			r.b = b[1:]
+			r.at++
 			return uint64(b[0])
 		}
 		if b[1] < 0x80 {
-			r.b = b[2:]
+			r.at += 2
 			return uint64(b[0]&0x7F) | uint64(b[1])<<7
 		}
 	}
-	v, n := binary.Uvarint(r.b)
+	v, n := binary.Uvarint(b)
 	if n <= 0 {
 		r.fail(what)
 		return 0
 	}
-	r.b = r.b[n:]
+	r.at += n
 	return v
 }
 
@@ -138,33 +147,33 @@ func (r *reader) varint(what string) int64 {
 }
 
 func (r *reader) fixed64(what string) uint64 {
-	if len(r.b) < 8 {
+	if r.left() < 8 {
 		r.fail(what)
 		return 0
 	}
-	v := binary.LittleEndian.Uint64(r.b)
-	r.b = r.b[8:]
+	v := binary.LittleEndian.Uint64(r.rest())
+	r.at += 8
 	return v
 }
 
 func (r *reader) byte(what string) byte {
-	if len(r.b) < 1 {
+	if r.left() < 1 {
 		r.fail(what)
 		return 0
 	}
-	v := r.b[0]
-	r.b = r.b[1:]
+	v := r.b[r.at]
+	r.at++
 	return v
 }
 
 func (r *reader) bytes(what string) []byte {
 	n := r.uvarint(what)
-	if n > uint64(len(r.b)) {
+	if n > uint64(r.left()) {
 		r.fail(what)
 		return nil
 	}
-	v := r.b[:n:n]
-	r.b = r.b[n:]
+	v := r.rest()[:n:n]
+	r.at += int(n)
 	return v
 }
 
