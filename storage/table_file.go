@@ -13,7 +13,9 @@ type tableFile struct {
 	buf []byte
 }
 
-func newTableFile(f vfs.File) *tableFile { return &tableFile{File: f, buf: make([]byte, 0, tableBuffer)} }
+func newTableFile(f vfs.File) *tableFile {
+	return &tableFile{File: f, buf: make([]byte, 0, tableBuffer)}
+}
 
 func (f *tableFile) Write(p []byte) (int, error) {
 	if len(f.buf)+len(p) > cap(f.buf) {
