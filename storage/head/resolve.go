@@ -14,6 +14,8 @@ type Resolved struct {
 	Removed    []Removed // keys that end up removed, ascending
 	History    []Past    // versions of these keys that are not in Data, and edits that are; oldest first within a key
 	order      []int32
+	times      []int64
+	spare      []int32
 }
 
 // Removed is a key that no longer holds a sample, whatever older generations have.
@@ -110,11 +112,19 @@ func floorSecond(ns int64) int64 {
 	return s
 }
 
-// settle is Resolve of a journal with anything out of order.
+// settle is Resolve of a journal with anything out of order. Most such journals are a few stretches in order, what was late
+// among what was not, so stretches are merged rather than entries sorted.
 func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
+	times := out.times[:0]
+	for _, b := range g.blocks {
+		for _, t := range b[:min(len(b)/2, g.n-len(times))] {
+			times = append(times, int64(t))
+		}
+	}
+	out.times = times
 	order := out.order[:0]
-	for i := range g.n {
-		if t, _ := g.entry(i); in.Contains(t) {
+	for i, t := range times {
+		if in.Contains(t) {
 			order = append(order, int32(i))
 		}
 	}
@@ -125,35 +135,72 @@ func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
 		}
 		return g.side.seq[i]
 	}
-	slices.SortFunc(order, func(a, b int32) int {
-		ta, _ := g.entry(int(a))
-		tb, _ := g.entry(int(b))
-		switch {
-		case ta != tb:
-			if ta < tb {
-				return -1
-			}
-			return 1
-		case seq(a) != seq(b):
-			if seq(a) < seq(b) {
-				return -1
-			}
-			return 1
-		}
-		return int(a) - int(b)
-	})
+	// less is the order of keys; stretches are merged so that of one key the entry applied first comes first.
+	less := func(a, b int32) bool {
+		return times[a] < times[b] || times[a] == times[b] && seq(a) < seq(b)
+	}
+	order = out.mergeStretches(order, less)
+	plain := g.side == nil && !g.Type.Blob()
+	s := &out.Data.Samples
+	at := origin{from: -1} // of the entry before
+	end := int32(-1)       // where that origin ends
 	for i := 0; i < len(order); {
-		t, _ := g.entry(int(order[i]))
 		j := i + 1
-		for j < len(order) {
-			if u, _ := g.entry(int(order[j])); u != t || seq(order[j]) != seq(order[i]) {
-				break
-			}
+		for j < len(order) && !less(order[i], order[j]) {
 			j++
+		}
+		e := order[i]
+		if j-i == 1 && plain {
+			if e < at.from || e >= end {
+				at, end = g.originOf(e)
+			}
+			if rec := &g.records[at.record]; rec.Edit == nil {
+				_, v := g.entry(int(e))
+				s.Times, s.Bits = append(s.Times, times[e]), append(s.Bits, v)
+				out.addOrigin(rec, 1)
+				i = j
+				continue
+			}
 		}
 		g.settleKey(order[i:j], out)
 		i = j
 	}
+}
+
+// mergeStretches sorts order, which is entries as they were applied, by merging its ascending stretches two by two.
+func (r *Resolved) mergeStretches(order []int32, less func(a, b int32) bool) []int32 {
+	var ends []int
+	for i := 1; i < len(order); i++ {
+		if less(order[i], order[i-1]) {
+			ends = append(ends, i)
+		}
+	}
+	ends = append(ends, len(order))
+	from, to := order, slices.Grow(r.spare[:0], len(order))[:len(order)]
+	for len(ends) > 1 {
+		merged, begin := ends[:0], 0
+		for k := 0; k < len(ends); k += 2 {
+			mid, end := ends[k], ends[min(k+1, len(ends)-1)]
+			mergeTwo(to[begin:end], from[begin:mid], from[mid:end], less)
+			merged, begin = append(merged, end), end
+		}
+		from, to, ends = to, from, merged
+	}
+	r.order, r.spare = from, to
+	return from
+}
+
+// mergeTwo merges two ascending stretches, a before b where they are equal.
+func mergeTwo(dst, a, b []int32, less func(a, b int32) bool) {
+	for len(a) > 0 && len(b) > 0 {
+		if less(b[0], a[0]) {
+			dst[0], b = b[0], b[1:]
+		} else {
+			dst[0], a = a[0], a[1:]
+		}
+		dst = dst[1:]
+	}
+	copy(dst[copy(dst, a):], b)
 }
 
 // settleKey adds what the entries of one key, in the order applied, come to.
@@ -202,10 +249,19 @@ func (r *Resolved) keep(p Past) { r.History = append(r.History, p) }
 
 // origin is where entry i came from; its index is that of the entry.
 func (g *Tag) origin(i int32) origin {
-	k := sort.Search(len(g.origins), func(k int) bool { return g.origins[k].from > i }) - 1
-	o := g.origins[k]
+	o, _ := g.originOf(i)
 	o.index += uint32(i - o.from)
 	return o
+}
+
+// originOf is the origin that entry i is of, and the entry behind its last.
+func (g *Tag) originOf(i int32) (o origin, end int32) {
+	k := sort.Search(len(g.origins), func(k int) bool { return g.origins[k].from > i })
+	end = int32(g.n)
+	if k < len(g.origins) {
+		end = g.origins[k].from
+	}
+	return g.origins[k-1], end
 }
 
 func (g *Snapshot) past(i int32) Past {
