@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -216,6 +217,24 @@ func TestBadInput(t *testing.T) {
 	cancel()
 	require.Eventually(t, func() bool { return s.sessions.count() == 1 }, 10*time.Second, time.Millisecond, "the cut stream's session ends")
 	check()
+}
+
+// TestANameThatIsNotUTF8IsRefusedByItself sends some beside a good run: the answer names them, and nothing else is lost.
+func TestANameThatIsNotUTF8IsRefusedByItself(t *testing.T) {
+	s := start(t, Options{})
+	request, err := proto.Marshal(&varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{
+		Runs:   []*varvev1.Run{floats("good", 1e9, 1), floats("QQQQ", 1e9, 1)},
+		Frames: []*varvev1.Frame{{TimesNs: []int64{1e9}, Tags: []string{"QQQQ", "QQQQ"}, Float64: []float64{1, 2}}},
+	}})
+	require.NoError(t, err)
+	request = bytes.ReplaceAll(request, []byte("QQQQ"), []byte("Q\xFF\xFEQ"))
+	var out varvev1.WriteResponse
+	require.NoError(t, s.conn.Invoke(testContext(t), "/varve.v1.IngestService/Write", &encoded{mem.BufferSlice{mem.SliceBuffer(request)}}, &out, forceCodec()))
+	require.Equal(t, uint64(1), out.Result.Samples)
+	require.Equal(t, uint64(3), out.Result.Rejected)
+	require.Equal(t, varvev1.RejectCode_REJECT_CODE_BAD_NAME, out.Result.Rejections[0].Code)
+	require.Equal(t, "Q\uFFFDQ", out.Result.Rejections[0].Tag)
+	require.Contains(t, out.Result.Rejections[1].Reason, "stands twice")
 }
 
 func TestNewerSessionFencesTheOlder(t *testing.T) {

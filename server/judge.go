@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/varvedb/varve/model"
@@ -128,10 +129,10 @@ type tagRef struct {
 	name []byte
 }
 
-// label is the tag in a rejection.
+// label is the tag in a rejection. Names come as any bytes, and an answer with text that is not UTF-8 cannot be sent.
 func (t tagRef) label() string {
 	if len(t.name) > 0 {
-		return fmt.Sprintf("%.200s", string(t.name))
+		return fmt.Sprintf("%.200s", strings.ToValidUTF8(string(t.name), "\uFFFD"))
 	}
 	return strconv.Itoa(int(t.id))
 }
