@@ -80,6 +80,13 @@ func (s *Server) ingest(stream grpc.ServerStream) error {
 		ahead:   semaphore.NewWeighted(maxAhead),
 		sending: make(chan struct{}, 1), accepted: newQueue[sent](), applied: newQueue[sent](), archived: newQueue[archivable](),
 	}
+	return s.runUntil(ctx, "ingest", st.serve)
+}
+
+// serve is the life of a stream.
+func (st *ingestStream) serve() error {
+	defer st.cancel(nil)
+	s, ctx := st.server, st.ctx
 	st.archiving, st.stopArchiving = context.WithCancelCause(ctx)
 	defer context.AfterFunc(s.drain, func() { st.stopArchiving(errDraining) })()
 	answers := st.answer()

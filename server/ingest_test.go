@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -253,6 +254,39 @@ func TestNewerSessionFencesTheOlder(t *testing.T) {
 }
 
 // TestFencedSessionSubmitsNothing: the fence returns behind the last submission of the older session.
+// TestAFencedSessionEndsThoughItsClientDoesNotRead: its answers fill the client's window and wait there for ever.
+func TestAFencedSessionEndsThoughItsClientDoesNotRead(t *testing.T) {
+	s := start(t, Options{}, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(64<<10))
+	deaf := s.ingestStream(t, hello("plc"))
+	var runs []*varvev1.Run
+	for range maxRejections {
+		runs = append(runs, &varvev1.Run{TagId: 99, TimesNs: []int64{1}, Float64: []float64{1}})
+	}
+	for n := uint64(1); n <= 20; n++ {
+		deaf.batch(n, runs...)
+	}
+	require.Eventually(t, func() bool { return s.db.Identity("plc", 7).Through == 20 }, 10*time.Second, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // by then an answer waits
+	s.ingestStream(t, hello("plc"))
+	require.Eventually(t, func() bool { return s.ended(t, codes.Aborted) }, 10*time.Second, 10*time.Millisecond, "the older session's call ends")
+}
+
+// ended reports whether any call has ended with a status.
+func (s *running) ended(t *testing.T, status codes.Code) bool {
+	families, err := s.metrics.registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if family.GetName() == "varve_calls_total" && l.GetName() == "status" && l.GetValue() == status.String() {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func TestFencedSessionSubmitsNothing(t *testing.T) {
 	s := start(t, Options{})
 	var ended error

@@ -114,7 +114,7 @@ func (s *Server) register() error {
 	s.grpc = grpc.NewServer(append(opts,
 		grpc.ForceServerCodecV2(newCodec(pool)),
 		grpc.ChainUnaryInterceptor(s.unaryStatus, s.unaryRecover, s.unaryAuth),
-		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth),
+		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth, s.streamDrain),
 	)...)
 	s.grpc.RegisterService(s.ingestDesc(), s)
 	s.grpc.RegisterService(decoding(varvev1.QueryService_ServiceDesc), &queryService{Server: s})

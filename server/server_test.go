@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -106,14 +107,26 @@ func TestHealthSaysWhetherTheServerServes(t *testing.T) {
 	require.NoError(t, err)
 	_, err = watch.Recv()
 	require.NoError(t, err)
-	s.options.DrainTimeout = 200 * time.Millisecond // a watcher never ends by itself
-	go s.stop()
+	reflection, err := reflectionpb.NewServerReflectionClient(s.conn).ServerReflectionInfo(testContext(t))
+	require.NoError(t, err)
+	require.NoError(t, reflection.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}))
+	_, err = reflection.Recv()
+	require.NoError(t, err)
+	begun := time.Now()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stop()
+	}()
 	got, err = watch.Recv()
 	require.NoError(t, err)
 	require.Equal(t, healthpb.HealthCheckResponse_NOT_SERVING, got.Status)
-	for err == nil {
-		_, err = watch.Recv()
-	}
+	_, err = watch.Recv()
+	requireCode(t, codes.Unavailable, err, "shutting down")
+	_, err = reflection.Recv()
+	requireCode(t, codes.Unavailable, err, "shutting down")
+	<-stopped
+	require.Less(t, time.Since(begun), s.options.DrainTimeout, "streams that only wait hold up no drain")
 }
 
 func TestPanicsEndTheCallAlone(t *testing.T) {
