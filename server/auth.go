@@ -119,7 +119,7 @@ func (a *authenticator) authenticate(ctx context.Context) (caller, error) {
 		if len(values) > 1 || !strings.EqualFold(scheme, "bearer") {
 			return caller{}, status.Error(codes.Unauthenticated, "authorization must be one bearer token")
 		}
-		who, err := a.tokens.check(token)
+		who, err := a.tokens.check(ctx, token)
 		if errors.Is(err, errHashing) {
 			return who, status.Error(codes.Unavailable, err.Error())
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -176,6 +178,33 @@ func TestTokensAndScopes(t *testing.T) {
 		require.NotContains(t, logged.String(), secret[len(secret)-20:])
 	}
 	require.Contains(t, logged.String(), "call refused")
+}
+
+// TestRightTokensThatComeAtOnceAreLetIn: as after a restart, when no token is known yet.
+func TestRightTokensThatComeAtOnceAreLetIn(t *testing.T) {
+	file, token := tokens(t, Read, Write, all)
+	store, err := readTokens(file)
+	require.NoError(t, err)
+	ctx := testContext(t)
+	var group errgroup.Group
+	for range 10 {
+		for _, one := range token {
+			group.Go(func() error {
+				_, err := store.check(ctx, one)
+				return err
+			})
+		}
+	}
+	require.NoError(t, group.Wait())
+
+	store.known = map[[sha256.Size]byte]caller{}
+	for range cap(store.hashing) {
+		store.hashing <- struct{}{}
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = store.check(gone, token[Read])
+	require.ErrorIs(t, err, errHashing, "a call that is over does not wait")
 }
 
 func TestTokenFilesThatMakeNoSense(t *testing.T) {
