@@ -24,7 +24,7 @@ type metrics struct {
 	registry *prometheus.Registry
 
 	batches, bytes, accepted, stored, ignored, panics, refused prometheus.Counter
-	duplicates                                                 prometheus.Counter
+	duplicates, handshakes                                     prometheus.Counter
 	rejected                                                   *prometheus.CounterVec // by code
 	calls                                                      *prometheus.CounterVec // by method and status
 	rows                                                       *prometheus.CounterVec // by door
@@ -51,6 +51,7 @@ func newMetrics(s *Server) *metrics {
 	m.duplicates = counter("varve_ingest_batches_duplicate_total", "Batches that were applied before.")
 	m.panics = counter("varve_panics_total", "Panics met and survived.")
 	m.refused = counter("varve_calls_refused_total", "Calls refused for want of authentication or scope.")
+	m.handshakes = counter("varve_tls_handshakes_failed_total", "Connections that ended in the TLS handshake, probes of the port apart.")
 	m.rejected = vector("varve_ingest_samples_rejected_total", "Samples not taken, by code.", "code")
 	m.calls = vector("varve_calls_total", "Calls ended, by method and status.", "method", "status")
 	m.rows = vector("varve_query_rows_total", "Rows sent, by door.", "door")
@@ -143,6 +144,9 @@ func (c *storeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Versions), "part", "versions")
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Catalog), "part", "catalog")
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Other), "part", "other")
+	if a, ok := c.s.sessions.alarm(); ok {
+		st.Alarms = append(st.Alarms, a)
+	}
 	alarms := map[string]uint64{}
 	for _, a := range st.Alarms {
 		alarms[a.Name] += a.Count

@@ -5,10 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
 	"strings"
+
+	"google.golang.org/grpc/credentials"
 )
 
 // ErrInsecure refuses a listen address that others can reach without TLS and authentication.
@@ -145,4 +148,25 @@ func uris(c *x509.Certificate) []string {
 		out[i] = u.String()
 	}
 	return out
+}
+
+// handshakes is TLS that tells the operator whom it turned away. A client with an expired certificate learns of it only
+// that the connection closed.
+type handshakes struct {
+	credentials.TransportCredentials
+	server *Server
+}
+
+func (h *handshakes) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := h.TransportCredentials.ServerHandshake(c)
+	if err != nil && !errors.Is(err, io.EOF) { // which is a probe of the port
+		h.server.metrics.handshakes.Inc()
+		h.server.log.Warn("TLS handshake failed", "from", c.RemoteAddr().String(), "error", err)
+	}
+	return secured, info, err
+}
+
+// Clone is part of credentials.TransportCredentials.
+func (h *handshakes) Clone() credentials.TransportCredentials {
+	return &handshakes{h.TransportCredentials.Clone(), h.server}
 }

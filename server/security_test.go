@@ -242,13 +242,15 @@ func TestTLSAndClientCertificates(t *testing.T) {
 		_, err = varvev1.NewAdminServiceClient(conn).Status(ctx, &varvev1.StatusRequest{})
 		return err
 	}
-	mutual := start(t, Options{Security: Security{CertFile: cert, KeyFile: key, ClientCAFile: ca.file}}, ca.dial(ca.client("collector-7")))
+	var logged safeBuffer
+	mutual := start(t, Options{Logger: slog.New(slog.NewTextHandler(&logged, nil)), Security: Security{CertFile: cert, KeyFile: key, ClientCAFile: ca.file}}, ca.dial(ca.client("collector-7")))
 	_, err := varvev1.NewAdminServiceClient(mutual.conn).Status(ctx, &varvev1.StatusRequest{})
 	require.NoError(t, err)
 	_, err = varvev1.NewAdminServiceClient(mutual.conn).Flush(ctx, &varvev1.FlushRequest{})
 	requireCode(t, codes.PermissionDenied, err, "collector-7 has scope read,write")
 	requireCode(t, codes.Unavailable, status(mutual, ca.dial()), "")
 	requireCode(t, codes.Unavailable, status(mutual, ca.dial(foreign.client("collector-7"))), "")
+	require.Eventually(t, func() bool { return strings.Contains(logged.String(), "unknown authority") }, 10*time.Second, time.Millisecond, "the operator is told why")
 	requireCode(t, codes.Unavailable, status(mutual, foreign.dial(ca.client("collector-7"))), "certificate")
 
 	file, token := tokens(t, Read)

@@ -148,7 +148,7 @@ func (s *Server) transport(pool mem.BufferPool) ([]grpc.ServerOption, error) {
 		return nil, err
 	}
 	if config != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(config)))
+		opts = append(opts, grpc.Creds(&handshakes{credentials.NewTLS(config), s}))
 	}
 	return opts, nil
 }

@@ -192,6 +192,8 @@ func TestAdministration(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	s := start(t, Options{})
 	s.write(t, floats("a", 1, 1, 2, 3))
+	s.ingestStream(t, hello("twice"))
+	s.ingestStream(t, hello("twice"))
 	_, err := varvev1.NewIngestServiceClient(s.conn).Write(testContext(t), &varvev1.WriteRequest{Batch: &varvev1.Batch{Runs: []*varvev1.Run{floats("nobody", 1, 1, 2)}}})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -206,7 +208,8 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		"varve_ingest_samples_accepted_total 3", "varve_ingest_samples_applied_total 3",
 		`varve_ingest_samples_rejected_total{code="REJECT_CODE_UNKNOWN_TAG"} 2`, "varve_head_samples 3", "varve_tags 1",
-		`varve_calls_total{method="/varve.v1.IngestService/Write",status="OK"} 2`, "process_open_fds", `varve_disk_bytes{part="log"}`,
+		`varve_calls_total{method="/varve.v1.IngestService/Write",status="OK"} 2`, "process_open_fds", `varve_alarm{name="source_fenced"} 1`,
+		"varve_tls_handshakes_failed_total 0", `varve_disk_bytes{part="log"}`,
 	} {
 		require.Contains(t, string(body), want)
 	}
