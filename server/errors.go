@@ -83,6 +83,7 @@ var statusOf = []errorCode{
 	{errBadField, codes.InvalidArgument},
 	{errFenced, codes.Aborted},
 	{errDraining, codes.Unavailable},
+	{errStalled, codes.DeadlineExceeded},
 	{errNotFound, codes.NotFound},
 	{errForbidden, codes.PermissionDenied},
 

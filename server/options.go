@@ -42,6 +42,9 @@ type Options struct {
 	StreamBytes int64
 	// Idle is how long a connection without calls stays open. The default is 30 minutes.
 	Idle time.Duration
+	// StallTimeout is how long one message of an answer may wait for its client to read. Longer lets clients on slow lines
+	// finish, and lets one that stopped reading hold memory for queries. The default is 2 minutes.
+	StallTimeout time.Duration
 	// DrainTimeout is how long Serve waits for streams when it is told to stop. The default is 20 s.
 	DrainTimeout time.Duration
 
@@ -81,6 +84,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxConnections, 1024)
 	setDefault(&o.StreamBytes, 2*int64(o.MaxMessageBytes))
 	setDefault(&o.Idle, 30*time.Minute)
+	setDefault(&o.StallTimeout, 2*time.Minute)
 	setDefault(&o.DrainTimeout, 20*time.Second)
 	setDefault(&o.MaxAhead, 15*time.Minute)
 	setDefault(&o.MinTime, model.MinTime)
@@ -93,8 +97,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("StreamBytes is %d, must be at least 1", o.StreamBytes)
 	case o.MaxConnections < 1:
 		return o, fmt.Errorf("MaxConnections is %d, must be at least 1", o.MaxConnections)
-	case o.DrainTimeout < 0 || o.Idle < 0:
-		return o, fmt.Errorf("DrainTimeout is %s and Idle %s, must not be negative", o.DrainTimeout, o.Idle)
+	case o.DrainTimeout < 0 || o.Idle < 0 || o.StallTimeout < 0:
+		return o, fmt.Errorf("DrainTimeout is %s, Idle %s and StallTimeout %s, must not be negative", o.DrainTimeout, o.Idle, o.StallTimeout)
 	}
 	return o, nil
 }

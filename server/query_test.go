@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/model"
@@ -187,4 +188,28 @@ func TestAClientThatLeavesEndsItsQuery(t *testing.T) {
 	require.NoError(t, err)
 	cancel()
 	require.Eventually(t, func() bool { return s.engine.MemoryTaken() == 0 }, 10*time.Second, 10*time.Millisecond)
+}
+
+// TestAClientThatStopsReadingLosesItsAnswer: what the answer held is given back while the client is still connected, and
+// once it reads again it learns that the answer is not whole.
+func TestAClientThatStopsReadingLosesItsAnswer(t *testing.T) {
+	s := start(t, Options{StallTimeout: 100 * time.Millisecond}, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(64<<10))
+	values := make([]float64, 500_000)
+	s.write(t, &varvev1.Run{Tag: "a", FirstTimeNs: 1, StepNs: 1000, Count: uint32(len(values)), Float64: values})
+	r := &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64}
+	stream, err := varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), r)
+	require.NoError(t, err)
+	ticket, err := proto.Marshal(r)
+	require.NoError(t, err)
+	flights, err := flight.NewClientFromConn(s.conn, nil).DoGet(testContext(t), &flight.Ticket{Ticket: ticket})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.ended(t, codes.DeadlineExceeded) && s.engine.MemoryTaken() == 0 }, 10*time.Second, 10*time.Millisecond)
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	requireCode(t, codes.DeadlineExceeded, err, "nothing of the answer was taken for 100ms")
+	for err = nil; err == nil; {
+		_, err = flights.Recv()
+	}
+	requireCode(t, codes.DeadlineExceeded, err, "stopped reading")
 }

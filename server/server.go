@@ -28,6 +28,7 @@
 //	errors.go                   which status an error becomes
 //	*_service.go, flight.go     one service each
 //	arrow_sender.go             Arrow messages onto a stream, copied once
+//	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
 package server
 
@@ -114,7 +115,7 @@ func (s *Server) register() error {
 	s.grpc = grpc.NewServer(append(opts,
 		grpc.ForceServerCodecV2(newCodec(pool)),
 		grpc.ChainUnaryInterceptor(s.unaryStatus, s.unaryRecover, s.unaryAuth),
-		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth, s.streamDrain),
+		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth, s.streamDrain, s.streamStall),
 	)...)
 	s.grpc.RegisterService(s.ingestDesc(), s)
 	s.grpc.RegisterService(decoding(varvev1.QueryService_ServiceDesc), &queryService{Server: s})

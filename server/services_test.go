@@ -223,7 +223,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	defer db.Close()
 	for field, o := range map[string]Options{
 		"MaxMessageBytes": {MaxMessageBytes: 1}, "MaxBatchSamples": {MaxBatchSamples: -1}, "MaxBatchRuns": {MaxBatchRuns: -1},
-		"StreamBytes": {StreamBytes: -1}, "MaxConnections": {MaxConnections: -1}, "DrainTimeout": {DrainTimeout: -1},
+		"StreamBytes": {StreamBytes: -1}, "MaxConnections": {MaxConnections: -1}, "DrainTimeout": {DrainTimeout: -1}, "StallTimeout": {StallTimeout: -1},
 	} {
 		_, err := New(db, o)
 		require.ErrorContains(t, err, field)

@@ -85,6 +85,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.server.MaxConnections, "max-connections", 1024, "most open connections")
 	flags.IntVar(&f.storage.MaxTags, "max-tags", 10_000_000, "most tags; more are not created")
 	flags.IntVar(&f.storage.MaxSources, "max-sources", 100_000, "most pairs of source and epoch")
+	flags.DurationVar(&f.server.StallTimeout, "stall-timeout", 2*time.Minute, "how long a message of an answer may wait for its client to read")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 20*time.Second, "how long to wait for streams when told to stop")
 
 	flags.DurationVar(&f.server.MaxAhead, "max-ahead", 15*time.Minute, "how far in the future a sample may lie; negative for no limit")
