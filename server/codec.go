@@ -95,6 +95,10 @@ func checkCounts(b []byte, request proto.Message) error {
 		return nil
 	}
 	if n := countField(b, field); n > most {
+		switch request.(type) {
+		case *varvev1.ReadRangeRequest, *varvev1.LatestRequest:
+			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
+		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)
 	}
 	return nil

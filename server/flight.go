@@ -66,6 +66,9 @@ func (s *flightService) describe(d *flight.FlightDescriptor) ([]byte, error) {
 
 func parseTicket(ticket []byte) (query.RangeRequest, error) {
 	var r varvev1.ReadRangeRequest
+	if err := checkCounts(ticket, &r); err != nil {
+		return query.RangeRequest{}, err
+	}
 	if err := proto.Unmarshal(ticket, &r); err != nil {
 		return query.RangeRequest{}, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
 	}

@@ -122,7 +122,7 @@ func (s *Server) register() error {
 	s.grpc.RegisterService(decoding(varvev1.CatalogService_ServiceDesc), &catalogService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
 	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})
-	healthpb.RegisterHealthServer(s.grpc, s.health)
+	s.grpc.RegisterService(decoding(healthpb.Health_ServiceDesc), s.health)
 	reflection.Register(s.grpc)
 	return nil
 }

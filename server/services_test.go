@@ -14,10 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -134,7 +136,7 @@ func (s *running) newCatalog() *catalogService { return &catalogService{Server: 
 func TestGarbageIsAnInvalidArgument(t *testing.T) {
 	s := start(t, Options{})
 	for method := range scopeOf {
-		if !strings.HasPrefix(method, "/varve") || strings.HasSuffix(method, "/Ingest") {
+		if strings.HasSuffix(method, "/Ingest") {
 			continue
 		}
 		var out received
@@ -145,16 +147,31 @@ func TestGarbageIsAnInvalidArgument(t *testing.T) {
 
 func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 	s := start(t, Options{})
-	empty := []byte{0x0A, 0x00}
-	for method, most := range map[string]int{
-		"/varve.v1.CatalogService/CreateTags": maxCreateTags,
-		"/varve.v1.QueryService/Latest":       1_000_000,
+	many := func(n int) string { return strings.Repeat("\x0A\x00", n+1) }
+	ticket := many(query.MaxRangeTags)
+	ticket = string(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), ticket))
+	command := "\x08\x02" + string(protowire.AppendString(protowire.AppendTag(nil, 2, protowire.BytesType), many(query.MaxRangeTags)))
+	for _, c := range []struct {
+		method, body string
+		code         codes.Code
+		text         string
+	}{
+		{"/varve.v1.CatalogService/CreateTags", many(maxCreateTags), codes.ResourceExhausted, "100001 elements"},
+		{"/varve.v1.QueryService/Latest", many(query.MaxLatestTags), codes.InvalidArgument, "1000001 tags are asked for"},
+		{"/varve.v1.QueryService/ReadRange", many(query.MaxRangeTags), codes.InvalidArgument, "100001 tags are asked for"},
+		{"/arrow.flight.protocol.FlightService/DoGet", ticket, codes.InvalidArgument, "100001 tags are asked for"},
+		{"/arrow.flight.protocol.FlightService/GetFlightInfo", command, codes.InvalidArgument, "100001 tags are asked for"},
 	} {
-		body := &encoded{mem.BufferSlice{mem.SliceBuffer(strings.Repeat(string(empty), most+1))}}
 		var out received
-		err := s.conn.Invoke(testContext(t), method, body, &out, forceCodec())
-		requireCode(t, codes.ResourceExhausted, err, "elements")
+		err := s.conn.Invoke(testContext(t), c.method, &encoded{mem.BufferSlice{mem.SliceBuffer(c.body)}}, &out, forceCodec())
+		requireCode(t, c.code, err, c.text)
 	}
+	// What an answer costs cannot show that a ticket was not decoded; what it allocates can.
+	allocated := testing.AllocsPerRun(1, func() { _, _ = parseTicket([]byte(many(query.MaxRangeTags))) })
+	require.Less(t, allocated, 20.0)
+	ids := make([]uint32, query.MaxRangeTags+1)
+	_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), &varvev1.ReadRangeRequest{TagIds: ids}))
+	requireCode(t, codes.InvalidArgument, err, "100001 tags are asked for")
 }
 
 func TestAdministration(t *testing.T) {
