@@ -64,13 +64,17 @@ func (s *Server) write(ctx context.Context, b []byte) (*varvev1.WriteResponse, e
 	if err := proto.Unmarshal(rest, &req); err != nil {
 		return nil, fmt.Errorf("decode write: %w: %w", err, errWire)
 	}
-	mode := model.Update
+	mode, err := checkKind(req.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if req.Source == "" && req.Epoch != 0 {
+		return nil, fmt.Errorf("epoch is %d and no source is given; without one a write has no identity: %w", req.Epoch, errBadField)
+	}
 	if req.Source != "" {
 		if mode, err = checkSource(req.Source, req.Epoch, req.Kind); err != nil {
 			return nil, err
 		}
-	} else if req.Kind == varvev1.SourceKind_SOURCE_KIND_IMPORT {
-		mode = model.NoReplace
 	}
 	j := newJudge(s.door(), mode)
 	if err := s.judgeBatch(ctx, j, batch, req.CreateTags); err != nil {
@@ -171,8 +175,12 @@ func (s *Server) resolve(ctx context.Context, r *varvev1.Resolve, create bool) (
 		switch {
 		case ok:
 			out.Tags[i] = &varvev1.ResolvedTag{Id: uint32(tag.ID), Type: varvev1.Type(tag.Current().Type)}
-		case t.Type == 0 || !create || s.options.NoCreate:
-			out.Tags[i] = rejectTag(t.Name, model.ErrTagNotFound)
+		case t.Type == 0:
+			out.Tags[i] = rejectTag(t.Name, fmt.Errorf("%w; a type is needed to create it", model.ErrTagNotFound))
+		case !create:
+			out.Tags[i] = rejectTag(t.Name, fmt.Errorf("%w; the hello did not ask to create tags", model.ErrTagNotFound))
+		case s.options.NoCreate:
+			out.Tags[i] = rejectTag(t.Name, fmt.Errorf("%w; this server does not let sources create tags", model.ErrTagNotFound))
 		default:
 			missing, at = append(missing, newTag(t)), append(at, i)
 		}

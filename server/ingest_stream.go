@@ -203,6 +203,11 @@ func checkSource(source string, epoch uint64, kind varvev1.SourceKind) (model.Wr
 	if epoch == 0 {
 		return 0, fmt.Errorf("epoch is 0: %w", errBadField)
 	}
+	return checkKind(kind)
+}
+
+// checkKind is the default mode of a kind of source.
+func checkKind(kind varvev1.SourceKind) (model.WriteMode, error) {
 	switch kind {
 	case varvev1.SourceKind_SOURCE_KIND_UNSPECIFIED, varvev1.SourceKind_SOURCE_KIND_COLLECTOR:
 		return model.Update, nil

@@ -139,6 +139,7 @@ func TestResolve(t *testing.T) {
 	require.True(t, tags[0].Created)
 	require.Equal(t, varvev1.Type_TYPE_INT64, tags[0].Type)
 	require.Equal(t, varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG, tags[1].Code)
+	require.Contains(t, tags[1].Reason, "a type is needed to create it")
 	require.Equal(t, varvev1.RejectCode_REJECT_CODE_BAD_NAME, tags[2].Code)
 	require.NotZero(t, tags[3].Code)
 	require.NotZero(t, tags[4].Code)
@@ -375,6 +376,10 @@ func TestWriteAndEdit(t *testing.T) {
 	require.Equal(t, uint32(1), w.Result.Rejections[1].Run, "positions are those of the batch as sent")
 	require.Equal(t, "a", w.Result.Rejections[1].Tag)
 
+	_, err = client.Write(ctx, &varvev1.WriteRequest{Epoch: 3, Batch: &varvev1.Batch{Sequence: 1, Runs: []*varvev1.Run{floats("a", 1e9, 9)}}})
+	requireCode(t, codes.InvalidArgument, err, "no source is given")
+	_, err = client.Write(ctx, &varvev1.WriteRequest{Kind: 9, Batch: &varvev1.Batch{Runs: []*varvev1.Run{floats("a", 1e9, 9)}}})
+	requireCode(t, codes.InvalidArgument, err, "kind of source 9")
 	_, err = client.Edit(ctx, &varvev1.EditRequest{Author: "ana", Runs: []*varvev1.Run{floats("a", 1e9, 9)}})
 	requireCode(t, codes.InvalidArgument, err, "reason is empty")
 	_, err = client.Edit(ctx, &varvev1.EditRequest{Reason: "drift", Runs: []*varvev1.Run{floats("a", 1e9, 9)}})

@@ -11,7 +11,13 @@ import (
 // takeFrame judges one frame and appends what is good of it to the batch, a run per tag. An error ends the batch.
 func (j *judge) takeFrame(at int, r *wireFrame) error {
 	tags, f := j.frameTags(r)
-	n := 0
+	n, mode := 0, model.WriteMode(0)
+	if f.code == 0 {
+		mode, f = j.mode(r.mode)
+	}
+	if f.code == 0 && mode == model.Remove {
+		f = malformed("a frame cannot remove; use runs")
+	}
 	if f.code == 0 {
 		n, f = r.samples(len(tags))
 	}
@@ -22,13 +28,6 @@ func (j *judge) takeFrame(at int, r *wireFrame) error {
 		if len(tags) > j.maxRuns-len(j.batch.Runs) {
 			return fmt.Errorf("batch of more than %d runs: %w", j.maxRuns, errTooMany)
 		}
-	}
-	mode := model.WriteMode(0)
-	if f.code == 0 {
-		mode, f = j.mode(r.mode)
-	}
-	if f.code == 0 && mode == model.Remove {
-		f = malformed("a frame cannot remove; use runs")
 	}
 	if f.code == 0 && r.values.typ == 0 {
 		f = malformed("%d samples and no values", n)

@@ -166,7 +166,7 @@ func deltaTimes(dst []int64, first int64, deltas []byte, unit int64) fault {
 		}
 		d := zigzag(v)
 		if d > most || d < -most || addOverflows(t, d*unit) {
-			return malformed("time delta %d of %d ns leads past all times", i, unit)
+			return malformed("time delta at position %d, %d units of %d ns, leads past all times", i, d, unit)
 		}
 		t += d * unit
 		dst[i+1] = t
@@ -244,7 +244,7 @@ func (j *judge) decodeQuality(q *wireQuality, s *model.Samples) fault {
 		v, b = varint(b)
 		at := int64(uint32(v))
 		if at <= int64(last) || at >= int64(n) {
-			return malformed("null position %d behind %d of %d samples", at, last, n)
+			return malformed("null position %d: positions must ascend and be below %d, the number of samples", at, n)
 		}
 		last = int(at)
 		s.Null[last] = true

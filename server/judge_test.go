@@ -71,7 +71,7 @@ func TestDoorRejects(t *testing.T) {
 		{"two ways of times", with(func(r *varvev1.Run) { r.Count = 2 }), malformed, 0, 2, "more than one way"},
 		{"huge grid", with(func(r *varvev1.Run) { r.TimesNs, r.Count = nil, 1<<31 }), malformed, 0, 2, "most is 1000000"},
 		{"grid over the edge", with(func(r *varvev1.Run) { r.TimesNs, r.Count, r.FirstTimeNs, r.StepNs = nil, 2, now, math.MaxInt64 }), malformed, 0, 2, "no time can be"},
-		{"delta over the edge", with(func(r *varvev1.Run) { r.TimesNs, r.FirstTimeNs, r.TimeDeltas = nil, now, []int64{math.MaxInt64} }), malformed, 0, 2, "past all times"},
+		{"delta over the edge", with(func(r *varvev1.Run) { r.TimesNs, r.FirstTimeNs, r.TimeDeltas = nil, now, []int64{math.MaxInt64} }), malformed, 0, 2, "9223372036854775807 units of 1 ns, leads past all times"},
 		{"delta times unit over the edge", with(func(r *varvev1.Run) { r.TimesNs, r.TimeUnitNs, r.TimeDeltas = nil, 1e9, []int64{1 << 60} }), malformed, 0, 2, "past all times"},
 		{"unit too large", with(func(r *varvev1.Run) { r.TimesNs, r.TimeUnitNs, r.TimeDeltas = nil, 1<<63, []int64{1} }), malformed, 0, 2, "time unit"},
 		{"mode", with(func(r *varvev1.Run) { r.Mode = 99 }), malformed, 0, 2, "write mode 99"},
@@ -80,7 +80,7 @@ func TestDoorRejects(t *testing.T) {
 		{"quality long", with(func(r *varvev1.Run) { r.QualityCount, r.QualityCode = []uint32{math.MaxUint32}, []uint32{0} }), malformed, 0, 2, "more than 2"},
 		{"quality codes missing", with(func(r *varvev1.Run) { r.QualityCount = []uint32{2} }), malformed, 0, 2, "0 quality codes"},
 		{"null position twice", with(func(r *varvev1.Run) { r.NullAt = []uint32{1, 1} }), malformed, 0, 2, "null position 1"},
-		{"null position outside", with(func(r *varvev1.Run) { r.NullAt = []uint32{2} }), malformed, 0, 2, "null position 2"},
+		{"null position outside", with(func(r *varvev1.Run) { r.NullAt = []uint32{2} }), malformed, 0, 2, "below 2, the number of samples"},
 		{"seq count", with(func(r *varvev1.Run) { r.Seq = []uint32{1} }), malformed, 0, 2, "1 seqs"},
 		{"seq of append", with(func(r *varvev1.Run) { r.Seq, r.Mode = []uint32{0, 1}, varvev1.WriteMode_WRITE_MODE_APPEND }), malformed, 0, 2, "append"},
 		{"all without remove", with(func(r *varvev1.Run) { r.All = true }), malformed, 0, 2, "does not remove"},
@@ -93,6 +93,7 @@ func TestDoorRejects(t *testing.T) {
 		{"frame not a product", &varvev1.Batch{Frames: []*varvev1.Frame{{TimesNs: []int64{now}, TagIds: []uint32{1, 9}, Float64: []float64{1}}}}, malformed, 0, 1, "1 times, 2 tags and 1 values"},
 		{"frame names a tag twice", &varvev1.Batch{Frames: []*varvev1.Frame{{TimesNs: []int64{now}, TagIds: []uint32{1, 1}, Float64: []float64{1, 2}}}}, malformed, 0, 2, "twice"},
 		{"frame removes", &varvev1.Batch{Frames: []*varvev1.Frame{{TimesNs: []int64{now}, TagIds: []uint32{1}, Float64: []float64{1}, Mode: varvev1.WriteMode_WRITE_MODE_REMOVE}}}, malformed, 0, 1, "use runs"},
+		{"frame removes without values", &varvev1.Batch{Frames: []*varvev1.Frame{{TimesNs: []int64{now}, TagIds: []uint32{1}, Mode: varvev1.WriteMode_WRITE_MODE_REMOVE}}}, malformed, 0, 0, "use runs"},
 		{"frame of another type", &varvev1.Batch{Frames: []*varvev1.Frame{{TimesNs: []int64{now}, TagIds: []uint32{1, 3}, Float64: []float64{1, 2}}}}, mismatch, 1, 1, "the tag is int64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -40,8 +40,8 @@ var outcomeCodes = map[model.Outcome]varvev1.RejectCode{
 
 var outcomeReasons = map[model.Outcome]string{
 	model.Exists:    "a sample stands at this time already; use another write mode to change it",
-	model.Absent:    "no sample stands at this time; use another write mode to add one",
-	model.Ambiguous: "several samples stand at this time; say which by seq",
+	model.Absent:    "no sample stands at this time, or none with the seq that was given",
+	model.Ambiguous: "several samples stand at this time; say which by seq, or all of them to remove",
 }
 
 // runOrigin says where in a batch as sent a run that storage got came from.
