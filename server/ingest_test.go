@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -354,6 +355,20 @@ func TestDrain(t *testing.T) {
 	<-done
 	require.Equal(t, acks[accepted], acks[applied], "what was accepted was also applied before the end")
 	require.Equal(t, acks[applied], s.db.Identity("plc-1", 7).Through, "nothing was taken without an answer")
+}
+
+// TestClientsMayCompress: requests and answers, and a message that unpacks to more than is taken costs no more than that.
+func TestClientsMayCompress(t *testing.T) {
+	s := start(t, Options{MaxMessageBytes: 64 << 10}, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+	c := s.ingestStream(t, hello("plc"))
+	c.batch(1, floats("a", 1e9, make([]float64, 5000)...))
+	require.Equal(t, uint64(5000), c.ack(accepted, 1).Samples)
+	c.ack(applied, 1)
+	got := s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+	require.Equal(t, int64(5000), got[0].NumRows())
+	got[0].Release()
+	c.batch(2, floats("a", 1e9, make([]float64, 1_000_000)...))
+	requireCode(t, codes.ResourceExhausted, c.end(), "larger than max")
 }
 
 func TestWriteAndEdit(t *testing.T) {
