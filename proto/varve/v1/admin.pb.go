@@ -59,26 +59,26 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 
 type StatusResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
-	Version         string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	StartedNs       int64                  `protobuf:"zigzag64,2,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`
-	Tags            uint64                 `protobuf:"varint,3,opt,name=tags,proto3" json:"tags,omitempty"`
-	Samples         uint64                 `protobuf:"varint,4,opt,name=samples,proto3" json:"samples,omitempty"` // stored, counting a key once per generation until generations are merged
-	Bytes           *BytesOnDisk           `protobuf:"bytes,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	AcceptedOffset  uint64                 `protobuf:"varint,6,opt,name=accepted_offset,json=acceptedOffset,proto3" json:"accepted_offset,omitempty"` // newest durable log record
-	AppliedOffset   uint64                 `protobuf:"varint,7,opt,name=applied_offset,json=appliedOffset,proto3" json:"applied_offset,omitempty"`    // newest record visible to reads
-	ArchivedOffset  uint64                 `protobuf:"varint,8,opt,name=archived_offset,json=archivedOffset,proto3" json:"archived_offset,omitempty"` // newest record in a durable generation
-	CatalogRevision uint64                 `protobuf:"varint,9,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
-	Sources         uint64                 `protobuf:"varint,10,opt,name=sources,proto3" json:"sources,omitempty"`         // (source, epoch) identities kept
-	Generations     uint64                 `protobuf:"varint,11,opt,name=generations,proto3" json:"generations,omitempty"` // unsealed, over all partitions
-	Seals           uint64                 `protobuf:"varint,20,opt,name=seals,proto3" json:"seals,omitempty"`             // over all partitions: how often each was sealed since it was last rewritten whole
-	Partitions      uint64                 `protobuf:"varint,12,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	HeadSamples     uint64                 `protobuf:"varint,13,opt,name=head_samples,json=headSamples,proto3" json:"head_samples,omitempty"`       // applied and not yet in a generation
-	IngestStopped   bool                   `protobuf:"varint,14,opt,name=ingest_stopped,json=ingestStopped,proto3" json:"ingest_stopped,omitempty"` // low disk space or a stopped apply
-	Alarms          []*Alarm               `protobuf:"bytes,15,rep,name=alarms,proto3" json:"alarms,omitempty"`                                     // open ones, newest first
-	Lost            []*OffsetRange         `protobuf:"bytes,16,rep,name=lost,proto3" json:"lost,omitempty"`                                         // log offsets whose records are damaged
-	MemoryBytes     uint64                 `protobuf:"varint,17,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`       // of the process, resident
-	Sessions        uint64                 `protobuf:"varint,18,opt,name=sessions,proto3" json:"sessions,omitempty"`                                // open ingest streams
-	Uuid            string                 `protobuf:"bytes,19,opt,name=uuid,proto3" json:"uuid,omitempty"`                                         // of this store
+	Version         string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                                         // of the program, or the revision it was built from
+	StartedNs       int64                  `protobuf:"zigzag64,2,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`                 // nanoseconds since 1970 UTC
+	Tags            uint64                 `protobuf:"varint,3,opt,name=tags,proto3" json:"tags,omitempty"`                                              // tags there are
+	Samples         uint64                 `protobuf:"varint,4,opt,name=samples,proto3" json:"samples,omitempty"`                                        // stored, counting a key once per generation until generations are merged
+	Bytes           *BytesOnDisk           `protobuf:"bytes,5,opt,name=bytes,proto3" json:"bytes,omitempty"`                                             // of the data directory, by part
+	AcceptedOffset  uint64                 `protobuf:"varint,6,opt,name=accepted_offset,json=acceptedOffset,proto3" json:"accepted_offset,omitempty"`    // newest durable log record; offsets are dense from 1, 0 for none
+	AppliedOffset   uint64                 `protobuf:"varint,7,opt,name=applied_offset,json=appliedOffset,proto3" json:"applied_offset,omitempty"`       // newest record visible to reads
+	ArchivedOffset  uint64                 `protobuf:"varint,8,opt,name=archived_offset,json=archivedOffset,proto3" json:"archived_offset,omitempty"`    // newest record in a durable generation
+	CatalogRevision uint64                 `protobuf:"varint,9,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"` // grows with every change of the catalogue; 0 for none yet
+	Sources         uint64                 `protobuf:"varint,10,opt,name=sources,proto3" json:"sources,omitempty"`                                       // (source, epoch) identities kept
+	Generations     uint64                 `protobuf:"varint,11,opt,name=generations,proto3" json:"generations,omitempty"`                               // unsealed, over all partitions
+	Seals           uint64                 `protobuf:"varint,20,opt,name=seals,proto3" json:"seals,omitempty"`                                           // over all partitions: how often each was sealed since it was last rewritten whole
+	Partitions      uint64                 `protobuf:"varint,12,opt,name=partitions,proto3" json:"partitions,omitempty"`                                 // time ranges that hold stored samples
+	HeadSamples     uint64                 `protobuf:"varint,13,opt,name=head_samples,json=headSamples,proto3" json:"head_samples,omitempty"`            // applied and not yet in a generation
+	IngestStopped   bool                   `protobuf:"varint,14,opt,name=ingest_stopped,json=ingestStopped,proto3" json:"ingest_stopped,omitempty"`      // low disk space or a stopped apply
+	Alarms          []*Alarm               `protobuf:"bytes,15,rep,name=alarms,proto3" json:"alarms,omitempty"`                                          // open ones, newest first
+	Lost            []*OffsetRange         `protobuf:"bytes,16,rep,name=lost,proto3" json:"lost,omitempty"`                                              // log offsets whose records are damaged
+	MemoryBytes     uint64                 `protobuf:"varint,17,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`            // of the process, resident; 0 where the system does not say
+	Sessions        uint64                 `protobuf:"varint,18,opt,name=sessions,proto3" json:"sessions,omitempty"`                                     // open ingest streams
+	Uuid            string                 `protobuf:"bytes,19,opt,name=uuid,proto3" json:"uuid,omitempty"`                                              // of this store
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -253,7 +253,7 @@ func (x *StatusResponse) GetUuid() string {
 	return ""
 }
 
-// BytesOnDisk is the size of the store by part.
+// BytesOnDisk is the size of the store by part, in bytes.
 type BytesOnDisk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Log           uint64                 `protobuf:"varint,1,opt,name=log,proto3" json:"log,omitempty"`           // segments holding records not yet archived
@@ -348,10 +348,10 @@ func (x *BytesOnDisk) GetTotal() uint64 {
 
 type Alarm struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`     // stable, such as log_damaged, low_disk_space, sequence_reused
-	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"` // what, where, and what to do
-	SinceNs       int64                  `protobuf:"zigzag64,3,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
-	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // times raised since
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                         // stable, such as log_damaged, low_disk_space, sequence_reused
+	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`                     // what, where, and what to do
+	SinceNs       int64                  `protobuf:"zigzag64,3,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"` // when it was first raised, nanoseconds since 1970 UTC
+	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`                      // times raised since, from 1
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,11 +414,11 @@ func (x *Alarm) GetCount() uint64 {
 	return 0
 }
 
-// OffsetRange is [first, end).
+// OffsetRange is the log offsets [first, end).
 type OffsetRange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
-	End           uint64                 `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // from 1
+	End           uint64                 `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`     // behind the last one, above first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -505,7 +505,7 @@ func (*FlushRequest) Descriptor() ([]byte, []int) {
 
 type FlushResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
-	ArchivedOffset uint64                 `protobuf:"varint,1,opt,name=archived_offset,json=archivedOffset,proto3" json:"archived_offset,omitempty"`
+	ArchivedOffset uint64                 `protobuf:"varint,1,opt,name=archived_offset,json=archivedOffset,proto3" json:"archived_offset,omitempty"` // every record up to this one is in a durable generation
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -628,8 +628,9 @@ func (x *SealResponse) GetArchivedOffset() uint64 {
 }
 
 type CheckpointRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"` // must not exist; on the server's machine, inside the directory it was told to allow
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A new name right inside the directory the server was told to allow (--checkpoint-dir), or the absolute path of one.
+	Directory     string `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,9 +718,9 @@ func (x *CheckpointResponse) GetOffset() uint64 {
 
 type AcceptLossRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         *OffsetRange           `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // must equal a range Status reports as lost
-	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Range         *OffsetRange           `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`   // must equal a range Status reports as lost
+	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"` // who accepts; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why, 1 to 4,096 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -23,13 +23,15 @@ const (
 
 // Settings are the parts of a tag that change what its samples mean; they are dated.
 type Settings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FromNs        int64                  `protobuf:"zigzag64,1,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // in force from this time on; the first of a tag holds from the beginning of time
-	Type          Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`
-	Stepped       bool                   `protobuf:"varint,3,opt,name=stepped,proto3" json:"stepped,omitempty"`                       // hold the last value instead of sloping; always true for bool, state, string and bytes
-	Unit          string                 `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`                              // UCUM code, at most 64 bytes
-	MaxGapNs      int64                  `protobuf:"zigzag64,5,opt,name=max_gap_ns,json=maxGapNs,proto3" json:"max_gap_ns,omitempty"` // longest distance to interpolate across, from 0; 0 for no limit
-	StateSet      string                 `protobuf:"bytes,6,opt,name=state_set,json=stateSet,proto3" json:"state_set,omitempty"`      // only for TYPE_STATE
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In force from this time on, nanoseconds since 1970 UTC; 0 is 1970, not now. The first of a tag holds from the beginning
+	// of time, whatever stands here. At most 1,024 of a tag.
+	FromNs        int64  `protobuf:"zigzag64,1,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"`
+	Type          Type   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`          // the same in all settings of a tag; in an update UNSPECIFIED keeps it
+	Stepped       bool   `protobuf:"varint,3,opt,name=stepped,proto3" json:"stepped,omitempty"`                       // hold the last value instead of sloping; always true for bool, state, string and bytes
+	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`                              // UCUM code, at most 64 bytes
+	MaxGapNs      int64  `protobuf:"zigzag64,5,opt,name=max_gap_ns,json=maxGapNs,proto3" json:"max_gap_ns,omitempty"` // longest distance to interpolate across, nanoseconds from 0; 0 for no limit
+	StateSet      string `protobuf:"bytes,6,opt,name=state_set,json=stateSet,proto3" json:"state_set,omitempty"`      // name of a set there is, only for TYPE_STATE; empty takes any code
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -109,9 +111,9 @@ func (x *Settings) GetStateSet() string {
 // Filter is an exception or compression-deviation setting. All zero filters nothing.
 type Filter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Deviation     float64                `protobuf:"fixed64,1,opt,name=deviation,proto3" json:"deviation,omitempty"`                     // in the tag's unit, from 0
-	MinTimeNs     int64                  `protobuf:"zigzag64,2,opt,name=min_time_ns,json=minTimeNs,proto3" json:"min_time_ns,omitempty"` // from 0
-	MaxTimeNs     int64                  `protobuf:"zigzag64,3,opt,name=max_time_ns,json=maxTimeNs,proto3" json:"max_time_ns,omitempty"` // from 0; 0 for no limit
+	Deviation     float64                `protobuf:"fixed64,1,opt,name=deviation,proto3" json:"deviation,omitempty"`                     // in the tag's unit, from 0, finite; 0 switches the filter off
+	MinTimeNs     int64                  `protobuf:"zigzag64,2,opt,name=min_time_ns,json=minTimeNs,proto3" json:"min_time_ns,omitempty"` // least time between two samples kept, nanoseconds from 0
+	MaxTimeNs     int64                  `protobuf:"zigzag64,3,opt,name=max_time_ns,json=maxTimeNs,proto3" json:"max_time_ns,omitempty"` // a sample is kept at least this often, nanoseconds from 0; 0 for no limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,9 +172,9 @@ func (x *Filter) GetMaxTimeNs() int64 {
 // Alias is a name of the tag and when it held: [from, to).
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	FromNs        int64                  `protobuf:"zigzag64,2,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"`
-	ToNs          int64                  `protobuf:"zigzag64,3,opt,name=to_ns,json=toNs,proto3" json:"to_ns,omitempty"` // 9223372036854775807 for the current name
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                      // as Tag.name
+	FromNs        int64                  `protobuf:"zigzag64,2,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // nanoseconds since 1970 UTC; -9223372036854775807 for the first name
+	ToNs          int64                  `protobuf:"zigzag64,3,opt,name=to_ns,json=toNs,proto3" json:"to_ns,omitempty"`       // nanoseconds since 1970 UTC; 9223372036854775807 for the current name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,19 +232,19 @@ func (x *Alias) GetToNs() int64 {
 
 type Tag struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                           // local to this server's log, from 1
-	Uuid          string                 `protobuf:"bytes,2,opt,name=uuid,proto3" json:"uuid,omitempty"`                        // the same on every server
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                        // 1 to 1,024 bytes of UTF-8 without control characters
-	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`          // at most 4,096 bytes
-	SpanLow       float64                `protobuf:"fixed64,5,opt,name=span_low,json=spanLow,proto3" json:"span_low,omitempty"` // expected range in the tag's unit; both 0 for not stated
-	SpanHigh      float64                `protobuf:"fixed64,6,opt,name=span_high,json=spanHigh,proto3" json:"span_high,omitempty"`
-	Exception     *Filter                `protobuf:"bytes,7,opt,name=exception,proto3" json:"exception,omitempty"`
-	Compression   *Filter                `protobuf:"bytes,8,opt,name=compression,proto3" json:"compression,omitempty"`
-	Retention     string                 `protobuf:"bytes,9,opt,name=retention,proto3" json:"retention,omitempty"`                                                                              // retention class; empty for the default
-	Attributes    map[string]string      `protobuf:"bytes,10,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // at most 64; key and value at most 4,096 bytes
+	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                                                                                           // local to this server's log, from 1
+	Uuid          string                 `protobuf:"bytes,2,opt,name=uuid,proto3" json:"uuid,omitempty"`                                                                                        // the same on every server
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                                                                                        // 1 to 1,024 bytes of UTF-8 without control characters
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`                                                                          // at most 4,096 bytes
+	SpanLow       float64                `protobuf:"fixed64,5,opt,name=span_low,json=spanLow,proto3" json:"span_low,omitempty"`                                                                 // least value expected, in the tag's unit, finite; both 0 for not stated
+	SpanHigh      float64                `protobuf:"fixed64,6,opt,name=span_high,json=spanHigh,proto3" json:"span_high,omitempty"`                                                              // greatest value expected, from span_low, finite
+	Exception     *Filter                `protobuf:"bytes,7,opt,name=exception,proto3" json:"exception,omitempty"`                                                                              // which samples a collector sends; absent for all
+	Compression   *Filter                `protobuf:"bytes,8,opt,name=compression,proto3" json:"compression,omitempty"`                                                                          // which samples the archive keeps (compression deviation); absent for all
+	Retention     string                 `protobuf:"bytes,9,opt,name=retention,proto3" json:"retention,omitempty"`                                                                              // retention class, at most 256 bytes; empty for the default
+	Attributes    map[string]string      `protobuf:"bytes,10,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // at most 64; key 1 to 4,096 bytes, value at most 4,096
 	Settings      []*Settings            `protobuf:"bytes,11,rep,name=settings,proto3" json:"settings,omitempty"`                                                                               // ascending by from_ns, never empty
 	Aliases       []*Alias               `protobuf:"bytes,12,rep,name=aliases,proto3" json:"aliases,omitempty"`                                                                                 // ascending by from_ns, the current name last
-	CreatedNs     int64                  `protobuf:"zigzag64,13,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"`                                                         // ingest time of the record that made it
+	CreatedNs     int64                  `protobuf:"zigzag64,13,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"`                                                         // ingest time of the record that made it, nanoseconds since 1970 UTC
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,7 +463,7 @@ type CreateTagResult struct {
 	Tag           *Tag                   `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`                             // the tag, also where it existed
 	Created       bool                   `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`                    // false: it existed, or was refused
 	Code          RejectCode             `protobuf:"varint,3,opt,name=code,proto3,enum=varve.v1.RejectCode" json:"code,omitempty"` // UNSPECIFIED unless refused
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                       // for people; empty unless refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -527,8 +529,8 @@ func (x *CreateTagResult) GetReason() string {
 type GetTagRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // current or former; or
-	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	Uuid          string                 `protobuf:"bytes,3,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`    // from 1; or
+	Uuid          string                 `protobuf:"bytes,3,opt,name=uuid,proto3" json:"uuid,omitempty"` // as Tag.uuid. Exactly one of the three.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,7 +593,7 @@ type ListTagsRequest struct {
 	Unit          string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`                                                                                       // empty for all
 	Attributes    map[string]string      `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // all must match
 	PageSize      uint32                 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`                                                              // 1 to 10,000; 0 means 1,000
-	PageToken     string                 `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`                                                            // from the page before
+	PageToken     string                 `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`                                                            // next_page_token of the page before; empty for the first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -670,7 +672,7 @@ func (x *ListTagsRequest) GetPageToken() string {
 
 type ListTagsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // ascending by name
+	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // ascending by name; fewer than page_size where more would not fit a message of 4 MiB
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // empty on the last page
 	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`                                       // tags that match, over all pages
 	unknownFields protoimpl.UnknownFields
@@ -730,17 +732,20 @@ func (x *ListTagsResponse) GetTotal() uint64 {
 
 // UpdateTagRequest changes the fields it carries and leaves the others.
 type UpdateTagRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the tag, current or former; or
-	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	Description   *string                `protobuf:"bytes,3,opt,name=description,proto3,oneof" json:"description,omitempty"`
-	SpanLow       *float64               `protobuf:"fixed64,4,opt,name=span_low,json=spanLow,proto3,oneof" json:"span_low,omitempty"`
-	SpanHigh      *float64               `protobuf:"fixed64,5,opt,name=span_high,json=spanHigh,proto3,oneof" json:"span_high,omitempty"`
-	Exception     *Filter                `protobuf:"bytes,6,opt,name=exception,proto3" json:"exception,omitempty"`
-	Compression   *Filter                `protobuf:"bytes,7,opt,name=compression,proto3" json:"compression,omitempty"`
-	Retention     *string                `protobuf:"bytes,8,opt,name=retention,proto3,oneof" json:"retention,omitempty"`
-	SetAttributes map[string]string      `protobuf:"bytes,9,rep,name=set_attributes,json=setAttributes,proto3" json:"set_attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // an empty value deletes the attribute
-	Settings      *Settings              `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`                                                                                                         // replaces the settings in force from settings.from_ns on
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the tag, current or former; or
+	Id    uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`    // from 1. Exactly one of the two.
+	// Units and ranges of what follows are those of Tag.
+	Description   *string           `protobuf:"bytes,3,opt,name=description,proto3,oneof" json:"description,omitempty"`                                                                                              // empty removes it
+	SpanLow       *float64          `protobuf:"fixed64,4,opt,name=span_low,json=spanLow,proto3,oneof" json:"span_low,omitempty"`                                                                                     // as Tag.span_low, against the span_high that results
+	SpanHigh      *float64          `protobuf:"fixed64,5,opt,name=span_high,json=spanHigh,proto3,oneof" json:"span_high,omitempty"`                                                                                  // as Tag.span_high
+	Exception     *Filter           `protobuf:"bytes,6,opt,name=exception,proto3" json:"exception,omitempty"`                                                                                                        // absent leaves it; all zero switches it off
+	Compression   *Filter           `protobuf:"bytes,7,opt,name=compression,proto3" json:"compression,omitempty"`                                                                                                    // absent leaves it; all zero switches it off
+	Retention     *string           `protobuf:"bytes,8,opt,name=retention,proto3,oneof" json:"retention,omitempty"`                                                                                                  // empty for the default
+	SetAttributes map[string]string `protobuf:"bytes,9,rep,name=set_attributes,json=setAttributes,proto3" json:"set_attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // an empty value deletes the attribute; attributes not named stay
+	// In force from settings.from_ns on, in all their fields. Settings dated at or behind that are dropped; from_ns 0 is 1970,
+	// so that a change from now on must give its time.
+	Settings      *Settings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -847,10 +852,10 @@ func (x *UpdateTagRequest) GetSettings() *Settings {
 
 type RenameTagRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // present name; or
-	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	NewName       string                 `protobuf:"bytes,3,opt,name=new_name,json=newName,proto3" json:"new_name,omitempty"`
-	FromNs        int64                  `protobuf:"zigzag64,4,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // when the new name begins to hold; 0 for now
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                      // of the tag, current or former; or
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`                         // from 1. Exactly one of the two.
+	NewName       string                 `protobuf:"bytes,3,opt,name=new_name,json=newName,proto3" json:"new_name,omitempty"` // as Tag.name; no other tag may have it. A tag has at most 1,024 names in all.
+	FromNs        int64                  `protobuf:"zigzag64,4,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // when the new name begins to hold, nanoseconds since 1970 UTC, not before the present name; 0 for now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -915,10 +920,10 @@ func (x *RenameTagRequest) GetFromNs() int64 {
 
 type StateSet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                      // as Tag.name
 	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`               // dense from 1
-	FromNs        int64                  `protobuf:"zigzag64,3,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // in force from this time on
-	States        []*DigitalState        `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`                  // ascending by code; at most 65,536
+	FromNs        int64                  `protobuf:"zigzag64,3,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // in force from this time on, nanoseconds since 1970 UTC; -9223372036854775807 for always
+	States        []*DigitalState        `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`                  // ascending by code, no code twice; 1 to 65,536, with at most 4 MiB of text
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,8 +988,8 @@ func (x *StateSet) GetStates() []*DigitalState {
 
 type DigitalState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          int64                  `protobuf:"zigzag64,1,opt,name=code,proto3" json:"code,omitempty"`
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // at most 1,024 bytes
+	Code          int64                  `protobuf:"zigzag64,1,opt,name=code,proto3" json:"code,omitempty"` // any
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`    // at most 1,024 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,8 +1084,8 @@ func (x *PutStateSetRequest) GetSet() *StateSet {
 
 type GetStateSetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // 0 for the newest
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`        // of the set
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // from 1; 0 for the newest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1167,7 +1172,7 @@ func (*ListStateSetsRequest) Descriptor() ([]byte, []int) {
 
 type ListStateSetsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sets          []*StateSet            `protobuf:"bytes,1,rep,name=sets,proto3" json:"sets,omitempty"` // newest version of each, ascending by name
+	Sets          []*StateSet            `protobuf:"bytes,1,rep,name=sets,proto3" json:"sets,omitempty"` // newest version of each, ascending by name; all of them, so that a client may have to raise its message limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

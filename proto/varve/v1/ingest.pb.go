@@ -75,10 +75,10 @@ func (SourceKind) EnumDescriptor() ([]byte, []int) {
 type Mark int32
 
 const (
-	Mark_MARK_UNSPECIFIED Mark = 0
-	Mark_MARK_ACCEPTED    Mark = 1
-	Mark_MARK_APPLIED     Mark = 2
-	Mark_MARK_ARCHIVED    Mark = 3
+	Mark_MARK_UNSPECIFIED Mark = 0 // never sent
+	Mark_MARK_ACCEPTED    Mark = 1 // judged, and on disk in the log
+	Mark_MARK_APPLIED     Mark = 2 // visible to every later read
+	Mark_MARK_ARCHIVED    Mark = 3 // in a durable generation
 )
 
 // Enum value maps for Mark.
@@ -205,15 +205,15 @@ type isIngestRequest_Message interface {
 }
 
 type IngestRequest_Hello struct {
-	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
+	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"` // first, and once
 }
 
 type IngestRequest_Resolve struct {
-	Resolve *Resolve `protobuf:"bytes,2,opt,name=resolve,proto3,oneof"`
+	Resolve *Resolve `protobuf:"bytes,2,opt,name=resolve,proto3,oneof"` // answered by a Resolved
 }
 
 type IngestRequest_Batch struct {
-	Batch *Batch `protobuf:"bytes,3,opt,name=batch,proto3,oneof"`
+	Batch *Batch `protobuf:"bytes,3,opt,name=batch,proto3,oneof"` // answered by Acks
 }
 
 func (*IngestRequest_Hello) isIngestRequest_Message() {}
@@ -303,15 +303,15 @@ type isIngestResponse_Message interface {
 }
 
 type IngestResponse_Welcome struct {
-	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3,oneof"`
+	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3,oneof"` // to the Hello
 }
 
 type IngestResponse_Resolved struct {
-	Resolved *Resolved `protobuf:"bytes,2,opt,name=resolved,proto3,oneof"`
+	Resolved *Resolved `protobuf:"bytes,2,opt,name=resolved,proto3,oneof"` // to a Resolve; may come before the answers to batches sent earlier
 }
 
 type IngestResponse_Ack struct {
-	Ack *Ack `protobuf:"bytes,3,opt,name=ack,proto3,oneof"`
+	Ack *Ack `protobuf:"bytes,3,opt,name=ack,proto3,oneof"` // to batches
 }
 
 func (*IngestResponse_Welcome) isIngestResponse_Message() {}
@@ -323,12 +323,12 @@ func (*IngestResponse_Ack) isIngestResponse_Message() {}
 // Hello opens a session of a source. A newer session of the same source ends the older one.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // name of the queue that sends, 1 to 256 bytes
-	Epoch         uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // names one durable queue; changes only when its counter is lost; not 0
-	Kind          SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`
-	CreateTags    bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"`       // create unknown tags, where the server lets this source
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`                                  // name of the queue that sends, 1 to 256 bytes of UTF-8 without control characters
+	Epoch         uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                  // names one durable queue; changes only when its counter is lost; not 0
+	Kind          SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`            // what the queue is
+	CreateTags    bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"`       // create unknown tags, where the server lets sources do that (--no-create) and its quota (--max-tags) allows
 	WantApplied   bool                   `protobuf:"varint,5,opt,name=want_applied,json=wantApplied,proto3" json:"want_applied,omitempty"`    // send an Ack with mark APPLIED for every batch
-	WantArchived  bool                   `protobuf:"varint,6,opt,name=want_archived,json=wantArchived,proto3" json:"want_archived,omitempty"` // send Acks with mark ARCHIVED
+	WantArchived  bool                   `protobuf:"varint,6,opt,name=want_archived,json=wantArchived,proto3" json:"want_archived,omitempty"` // send Acks with mark ARCHIVED; after the client ended its side the stream stays open for them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,10 +408,10 @@ func (x *Hello) GetWantArchived() bool {
 // Welcome answers a Hello.
 type Welcome struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
-	Session         uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`                                     // grows with every session of the source since the server started
-	AppliedThrough  uint64                 `protobuf:"varint,2,opt,name=applied_through,json=appliedThrough,proto3" json:"applied_through,omitempty"` // every sequence of this epoch up to this one is applied; 0 for none
-	CatalogRevision uint64                 `protobuf:"varint,3,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
-	MaxMessageBytes uint64                 `protobuf:"varint,4,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"` // a larger message ends the stream with RESOURCE_EXHAUSTED
+	Session         uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`                                          // grows with every session of the source since the server started
+	AppliedThrough  uint64                 `protobuf:"varint,2,opt,name=applied_through,json=appliedThrough,proto3" json:"applied_through,omitempty"`      // every sequence of this epoch up to this one is applied; 0 for none
+	CatalogRevision uint64                 `protobuf:"varint,3,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`   // grows with every change of the catalogue; 0 for none yet
+	MaxMessageBytes uint64                 `protobuf:"varint,4,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"` // unpacked where it was compressed; a larger message ends the stream with RESOURCE_EXHAUSTED
 	HighestSequence uint64                 `protobuf:"varint,5,opt,name=highest_sequence,json=highestSequence,proto3" json:"highest_sequence,omitempty"`   // the highest sequence of this epoch seen; a queue that would send lower ones anew was restored and must change its epoch
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -530,12 +530,12 @@ func (x *Resolve) GetTags() []*NewTag {
 // NewTag is a tag's name and the settings it is created with if it does not exist.
 type NewTag struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                     // 1 to 1,024 bytes
-	Type          Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"` // UNSPECIFIED: only look it up
-	Unit          string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`                     // UCUM code
-	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`       // at most 4,096 bytes
-	Stepped       bool                   `protobuf:"varint,5,opt,name=stepped,proto3" json:"stepped,omitempty"`
-	StateSet      string                 `protobuf:"bytes,6,opt,name=state_set,json=stateSet,proto3" json:"state_set,omitempty"` // name; only for TYPE_STATE
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                         // 1 to 1,024 bytes
+	Type          Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`     // UNSPECIFIED: only look it up
+	Unit          string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`                         // UCUM code, at most 64 bytes
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`           // at most 4,096 bytes
+	Stepped       bool                   `protobuf:"varint,5,opt,name=stepped,proto3" json:"stepped,omitempty"`                  // as Settings.stepped
+	StateSet      string                 `protobuf:"bytes,6,opt,name=state_set,json=stateSet,proto3" json:"state_set,omitempty"` // name of a set there is; only for TYPE_STATE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,8 +615,8 @@ func (x *NewTag) GetStateSet() string {
 // Resolved answers a Resolve, in its order.
 type Resolved struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
-	Tags            []*ResolvedTag         `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
-	CatalogRevision uint64                 `protobuf:"varint,2,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
+	Tags            []*ResolvedTag         `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                               // parallel to Resolve.tags
+	CatalogRevision uint64                 `protobuf:"varint,2,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"` // that the answer holds at
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -667,11 +667,11 @@ func (x *Resolved) GetCatalogRevision() uint64 {
 
 type ResolvedTag struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                              // 0 where rejected
+	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                              // from 1; 0 where rejected
 	Type          Type                   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`       // of the tag as it stands, whatever was asked
 	Code          RejectCode             `protobuf:"varint,3,opt,name=code,proto3,enum=varve.v1.RejectCode" json:"code,omitempty"` // UNSPECIFIED where resolved
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Created       bool                   `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                       // for people; empty where resolved
+	Created       bool                   `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`                    // by this Resolve
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,11 +744,13 @@ func (x *ResolvedTag) GetCreated() bool {
 // Batch is what one sequence number names. (source, epoch, sequence) applies once: a resend of the same bytes changes
 // nothing, and of other bytes is refused. Content is compared by runs and frames as encoded.
 type Batch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`                                 // dense from 1 within an epoch
-	OriginTimeNs  int64                  `protobuf:"zigzag64,2,opt,name=origin_time_ns,json=originTimeNs,proto3" json:"origin_time_ns,omitempty"` // when the source made the batch
-	Runs          []*Run                 `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
-	Frames        []*Frame               `protobuf:"bytes,4,rep,name=frames,proto3" json:"frames,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Sequence     uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`                                 // dense from 1 within an epoch; in a Write without source anything, and only repeated in the answer
+	OriginTimeNs int64                  `protobuf:"zigzag64,2,opt,name=origin_time_ns,json=originTimeNs,proto3" json:"origin_time_ns,omitempty"` // when the source made the batch, nanoseconds since 1970 UTC; 0 for not stated
+	// Runs and frames together are at most 200,000, a frame counting one for each of its tags, and their samples at most
+	// 1,000,000; more ends the call with RESOURCE_EXHAUSTED.
+	Runs          []*Run   `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
+	Frames        []*Frame `protobuf:"bytes,4,rep,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -814,8 +816,8 @@ func (x *Batch) GetFrames() []*Frame {
 // Ack reports batches of this stream that reached a mark.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mark          Mark                   `protobuf:"varint,1,opt,name=mark,proto3,enum=varve.v1.Mark" json:"mark,omitempty"`
-	Batches       []*BatchResult         `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches,omitempty"`
+	Mark          Mark                   `protobuf:"varint,1,opt,name=mark,proto3,enum=varve.v1.Mark" json:"mark,omitempty"` // that all of these batches reached
+	Batches       []*BatchResult         `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches,omitempty"`               // in the order sent, at least one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -868,13 +870,13 @@ func (x *Ack) GetBatches() []*BatchResult {
 // APPLIED those that depend on stored data; with ARCHIVED only the sequence.
 type BatchResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`   // of its log record; 0 for a Write without identity of which every sample was rejected at the door
-	Samples       uint64                 `protobuf:"varint,3,opt,name=samples,proto3" json:"samples,omitempty"` // ACCEPTED: samples taken. APPLIED: samples stored, or equal to what was stored
-	Ignored       uint64                 `protobuf:"varint,4,opt,name=ignored,proto3" json:"ignored,omitempty"` // NO_REPLACE samples whose key was present
-	Rejected      uint64                 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	Rejections    []*Rejection           `protobuf:"bytes,6,rep,name=rejections,proto3" json:"rejections,omitempty"`
-	Duplicate     bool                   `protobuf:"varint,7,opt,name=duplicate,proto3" json:"duplicate,omitempty"` // APPLIED: this identity was applied before; nothing changed
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`    // as sent
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`        // of its log record; 0 for a Write without identity of which every sample was rejected at the door
+	Samples       uint64                 `protobuf:"varint,3,opt,name=samples,proto3" json:"samples,omitempty"`      // ACCEPTED: samples taken. APPLIED: samples stored, or equal to what was stored
+	Ignored       uint64                 `protobuf:"varint,4,opt,name=ignored,proto3" json:"ignored,omitempty"`      // NO_REPLACE samples whose key was present
+	Rejected      uint64                 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`    // samples not taken, also those that rejections has no room for
+	Rejections    []*Rejection           `protobuf:"bytes,6,rep,name=rejections,proto3" json:"rejections,omitempty"` // at most 1,000
+	Duplicate     bool                   `protobuf:"varint,7,opt,name=duplicate,proto3" json:"duplicate,omitempty"`  // APPLIED: this identity was applied before; nothing changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,11 +962,11 @@ func (x *BatchResult) GetDuplicate() bool {
 
 type WriteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // as in Hello; empty: no identity, the write is not deduplicated
-	Epoch         uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Kind          SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`
-	CreateTags    bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"`
-	Batch         *Batch                 `protobuf:"bytes,5,opt,name=batch,proto3" json:"batch,omitempty"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`                            // as in Hello; empty: no identity, the write is not deduplicated
+	Epoch         uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // as in Hello; 0 where source is empty
+	Kind          SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`      // as in Hello
+	CreateTags    bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"` // as in Hello
+	Batch         *Batch                 `protobuf:"bytes,5,opt,name=batch,proto3" json:"batch,omitempty"`                              // with a source its sequence is from 1
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,7 +1040,7 @@ type EditRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Author        string                 `protobuf:"bytes,1,opt,name=author,proto3" json:"author,omitempty"` // who corrects; the authenticated identity where there is one, 1 to 256 bytes
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // why, 1 to 4,096 bytes
-	Runs          []*Run                 `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`     // default mode REPLACE
+	Runs          []*Run                 `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`     // default mode REPLACE; limits as in Batch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1096,7 +1098,7 @@ func (x *EditRequest) GetRuns() []*Run {
 
 type WriteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Result        *BatchResult           `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	Result        *BatchResult           `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"` // of all marks up to APPLIED
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -74,15 +74,18 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 type ReadRangeRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
-	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
-	// Forward [start, end); start later than end reads (end, start] newest first; start equal to end is that instant.
-	StartNs       int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
-	EndNs         int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
-	Consistency   Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
-	Limit         uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                             // most samples per tag; 0 for all
-	BatchRows     uint32      `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`    // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
-	WithSource    bool        `protobuf:"varint,8,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"` // add columns ingest_time timestamp[s, UTC] and source dictionary(int32, utf8)
-	WithSeq       bool        `protobuf:"varint,9,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`          // add column seq uint32
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids, from 1; read after the names. At most 100,000 of both together.
+	// Nanoseconds since 1970 UTC, from -9223372036854775807 to 9223372036854775807. Forward [start, end); start later than end
+	// reads (end, start] newest first; start equal to end is that instant.
+	StartNs     int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs       int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`                        // as start_ns; the last one is behind every sample
+	Consistency Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
+	Limit       uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                       // most samples per tag; 0 for all
+	// Rows per Arrow batch, 1 to 1,048,576; 0 means 65,536. Larger batches need more of the memory for queries, which may
+	// refuse them with RESOURCE_EXHAUSTED, and more than the 4 MiB a message that many clients take without being told.
+	BatchRows     uint32 `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
+	WithSource    bool   `protobuf:"varint,8,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"` // add columns ingest_time timestamp[s, UTC] and source dictionary(int32, utf8)
+	WithSeq       bool   `protobuf:"varint,9,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`          // add column seq uint32
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,9 +185,9 @@ func (x *ReadRangeRequest) GetWithSeq() bool {
 
 type LatestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names; at most 1,000,000
-	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`
-	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // names, current or former
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`                // ids, from 1; read after the names. At most 1,000,000 of both together.
+	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -28,7 +28,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. The same request as bytes is an Arrow Flight ticket.
+// ArrowData.ipc in order and read them with any Arrow library. The bytes of a ReadRangeRequest are an Arrow Flight ticket.
+// An answer of which the client takes nothing for two minutes (--stall-timeout) ends with DEADLINE_EXCEEDED.
 type QueryServiceClient interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//
@@ -96,7 +97,8 @@ type QueryService_LatestClient = grpc.ServerStreamingClient[ArrowData]
 // for forward compatibility.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. The same request as bytes is an Arrow Flight ticket.
+// ArrowData.ipc in order and read them with any Arrow library. The bytes of a ReadRangeRequest are an Arrow Flight ticket.
+// An answer of which the client takes nothing for two minutes (--stall-timeout) ends with DEADLINE_EXCEEDED.
 type QueryServiceServer interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//

@@ -28,12 +28,12 @@ const (
 type Type int32
 
 const (
-	Type_TYPE_UNSPECIFIED Type = 0
-	Type_TYPE_FLOAT64     Type = 1
-	Type_TYPE_FLOAT32     Type = 2
-	Type_TYPE_INT64       Type = 3
-	Type_TYPE_UINT64      Type = 4
-	Type_TYPE_BOOL        Type = 5
+	Type_TYPE_UNSPECIFIED Type = 0 // no type of a tag; what it means stands where it may be given
+	Type_TYPE_FLOAT64     Type = 1 // IEEE 754, any of its bit patterns
+	Type_TYPE_FLOAT32     Type = 2 // IEEE 754, any of its bit patterns
+	Type_TYPE_INT64       Type = 3 // -2^63 to 2^63-1
+	Type_TYPE_UINT64      Type = 4 // 0 to 2^64-1
+	Type_TYPE_BOOL        Type = 5 // false or true
 	Type_TYPE_STATE       Type = 6 // a code in the tag's digital-state set
 	Type_TYPE_STRING      Type = 7 // UTF-8, at most 1 MiB
 	Type_TYPE_BYTES       Type = 8 // at most 1 MiB
@@ -158,13 +158,13 @@ func (WriteMode) EnumDescriptor() ([]byte, []int) {
 type RejectCode int32
 
 const (
-	RejectCode_REJECT_CODE_UNSPECIFIED        RejectCode = 0
+	RejectCode_REJECT_CODE_UNSPECIFIED        RejectCode = 0  // not rejected
 	RejectCode_REJECT_CODE_UNKNOWN_TAG        RejectCode = 1  // no such tag, and the source may not create tags
 	RejectCode_REJECT_CODE_TYPE_MISMATCH      RejectCode = 2  // the value column is not of the tag's type
 	RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW RejectCode = 3  // too far in the future or the past for this server
 	RejectCode_REJECT_CODE_TAG_QUOTA          RejectCode = 4  // creating the tag would exceed the quota
 	RejectCode_REJECT_CODE_BAD_NAME           RejectCode = 5  // empty, too long, not UTF-8, control characters
-	RejectCode_REJECT_CODE_MALFORMED          RejectCode = 6  // columns do not fit together
+	RejectCode_REJECT_CODE_MALFORMED          RejectCode = 6  // columns do not fit together, or a tag cannot be made with the settings asked for
 	RejectCode_REJECT_CODE_VALUE_REFUSED      RejectCode = 7  // not finite where the server refuses it, text not UTF-8, value too long
 	RejectCode_REJECT_CODE_UNKNOWN_STATE      RejectCode = 8  // the code is not in the tag's state set
 	RejectCode_REJECT_CODE_NOT_ALLOWED        RejectCode = 9  // no right to write this tag
@@ -239,10 +239,10 @@ func (RejectCode) EnumDescriptor() ([]byte, []int) {
 // and as many as there are times; a REMOVE run gives none.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	TagId uint32                 `protobuf:"varint,1,opt,name=tag_id,json=tagId,proto3" json:"tag_id,omitempty"` // from 1; 0 when the tag is given by name
-	Tag   string                 `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`                   // name, at most 1,024 bytes; empty when the tag is given by id
-	Mode  WriteMode              `protobuf:"varint,3,opt,name=mode,proto3,enum=varve.v1.WriteMode" json:"mode,omitempty"`
-	// Times, way 1: each as it is.
+	TagId uint32                 `protobuf:"varint,1,opt,name=tag_id,json=tagId,proto3" json:"tag_id,omitempty"`          // from 1; 0 when the tag is given by name
+	Tag   string                 `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`                            // name, at most 1,024 bytes; empty when the tag is given by id
+	Mode  WriteMode              `protobuf:"varint,3,opt,name=mode,proto3,enum=varve.v1.WriteMode" json:"mode,omitempty"` // what to do where a sample stands already
+	// Times, way 1: each as it is. Then first_time_ns, time_unit_ns and step_ns are not looked at.
 	TimesNs []int64 `protobuf:"fixed64,4,rep,packed,name=times_ns,json=timesNs,proto3" json:"times_ns,omitempty"`
 	// Times, way 2: first_time_ns for sample 0, then sample i+1 is time_deltas[i] * time_unit_ns after sample i.
 	// Times, way 3: first_time_ns and count > 0: sample i is i * step_ns after the first.
@@ -251,7 +251,7 @@ type Run struct {
 	TimeUnitNs  uint64  `protobuf:"varint,7,opt,name=time_unit_ns,json=timeUnitNs,proto3" json:"time_unit_ns,omitempty"`        // nanoseconds per unit of time_deltas, 1 to 86,400,000,000,000; 0 means 1
 	StepNs      int64   `protobuf:"zigzag64,8,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`                    // nanoseconds between samples; may be negative or 0
 	Count       uint32  `protobuf:"varint,9,opt,name=count,proto3" json:"count,omitempty"`                                      // samples, way 3 only; 1 to 1,000,000
-	// Values.
+	// Values, of the range of their type.
 	Float64 []float64 `protobuf:"fixed64,10,rep,packed,name=float64,proto3" json:"float64,omitempty"`
 	Float32 []float32 `protobuf:"fixed32,11,rep,packed,name=float32,proto3" json:"float32,omitempty"`
 	Int64   []int64   `protobuf:"zigzag64,12,rep,packed,name=int64,proto3" json:"int64,omitempty"`
@@ -262,9 +262,9 @@ type Run struct {
 	Blob    [][]byte  `protobuf:"bytes,17,rep,name=blob,proto3" json:"blob,omitempty"`
 	// Quality, as run lengths: quality_code[i] holds for quality_count[i] samples. Both empty: all Good. The counts add
 	// up to the number of samples. A code is a full 32-bit OPC UA StatusCode.
-	QualityCount []uint32 `protobuf:"varint,18,rep,packed,name=quality_count,json=qualityCount,proto3" json:"quality_count,omitempty"`
-	QualityCode  []uint32 `protobuf:"fixed32,19,rep,packed,name=quality_code,json=qualityCode,proto3" json:"quality_code,omitempty"`
-	// Positions, ascending, of samples without a value; what the value column holds there is ignored.
+	QualityCount []uint32 `protobuf:"varint,18,rep,packed,name=quality_count,json=qualityCount,proto3" json:"quality_count,omitempty"` // samples, from 0
+	QualityCode  []uint32 `protobuf:"fixed32,19,rep,packed,name=quality_code,json=qualityCode,proto3" json:"quality_code,omitempty"`   // 0 is Good
+	// Positions from 0, ascending, of samples without a value; what the value column holds there is ignored.
 	NullAt []uint32 `protobuf:"varint,20,rep,packed,name=null_at,json=nullAt,proto3" json:"null_at,omitempty"`
 	// Which of several samples at one time is meant, for UPDATE, REPLACE and REMOVE: empty, or one per sample.
 	Seq []uint32 `protobuf:"varint,21,rep,packed,name=seq,proto3" json:"seq,omitempty"`
@@ -461,21 +461,22 @@ func (x *Run) GetAll() bool {
 // Frame is one or a few times of many tags, all of one type. Value (i, j) of time i and tag j stands at i * tags + j.
 type Frame struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	TimesNs []int64                `protobuf:"fixed64,1,rep,packed,name=times_ns,json=timesNs,proto3" json:"times_ns,omitempty"`
-	TagIds  []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // from a Resolve answer; or
-	Tags    []string               `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`                           // names. Exactly one of the two, without repeats.
-	Mode    WriteMode              `protobuf:"varint,4,opt,name=mode,proto3,enum=varve.v1.WriteMode" json:"mode,omitempty"`  // not REMOVE and not with seq: runs do that
-	Float64 []float64              `protobuf:"fixed64,10,rep,packed,name=float64,proto3" json:"float64,omitempty"`
-	Float32 []float32              `protobuf:"fixed32,11,rep,packed,name=float32,proto3" json:"float32,omitempty"`
-	Int64   []int64                `protobuf:"zigzag64,12,rep,packed,name=int64,proto3" json:"int64,omitempty"`
-	Uint64  []uint64               `protobuf:"varint,13,rep,packed,name=uint64,proto3" json:"uint64,omitempty"`
-	Bool    []bool                 `protobuf:"varint,14,rep,packed,name=bool,proto3" json:"bool,omitempty"`
-	State   []int64                `protobuf:"zigzag64,15,rep,packed,name=state,proto3" json:"state,omitempty"`
-	Text    []string               `protobuf:"bytes,16,rep,name=text,proto3" json:"text,omitempty"`
-	Blob    [][]byte               `protobuf:"bytes,17,rep,name=blob,proto3" json:"blob,omitempty"`
+	TimesNs []int64                `protobuf:"fixed64,1,rep,packed,name=times_ns,json=timesNs,proto3" json:"times_ns,omitempty"` // one or more
+	TagIds  []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`     // from a Resolve answer; or
+	Tags    []string               `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`                               // names. Exactly one of the two, without repeats.
+	Mode    WriteMode              `protobuf:"varint,4,opt,name=mode,proto3,enum=varve.v1.WriteMode" json:"mode,omitempty"`      // not REMOVE and not with seq: runs do that
+	// Values, in exactly one column, of the range of their type.
+	Float64 []float64 `protobuf:"fixed64,10,rep,packed,name=float64,proto3" json:"float64,omitempty"`
+	Float32 []float32 `protobuf:"fixed32,11,rep,packed,name=float32,proto3" json:"float32,omitempty"`
+	Int64   []int64   `protobuf:"zigzag64,12,rep,packed,name=int64,proto3" json:"int64,omitempty"`
+	Uint64  []uint64  `protobuf:"varint,13,rep,packed,name=uint64,proto3" json:"uint64,omitempty"`
+	Bool    []bool    `protobuf:"varint,14,rep,packed,name=bool,proto3" json:"bool,omitempty"`
+	State   []int64   `protobuf:"zigzag64,15,rep,packed,name=state,proto3" json:"state,omitempty"`
+	Text    []string  `protobuf:"bytes,16,rep,name=text,proto3" json:"text,omitempty"`
+	Blob    [][]byte  `protobuf:"bytes,17,rep,name=blob,proto3" json:"blob,omitempty"`
 	// As in Run, over all times * tags values.
-	QualityCount []uint32 `protobuf:"varint,18,rep,packed,name=quality_count,json=qualityCount,proto3" json:"quality_count,omitempty"`
-	QualityCode  []uint32 `protobuf:"fixed32,19,rep,packed,name=quality_code,json=qualityCode,proto3" json:"quality_code,omitempty"`
+	QualityCount []uint32 `protobuf:"varint,18,rep,packed,name=quality_count,json=qualityCount,proto3" json:"quality_count,omitempty"` // values, from 0
+	QualityCode  []uint32 `protobuf:"fixed32,19,rep,packed,name=quality_code,json=qualityCode,proto3" json:"quality_code,omitempty"`   // 0 is Good
 	// As in Run. A null value with quality Good is no sample: "this tag has nothing at this time".
 	NullAt        []uint32 `protobuf:"varint,20,rep,packed,name=null_at,json=nullAt,proto3" json:"null_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -620,13 +621,15 @@ func (x *Frame) GetNullAt() []uint32 {
 // Rejection names samples that were not taken. Codes 1 to 9 are judged before the batch is accepted, 10 to 12 when it is
 // applied.
 type Rejection struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`     // position in Batch.runs, then Batch.frames behind them
-	First         uint32                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // first sample, position in the run or frame
-	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"` // samples; at most 1,000 rejections are listed per batch, the counts are always whole
-	Code          RejectCode             `protobuf:"varint,4,opt,name=code,proto3,enum=varve.v1.RejectCode" json:"code,omitempty"`
-	Tag           string                 `protobuf:"bytes,5,opt,name=tag,proto3" json:"tag,omitempty"`       // name or, where the run gave none, the id in decimal
-	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"` // for people: what was wrong and what to do
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   uint32                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`                            // position in Batch.runs, then Batch.frames behind them
+	First uint32                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`                        // first sample, position from 0 in the run, or among the values of the frame
+	Count uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`                        // samples; at most 1,000 rejections are listed per batch, the counts are always whole
+	Code  RejectCode             `protobuf:"varint,4,opt,name=code,proto3,enum=varve.v1.RejectCode" json:"code,omitempty"` // never UNSPECIFIED
+	// Name or, where the run gave none, the id in decimal; at the door cut to 200 characters, with U+FFFD for what is not
+	// UTF-8. Empty where a frame is rejected as a whole.
+	Tag           string `protobuf:"bytes,5,opt,name=tag,proto3" json:"tag,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"` // for people: what was wrong and what to do
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
