@@ -206,10 +206,28 @@ func (s *catalogService) GetStateSet(_ context.Context, r *varvev1.GetStateSetRe
 	return stateSetToWire(set), nil
 }
 
-func (s *catalogService) ListStateSets(context.Context, *varvev1.ListStateSetsRequest) (*varvev1.ListStateSetsResponse, error) {
+func (s *catalogService) ListStateSets(_ context.Context, r *varvev1.ListStateSetsRequest) (*varvev1.ListStateSetsResponse, error) {
 	out := &varvev1.ListStateSetsResponse{}
+	size := 0
 	for _, set := range s.db.Catalog().StateSets() {
+		if set.Name <= r.PageToken {
+			continue
+		}
+		if size >= pageBytes {
+			out.NextPageToken = out.Sets[len(out.Sets)-1].Name
+			break
+		}
 		out.Sets = append(out.Sets, stateSetToWire(set))
+		size += stateSetBytes(set)
 	}
 	return out, nil
+}
+
+// stateSetBytes is about what a set takes in a message.
+func stateSetBytes(set *model.StateSet) int {
+	n := 20 + len(set.Name)
+	for _, d := range set.States {
+		n += 8 + len(d.Text)
+	}
+	return n
 }

@@ -131,6 +131,34 @@ func TestPagesEndBeforeTheyAreTooLarge(t *testing.T) {
 	require.Equal(t, 20, seen)
 }
 
+func TestStateSetsComeInPages(t *testing.T) {
+	s := start(t, Options{})
+	c, ctx := varvev1.NewCatalogServiceClient(s.conn), testContext(t)
+	set := &varvev1.StateSet{}
+	for code := range int64(1200) {
+		set.States = append(set.States, &varvev1.DigitalState{Code: code, Text: fmt.Sprintf("%01024d", code)})
+	}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		set.Name = name
+		_, err := c.PutStateSet(ctx, &varvev1.PutStateSetRequest{Set: set})
+		require.NoError(t, err)
+	}
+	var names, pages []string
+	for token := ""; ; {
+		page, err := c.ListStateSets(ctx, &varvev1.ListStateSetsRequest{PageToken: token})
+		require.NoError(t, err)
+		for _, one := range page.Sets {
+			names = append(names, one.Name)
+		}
+		pages = append(pages, token)
+		if token = page.NextPageToken; token == "" {
+			break
+		}
+	}
+	require.Equal(t, []string{"a", "b", "c", "d", "e"}, names)
+	require.Equal(t, []string{"", "b", "d"}, pages)
+}
+
 func (s *running) newCatalog() *catalogService { return &catalogService{Server: s.Server} }
 
 func TestGarbageIsAnInvalidArgument(t *testing.T) {

@@ -107,16 +107,20 @@ func newStatesListCommand() *cobra.Command {
 				return err
 			}
 			defer c.close()
-			answer, err := c.catalog.ListStateSets(cmd.Context(), &varvev1.ListStateSetsRequest{})
-			if err != nil {
-				return c.explain(err)
-			}
-			for _, s := range answer.Sets {
-				if err := printStateSet(cmd.OutOrStdout(), s); err != nil {
-					return err
+			for page := ""; ; {
+				answer, err := c.catalog.ListStateSets(cmd.Context(), &varvev1.ListStateSetsRequest{PageToken: page})
+				if err != nil {
+					return c.explain(err)
+				}
+				for _, s := range answer.Sets {
+					if err := printStateSet(cmd.OutOrStdout(), s); err != nil {
+						return err
+					}
+				}
+				if page = answer.NextPageToken; page == "" {
+					return nil
 				}
 			}
-			return nil
 		},
 	}
 	f.register(cmd)

@@ -372,7 +372,7 @@ func (x *Tag) GetCreatedNs() int64 {
 
 type CreateTagsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // name and one Settings required; id, uuid (kept when given), aliases and created are the server's; at most 100,000
+	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // name and one Settings required; id, uuid (kept when given), aliases and created are the server's; at most 100,000. The answer repeats every tag, and is over 4 MiB from about 20,000 on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -923,7 +923,7 @@ type StateSet struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                      // as Tag.name
 	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`               // dense from 1
 	FromNs        int64                  `protobuf:"zigzag64,3,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // in force from this time on, nanoseconds since 1970 UTC; -9223372036854775807 for always
-	States        []*DigitalState        `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`                  // ascending by code, no code twice; 1 to 65,536, with at most 4 MiB of text
+	States        []*DigitalState        `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`                  // ascending by code, no code and no text twice; 1 to 65,536, with at most 4 MiB of text
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -989,7 +989,7 @@ func (x *StateSet) GetStates() []*DigitalState {
 type DigitalState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          int64                  `protobuf:"zigzag64,1,opt,name=code,proto3" json:"code,omitempty"` // any
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`    // at most 1,024 bytes
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`    // at most 1,024 bytes of UTF-8
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1136,6 +1136,7 @@ func (x *GetStateSetRequest) GetVersion() uint32 {
 
 type ListStateSetsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageToken     string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // next_page_token of the page before; empty for the first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1170,9 +1171,17 @@ func (*ListStateSetsRequest) Descriptor() ([]byte, []int) {
 	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{16}
 }
 
+func (x *ListStateSetsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListStateSetsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sets          []*StateSet            `protobuf:"bytes,1,rep,name=sets,proto3" json:"sets,omitempty"` // newest version of each, ascending by name; all of them, so that a client may have to raise its message limit
+	Sets          []*StateSet            `protobuf:"bytes,1,rep,name=sets,proto3" json:"sets,omitempty"`                                          // newest version of each, ascending by name; a page ends behind 2 MiB of them
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // empty on the last page
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1212,6 +1221,13 @@ func (x *ListStateSetsResponse) GetSets() []*StateSet {
 		return x.Sets
 	}
 	return nil
+}
+
+func (x *ListStateSetsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 var File_varve_v1_catalog_proto protoreflect.FileDescriptor
@@ -1324,10 +1340,13 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"\x03set\x18\x01 \x01(\v2\x12.varve.v1.StateSetR\x03set\"B\n" +
 	"\x12GetStateSetRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\"\x16\n" +
-	"\x14ListStateSetsRequest\"?\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"5\n" +
+	"\x14ListStateSetsRequest\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tR\tpageToken\"g\n" +
 	"\x15ListStateSetsResponse\x12&\n" +
-	"\x04sets\x18\x01 \x03(\v2\x12.varve.v1.StateSetR\x04sets2\x92\x04\n" +
+	"\x04sets\x18\x01 \x03(\v2\x12.varve.v1.StateSetR\x04sets\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x92\x04\n" +
 	"\x0eCatalogService\x12G\n" +
 	"\n" +
 	"CreateTags\x12\x1b.varve.v1.CreateTagsRequest\x1a\x1c.varve.v1.CreateTagsResponse\x120\n" +
