@@ -311,7 +311,7 @@ func TestSequenceWithOtherContentEndsTheStream(t *testing.T) {
 	c.batch(1, floats("a", 1, 1))
 	c.ack(accepted, 1)
 	c.batch(1, floats("a", 1, 2))
-	requireCode(t, codes.FailedPrecondition, c.end(), "other content")
+	requireCode(t, codes.FailedPrecondition, c.end(), "other content; a queue restored from a copy must start a new epoch")
 }
 
 // TestDrain: batches sent before the server is told to stop are either answered or never taken; the stream ends with a

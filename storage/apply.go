@@ -176,7 +176,7 @@ func (db *DB) refuseIdentity(v identity.Verdict, id *record.Identity) error {
 		return fmt.Errorf("source %q, epoch %d, sequence %d: %w", id.Source, id.Epoch, id.Sequence, ErrSequenceGap)
 	}
 	err := fmt.Errorf("source %q, epoch %d, sequence %d (%s): %w", id.Source, id.Epoch, id.Sequence, v, ErrSequenceReused)
-	db.alarms.raise("sequence_reused", err.Error()+": the batch was refused; a queue restored from a copy must start a new epoch")
+	db.alarms.raise("sequence_reused", err.Error()+": the batch was refused")
 	return err
 }
 

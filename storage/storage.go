@@ -20,7 +20,7 @@ var (
 	ErrVersion        = errors.New("stored data was written by a newer release")
 	ErrLowSpace       = errors.New("disk space is low: ingest is stopped until space returns")
 	ErrApplyStopped   = errors.New("apply is stopped behind a damaged part of the log")
-	ErrSequenceReused = errors.New("sequence was used before with other content")
+	ErrSequenceReused = errors.New("sequence was used before with other content; a queue restored from a copy must start a new epoch")
 	ErrSequenceGap    = errors.New("sequence lies so far ahead that too many before it would be missing")
 	ErrSourceQuota    = errors.New("too many sources")
 	ErrTagQuota       = errors.New("too many tags")
