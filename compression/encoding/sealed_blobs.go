@@ -22,7 +22,7 @@ const (
 	frameZstd   = 2
 	frameLeast  = 64        // below, zstd's own header costs more than it saves
 	frameTarget = 128 << 10 // blocks are added to a frame until it has so many bytes
-	frameRatio  = 4096      // most that a byte of zstd stands for: the reader allocates no more than that
+	frameRatio  = 1024      // most that a byte of zstd stands for: the reader allocates no more than that
 )
 
 // AppendBlobs encodes text or bytes. Nil and empty are the same.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // The codecs of a sealed float column. They reach disk and are never renumbered; zero is never written.
@@ -15,6 +16,7 @@ const (
 	sealedFloatBits       = 5 // ordered bits, less the zeros at their end, as an integer column
 	sealedFloatXOR        = 6 // Gorilla, restarted every block
 	sealedFloatNarrow     = 7 // float64 values that are float32 values, as a column of those
+	sealedFloatReal       = 8 // sign, exponent and a few bits more as an integer column, the other bits packed
 )
 
 // AppendFloat64s encodes IEEE 754 bits.
@@ -96,6 +98,13 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		if cost := p.bits * n; cost < best*0.98 {
 			best, codec = cost, sealedFloatBits
 		}
+		s, run = sampled(&e.sample, v)
+		for i, x := range s {
+			s[i] = x >> realBits(shift)
+		}
+		if cost := (e.topBits(s, run) + float64(realBits(shift))) * n; cost < best*1.02 {
+			best, codec = cost, sealedFloatReal
+		}
 		if cost := float64(xorSize(v, shift)); cost < best*0.9 {
 			codec = sealedFloatXOR
 		}
@@ -106,6 +115,8 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		return e.appendDecimals(dst, dec, len(v))
 	case sealedFloatDictionary:
 		return e.appendFloatDictionary(dst, v, shift)
+	case sealedFloatReal:
+		return e.appendReal(dst, v, shift)
 	case sealedFloatXOR:
 		return appendXORBlocks(dst, v, shift)
 	}
@@ -172,6 +183,58 @@ func (e *SealedEncoder) appendNarrow(dst []byte, v []uint64, outer bool) []byte 
 	in := e.nested()
 	e.rest = words
 	return in.chooseFloats(dst, words, 32, outer)
+}
+
+// realBits is how many low bits of a float stand packed beside its top sixteen: sign, exponent, and the first bits of the
+// fraction, past which nothing is to be gained.
+func realBits(shift uint) uint { return 48 - shift }
+
+// topBits is about how many bits the tops of reals take, which are in s: their entropy, or that of what a predictor leaves.
+func (e *SealedEncoder) topBits(s []uint64, run int) float64 {
+	p := e.planInts(s, run)
+	sorted := e.order[:copy(e.order[:], s)]
+	slices.Sort(sorted)
+	sum, distinct, first := float32(0), 0, 0
+	for i := 1; i <= len(sorted); i++ {
+		if i == len(sorted) || sorted[i] != sorted[first] {
+			sum += countLog[i-first]
+			distinct, first = distinct+1, i
+		}
+	}
+	n := float32(len(s))
+	return min(p.bits, float64((countLog[len(s)]-sum+float32(distinct-1)*0.72)/n))
+}
+
+func (e *SealedEncoder) appendReal(dst []byte, v []uint64, shift uint) []byte {
+	low := realBits(shift)
+	words, rest := sized(e.words, len(v)), sized(e.rest, len(v))
+	e.words, e.rest = words, rest
+	for i, x := range v {
+		words[i], rest[i] = x>>low, x&lowMask(low)
+	}
+	dst = appendLow(dst, rest, 0, low)
+	return e.nested().AppendInts(dst, words)
+}
+
+func (d *SealedDecoder) readReal(dst []uint64, n int, b []byte, from, to int, shift uint) (ok, known bool) {
+	low := realBits(shift)
+	size := packedBytes(n, low)
+	if size > len(b) {
+		return false, true
+	}
+	if ok, known := d.readInts(dst, n, b[size:], from, to); !ok {
+		return false, known
+	}
+	stream := b[from*SealedBlock/8*int(low):]
+	for at := 0; at < len(dst); at += SealedBlock {
+		block := dst[at:min(at+SealedBlock, len(dst))]
+		rest := d.block[:len(block)]
+		unpackLow(rest, stream[at/8*int(low):], 0, low)
+		for i, x := range block {
+			block[i] = x<<low&(math.MaxUint64>>shift) | rest[i]
+		}
+	}
+	return true, true
 }
 
 // isNarrow reports whether every value is one of float32, NaN aside: conversion may change its payload.
@@ -302,6 +365,8 @@ func (d *SealedDecoder) readFloats(dst []uint64, n int, b []byte, from, to int, 
 		return true, true
 	case sealedFloatXOR:
 		return decodeXORBlocks(dst, n, b, shift, from), true
+	case sealedFloatReal:
+		return d.readReal(dst, n, b, from, to, shift)
 	case sealedFloatNarrow:
 		if shift != 0 {
 			return false, true

@@ -27,7 +27,7 @@ func (e *SealedEncoder) AppendInts(dst []byte, v []uint64) []byte {
 	if e.table.collect(v) {
 		e.table.arrange(signed, signed)
 		ranked, plain := e.rankedCost(v)
-		if ranked < plain {
+		if ranked < plain*0.95 {
 			return e.appendIntDictionary(dst, v)
 		}
 	}

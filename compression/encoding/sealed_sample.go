@@ -95,5 +95,3 @@ func middle(r []uint64) uint64 {
 	slices.Sort(s[:k])
 	return s[k/2] ^ 1<<63
 }
-
-func sortWords(s []uint64) { slices.Sort(s) }

@@ -22,7 +22,7 @@ func distinctHash(x uint64) int { return int(x * 0x9E3779B97F4A7C15 >> (64 - 14)
 
 // collect gathers the distinct values of v; false if there are too many for a dictionary to pay.
 func (t *distinctTable) collect(v []uint64) bool {
-	most := min(distinctMost, len(v)/4)
+	most := min(distinctMost, len(v)/2)
 	if most < 2 {
 		return false
 	}

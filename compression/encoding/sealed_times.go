@@ -21,10 +21,7 @@ const (
 // AppendTimes encodes times in any order.
 func (e *SealedEncoder) AppendTimes(dst []byte, t []int64) []byte {
 	n := len(t)
-	u, _ := stepUnit(t)
-	if n == 1 {
-		u = &units[coarsest(maxUnit, t[0])]
-	}
+	u := sealedUnit(t)
 	words := sized(e.words, n)
 	e.words = words
 	var step int64
@@ -57,6 +54,27 @@ func (e *SealedEncoder) AppendTimes(dst []byte, t []int64) []byte {
 	width := widthOf(firsts)
 	dst = appendLow(append(dst, byte(width)), firsts, 0, width)
 	return e.appendIntColumn(dst, words)
+}
+
+// sealedUnit is the largest unit that divides every difference; 1 ns where one of them could overflow.
+func sealedUnit(t []int64) *unit {
+	if len(t) == 1 {
+		return &units[coarsest(maxUnit, t[0])]
+	}
+	k, prev := maxUnit, int64(0)
+	least, most := t[0], t[0]
+	for i := 1; i < len(t); i++ {
+		least, most = min(least, t[i]), max(most, t[i])
+		d := t[i] - t[i-1]
+		if d != prev && !units[k].divides(d) {
+			k = coarsest(k, d)
+		}
+		prev = d
+	}
+	if uint64(most)-uint64(least) >= 1<<61 {
+		k = 0
+	}
+	return &units[k]
 }
 
 // gridPays compares offsets from the grid, each on its own, with what differences of the times take.
