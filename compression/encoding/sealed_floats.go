@@ -212,12 +212,15 @@ func (e *SealedEncoder) appendReal(dst []byte, v []uint64, shift uint) []byte {
 	for i, x := range v {
 		words[i], rest[i] = x>>low, x&lowMask(low)
 	}
-	dst = appendLow(dst, rest, 0, low)
+	dst = appendLow(append(dst, byte(low)), rest, 0, low)
 	return e.nested().AppendInts(dst, words)
 }
 
 func (d *SealedDecoder) readReal(dst []uint64, n int, b []byte, from, to int, shift uint) (ok, known bool) {
-	low := realBits(shift)
+	if len(b) == 0 || b[0] == 0 || uint(b[0]) >= 64-shift {
+		return false, true
+	}
+	low, b := uint(b[0]), b[1:]
 	size := packedBytes(n, low)
 	if size > len(b) {
 		return false, true

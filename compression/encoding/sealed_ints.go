@@ -19,6 +19,9 @@ const (
 	sealedIntNewest = sealedDictionary
 )
 
+// startBits is about what the state at the start of a block takes.
+const startBits = 24
+
 // smoothMost bounds how slow a smoothed prediction follows.
 const smoothMost = 6
 
@@ -84,16 +87,16 @@ func (e *SealedEncoder) planInts(s []uint64, run int) intPlan {
 	if len(s) < 3 {
 		return best
 	}
-	worse := 0
+	worse, starts := 0, startBits/float64(len(s))
 	for k := range uint(smoothMost + 1) {
-		b := residualBits(residualsOf(&e.trial, s, run, k))
+		b := residualBits(residualsOf(&e.trial, s, run, k)) + starts
 		if b < best.bits*0.995 {
 			best, worse = intPlan{codec: sealedSmooth, slow: k, bits: b}, 0
 		} else if worse++; worse == 2 {
 			break
 		}
 	}
-	if b := residualBits(slopesOf(&e.trial, s, run)); b < best.bits*0.97 {
+	if b := residualBits(slopesOf(&e.trial, s, run)) + 2*starts; b < best.bits*0.97 {
 		best = intPlan{codec: sealedSlope, bits: b}
 	}
 	return best
@@ -152,6 +155,11 @@ func (e *SealedEncoder) appendIntColumn(dst []byte, v []uint64) []byte {
 			return e.appendIntRuns(dst, v, runs)
 		}
 	}
+	return e.appendPredicted(dst, v, p)
+}
+
+// appendPredicted writes what the predictor of p leaves of v.
+func (e *SealedEncoder) appendPredicted(dst []byte, v []uint64, p intPlan) []byte {
 	r := sized(e.rest, len(v))
 	e.rest = r
 	e.starts, e.slopes = e.starts[:0], e.slopes[:0]

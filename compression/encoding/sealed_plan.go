@@ -33,7 +33,7 @@ func (e *SealedEncoder) planStream(r []uint64) streamPlan {
 		return best
 	}
 	if digits, word := radixOf(span + 1); digits > 0 {
-		if size := float64(n) / float64(digits) * float64(word) / 8; size < best.bytes*0.97 {
+		if size := float64(radixBytes(n, digits, word) + 1); size < best.bytes*0.97 {
 			best = streamPlan{coder: streamRadix, lo: uint64(least), base: span + 1, most: span, bytes: size}
 		}
 	}
