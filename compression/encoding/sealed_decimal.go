@@ -143,10 +143,13 @@ func (d *SealedDecoder) readDecimals(dst []uint64, n int, b []byte, from, to int
 				block[k] = uint64(math.Float32bits(float32(power.quotient(float64(int64(m))))))
 			}
 		case c.codec == sealedSmooth: // the common one: smoothing and division in one go
-			if !c.stream.read(block, i) {
+			if symbols, ok := c.stream.bareSymbols(i, len(block)); ok {
+				c.smoothSymbols(block, symbols, power)
+			} else if c.stream.read(block, i) {
+				c.smoothDecimals(block, power)
+			} else {
 				return false, true
 			}
-			c.smoothDecimals(block, power)
 		default:
 			if !c.read(block, i) {
 				return false, true
@@ -179,4 +182,18 @@ func (c *intColumn) smoothDecimals(dst []uint64, power *tenths) {
 		}
 	}
 	c.state = state
+}
+
+// smoothSymbols is smoothDecimals of residuals that are symbols and no more.
+func (c *intColumn) smoothSymbols(dst []uint64, symbols []byte, power *tenths) {
+	lo, state, slow := int64(c.stream.lo), int64(c.state), c.slow&63
+	inverse, rest := power.inverse, power.rest
+	dst = dst[:len(symbols)]
+	for k, x := range symbols {
+		d := int64(x) + lo
+		m := float64(d + state>>slow)
+		state += d
+		dst[k] = math.Float64bits(math.FMA(m, inverse, m*rest))
+	}
+	c.state = uint64(state)
 }

@@ -72,7 +72,7 @@ func sealedIntSeeds() []sealedSeed {
 		seed("radix", n, func(int) uint64 { return r.Uint64N(41) }, sealedPlain, streamRadix),
 		seed("patched", n, func(i int) uint64 { return r.Uint64N(128) + uint64(i%251/250)<<50 }, sealedPlain, streamPatched),
 		seed("split", n, func(i int) uint64 { return normal(9) + uint64(i%251/250)<<50 }, sealedPlain, streamSplit),
-		seed("split with low bits", n, func(int) uint64 { return normal(500) }, sealedPlain, streamSplit),
+		seed("split with low bits", n, func(int) uint64 { return normal(r.ExpFloat64() * 400) }, sealedPlain, streamSplit),
 		seed("bytes", n, func(i int) uint64 { return max(r.Uint64N(40), 37) + uint64(i%251/250)<<50 }, sealedPlain, streamBytes),
 		seed("table", n, func(i int) uint64 { return normal(3)*1009 + uint64(i%251/250)<<50 }, sealedPlain, streamTable),
 		seed("smooth", n, func(int) uint64 { walk += normal(20); return walk }, sealedSmooth),

@@ -16,9 +16,10 @@ type streamPlan struct {
 	bytes float64
 }
 
-// entropyGain is what an entropy stage must save to be worth decoding: a part of the bytes, and so many bits a value.
+// entropyGain is what an entropy stage must save to be worth the nanosecond a value that it takes to decode: a part of the
+// bytes, and so many bits a value.
 const (
-	entropyGain  = 0.06
+	entropyGain  = 0.08
 	entropyFloor = 0.05
 )
 

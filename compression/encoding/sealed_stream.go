@@ -1,6 +1,7 @@
 package encoding
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -283,6 +284,15 @@ func (s *streamReader) read(dst []uint64, i int) bool {
 		s.exceptions.put(dst, i, func(z uint64) uint64 { return s.lo + uint64(unzigzag(z)) })
 	}
 	return true
+}
+
+// bareSymbols is n symbols of a block from number i on, if they and lo are all there is to its numbers.
+func (s *streamReader) bareSymbols(i, n int) ([]byte, bool) {
+	if s.coder != streamSplit || s.width != 0 {
+		return nil, false
+	}
+	symbols, ok := s.lane.read(i, i+n)
+	return symbols, ok && (s.escapes.next >= s.escapes.count || bytes.IndexByte(symbols, escape) < 0)
 }
 
 // join puts symbols above their low bits.
