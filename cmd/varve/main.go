@@ -65,6 +65,7 @@ func newRootCommand() *cobra.Command {
 		newEditCommand(),
 		newTagsCommand(),
 		newStatusCommand(),
+		newBenchCommand(),
 	)
 	return root
 }

@@ -44,22 +44,38 @@ func (e *SealedEncoder) AppendFloat32s(dst []byte, v []uint64) []byte {
 
 // appendFloats encodes values of 64-shift bits. A column inside a column is not asked for repetitions again.
 func (e *SealedEncoder) appendFloats(dst []byte, v []uint64, shift uint, outer bool) []byte {
+	runs := floatRunsOf(v)
+	if runs == 1 {
+		return appendFloatConstant(append(dst, sealedFloatConstant), v[0], shift)
+	}
+	if !outer || runs > len(v)/2 {
+		return e.chooseFloats(dst, v, shift, outer)
+	}
+	at := len(dst)
+	dst = e.appendSealedFloatRuns(dst, v, shift, runs)
+	if runs < len(v)/8 {
+		return dst
+	}
+	// Between few runs and none no estimate is as good as the bytes themselves, and such columns are rare.
+	behind := len(dst)
+	dst = e.chooseFloats(dst, v, shift, outer)
+	if len(dst)-behind < behind-at {
+		return dst[:at+copy(dst[at:], dst[behind:])]
+	}
+	return dst[:behind]
+}
+
+func floatRunsOf(v []uint64) int {
 	runs := 1
 	for i := 1; i < len(v); i++ {
 		if v[i] != v[i-1] {
 			runs++
 		}
 	}
-	if runs == 1 {
-		return appendFloatConstant(append(dst, sealedFloatConstant), v[0], shift)
-	}
-	if outer && runs < len(v)/8 {
-		return e.appendSealedFloatRuns(dst, v, shift, runs)
-	}
-	return e.chooseFloats(dst, v, shift, outer)
+	return runs
 }
 
-// floatChoice is the codec that is expected to take the fewest bytes.
+// chooseFloats takes the codec that is expected to take the fewest bytes.
 func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer bool) []byte {
 	n := float64(len(v)) / 8
 	dec := e.planDecimal(v, shift)
@@ -71,10 +87,7 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		best, codec = p.bits*n+float64(len(e.misses))*10, sealedFloatDecimal
 	}
 	if outer && e.table.collect(v) {
-		e.table.arrange(
-			func(x uint64) uint64 { return orderedBits(x, shift) },
-			func(x uint64) uint64 { return floatOf(x, shift) },
-		)
+		e.table.arrangeFloats(shift)
 		s, run := sampled(&e.sample, v)
 		for i, x := range s {
 			s[i] = uint64(e.table.rank(x))
@@ -102,7 +115,7 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		for i, x := range s {
 			s[i] = x >> realBits(shift)
 		}
-		if cost := (e.topBits(s, run) + float64(realBits(shift))) * n; cost < best*1.02 {
+		if cost := (e.topBits(s, run) + float64(realBits(shift))) * n; cost < best*realGain(p) {
 			best, codec = cost, sealedFloatReal
 		}
 		if cost := float64(xorSize(v, shift)); cost < best*0.9 {
@@ -120,6 +133,10 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 	case sealedFloatXOR:
 		return appendXORBlocks(dst, v, shift)
 	}
+	return e.appendBits(dst, v, shift)
+}
+
+func (e *SealedEncoder) appendBits(dst []byte, v []uint64, shift uint) []byte {
 	zeros := trailingZeros(v, shift)
 	words := sized(e.words, len(v))
 	for i, x := range v {
@@ -188,6 +205,15 @@ func (e *SealedEncoder) appendNarrow(dst []byte, v []uint64, outer bool) []byte 
 // realBits is how many low bits of a float stand packed beside its top sixteen: sign, exponent, and the first bits of the
 // fraction, past which nothing is to be gained.
 func realBits(shift uint) uint { return 48 - shift }
+
+// realGain is what reals must be below the cost of ordered bits, behind predictor p. Where none helps, as with places on a
+// map, that cost is never reached: the bits scatter over more than a stream of residuals has symbols for.
+func realGain(p intPlan) float64 {
+	if p.codec == sealedPlain {
+		return 1.03
+	}
+	return 0.98
+}
 
 // topBits is about how many bits the tops of reals take, which are in s: their entropy, or that of what a predictor leaves.
 func (e *SealedEncoder) topBits(s []uint64, run int) float64 {

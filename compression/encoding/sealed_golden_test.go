@@ -90,7 +90,7 @@ func decimalColumn(e *SealedEncoder, v []uint64) []byte {
 
 func floatDictionary(e *SealedEncoder, v []uint64) []byte {
 	e.table.collect(v)
-	e.table.arrange(func(x uint64) uint64 { return orderedBits(x, 0) }, func(x uint64) uint64 { return floatOf(x, 0) })
+	e.table.arrangeFloats(0)
 	return e.appendFloatDictionary([]byte{sealedFloatDictionary}, v, 0)
 }
 

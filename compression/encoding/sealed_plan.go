@@ -16,12 +16,19 @@ type streamPlan struct {
 	bytes float64
 }
 
-// entropyGain is what an entropy stage must save to be worth the nanosecond a value that it takes to decode: a part of the
-// bytes, and so many bits a value.
+// An entropy stage takes a nanosecond a value to decode, a third of all there is. It must save entropyGain of the bytes for
+// that, and entropyLeast bits a value, but no more than entropyMost.
 const (
 	entropyGain  = 0.08
-	entropyFloor = 0.05
+	entropyLeast = 0.05
+	entropyMost  = 1
 )
+
+// stagePays reports whether staged bytes are few enough instead of plain ones for n values.
+func stagePays(staged, plain float64, n int) bool {
+	value := float64(n) / 8
+	return plain-staged > min(max(plain*entropyGain, entropyLeast*value), entropyMost*value)
+}
 
 // planStream is the coder of fewest bytes for r, with the entropy stages held to what they cost to decode.
 func (e *SealedEncoder) planStream(r []uint64) streamPlan {
@@ -70,7 +77,7 @@ func (e *SealedEncoder) planStream(r []uint64) streamPlan {
 			}
 		}
 	}
-	if staged.bytes < best.bytes*(1-entropyGain)-entropyFloor/8*float64(n) {
+	if stagePays(staged.bytes, best.bytes, n) {
 		return staged
 	}
 	return best

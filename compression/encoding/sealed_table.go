@@ -65,6 +65,14 @@ func (t *distinctTable) arrange(key, value func(uint64) uint64) {
 	}
 }
 
+// arrangeFloats is arrange in the order of floats.
+func (t *distinctTable) arrangeFloats(shift uint) {
+	t.arrange(
+		func(x uint64) uint64 { return orderedBits(x, shift) },
+		func(x uint64) uint64 { return floatOf(x, shift) },
+	)
+}
+
 // signed is the order of int64 as one of uint64, and back.
 func signed(x uint64) uint64 { return x ^ 1<<63 }
 

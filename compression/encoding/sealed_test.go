@@ -191,3 +191,26 @@ func TestSealedBlobsComeBack(t *testing.T) {
 		s.blobs(t, v, from, to)
 	})
 }
+
+// TestEverySealedFloatCodecTakesItsColumns runs the codecs past the choice between them.
+func TestEverySealedFloatCodecTakesItsColumns(t *testing.T) {
+	var s sealed
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawFloats(t)
+		if rapid.Bool().Draw(t, "walk") {
+			v = decimalWalk(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(1, 3000).Draw(t, "n"))
+		}
+		for _, codec := range FloatCodecs() {
+			b, ok := s.e.AppendFloat64sAs(codec, nil, v)
+			if !ok {
+				continue
+			}
+			if b[0] != sealedFloatConstant {
+				require.Equal(t, codec, FloatCodecOf(b))
+			}
+			got := make([]uint64, len(v))
+			require.NoError(t, s.d.Float64s(got, len(v), b, 0, blocksOf(len(v))), codec)
+			require.True(t, slices.Equal(v, got), codec)
+		}
+	})
+}
