@@ -31,6 +31,8 @@ func TestBenchCodecs(t *testing.T) {
 	var doubles []byte
 	for i := range 3000 {
 		table += fmt.Sprintf("2026-01-01T00:00:00Z,%.1f,run,,%d\n", 50+5*math.Sin(float64(i)/100), i/1000)
+	}
+	for i := range 70000 { // two chunks
 		doubles = binary.LittleEndian.AppendUint64(doubles, math.Float64bits(math.Sqrt(float64(i))))
 	}
 	csvFile, doubleFile := filepath.Join(dir, "plant.csv"), filepath.Join(dir, "roots.f64.gz")
@@ -49,7 +51,7 @@ func TestBenchCodecs(t *testing.T) {
 			of[key] = map[string]codecResult{}
 		}
 		of[key][r.Codec] = r
-		require.Equal(t, 3000, r.Values)
+		require.Contains(t, []int{3000, 70000}, r.Values)
 		require.Positive(t, r.BitsPerValue)
 		require.Positive(t, r.EncodeMPerS)
 		require.Positive(t, r.DecodeMPerS)

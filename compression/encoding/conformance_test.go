@@ -24,6 +24,7 @@ func TestPublicSeriesComeBack(t *testing.T) {
 	require.NoError(t, json.Unmarshal(raw, &file))
 	require.Len(t, file.Series, 5)
 
+	var sealed sealed
 	for _, s := range file.Series {
 		var at []int64
 		var v []uint64
@@ -41,6 +42,8 @@ func TestPublicSeriesComeBack(t *testing.T) {
 		got, _, ok := decodeXOR(nil, len(v), appendXOR(nil, v, 0), 0)
 		require.True(t, ok, s.Name)
 		require.Equal(t, v, got, s.Name)
+		sealed.times(t, at, 0, blocksOf(len(at)))
+		sealed.floats(t, v, 0, blocksOf(len(v)))
 	}
 
 	var all []uint64
@@ -60,5 +63,6 @@ func TestPublicSeriesComeBack(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, rest)
 		require.Equal(t, all[:n+1], got)
+		sealed.ints(t, all[:n+1], 0, 1)
 	}
 }

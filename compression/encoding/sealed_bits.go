@@ -50,6 +50,9 @@ func low(b []byte, pos uint) uint64 {
 // lowAt is number i of a packed stream.
 func lowAt(b []byte, i int, width uint) uint64 {
 	pos := uint(i) * width
+	if int(pos>>3)+lowReach <= len(b) {
+		return low(b, pos) & lowMask(width)
+	}
 	var near [2 * lowReach]byte
 	copy(near[:], b[pos>>3:])
 	return low(near[:], pos&7) & lowMask(width)

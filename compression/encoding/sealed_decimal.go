@@ -143,11 +143,7 @@ func (d *SealedDecoder) readDecimals(dst []uint64, n int, b []byte, from, to int
 				block[k] = uint64(math.Float32bits(float32(power.quotient(float64(int64(m))))))
 			}
 		case c.codec == sealedSmooth: // the common one: smoothing and division in one go
-			if symbols, ok := c.stream.bareSymbols(i, len(block)); ok {
-				c.smoothSymbols(block, symbols, power)
-			} else if c.stream.read(block, i) {
-				c.smoothDecimals(block, power)
-			} else {
+			if !c.readSmoothDecimals(block, i, power) {
 				return false, true
 			}
 		default:
@@ -184,16 +180,40 @@ func (c *intColumn) smoothDecimals(dst []uint64, power *tenths) {
 	c.state = state
 }
 
-// smoothSymbols is smoothDecimals of residuals that are symbols and no more.
+// readSmoothDecimals reads a block of residuals and turns them into decimals; where symbols are all there is to them, without
+// writing them out between.
+func (c *intColumn) readSmoothDecimals(dst []uint64, i int, power *tenths) bool {
+	s := &c.stream
+	if !s.whole() {
+		ok := s.read(dst, i)
+		c.smoothDecimals(dst, power)
+		return ok
+	}
+	symbols, ok := s.lane.read(i, i+len(dst))
+	for ok {
+		k := s.escapes.before(symbols)
+		c.smoothSymbols(dst[:k], symbols[:k], power)
+		if k == len(symbols) {
+			break
+		}
+		dst, symbols = dst[k:], symbols[k+1:]
+		dst[0] = s.escapes.take()
+		c.smoothDecimals(dst[:1], power)
+		dst = dst[1:]
+	}
+	return ok
+}
+
+// smoothSymbols is smoothDecimals of residuals that the table has for symbols.
 func (c *intColumn) smoothSymbols(dst []uint64, symbols []byte, power *tenths) {
-	lo, state, slow := int64(c.stream.lo), int64(c.state), c.slow&63
+	state, slow, table := c.state, c.slow&63, &c.stream.table
 	inverse, rest := power.inverse, power.rest
 	dst = dst[:len(symbols)]
 	for k, x := range symbols {
-		d := int64(x) + lo
-		m := float64(d + state>>slow)
+		d := table[x]
+		m := float64(int64(d) + int64(state)>>slow)
 		state += d
 		dst[k] = math.Float64bits(math.FMA(m, inverse, m*rest))
 	}
-	c.state = uint64(state)
+	c.state = state
 }

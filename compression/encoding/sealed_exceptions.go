@@ -107,16 +107,18 @@ func (e *SealedEncoder) appendEscapes(dst []byte, n int) []byte {
 // escapes reads them in order.
 type escapes struct {
 	numbers     []byte
+	mid         uint64 // what they are counted from
 	width       uint
 	count, next int
 }
 
-func (x *escapes) open(n int, b []byte, block int) ([]byte, bool) {
+// open splits them off b and moves to the first of a block.
+func (x *escapes) open(n int, b []byte, block int, mid uint64) ([]byte, bool) {
 	count, b, ok := uvarint(b)
 	if !ok || count > uint64(n) {
 		return nil, false
 	}
-	*x = escapes{count: int(count)}
+	*x = escapes{count: int(count), mid: mid}
 	if count == 0 {
 		return b, true
 	}
@@ -137,18 +139,26 @@ func (x *escapes) open(n int, b []byte, block int) ([]byte, bool) {
 	return b[size:], true
 }
 
-// put writes the numbers of the escapes among symbols, counted from mid, into dst.
-func (x *escapes) put(dst []uint64, symbols []byte, mid uint64) bool {
-	for i := 0; ; i++ {
-		k := bytes.IndexByte(symbols[i:], escape)
-		if k < 0 {
-			return true
+// before is how many of symbols stand before the first escape.
+func (x *escapes) before(symbols []byte) int {
+	if x.next < x.count {
+		if k := bytes.IndexByte(symbols, escape); k >= 0 {
+			return k
 		}
-		if x.next >= x.count {
-			return false
-		}
-		i += k
-		dst[i] = mid + uint64(unzigzag(lowAt(x.numbers, x.next, x.width)))
-		x.next++
+	}
+	return len(symbols)
+}
+
+// take is the next of them. There is one behind what before counted.
+func (x *escapes) take() uint64 {
+	number := x.mid + uint64(unzigzag(lowAt(x.numbers, x.next, x.width)))
+	x.next++
+	return number
+}
+
+// put writes the numbers of the escapes among symbols into dst.
+func (x *escapes) put(dst []uint64, symbols []byte) {
+	for i := x.before(symbols); i < len(symbols); i += 1 + x.before(symbols[i+1:]) {
+		dst[i] = x.take()
 	}
 }

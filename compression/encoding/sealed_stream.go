@@ -1,7 +1,6 @@
 package encoding
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -176,7 +175,7 @@ type streamReader struct {
 	word   uint
 	words  [SealedBlock / 2]uint64 // of a radix block; no word has fewer than two digits
 
-	table [256]uint64 // of a table stream: what each symbol is
+	table [256]uint64 // what each symbol is, where symbols are all
 }
 
 // open reads a stream of n numbers, from which those of [first, end) will be asked for. It is all of b.
@@ -199,7 +198,7 @@ func (s *streamReader) open(d *SealedDecoder, n int, b []byte, first, end int) (
 		s.digits, s.word = radixOf(s.base)
 		return ok && s.digits > 0 && radixBytes(n, s.digits, s.word) <= len(s.bits), true
 	case streamTable:
-		if b, ok = s.escapes.open(n, b, first/SealedBlock); !ok {
+		if b, ok = s.escapes.open(n, b, first/SealedBlock, s.lo); !ok {
 			return false, true
 		}
 		b, ok = s.openTable(b)
@@ -212,11 +211,14 @@ func (s *streamReader) open(d *SealedDecoder, n int, b []byte, first, end int) (
 	case streamPatched:
 		b, ok = s.exceptions.open(n, b, first)
 	case streamSplit:
-		if b, ok = s.escapes.open(n, b, first/SealedBlock); !ok {
+		if b, ok = s.escapes.open(n, b, first/SealedBlock, s.lo+splitMiddle<<s.width); !ok {
 			return false, true
 		}
 		size := packedBytes(n, s.width)
 		s.bits = b
+		for x := range s.table {
+			s.table[x] = s.lo + uint64(x)
+		}
 		return s.width <= 56 && size <= len(b) && s.lane.open(d, n, b[size:], first, end), true
 	case streamBytes:
 		if b, ok = s.exceptions.open(n, b, first); !ok || s.width != 1 && s.width != 2 && s.width != 4 {
@@ -253,23 +255,20 @@ func (s *streamReader) read(dst []uint64, i int) bool {
 	switch s.coder {
 	case streamRadix:
 		readRadix(s, dst, i/SealedBlock, s.lo, 0, 1)
-	case streamSplit:
+	case streamSplit, streamTable:
 		symbols, ok := s.lane.read(i, i+len(dst))
 		if !ok {
 			return false
 		}
-		s.join(dst, symbols, i)
-		return s.escapes.next >= s.escapes.count || s.escapes.put(dst, symbols, s.lo+splitMiddle<<s.width)
-	case streamTable:
-		symbols, ok := s.lane.read(i, i+len(dst))
-		if !ok {
-			return false
+		if s.whole() {
+			dst = dst[:len(symbols)]
+			for k, x := range symbols {
+				dst[k] = s.table[x]
+			}
+		} else {
+			s.join(dst, symbols, i)
 		}
-		dst = dst[:len(symbols)]
-		for k, x := range symbols {
-			dst[k] = s.table[x]
-		}
-		return s.escapes.next >= s.escapes.count || s.escapes.put(dst, symbols, s.lo)
+		s.escapes.put(dst, symbols)
 	case streamBytes:
 		each := int(8 / s.width)
 		symbols, ok := s.lane.read(i/each, (i+len(dst)+each-1)/each)
@@ -286,25 +285,15 @@ func (s *streamReader) read(dst []uint64, i int) bool {
 	return true
 }
 
-// bareSymbols is n symbols of a block from number i on, if they and lo are all there is to its numbers.
-func (s *streamReader) bareSymbols(i, n int) ([]byte, bool) {
-	if s.coder != streamSplit || s.width != 0 {
-		return nil, false
-	}
-	symbols, ok := s.lane.read(i, i+n)
-	return symbols, ok && (s.escapes.next >= s.escapes.count || bytes.IndexByte(symbols, escape) < 0)
+// whole reports whether symbols say all there is of the numbers, through the table, but for escapes.
+func (s *streamReader) whole() bool {
+	return s.coder == streamTable || s.coder == streamSplit && s.width == 0
 }
 
 // join puts symbols above their low bits.
 func (s *streamReader) join(dst []uint64, symbols []byte, i int) {
 	lo, b := s.lo, s.bits[i/8*int(s.width):]
 	switch s.width {
-	case 0:
-		dst = dst[:len(symbols)]
-		for k, x := range symbols {
-			dst[k] = lo + uint64(x)
-		}
-		return
 	case 4:
 		for len(dst) >= 8 && len(symbols) >= 8 && len(b) >= 4 {
 			w, y, d := binary.LittleEndian.Uint32(b), symbols[:8:8], dst[:8:8]
