@@ -8,6 +8,10 @@
 // dst. Every DecodeX is told by its caller how many values to expect, reads exactly the bytes of its column, and returns
 // what stands behind them, so columns need no lengths of their own.
 //
+// That is the path of chunks as they arrive. A sealed chunk, written once and read for years, goes another:
+//
+//	samples of one tag → columns → SealedEncoder → bytes, their length kept outside → SealedDecoder → any blocks of 1,024 of them
+//
 // # Promises
 //
 //   - Every bit pattern comes back: NaN payloads, -0, integers beyond 2^53, times whose differences overflow int64.
@@ -15,14 +19,21 @@
 //     many (constant, run-length, grid) allocate what the caller's count asks for; the caller bounds that count.
 //   - Damaged bytes give [ErrCorrupt] or other values, never a crash; whoever stores a column adds the checksum that turns
 //     the second case into the first. A codec of a newer release gives [ErrVersion].
-//   - Nothing is kept between calls, so functions may run at once on different memory. AppendX may use the capacity of dst
-//     behind what it returns as scratch.
+//   - Functions keep nothing between calls, so they may run at once on different memory. A SealedEncoder and a
+//     SealedDecoder keep scratch memory, and serve one goroutine each. AppendX may use the capacity of dst behind what it
+//     returns as scratch.
 //
 // # The parts
 //
-// AppendX may use the capacity of dst behind what it returns as scratch. times.go has grid, jitter and delta-of-delta; floats.go Gorilla XOR; ints.go the integer codecs, which also carry
-// booleans, states, quality and seq; blobs.go text and bytes; bits.go the bit buffers below them. docs/format/encodings.md
-// describes every byte.
+// times.go has grid, jitter and delta-of-delta; floats.go Gorilla XOR; ints.go the integer codecs, which also carry booleans,
+// states, quality and seq; blobs.go text and bytes; bits.go the bit buffers below them. docs/format/encodings.md describes
+// every byte.
+//
+// Of sealed columns, described in docs/format/sealed.md, sealed_ints.go has the integer column that all others come down to:
+// predictors, runs, dictionary. What a predictor leaves is planned in sealed_plan.go, from the samples of sealed_sample.go,
+// and written in sealed_stream.go, with sealed_lane.go for Huffman symbols, sealed_radix.go for digits, sealed_exceptions.go
+// for what does not fit, sealed_bits.go for packed numbers. sealed_times.go, sealed_floats.go with sealed_decimal.go, and
+// sealed_blobs.go turn the other columns into integers; sealed_table.go finds distinct values.
 package encoding
 
 import "errors"

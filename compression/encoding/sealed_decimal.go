@@ -209,6 +209,15 @@ func (c *intColumn) smoothSymbols(dst []uint64, symbols []byte, power *tenths) {
 	state, slow, table := c.state, c.slow&63, &c.stream.table
 	inverse, rest := power.inverse, power.rest
 	dst = dst[:len(symbols)]
+	if slow == 0 {
+		for k, x := range symbols {
+			state += table[x]
+			m := float64(int64(state))
+			dst[k] = math.Float64bits(math.FMA(m, inverse, m*rest))
+		}
+		c.state = state
+		return
+	}
 	for k, x := range symbols {
 		d := table[x]
 		m := float64(int64(d) + int64(state)>>slow)
