@@ -55,14 +55,17 @@ func examples() map[string][]byte {
 	one, oneFrom := oneSample()
 	four, fourFrom := fourSamples()
 	oneChunk, fourChunk := e.Append(nil, &one, oneFrom), e.Append(nil, &four, fourFrom)
+	var sealed SealedEncoder
 	p.Add(7, oneChunk)
 	p.Add(300, fourChunk)
 	return map[string][]byte{
-		"chunk-one-sample":   oneChunk,
-		"chunk-four-samples": fourChunk,
-		"pack-two-tags":      p.Finish(nil),
-		"versions-two":       AppendVersions(nil, twoVersions()),
-		"deletions-three":    AppendDeletions(nil, threeDeletions()),
+		"chunk-one-sample":    oneChunk,
+		"chunk-four-samples":  fourChunk,
+		"sealed-one-sample":   sealed.Append(nil, &one, oneFrom),
+		"sealed-four-samples": sealed.Append(nil, &four, fourFrom),
+		"pack-two-tags":       p.Finish(nil),
+		"versions-two":        AppendVersions(nil, twoVersions()),
+		"deletions-three":     AppendDeletions(nil, threeDeletions()),
 	}
 }
 
@@ -105,6 +108,13 @@ func TestPageAndCodeAgree(t *testing.T) {
 	require.Equal(t, oneFrom, d.Origins)
 	four, fourFrom := fourSamples()
 	require.NoError(t, Decode(page["chunk-four-samples"], &d))
+	requireSame(t, &four, &d.Samples)
+	require.Equal(t, fourFrom, d.Origins)
+	var dec SealedDecoder
+	require.NoError(t, dec.Decode(page["sealed-one-sample"], model.All, &d))
+	requireSame(t, &one, &d.Samples)
+	require.Equal(t, oneFrom, d.Origins)
+	require.NoError(t, dec.Decode(page["sealed-four-samples"], model.All, &d))
 	requireSame(t, &four, &d.Samples)
 	require.Equal(t, fourFrom, d.Origins)
 	b, ok, err := Find(page["pack-two-tags"], 300)
