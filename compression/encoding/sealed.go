@@ -25,6 +25,7 @@ type SealedEncoder struct {
 	packed  []uint64 // exceptions and bases on their way into a packed stream
 	starts  []uint64 // predictor's state at the start of every block
 	slopes  []uint64
+	low     []uint64 // float32 bits without their high half
 	symbols []byte
 	table   distinctTable
 	sample  [sampleMost]uint64

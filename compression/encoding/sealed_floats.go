@@ -31,13 +31,11 @@ func (e *SealedEncoder) AppendFloat32s(dst []byte, v []uint64) []byte {
 		anyBit |= x
 	}
 	if anyBit>>32 != 0 {
-		in := e.nested()
-		in.words = sized(in.words, len(v))
-		low := in.words
+		e.low = sized(e.low, len(v))
 		for i, x := range v {
-			low[i] = x & (1<<32 - 1)
+			e.low[i] = x & (1<<32 - 1)
 		}
-		v = low
+		v = e.low
 	}
 	return e.appendFloats(dst, v, 32, true)
 }

@@ -214,3 +214,18 @@ func TestEverySealedFloatCodecTakesItsColumns(t *testing.T) {
 		}
 	})
 }
+
+func TestSealedFloat32IgnoresItsHighHalf(t *testing.T) {
+	var e SealedEncoder
+	var d SealedDecoder
+	for _, repeat := range []int{1, 3, 20} { // columns without runs, with some, and of nothing else
+		v, want := make([]uint64, 3000), make([]uint64, 3000)
+		for i := range v {
+			want[i] = uint64(math.Float32bits(float32(i/repeat*i/repeat) / 7))
+			v[i] = want[i] | scatter(i)<<32
+		}
+		got := make([]uint64, len(v))
+		require.NoError(t, d.Float32s(got, len(v), e.AppendFloat32s(nil, v), 0, 3))
+		require.True(t, slices.Equal(want, got), "each value %d times", repeat)
+	}
+}
