@@ -356,22 +356,40 @@ func (b *Batch) times(s *model.Samples, n int, enc byte) {
 
 // deltas reads the times behind the first, t.
 func (r *reader) deltas(times []int64, t, unit int64) {
-	b := r.rest()
+	b, at := r.b, r.at
 	times[0] = t
 	for i := 1; i < len(times); i++ {
-		// Most deltas of a scanned tag take two bytes.
-		if len(b) >= 2 && b[0] >= 0x80 && b[1] < 0x80 {
-			u := uint64(b[0]&0x7F) | uint64(b[1])<<7
-			t += (int64(u>>1) ^ -int64(u&1)) * unit
-			b = b[2:]
-		} else {
-			r.at = len(r.b) - len(b)
-			t += r.varint("time delta") * unit
-			b = r.rest()
+		// Most deltas of a scanned tag take two bytes, the first of them with its top bit set.
+		if at+2 <= len(b) {
+			if u := uint64(binary.LittleEndian.Uint16(b[at:])); u&0x8080 == 0x0080 {
+				u = u&0x7F | u>>8<<7
+				t += (int64(u>>1) ^ -int64(u&1)) * unit
+				times[i] = t
+				at += 2
+				continue
+			}
 		}
+		r.at = at
+		t += r.varint("time delta") * unit
 		times[i] = t
+		at = r.at
 	}
-	r.at = len(r.b) - len(b)
+	r.at = at
+}
+
+// words reads numbers of 8 bytes, four at a time: a check of the bounds for each takes as long as reading it.
+func words(dst []uint64, b []byte) {
+	for len(dst) >= 4 && len(b) >= 32 {
+		d, c := dst[:4], b[:32]
+		d[0] = binary.LittleEndian.Uint64(c)
+		d[1] = binary.LittleEndian.Uint64(c[8:])
+		d[2] = binary.LittleEndian.Uint64(c[16:])
+		d[3] = binary.LittleEndian.Uint64(c[24:])
+		dst, b = dst[4:], b[32:]
+	}
+	for i := range dst {
+		dst[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
 }
 
 func (r *reader) values(s *model.Samples, n int, same bool) {
@@ -406,9 +424,7 @@ func (r *reader) values(s *model.Samples, n int, same bool) {
 			bits[i] = uint64(binary.LittleEndian.Uint32(b[4*i:]))
 		}
 	default:
-		for i := range stored {
-			bits[i] = binary.LittleEndian.Uint64(b[8*i:])
-		}
+		words(bits[:stored], b)
 	}
 	if same {
 		for i := 1; i < n; i++ {
