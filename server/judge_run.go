@@ -195,8 +195,14 @@ func (j *judge) decodeBits(l numbers, typ model.Type) []uint64 {
 	bits, b := j.bits.take(l.n), l.b
 	switch typ {
 	case model.Float64:
-		for i := range bits {
-			bits[i] = leUint64(b[8*i:])
+		rest := bits
+		for len(rest) >= 4 { // a check of the bounds for each takes as long as reading it
+			d, c := rest[:4], b[:32]
+			d[0], d[1], d[2], d[3] = leUint64(c), leUint64(c[8:]), leUint64(c[16:]), leUint64(c[24:])
+			rest, b = rest[4:], b[32:]
+		}
+		for i := range rest {
+			rest[i] = leUint64(b[8*i:])
 		}
 	case model.Float32:
 		for i := range bits {

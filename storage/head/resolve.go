@@ -64,8 +64,11 @@ func (g *Snapshot) copyRange(in model.TimeRange, out *Resolved) {
 		size := len(b) / 2
 		lo, hi := max(from-first, 0), min(to-first, size)
 		if lo < hi {
-			for _, t := range b[lo:hi] {
-				s.Times = append(s.Times, int64(t))
+			n := len(s.Times)
+			s.Times = slices.Grow(s.Times, hi-lo)[:n+hi-lo]
+			to := s.Times[n:]
+			for j, t := range b[lo : lo+len(to)] {
+				to[j] = int64(t)
 			}
 			if !g.Type.Blob() {
 				s.Bits = append(s.Bits, b[size+lo:size+hi]...)

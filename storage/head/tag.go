@@ -85,8 +85,9 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 		size := len(b) / 2
 		k := min(g.room, n-i)
 		at := size - g.room
-		for j, t := range s.Times[i : i+k] {
-			b[at+j] = uint64(t)
+		to := b[at : at+k]
+		for j, t := range s.Times[i : i+len(to)] {
+			to[j] = uint64(t)
 		}
 		if len(s.Bits) > 0 {
 			copy(b[size+at:], s.Bits[i:i+k])
