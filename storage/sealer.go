@@ -73,17 +73,41 @@ func (db *DB) runSealer(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		for _, p := range db.dueForSeal() {
-			if ctx.Err() != nil {
-				return
-			}
-			db.sealDue(ctx, p)
+		if err := db.sealAll(ctx, db.dueForSeal()); ctx.Err() != nil {
+			return
+		} else if err != nil {
+			db.o.Logger.Warn("take back the space of what is sealed", "error", err)
 		}
 	}
 }
 
-// sealDue seals a partition, or says why it cannot be.
-func (db *DB) sealDue(ctx context.Context, p keys.Partition) {
+// sealAll seals partitions one after the other, alarms for those that cannot be, and gives back the space.
+func (db *DB) sealAll(ctx context.Context, parts []keys.Partition) error {
+	var done []keys.Partition
+	for _, p := range parts {
+		if db.sealDue(ctx, p) {
+			done = append(done, p)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return db.reclaim(ctx, done)
+}
+
+// reclaim has the LSM drop what seals of partitions, ascending, removed. By itself it would do so when the next generations
+// have piled up, which of a quiet store is never.
+func (db *DB) reclaim(ctx context.Context, parts []keys.Partition) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	lower := keys.AppendGeneration(nil, parts[0], keys.Unsealed, 0)
+	upper := keys.Next(parts[len(parts)-1].Append([]byte{byte(keys.Data)}))
+	return engineError("drop what is sealed", db.engine.Compact(ctx, lower, upper, false))
+}
+
+// sealDue seals a partition, or says why it cannot be, and reports whether it did.
+func (db *DB) sealDue(ctx context.Context, p keys.Partition) bool {
 	err := db.sealNow(ctx, p)
 	switch {
 	case err == nil:
@@ -91,6 +115,7 @@ func (db *DB) sealDue(ctx context.Context, p keys.Partition) {
 	case ctx.Err() == nil:
 		db.alarms.raise("seal_failing", fmt.Sprintf("%v: reads are not affected; tried again in %s", err, sealRetry))
 	}
+	return err == nil
 }
 
 // sealNow seals what is durable of a partition.
@@ -163,12 +188,17 @@ func (db *DB) Seal(ctx context.Context) (uint64, error) {
 	db.mu.RLock()
 	parts := db.directory.parts
 	db.mu.RUnlock()
+	var done []keys.Partition
 	for _, p := range parts {
+		if sealedThrough(p.gens) == p.gens[len(p.gens)-1].id {
+			continue
+		}
 		if err := db.sealNow(ctx, p.name); err != nil {
 			return 0, err
 		}
+		done = append(done, p.name)
 	}
-	return offset, nil
+	return offset, db.reclaim(ctx, done)
 }
 
 // clearLeftover removes, once, what a crash kept from being removed: generations that are sealed, and parts of seals that did
