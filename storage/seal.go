@@ -17,7 +17,7 @@ import (
 // Sealing rewrites what generations left of a partition as few large chunks per tag, merged, with the values that were
 // replaced or removed split off:
 //
-//	generations up to b  →  sealed chunks, packed blocks and versions under b  →  directory row of b  →  the old ones go
+//	generations up to b  →  sealed chunks, packed blocks, versions and rollups under b  →  directory row of b  →  the old ones go
 //
 // A crash at any moment leaves either all of it or nothing that a read looks at. The chunks are written as tables of their
 // own and ingested: durable at once, and not looked at while the directory has no row of b. The row and the headers are one
@@ -38,7 +38,8 @@ type sealing struct {
 
 	tables *sealedTables
 	chunks chunkWriter
-	gone   [][]byte          // headers to be deleted
+	hourly rollups
+	gone   [][]byte          // headers and rollup rows to be deleted
 	left   map[uint64]remain // what sealed generations lose to this one
 	entry  generation        // of the directory
 	met    []event           // values of the tag being sealed that met others of their key
@@ -85,6 +86,7 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	s.tables = newSealedTables(s.db)
 	defer func() { err = errors.Join(err, s.tables.discard()) }()
 	s.chunks.sealing, s.chunks.most = s, s.db.o.SealedSamples
+	s.hourly.sealing = s
 	tags, err := s.tags()
 	if err != nil {
 		return err
@@ -168,8 +170,14 @@ func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 	dirty := s.dirty(pieces)
 	s.met = s.met[:0]
 	s.chunks.begin(tag, !slices.Contains(dirty, false))
+	if err := s.hourly.begin(tag, pieces, dirty); err != nil {
+		return err
+	}
 	for from := 0; from < len(pieces); {
 		if !dirty[from] {
+			if err := s.hourly.keep(&pieces[from]); err != nil {
+				return err
+			}
 			from++
 			continue
 		}
@@ -183,6 +191,9 @@ func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 		from = to
 	}
 	if err := s.chunks.end(ctx); err != nil {
+		return err
+	}
+	if err := s.hourly.end(ctx); err != nil {
 		return err
 	}
 	return s.versions(ctx, tag)
@@ -251,6 +262,7 @@ func (s *sealing) region(ctx context.Context, pieces []piece) error {
 		if err := c.deliver(&c.groups[i]); err != nil {
 			return err
 		}
+		s.hourly.add(&c.block.Samples)
 		if err := s.chunks.add(ctx, &c.block); err != nil {
 			return err
 		}
@@ -456,13 +468,15 @@ func (db *DB) clearSealedData(b *pebble.Batch, p keys.Partition, generation uint
 }
 
 // clearHeaders deletes the headers of the chunks with keys from lower to upper, and reports whether there are such keys.
-// Headers lie by tag and time: each is deleted by its name, which the key of its chunk has. Without a batch it only looks.
+// Headers lie by tag and time: each is deleted by its name, which the key of its chunk has. With those of a seal go the
+// rollup rows it wrote for the tags. Without a batch it only looks.
 func (db *DB) clearHeaders(b *pebble.Batch, lower, upper []byte) (found bool, err error) {
 	it, err := db.engine.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return false, engineError("list chunks to be cleared away", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	tag := model.TagID(0) // the last whose rows are deleted; no tag has the id 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if found = true; b == nil {
 			return true, nil
@@ -474,6 +488,15 @@ func (db *DB) clearHeaders(b *pebble.Batch, lower, upper []byte) (found bool, er
 		h := c.Header()
 		if err := b.Delete(h.Append(nil), nil); err != nil {
 			return false, err
+		}
+		if c.Kind != keys.Sealed || c.Tag == tag {
+			continue
+		}
+		tag = c.Tag
+		for _, level := range []byte{levelHours, levelDay} {
+			if err := b.Delete(rollupRow(level, tag, c.Partition, c.Generation), nil); err != nil {
+				return false, err
+			}
 		}
 	}
 	return found, engineError("list chunks to be cleared away", it.Error())

@@ -67,9 +67,11 @@ func cutInsideSeal(t *testing.T, seed uint64) {
 		c.fs = mem
 		c.recover(disk)
 		require.Len(t, c.sent, c.acked)
+		requirePartials(t, c.db, c.model, rng)
 		if rng.IntN(2) == 0 {
 			seal(t, c.db)
 			requireSame(t, c.db, c.model, rng)
+			requirePartials(t, c.db, c.model, rng)
 			requireSealedOnly(t, c.db)
 		}
 	}

@@ -37,8 +37,9 @@ func TestKeysAreAsDocumented(t *testing.T) {
 	pack := Chunk{Partition: DayOf(old), Kind: Packed, Generation: 40, Tag: 1, Stream: 251, Start: old, End: old, Seq: 300}
 	sealed := Chunk{Partition: DayOf(at), Kind: Sealed, Generation: 48, Tag: 300, Start: at, End: at + 60e9}
 	header := Header{Kind: Unsealed, Tag: 300, Start: at, Generation: 40}
+	rollup := Header{Level: 2, Kind: Sealed, Tag: 300, Start: DayOf(at).Range().Start, Generation: 48}
 	for name, key := range map[string][]byte{
-		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "sealed": sealed.Append(nil), "header": header.Append(nil),
+		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "sealed": sealed.Append(nil), "header": header.Append(nil), "rollup": rollup.Append(nil),
 		"latest": AppendTag(nil, Latest, 300), "partitions": AppendPartitions(nil, 300, Day),
 		"directory": AppendDirectory(nil, Directory, DayOf(at), 40),
 	} {

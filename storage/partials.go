@@ -1,0 +1,370 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/head"
+	"github.com/varvedb/varve/storage/keys"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// Partials is what consecutive buckets of one tag hold, and what lies next to them.
+type Partials struct {
+	Before  rollup.Partial   // of the last sample before the first bucket; empty if there is none
+	Buckets []rollup.Partial // of each bucket, empty ones included
+	After   rollup.Partial   // of the first sample behind the last bucket
+}
+
+// Detail says how much of its samples a partial must tell.
+type Detail uint8
+
+const (
+	// Full is everything a partial can tell.
+	Full Detail = iota
+	// Plain is counts, qualities, durations, minimum, maximum and sum; not their times, first and last values, squares and
+	// integrals. It costs a fraction of Full where all samples are Good.
+	Plain
+)
+
+// Partials fills into with the partials of the buckets [edges[i], edges[i+1]). Edges ascend, each once, at least two. Whole
+// days and hours come from rollups where nothing newer lies over them, the rest from samples: the answer is that of the
+// samples, sums within the bound that package rollup states.
+//
+// A rollup that is damaged raises an alarm, and the samples stand in for it. Samples that cannot be read are an error.
+func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, detail Detail, into *Partials) error {
+	for i := 1; i < len(edges); i++ {
+		if edges[i] <= edges[i-1] {
+			panic(fmt.Sprintf("storage: edge %d at %d, behind one at %d", i, edges[i], edges[i-1]))
+		}
+	}
+	n := len(edges) - 1
+	into.Buckets = slices.Grow(into.Buckets[:0], n)[:n]
+	clear(into.Buckets)
+	r := partialReader{src: &v.src, tag: tag, edges: edges, detail: detail, out: into.Buckets}
+	r.rows = rollupRows{src: &v.src, tag: tag}
+	defer r.rows.close()
+	r.cursor = v.src.cursor(tag, model.TimeRange{})
+	defer r.cursor.Close()
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	into.Before, into.After = rollup.Partial{}, rollup.Partial{}
+	if err := r.bound(ctx, model.TimeRange{Start: model.MinTime, End: edges[0], Reverse: true}, &into.Before); err != nil {
+		return err
+	}
+	return r.bound(ctx, model.TimeRange{Start: edges[n], End: model.All.End}, &into.After)
+}
+
+// partialReader fills the buckets of one tag from left to right.
+type partialReader struct {
+	src    *sources
+	tag    model.TagID
+	edges  []int64
+	out    []rollup.Partial
+	detail Detail
+	at     int // the bucket being filled
+	rows   rollupRows
+	cursor *Cursor
+	inHead []keys.Partition // of what heads have, ascending
+
+	raw   model.TimeRange // to be read before what comes next
+	hours []rollup.Partial
+	plain rollup.Plain
+	row   rollup.Row
+	noRow bool // rows cannot be read any more
+}
+
+func (r *partialReader) run(ctx context.Context) error {
+	in := model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]}
+	parts, err := r.src.partitionsOf(r.tag, in)
+	if err != nil {
+		return err
+	}
+	r.inHead = r.src.headPartitions(r.tag, in)
+	for _, p := range parts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.partition(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partition adds what one partition has.
+func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
+	in := p.Range()
+	start := in.Start
+	in.Start, in.End = max(in.Start, r.edges[0]), min(in.End, r.edges[len(r.edges)-1])
+	r.raw = model.TimeRange{Start: in.Start, End: in.Start}
+	usable, day, err := r.usable(p)
+	if err != nil {
+		return err
+	}
+	if usable == 0 {
+		r.raw.End = in.End
+		return r.flush(ctx, p)
+	}
+	if usable == allHours && r.inOne(start, start+hoursOfDay*hourNanos) {
+		if ok, err := r.addDay(day); ok || err != nil {
+			return err
+		}
+	}
+	hours, err := r.openHours(p, day)
+	if err != nil {
+		return err
+	}
+	if !hours {
+		r.raw.End = in.End
+		return r.flush(ctx, p)
+	}
+	for h := 0; h < hoursOfDay; {
+		from, to := start+int64(h)*hourNanos, start+int64(h+1)*hourNanos
+		if to <= in.Start || from >= in.End {
+			h++
+			continue
+		}
+		if !usable.has(h) || !r.inOne(from, to) {
+			r.raw.End = min(to, in.End)
+			h++
+			continue
+		}
+		if err := r.flush(ctx, p); err != nil {
+			return err
+		}
+		r.advance(from)
+		n := 1
+		for h+n < hoursOfDay && usable.has(h+n) && start+int64(h+n+1)*hourNanos <= r.edges[r.at+1] {
+			n++
+		}
+		if err := r.addHours(h, h+n); err != nil {
+			return err
+		}
+		h += n
+		r.raw.Start = start + int64(h)*hourNanos
+		r.raw.End = r.raw.Start
+	}
+	return r.flush(ctx, p)
+}
+
+// usable is the hours of a partition that its rollups, of the seal that day is of, are right for: nothing that is not sealed
+// lies over them.
+func (r *partialReader) usable(p keys.Partition) (m hourMask, day rollupFound, err error) {
+	gens := r.src.directory.of(p)
+	if r.noRow || !wholeDay(p) || sealedThrough(gens) == 0 {
+		return 0, day, nil
+	}
+	if day, err = r.rows.find(levelDay, p, gens, nil); err != nil || len(day.value) == 0 {
+		return 0, day, r.damaged(err)
+	}
+	_, inHead := slices.BinarySearchFunc(r.inHead, p, keys.Partition.Compare)
+	unsealed := slices.ContainsFunc(gens, func(g generation) bool { return !g.sealed && g.id <= r.src.newest })
+	m = allHours
+	if !inHead && !unsealed {
+		return m, day, nil
+	}
+	c, in := r.cursor, p.Range()
+	c.in = in
+	if _, err := c.gather(p, in); err != nil {
+		return 0, day, c.damaged(in, err)
+	}
+	var over hourMask
+	for i := range c.pieces {
+		if x := &c.pieces[i]; !x.key.Kind.Sealed() {
+			over.set(in.Start, x.first, x.last)
+		}
+	}
+	return m &^ over, day, nil
+}
+
+// damaged passes over damage of rollups, with an alarm: samples stand in for them.
+func (r *partialReader) damaged(err error) error {
+	if err == nil || !isRollupDamage(err) {
+		return err
+	}
+	r.noRow = true
+	r.src.db.alarms.raise("store_damaged", fmt.Sprintf("rollups of tag %d: %v: samples stand in for them until the days are sealed again", r.tag, err))
+	return nil
+}
+
+// advance makes the bucket that holds an instant the one being filled.
+func (r *partialReader) advance(t int64) {
+	if r.edges[r.at+1] > t {
+		return
+	}
+	i, found := slices.BinarySearch(r.edges[r.at+1:], t)
+	if found {
+		i++
+	}
+	r.at += i
+}
+
+// inOne reports whether one bucket holds all of [from, to).
+func (r *partialReader) inOne(from, to int64) bool {
+	if from < r.edges[0] || to > r.edges[len(r.edges)-1] {
+		return false
+	}
+	at := r.at
+	r.advance(from)
+	one := to <= r.edges[r.at+1]
+	if r.raw.Start < r.raw.End {
+		r.at = at // what is to be read comes first
+	}
+	return one
+}
+
+// addDay adds a whole day; false if its row is damaged.
+func (r *partialReader) addDay(day rollupFound) (bool, error) {
+	p, err := rollup.Decode(day.value)
+	if err != nil {
+		return false, r.damaged(err)
+	}
+	r.out[r.at].Merge(&p)
+	return true, nil
+}
+
+// openHours finds the hours that belong to the row of a day; false if there are none.
+func (r *partialReader) openHours(p keys.Partition, day rollupFound) (bool, error) {
+	if r.noRow {
+		return false, nil
+	}
+	row, err := r.rows.find(levelHours, p, r.src.directory.of(p), nil)
+	if err != nil || row.generation != day.generation {
+		return false, r.damaged(err)
+	}
+	if err := r.row.Reset(row.value); err != nil {
+		return false, r.damaged(err)
+	}
+	if r.row.Len() != hoursOfDay {
+		return false, r.damaged(fmt.Errorf("%d hours: %w", r.row.Len(), rollup.ErrCorrupt))
+	}
+	r.hours = r.hours[:0]
+	plain := false
+	if r.detail == Plain {
+		if plain, err = r.plain.Read(&r.row); err != nil {
+			return false, r.damaged(err)
+		}
+	}
+	if !plain {
+		if r.hours, err = rollup.DecodeRow(row.value); err != nil {
+			r.hours = r.hours[:0]
+			return false, r.damaged(err)
+		}
+	}
+	return true, nil
+}
+
+// addHours adds hours [from, to), which lie in the bucket being filled.
+func (r *partialReader) addHours(from, to int) error {
+	if len(r.hours) == 0 {
+		p := r.plain.Partial(from, to)
+		r.out[r.at].Merge(&p)
+		return nil
+	}
+	for h := from; h < to; h++ {
+		r.out[r.at].Merge(&r.hours[h])
+	}
+	return nil
+}
+
+// flush adds the samples that are to be read.
+func (r *partialReader) flush(ctx context.Context, p keys.Partition) error {
+	if r.raw.Empty() {
+		return nil
+	}
+	c := r.cursor
+	c.reset(r.tag)
+	c.in, c.parts = r.raw, []keys.Partition{p}
+	r.raw.Start = r.raw.End
+	for {
+		b, err := c.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.add(&b.Samples)
+	}
+}
+
+func (r *partialReader) add(s *model.Samples) {
+	for from := 0; from < s.Len(); {
+		r.advance(s.Times[from])
+		to := searchTime(s.Times, from, r.edges[r.at+1])
+		r.out[r.at].Add(s, from, to)
+		from = to
+	}
+}
+
+// boundNear is where a bound is looked for first: a chunk is read from the block that holds it, and not from its start.
+const boundNear = int64(5 * time.Minute)
+
+// bound makes p of the first sample of a range: that of the lowest seq, in a reverse range that of the highest.
+func (r *partialReader) bound(ctx context.Context, in model.TimeRange, p *rollup.Partial) error {
+	near := in
+	if uint64(in.End)-uint64(in.Start) > uint64(boundNear) && !in.Empty() {
+		if in.Reverse {
+			near.Start = in.End - boundNear
+		} else {
+			near.End = in.Start + boundNear
+		}
+	}
+	for _, in := range []model.TimeRange{near, in} {
+		if in.Empty() {
+			return nil
+		}
+		c := r.cursor
+		c.reset(r.tag)
+		c.in = in
+		var err error
+		if c.parts, err = r.src.partitionsOf(r.tag, in); err != nil {
+			return err
+		}
+		if in.Reverse {
+			slices.Reverse(c.parts)
+		}
+		b, err := c.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.Add(&b.Samples, 0, 1)
+		return nil
+	}
+	return nil
+}
+
+// headPartitions is the partitions in which heads have anything of a tag, ascending.
+func (s *sources) headPartitions(tag model.TagID, in model.TimeRange) (out []keys.Partition) {
+	first := keys.DayOf(in.Start).Range().Start
+	in.Start, in.End = first, max(in.End, keys.DayOf(in.End-1).Range().End)
+	for _, h := range s.heads {
+		s.db.mu.RLock()
+		g := h.Tag(tag)
+		var snap head.Snapshot
+		if g != nil {
+			snap = h.Snapshot(g, s.offset)
+		}
+		s.db.mu.RUnlock()
+		if g == nil {
+			continue
+		}
+		snap.EachStretch(in, func(t int64) int64 {
+			p := keys.DayOf(t)
+			out = append(out, p)
+			return p.Range().End
+		})
+	}
+	slices.SortFunc(out, keys.Partition.Compare)
+	return slices.Compact(out)
+}

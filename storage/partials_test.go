@@ -1,0 +1,254 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/plain"
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/keys"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// TestPartialsAreThoseOfTheSamples writes random histories in every mode, with edits, removals and late samples, seals and
+// opens again at random moments, and holds what buckets between random edges say against what the plain model's samples say.
+func TestPartialsAreThoseOfTheSamples(t *testing.T) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			fs := vfs.NewMem()
+			h := newHistory(t, seed, fs)
+			for i := range 120 {
+				h.step()
+				switch h.rng.IntN(20) {
+				case 0:
+					_, err := h.db.Flush(context.Background())
+					require.NoError(t, err)
+				case 1:
+					require.NoError(t, h.db.Close())
+					db, err := Open("store", testOptions(fs))
+					require.NoError(t, err)
+					h.db = db
+				case 2, 3, 4:
+					seal(t, h.db)
+				}
+				if i%12 == 11 {
+					requirePartials(t, h.db, h.model, h.rng)
+				}
+			}
+			seal(t, h.db)
+			requirePartials(t, h.db, h.model, h.rng)
+			requireRowsOfSeals(t, h.db)
+			require.Empty(t, h.db.Status().Alarms)
+			require.NoError(t, h.db.Close())
+		})
+	}
+}
+
+// requirePartials holds partials of every tag against the model, between edges of which some lie on days and hours.
+func requirePartials(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
+	v, err := db.View(context.Background(), Accepted)
+	require.NoError(t, err)
+	defer v.Close()
+	unit := []int64{86400e9, 8 * 3600e9, 3600e9, 60e9, 30e9}[rng.IntN(5)]
+	var edges []int64
+	for range 2 + rng.IntN(30) {
+		edges = append(edges, (rng.Int64N(7*86400e9)-2*86400e9)/unit*unit)
+	}
+	slices.Sort(edges)
+	if edges = slices.Compact(edges); len(edges) == 1 {
+		edges = append(edges, edges[0]+unit)
+	}
+	for tag := model.TagID(1); int(tag) <= len(testTypes); tag++ {
+		var full, few Partials
+		require.NoError(t, v.Partials(context.Background(), tag, edges, Full, &full))
+		require.NoError(t, v.Partials(context.Background(), tag, edges, Plain, &few))
+		require.Len(t, full.Buckets, len(edges)-1)
+		for i := range full.Buckets {
+			in := model.TimeRange{Start: edges[i], End: edges[i+1]}
+			want := partialOf(m.Current(tag, in))
+			requireSamePartial(t, &want, &full.Buckets[i], in, Full, "tag %d %s", tag, in)
+			requireSamePartial(t, &want, &few.Buckets[i], in, Plain, "tag %d %s, plain", tag, in)
+		}
+		n := len(edges) - 1
+		before := m.Current(tag, model.TimeRange{Start: model.MinTime, End: edges[0]})
+		after := m.Current(tag, model.TimeRange{Start: edges[n], End: model.All.End})
+		want, have := partialOf(before[max(len(before)-1, 0):]), full.Before
+		requireSamePoint(t, want.Last, have.Last, fmt.Sprintf("tag %d before %d", tag, edges[0]))
+		want, have = partialOf(after[:min(len(after), 1)]), full.After
+		requireSamePoint(t, want.First, have.First, fmt.Sprintf("tag %d from %d on", tag, edges[n]))
+	}
+}
+
+func partialOf(samples []model.Sample) (p rollup.Partial) {
+	if len(samples) == 0 {
+		return p
+	}
+	s := model.Samples{Type: samples[0].Type}
+	for _, x := range samples {
+		s.Append(x)
+	}
+	p.Add(&s, 0, s.Len())
+	return p
+}
+
+func requireSamePartial(t testing.TB, want, have *rollup.Partial, in model.TimeRange, d Detail, format string, args ...any) {
+	t.Helper()
+	where := fmt.Sprintf(format, args...)
+	require.Equal(t, want.Counts(), have.Counts(), where)
+	q1, ok1 := want.WorstQuality()
+	q2, ok2 := have.WorstQuality()
+	require.Equal(t, ok1, ok2, where)
+	require.Equal(t, q1, q2, where)
+	w := rollup.Interval{Start: in.Start, End: in.End, In: want, Hold: in.End}
+	h := rollup.Interval{Start: in.Start, End: in.End, In: have, Hold: in.End}
+	require.Equal(t, w.Durations(), h.Durations(), where)
+	for _, strict := range []bool{false, true} {
+		a, ok := want.Stats(strict)
+		b, ok2 := have.Stats(strict)
+		require.Equal(t, ok, ok2, where)
+		require.Equal(t, a.N(), b.N(), where)
+		requireSameFloat(t, a.Sum(), b.Sum(), where)
+		require.Equal(t, a.SumInt(), b.SumInt(), where)
+		requireSameFloat(t, a.Mean(), b.Mean(), where)
+		requireSameFloat(t, a.Range(), b.Range(), where)
+		for _, get := range []func(*rollup.Stats) (rollup.Extreme, bool){(*rollup.Stats).Min, (*rollup.Stats).Max} {
+			x, ok := get(&a)
+			y, _ := get(&b)
+			if d == Plain {
+				x.Time, x.Again, y.Time, y.Again = 0, false, 0, false
+				if ok && want.Type().Float() {
+					s := model.Samples{Type: want.Type(), Bits: []uint64{x.Bits, y.Bits}, Times: []int64{0, 0}}
+					u, _ := s.At(0).Float64()
+					v, _ := s.At(1).Float64()
+					requireSameFloat(t, u, v, where) // of 0 and -0 either will do
+					continue
+				}
+			}
+			if ok {
+				require.Equal(t, x, y, where)
+			}
+		}
+		if d == Plain {
+			continue
+		}
+		requireNear(t, a.Variance(), b.Variance(), 0x1p-38, where)
+		n1, ok := w.Transitions(strict)
+		n2, ok2 := h.Transitions(strict)
+		require.Equal(t, ok, ok2, where)
+		require.Equal(t, n1, n2, where)
+		requireSamePoint(t, func() (rollup.Point, bool) { return want.FirstUsable(strict) },
+			func() (rollup.Point, bool) { return have.FirstUsable(strict) }, where)
+		requireSamePoint(t, func() (rollup.Point, bool) { return want.LastUsable(strict) },
+			func() (rollup.Point, bool) { return have.LastUsable(strict) }, where)
+		for _, stepped := range []bool{false, true} {
+			for _, bridged := range []bool{false, true} {
+				r := rollup.Rule{Stepped: stepped, UncertainAsBad: strict, Bridged: bridged}
+				i1, ok := w.Integral(r)
+				i2, ok2 := h.Integral(r)
+				require.Equal(t, ok, ok2, where)
+				require.Equal(t, i1.Covered, i2.Covered, where)
+				requireNear(t, i1.Value, i2.Value, 0x1p-52, where)
+			}
+		}
+	}
+	if d == Plain {
+		return
+	}
+	requireSamePoint(t, want.First, have.First, where)
+	requireSamePoint(t, want.Last, have.Last, where)
+	s1, ok1 := w.States()
+	s2, ok2 := h.States()
+	require.Equal(t, ok1, ok2, where)
+	require.ElementsMatch(t, s1, s2, where)
+}
+
+func requireSamePoint(t testing.TB, want, have func() (rollup.Point, bool), where string) {
+	t.Helper()
+	x, ok := want()
+	y, ok2 := have()
+	require.Equal(t, ok, ok2, where)
+	require.True(t, sameSample(x.Sample, y.Sample) && x.Cut == y.Cut && x.Gap == y.Gap, "%s: want %+v, have %+v", where, x, y)
+}
+
+func requireSameFloat(t testing.TB, a, b float64, where string) {
+	t.Helper()
+	require.True(t, a == b || a != a && b != b, "%s: want %v, have %v", where, a, b)
+}
+
+func requireNear(t testing.TB, a, b, share float64, where string) {
+	t.Helper()
+	require.True(t, a == b || a != a && b != b || math.Abs(a-b) <= share*math.Abs(a), "%s: want %v, have %v", where, a, b)
+}
+
+// requireRowsOfSeals holds that all rollup rows are of seals that the directory has, one per tag, day and level, and that
+// there are some.
+func requireRowsOfSeals(t testing.TB, db *DB) {
+	days, hours := 0, 0
+	seen := map[keys.Header]bool{}
+	require.NoError(t, db.scan(keys.Headers, func(k, _ []byte) error {
+		h, err := keys.DecodeHeader(append([]byte{byte(keys.Headers)}, k...))
+		require.NoError(t, err)
+		switch h.Level {
+		case levelDay:
+			days++
+		case levelHours:
+			hours++
+		default:
+			return nil
+		}
+		require.True(t, isSealed(db.directory.of(keys.DayOf(h.Start)), h.Generation), "row of generation %d", h.Generation)
+		h.Generation = 0
+		require.False(t, seen[h], "two rows of %+v", h)
+		seen[h] = true
+		return nil
+	}))
+	require.NotZero(t, days)
+	require.NotZero(t, hours)
+}
+
+// TestDamagedRollups flips a bit of every rollup row. The samples stand in for them, with an alarm, and the next seal that
+// touches a tag writes sound ones.
+func TestDamagedRollups(t *testing.T) {
+	for seed := range uint64(4) {
+		h := newHistory(t, seed, vfs.NewMem())
+		for range 40 {
+			h.step()
+		}
+		seal(t, h.db)
+		b := h.db.engine.NewBatch()
+		require.NoError(t, h.db.scan(keys.Headers, func(k, v []byte) error {
+			k = append([]byte{byte(keys.Headers)}, k...)
+			x, err := keys.DecodeHeader(k)
+			require.NoError(t, err)
+			if x.Level == 0 {
+				return nil
+			}
+			v = slices.Clone(v)
+			v[h.rng.IntN(len(v))] ^= 1 << h.rng.IntN(8)
+			return b.Set(k, v, nil)
+		}))
+		require.False(t, b.Empty())
+		require.NoError(t, h.db.engine.Apply(b, pebble.NoSync))
+		for range 12 {
+			requirePartials(t, h.db, h.model, h.rng)
+		}
+		require.Len(t, h.db.Status().Alarms, 1)
+		require.Equal(t, "store_damaged", h.db.Status().Alarms[0].Name)
+		for range 40 {
+			h.step()
+		}
+		seal(t, h.db)
+		for range 4 {
+			requirePartials(t, h.db, h.model, h.rng)
+		}
+		require.NoError(t, h.db.Close())
+	}
+}
