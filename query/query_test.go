@@ -20,6 +20,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/rollup"
 )
 
 // plainStore is a store that is only maps and slices.
@@ -85,6 +86,29 @@ func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {
 func (s *plainStore) Close()                      { s.open-- }
 func (s *plainStore) Lost() []storage.OffsetRange { return s.lost }
 func (s *plainStore) SourceName(id uint32) string { return fmt.Sprintf("source-%d", id) }
+
+func (s *plainStore) Partials(_ context.Context, tag model.TagID, edges []int64, _ storage.Detail, into *storage.Partials) error {
+	n := len(edges) - 1
+	*into = storage.Partials{Buckets: make([]rollup.Partial, n)}
+	b := s.samples[tag]
+	if b == nil {
+		return nil
+	}
+	for i, t := range b.Times {
+		switch k, found := slices.BinarySearch(edges, t); {
+		case found && k < n:
+			into.Buckets[k].Add(&b.Samples, i, i+1)
+		case k == 0:
+			into.Before = rollup.Partial{}
+			into.Before.Add(&b.Samples, i, i+1)
+		case k <= n && !found:
+			into.Buckets[k-1].Add(&b.Samples, i, i+1)
+		case into.After.Empty():
+			into.After.Add(&b.Samples, i, i+1)
+		}
+	}
+	return nil
+}
 
 func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {
 	b := s.samples[tag]

@@ -67,15 +67,20 @@ func schemaOf(cols []column, lost []storage.OffsetRange) *arrow.Schema {
 	for i, c := range cols {
 		fields[i] = c.field()
 	}
+	return arrow.NewSchema(fields, lostMetadata(lost))
+}
+
+// lostMetadata names what an answer lacks; nil for nothing.
+func lostMetadata(lost []storage.OffsetRange) *arrow.Metadata {
 	if len(lost) == 0 {
-		return arrow.NewSchema(fields, nil)
+		return nil
 	}
 	parts := make([]string, len(lost))
 	for i, r := range lost {
 		parts[i] = fmt.Sprintf("%d-%d", r.First, r.End)
 	}
 	meta := arrow.NewMetadata([]string{MetaIncomplete}, []string{strings.Join(parts, ",")})
-	return arrow.NewSchema(fields, &meta)
+	return &meta
 }
 
 // rowBytes is what a row takes in the columns, text and bytes apart.

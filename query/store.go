@@ -29,6 +29,8 @@ type View interface {
 	Lost() []storage.OffsetRange
 	Latest(tag model.TagID) (model.Sample, bool)
 	Samples(tag model.TagID, in model.TimeRange) Cursor
+	// Partials fills into with what consecutive buckets hold, see storage.View. It may be called from several goroutines.
+	Partials(ctx context.Context, tag model.TagID, edges []int64, detail storage.Detail, into *storage.Partials) error
 	SourceName(id uint32) string
 }
 

@@ -1,0 +1,568 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// A piece of work is up to windowBuckets buckets of one tag; fewer, down to windowLeast, where that keeps every processor
+// busy.
+const (
+	windowBuckets = 1024
+	windowLeast   = 64
+	// partialBytes is what a bucket holds while it is worked on.
+	partialBytes = 1500
+)
+
+// aggregation is one checked request.
+type aggregation struct {
+	request AggregatesRequest
+	tags    *tagList
+	edges   []int64 // in the order of the answer
+	detail  storage.Detail
+	workers int
+}
+
+func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	edges, err := r.buckets()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkEdges([]int64{edges[0], edges[len(edges)-1]}); err != nil {
+		return nil, err
+	}
+	catalog := e.store.Catalog()
+	last := max(edges[0], edges[len(edges)-1]-1)
+	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkTypes(tags); err != nil {
+		return nil, err
+	}
+	a := &aggregation{request: r, tags: tags, edges: edges, detail: storage.Plain, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
+	for _, x := range r.Aggregates {
+		if !x.plain() {
+			a.detail = storage.Full
+		}
+	}
+	return a, nil
+}
+
+func (a *aggregation) reverse() bool { return a.edges[0] > a.edges[1] }
+
+// bytes is what answering may hold at once.
+func (a *aggregation) bytes() int64 {
+	names := 3*a.tags.nameBytes + 96*int64(len(a.tags.asked))
+	rowBytes := int64(8+4+8+8) + 25*int64(len(a.request.Aggregates))
+	rows := int64(min(a.batchRows(), (len(a.edges)-1)*len(a.tags.asked)))
+	cells := int64(len(a.request.Aggregates)*64 + partialBytes)
+	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*cells) + 8*int64(len(a.edges))
+}
+
+func (a *aggregation) batchRows() int {
+	if a.request.BatchRows == 0 {
+		return DefaultBatchRows
+	}
+	return a.request.BatchRows
+}
+
+// AggregatesSchema is the schema ReadAggregates will answer r with, but for metadata that the answer's moment decides.
+func (e *Engine) AggregatesSchema(r AggregatesRequest) (*arrow.Schema, error) {
+	a, err := e.aggregation(r)
+	if err != nil {
+		return nil, err
+	}
+	return newAggregateEncoder(a, nil, nil).schema, nil
+}
+
+// ReadAggregates writes what r asks for to sink, a row per tag and bucket, and returns how many rows it wrote, also beside
+// an error.
+func (e *Engine) ReadAggregates(ctx context.Context, r AggregatesRequest, sink Sink) (uint64, error) {
+	a, err := e.aggregation(r)
+	if err != nil {
+		return 0, err
+	}
+	need := a.bytes()
+	if err := e.budget.reserve(need); err != nil {
+		return 0, err
+	}
+	defer e.budget.release(need)
+	view, err := e.store.View(ctx, r.Consistency)
+	if err != nil {
+		return 0, fmt.Errorf("take view: %w", err)
+	}
+	defer view.Close()
+	out := newAggregateEncoder(a, view.Lost(), sink)
+	if err := a.run(ctx, view, out); err != nil {
+		if flushErr := out.flush(ctx); flushErr != nil {
+			return out.written, errors.Join(err, flushErr)
+		}
+		return out.written, err
+	}
+	return out.written, out.close(ctx)
+}
+
+// window is buckets [from, to) of one tag, and what came of them.
+type window struct {
+	asked
+	from, to int
+	rows     []bucketRow
+	cells    []cell // of each row, one behind the other
+	err      error
+
+	partials storage.Partials
+	edges    []int64
+}
+
+type bucketRow struct {
+	time    int64
+	quality model.Quality
+	good    float64 // percent
+}
+
+// run works on as many windows at a time as there are workers, and writes them in order.
+func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder) error {
+	n := len(a.edges) - 1
+	size := min(windowBuckets, n)
+	if each := (n + a.workers - 1) / a.workers; len(a.tags.asked) < a.workers {
+		size = min(size, max(each, windowLeast))
+	}
+	perTag := (n + size - 1) / size
+	total := perTag * len(a.tags.asked)
+	batch := max(1, min(16, windowBuckets/size)) // of a worker: a tag of few buckets is little work
+	windows := make([]window, min(a.workers*batch, total))
+	for done := 0; done < total; {
+		now := windows[:min(len(windows), total-done)]
+		for i := range now {
+			w := &now[i]
+			k := done + i
+			w.asked = a.tags.asked[k/perTag]
+			w.from = k % perTag * size
+			w.to = min(w.from+size, n)
+			w.rows, w.cells, w.err = w.rows[:0], w.cells[:0], nil
+		}
+		if len(now) == 1 {
+			now[0].err = a.window(ctx, view, out, &now[0])
+		} else {
+			var group errgroup.Group
+			for k := range min(a.workers, len(now)) {
+				group.Go(func() error {
+					for i := k; i < len(now); i += a.workers {
+						now[i].err = a.window(ctx, view, out, &now[i])
+					}
+					return nil
+				})
+			}
+			_ = group.Wait()
+		}
+		for i := range now {
+			if err := out.add(ctx, &now[i]); err != nil {
+				return err
+			}
+			if err := now[i].err; err != nil {
+				return fmt.Errorf("aggregates of tag %s: %w", now[i].describe(), err)
+			}
+		}
+		done += len(now)
+	}
+	return nil
+}
+
+// window reads and calculates one window.
+func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncoder, w *window) error {
+	answer := a.edges[w.from : w.to+1]
+	reverse := a.reverse()
+	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
+	instants := slices.Clone(answer)
+	if reverse {
+		slices.Reverse(instants)
+	}
+	instants, first := splitAtSettings(instants, w.tag)
+	w.edges = append(w.edges[:0], instants...)
+	if reverse {
+		for i := range w.edges {
+			w.edges[i]++
+		}
+	}
+	if err := view.Partials(ctx, w.tag.ID, w.edges, a.detail, &w.partials); err != nil {
+		return err
+	}
+	p := &w.partials
+	// The next point behind each part, from the right.
+	after := make([]*rollup.Partial, len(p.Buckets))
+	next := &p.After
+	for i := len(p.Buckets) - 1; i >= 0; i-- {
+		after[i] = next
+		if !p.Buckets[i].Empty() {
+			next = &p.Buckets[i]
+		}
+	}
+	before := &p.Before
+	calc := calculation{a: a, view: view, out: out, w: w}
+	for i := 0; i < len(first)-1; i++ {
+		calc.reset(instants[first[i]], instants[first[i+1]])
+		for k := first[i]; k < first[i+1]; k++ {
+			calc.add(rollup.Interval{Start: instants[k], End: instants[k+1], Before: before, In: &p.Buckets[k], After: after[k]})
+			if !p.Buckets[k].Empty() {
+				before = &p.Buckets[k]
+			}
+		}
+		if err := calc.finish(ctx); err != nil {
+			return err
+		}
+	}
+	if reverse {
+		slices.Reverse(w.rows)
+		n := len(a.request.Aggregates)
+		for i, k := 0, len(w.rows)-1; i < k; i, k = i+1, k-1 {
+			for j := range n {
+				w.cells[i*n+j], w.cells[k*n+j] = w.cells[k*n+j], w.cells[i*n+j]
+			}
+		}
+	}
+	return nil
+}
+
+// splitAtSettings adds to ascending edges the instants at which a tag becomes stepped or sloped, and returns where each of
+// the edges given now is.
+func splitAtSettings(edges []int64, tag *model.Tag) (all []int64, at []int) {
+	var changes []int64
+	for i := 1; i < len(tag.Settings); i++ {
+		s := &tag.Settings[i]
+		if s.Stepped != tag.Settings[i-1].Stepped && !s.Type.AlwaysStepped() && s.From > edges[0] && s.From < edges[len(edges)-1] {
+			changes = append(changes, s.From)
+		}
+	}
+	at = make([]int, 0, len(edges))
+	all = make([]int64, 0, len(edges)+len(changes))
+	for _, e := range edges {
+		for len(changes) > 0 && changes[0] <= e {
+			if changes[0] < e {
+				all = append(all, changes[0])
+			}
+			changes = changes[1:]
+		}
+		at = append(at, len(all))
+		all = append(all, e)
+	}
+	return all, at
+}
+
+// calculation is of one bucket, of one or, where settings change inside, several intervals.
+type calculation struct {
+	a    *aggregation
+	view View
+	out  *aggregateEncoder
+	w    *window
+
+	start, end int64
+	all        rollup.Partial
+	only       *rollup.Partial // the bucket where it is one interval
+	durations  rollup.Durations
+	area       float64
+	covered    uint64
+	strict     bool // Uncertain is taken for Bad
+}
+
+func (c *calculation) reset(start, end int64) {
+	c.start, c.end = start, end
+	c.only, c.durations, c.area, c.covered = nil, rollup.Durations{}, 0, 0
+	c.strict = !c.a.request.UseUncertain
+}
+
+// add adds an interval, in order.
+func (c *calculation) add(iv rollup.Interval) {
+	iv.Hold = holdUntil(&iv)
+	d := iv.Durations()
+	if c.only == nil {
+		c.only, c.durations = iv.In, d
+	} else {
+		if c.only != &c.all {
+			c.all = *c.only
+		}
+		c.all.Merge(iv.In)
+		c.only = &c.all
+		c.durations = addDurations(c.durations, d)
+	}
+	if c.a.detail == storage.Full && slices.Contains(c.a.request.Aggregates, TimeWeightedAverage) {
+		settings := c.w.tag.At(iv.Start)
+		rule := rollup.Rule{Stepped: settings.Stepped, UncertainAsBad: c.strict}
+		if i, ok := iv.Integral(rule); ok {
+			c.area += i.Value
+			c.covered += i.Covered
+		}
+	}
+}
+
+// holdUntil is one nanosecond, the resolution of time, behind the last sample there is: nothing is known behind it.
+func holdUntil(iv *rollup.Interval) int64 {
+	last, ok := iv.In.Last()
+	if !ok {
+		last, ok = iv.Before.Last()
+	}
+	if !ok || last.Time >= iv.End {
+		return iv.End
+	}
+	return last.Time + 1
+}
+
+func addDurations(a, b rollup.Durations) rollup.Durations {
+	a.GoodToGood += b.GoodToGood
+	a.GoodToUncertain += b.GoodToUncertain
+	a.GoodToNone += b.GoodToNone
+	a.Uncertain += b.Uncertain
+	a.Bad += b.Bad
+	a.Null += b.Null
+	a.Gap += b.Gap
+	a.NotCovered += b.NotCovered
+	return a
+}
+
+// good is the nanoseconds of the bucket under usable samples.
+func (c *calculation) good() uint64 {
+	g := c.durations.Good()
+	if !c.strict {
+		g += c.durations.Uncertain
+	}
+	return g
+}
+
+// quality is that of the bucket by time: PercentDataGood and PercentDataBad of Part 13 are both 100.
+func (c *calculation) quality() model.Quality {
+	length := uint64(c.end) - uint64(c.start)
+	switch good := c.good(); {
+	case good == length:
+		return model.Good
+	case good > 0:
+		return model.UncertainDataSubNormal
+	case c.durations.NotCovered == length && c.only.Counts().All() == 0:
+		return model.BadNoData
+	}
+	return model.Bad
+}
+
+func (c *calculation) finish(ctx context.Context) error {
+	w := c.w
+	length := uint64(c.end) - uint64(c.start)
+	row := bucketRow{time: c.start, quality: c.quality(), good: 100 * float64(c.good()) / float64(length)}
+	if c.a.reverse() {
+		row.time = c.end
+	}
+	stats, _ := c.only.Stats(c.strict)
+	for i, x := range c.a.request.Aggregates {
+		v, err := c.cell(ctx, x, c.out.columns[i], &stats)
+		if err != nil {
+			return err
+		}
+		w.cells = append(w.cells, v)
+	}
+	w.rows = append(w.rows, row)
+	return nil
+}
+
+func (c *calculation) cell(ctx context.Context, x Aggregate, col *aggregateColumn, stats *rollup.Stats) (cell, error) {
+	p := c.only
+	none := stats.N() == 0
+	switch x {
+	case Count:
+		n := p.Counts()
+		all := n.Good
+		if !c.strict {
+			all += n.Uncertain
+		}
+		return cell{bits: uint64(all), valid: true}, nil
+	case PercentGood: // has a column in every answer
+		return cell{}, nil
+	case DurationGood:
+		return cell{bits: c.good(), valid: true}, nil
+	case WorstQuality:
+		q, ok := p.WorstQuality()
+		return cell{bits: uint64(q), valid: ok}, nil
+	case First, Last:
+		at, ok := p.FirstUsable(c.strict)
+		if x == Last {
+			at, ok = p.LastUsable(c.strict)
+		}
+		if !ok {
+			return cell{}, nil
+		}
+		if at.Cut {
+			blob, err := c.readBlob(ctx, &at)
+			return cell{blob: blob, valid: true}, err
+		}
+		return col.value(at.Type, at.Bits, at.Blob), nil
+	case TimeWeightedAverage:
+		if c.covered == 0 {
+			return cell{}, nil
+		}
+		return floatCell(c.area / float64(c.covered)), nil
+	}
+	if none {
+		return cell{}, nil
+	}
+	switch x {
+	case Sum:
+		return col.sum(stats), nil
+	case Minimum, Maximum, MinimumTime, MaximumTime:
+		e, _ := stats.Min()
+		if x == Maximum || x == MaximumTime {
+			e, _ = stats.Max()
+		}
+		if x == MinimumTime || x == MaximumTime {
+			return cell{bits: uint64(e.Time), valid: true}, nil
+		}
+		return col.value(p.Type(), e.Bits, nil), nil
+	case Range:
+		return floatCell(stats.Range()), nil
+	case StandardDeviation:
+		return floatCell(math.Sqrt(stats.SampleVariance())), nil
+	case EventWeightedAverage:
+		return floatCell(stats.Mean()), nil
+	}
+	return cell{}, fmt.Errorf("%s: %w", x, ErrBadRequest)
+}
+
+// readBlob reads a text that is too long for a partial.
+func (c *calculation) readBlob(ctx context.Context, at *rollup.Point) ([]byte, error) {
+	cursor := c.view.Samples(c.w.tag.ID, model.TimeRange{Start: at.Time, End: at.Time + 1})
+	defer cursor.Close()
+	for {
+		b, err := cursor.Next(ctx)
+		if err == io.EOF {
+			return nil, fmt.Errorf("sample at %s, seq %d: %w", model.FormatTime(at.Time), at.Seq, storage.ErrCorrupt)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			if b.SeqAt(i) == at.Seq {
+				return slices.Clone(b.Blobs[i]), nil
+			}
+		}
+	}
+}
+
+// aggregateEncoder gathers rows of windows into record batches.
+type aggregateEncoder struct {
+	schema  *arrow.Schema
+	columns []*aggregateColumn // of the aggregates, in the order asked; nil for percent_good, which is there anyway
+	maxRows int
+	written uint64
+	writer  *ipc.Writer
+
+	times   []int64
+	tag     tagColumn
+	quality []uint32
+	good    []float64
+}
+
+func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) *aggregateEncoder {
+	e := &aggregateEncoder{maxRows: a.batchRows(), tag: tagColumn{dictionary: a.tags.dictionary()}}
+	fields := []arrow.Field{{Name: "time", Type: timeType}, e.tag.field()}
+	types := a.tags.types()
+	for _, x := range a.request.Aggregates {
+		c := newAggregateColumn(x, types)
+		e.columns = append(e.columns, c)
+		if x != PercentGood {
+			fields = append(fields, c.field())
+		}
+	}
+	fields = append(fields, arrow.Field{Name: "quality", Type: arrow.PrimitiveTypes.Uint32},
+		arrow.Field{Name: PercentGood.String(), Type: arrow.PrimitiveTypes.Float64})
+	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
+	if sink != nil {
+		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
+	}
+	return e
+}
+
+func (e *aggregateEncoder) add(ctx context.Context, w *window) error {
+	n := len(e.columns)
+	for i, r := range w.rows {
+		e.times = append(e.times, r.time)
+		e.tag.indices = append(e.tag.indices, w.index)
+		e.quality = append(e.quality, uint32(r.quality))
+		e.good = append(e.good, r.good)
+		size := 0
+		for k, c := range e.columns {
+			if c.name != PercentGood.String() {
+				c.append(w.cells[i*n+k])
+				size += len(c.blobs.data)
+			}
+		}
+		if len(e.times) >= e.maxRows || size >= batchBlobBytes {
+			if err := e.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *aggregateEncoder) flush(ctx context.Context) error {
+	rows := len(e.times)
+	if rows == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	var arrays []arrow.Array
+	add := func(d arrow.ArrayData) {
+		arrays = append(arrays, array.MakeFromData(d))
+		d.Release()
+	}
+	add(fixedData(timeType, rows, nil, bytesOf(e.times)))
+	add(e.tag.array())
+	for _, c := range e.columns {
+		if c.name != PercentGood.String() {
+			add(c.array())
+		}
+	}
+	add(fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)))
+	add(fixedData(arrow.PrimitiveTypes.Float64, rows, nil, arrow.Float64Traits.CastToBytes(e.good)))
+	record := array.NewRecord(e.schema, arrays, int64(rows))
+	err := e.writer.Write(record)
+	record.Release()
+	for _, a := range arrays {
+		a.Release()
+	}
+	for _, c := range e.columns {
+		c.reset()
+	}
+	e.tag.reset()
+	e.times, e.quality, e.good = e.times[:0], e.quality[:0], e.good[:0]
+	if err != nil {
+		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
+	}
+	e.written += uint64(rows)
+	return nil
+}
+
+func (e *aggregateEncoder) close(ctx context.Context) error {
+	if err := e.flush(ctx); err != nil {
+		return err
+	}
+	if err := e.writer.Close(); err != nil {
+		return fmt.Errorf("end stream: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+)
+
+// TestAggregatesAreTheirFormulas holds all aggregates of random samples, forward and in reverse, stepped and sloped, with
+// settings that change, against plain loops over the samples.
+func TestAggregatesAreTheirFormulas(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		typ := []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64}[rng.IntN(4)]
+		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: rng.IntN(2) == 0}}}
+		if rng.IntN(3) == 0 {
+			tag.Settings = append(tag.Settings, model.Settings{From: int64(rng.IntN(1000)), Type: typ, Stepped: !tag.Settings[0].Stepped})
+		}
+		b := &storage.Block{Samples: model.Samples{Type: typ}}
+		at := int64(rng.IntN(400))
+		for range rng.IntN(60) {
+			x := model.Sample{Time: at, Type: typ, Quality: []model.Quality{0, 0, 0, model.Uncertain, model.BadSensorFailure}[rng.IntN(5)], Null: rng.IntN(10) == 0}
+			switch v := rng.IntN(50); typ {
+			case model.Float64:
+				x.Bits = math.Float64bits(float64(v) / 2)
+			case model.Float32:
+				x.Bits = uint64(math.Float32bits(float32(v) / 4))
+			default:
+				x.Bits = uint64(v)
+			}
+			b.Append(x)
+			at += 1 + int64(rng.IntN(20))
+		}
+		store := &plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}}
+		e, err := New(store, Options{})
+		require.NoError(t, err)
+		r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200)), UseUncertain: rng.IntN(2) == 0}
+		if r.Start == r.End {
+			continue
+		}
+		for a := Count; a <= WorstQuality; a++ {
+			r.Aggregates = append(r.Aggregates, a)
+		}
+		rec := readAggregates(t, e, r)
+		edges, err := r.buckets()
+		require.NoError(t, err)
+		require.Equal(t, int64(len(edges)-1), rec.NumRows())
+		for i := range len(edges) - 1 {
+			where := fmt.Sprintf("seed %d, bucket %d to %d", seed, edges[i], edges[i+1])
+			require.Equal(t, edges[i], int64(rec.Column(0).(*array.Timestamp).Value(i)), where)
+			want := reference(tag, &b.Samples, edges[i], edges[i+1], r.UseUncertain)
+			for k, name := range rec.Schema().Fields() {
+				w, ok := want[name.Name]
+				if !ok {
+					require.Less(t, k, 2, name.Name)
+					continue
+				}
+				have := numberAt(t, rec.Column(k), i)
+				require.True(t, w != w && have != have || math.Abs(w-have) <= 1e-12*math.Abs(w), "%s: %s is %v, want %v", where, name.Name, have, w)
+			}
+		}
+		rec.Release()
+	}
+}
+
+// numberAt is a cell as a double, NaN for null.
+func numberAt(t *testing.T, c arrow.Array, i int) float64 {
+	if c.IsNull(i) {
+		return math.NaN()
+	}
+	switch c := c.(type) {
+	case *array.Float64:
+		return c.Value(i)
+	case *array.Float32:
+		return float64(c.Value(i))
+	case *array.Int64:
+		return float64(c.Value(i))
+	case *array.Uint64:
+		return float64(c.Value(i))
+	case *array.Uint32:
+		return float64(c.Value(i))
+	case *array.Timestamp:
+		return float64(c.Value(i))
+	case *array.Decimal128:
+		f, _ := new(big.Float).SetInt(c.Value(i).BigInt()).Float64()
+		return f
+	}
+	require.Fail(t, "column", "%T", c)
+	return 0
+}
+
+// reference is the formulas of docs/reference/aggregates.md, as they stand there.
+func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bool) map[string]float64 {
+	start, end, first, behind := from, to, from, to
+	if from > to {
+		start, end, first, behind = to, from, to+1, from+1
+	}
+	nan := math.NaN()
+	out := map[string]float64{"count": 0, "sum": nan, "minimum": nan, "maximum": nan, "minimum_time": nan, "maximum_time": nan, "first": nan, "last": nan,
+		"range": nan, "standard_deviation": nan, "event_weighted_average": nan, "time_weighted_average": nan, "worst_quality": nan}
+	usable := func(i int) bool {
+		q := s.QualityAt(i)
+		return !s.IsNull(i) && (q.IsGood() || useUncertain && q.IsUncertain())
+	}
+	value := func(i int) float64 {
+		f, _ := s.At(i).Float64()
+		return f
+	}
+	worst, any := model.Quality(0), false
+	var values []float64
+	var sum, area, covered, good, known float64
+	for i, t := range s.Times {
+		if t >= first && t < behind {
+			q := s.QualityAt(i)
+			if !any || min(q>>30, 2) > min(worst>>30, 2) {
+				worst = q
+			}
+			any = true
+			if usable(i) {
+				v := value(i)
+				if len(values) == 0 {
+					out["first"] = v
+				}
+				if !(v >= out["minimum"]) {
+					out["minimum"], out["minimum_time"] = v, float64(t)
+				}
+				if !(v <= out["maximum"]) {
+					out["maximum"], out["maximum_time"] = v, float64(t)
+				}
+				out["last"] = v
+				values = append(values, v)
+				sum += v
+			}
+		}
+		until := t + 1
+		if i+1 < s.Len() {
+			until = s.Times[i+1]
+		}
+		a, b := max(t, start), min(until, end)
+		if a >= b {
+			continue
+		}
+		known += float64(b - a)
+		if !usable(i) {
+			continue
+		}
+		good += float64(b - a)
+		for x := a; x < b; x++ { // a nanosecond at a time: settings may change at any
+			v := value(i)
+			if !tag.At(x).Stepped && i+1 < s.Len() && usable(i+1) {
+				v += (value(i+1) - v) * (float64(x-t) + 0.5) / float64(until-t)
+			}
+			area += v
+			covered++
+		}
+	}
+	if n := float64(len(values)); n > 0 {
+		out["count"], out["sum"], out["range"], out["event_weighted_average"] = n, sum, out["maximum"]-out["minimum"], sum/n
+		squares := 0.0
+		for _, v := range values {
+			squares += (v - sum/n) * (v - sum/n)
+		}
+		out["standard_deviation"] = math.Sqrt(squares / max(n-1, 1))
+	}
+	if covered > 0 {
+		out["time_weighted_average"] = area / covered
+	}
+	if any {
+		out["worst_quality"] = float64(worst)
+	}
+	length := float64(end - start)
+	out["duration_good"], out["percent_good"] = good, 100*good/length
+	switch {
+	case good == length:
+		out["quality"] = float64(model.Good)
+	case good > 0:
+		out["quality"] = float64(model.UncertainDataSubNormal)
+	case known == 0 && !any:
+		out["quality"] = float64(model.BadNoData)
+	default:
+		out["quality"] = float64(model.Bad)
+	}
+	return out
+}
+
+func readAggregates(t *testing.T, e *Engine, r AggregatesRequest) arrow.Record {
+	var sink bytesSink
+	n, err := e.ReadAggregates(context.Background(), r, &sink)
+	require.NoError(t, err)
+	reader, err := ipc.NewReader(bytes.NewReader(sink.Bytes()))
+	require.NoError(t, err)
+	defer reader.Release()
+	require.True(t, reader.Next())
+	rec := reader.Record()
+	rec.Retain()
+	require.Equal(t, n, uint64(rec.NumRows()))
+	require.False(t, reader.Next())
+	require.Zero(t, e.MemoryTaken())
+	schema, err := e.AggregatesSchema(r)
+	require.NoError(t, err)
+	require.True(t, schema.Equal(reader.Schema()))
+	return rec
+}
+
+func TestAggregateRequestsAreChecked(t *testing.T) {
+	store := &plainStore{tags: []*model.Tag{
+		{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}},
+		{ID: 2, Name: "b", Settings: []model.Settings{{From: model.MinTime, Type: model.String}}},
+	}}
+	e, err := New(store, Options{})
+	require.NoError(t, err)
+	for _, name := range []string{"avg", "average", "Mean"} {
+		_, err := ParseAggregate(name)
+		require.ErrorIs(t, err, ErrBadRequest)
+		require.ErrorContains(t, err, "time_weighted_average")
+		require.ErrorContains(t, err, "event_weighted_average")
+	}
+	one := Tags{IDs: []model.TagID{1}}
+	for _, r := range []AggregatesRequest{
+		{Tags: one, Start: 1, End: 2},
+		{Tags: one, Start: 1, End: 1, Aggregates: []Aggregate{Count}},
+		{Tags: one, Start: 1, End: 2, Step: -1, Aggregates: []Aggregate{Count}},
+		{Tags: one, Start: 0, End: 1 << 40, Step: 1, Aggregates: []Aggregate{Count}},
+		{Tags: one, Start: 0, End: math.MaxInt64, Aggregates: []Aggregate{Count}},
+		{Tags: one, Start: 1, End: 2, Aggregates: []Aggregate{Count, Count}},
+		{Tags: one, Start: 1, End: 2, Aggregates: []Aggregate{99}},
+		{Tags: one, Edges: []int64{1}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Edges: []int64{1, 2, 2}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Edges: []int64{1, 3, 2}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Edges: []int64{1, 3}, Step: 1, Aggregates: []Aggregate{Count}},
+		{Tags: Tags{}, Start: 1, End: 2, Aggregates: []Aggregate{Count}},
+		{Tags: Tags{IDs: []model.TagID{2}}, Start: 1, End: 2, Aggregates: []Aggregate{Minimum}},
+		{Tags: Tags{IDs: []model.TagID{1, 2}}, Start: 1, End: 2, Aggregates: []Aggregate{First}},
+	} {
+		_, err := e.ReadAggregates(context.Background(), r, &bytesSink{})
+		require.Error(t, err, "%+v", r)
+	}
+	rec := readAggregates(t, e, AggregatesRequest{Tags: one, Edges: []int64{5, 7, 100}, Aggregates: []Aggregate{Count, Minimum}})
+	defer rec.Release()
+	require.Equal(t, int64(2), rec.NumRows())
+	require.Equal(t, int64(0), rec.Column(2).(*array.Int64).Value(1))
+	require.True(t, rec.Column(3).IsNull(0))
+	require.Equal(t, uint32(model.BadNoData), rec.Column(4).(*array.Uint32).Value(0))
+}
