@@ -77,11 +77,11 @@ func decodeRequest(receive func(any) error, into proto.Message) error {
 // checkCounts counts the elements of a request before they are decoded: an empty one takes two bytes on the wire and
 // hundreds in memory.
 func checkCounts(b []byte, request proto.Message) error {
-	field, most := protowire.Number(1), 0
+	element, most := protowire.Number(1), 0
 	switch request.(type) {
 	case *varvev1.CreateTagsRequest:
 		most = maxCreateTags
-	case *varvev1.ReadRangeRequest:
+	case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest:
 		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
@@ -90,13 +90,23 @@ func checkCounts(b []byte, request proto.Message) error {
 		if err != nil {
 			return wireError("state set", err)
 		}
-		b, field, most = set, 4, catalog.MaxStates
+		b, element, most = set, 4, catalog.MaxStates
+	case *varvev1.FlightQuestion:
 	default:
 		return nil
 	}
-	if n := countField(b, field); n > most {
+	n := countField(b, element)
+	if _, ok := request.(*varvev1.FlightQuestion); ok {
+		n, most = 0, query.MaxRangeTags
+		for f := (field{rest: b}); len(f.rest) > 0 && f.next(f.rest) == nil; {
+			if f.typ == protowire.BytesType {
+				n += countField(f.data, 1) // whatever is asked, tags are field 1
+			}
+		}
+	}
+	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.LatestRequest:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.LatestRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)

@@ -14,19 +14,23 @@ import (
 	"github.com/varvedb/varve/query"
 )
 
-// flightService answers range questions over Arrow Flight. A ticket, or the command of a descriptor, is the bytes of a
-// ReadRangeRequest. It grants nothing: whoever shows one is authorized as if asking anew.
+// flightService answers range and aggregate questions over Arrow Flight. A ticket, or the command of a descriptor, is the
+// bytes of a FlightQuestion or of a ReadRangeRequest. It grants nothing: whoever shows one is authorized as if asking anew.
 type flightService struct {
 	flight.UnimplementedFlightServiceServer
 	*Server
 }
 
 func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGetServer) error {
-	req, err := parseTicket(t.GetTicket())
+	q, err := parseTicket(t.GetTicket())
 	if err != nil {
 		return err
 	}
-	return s.readRange(stream.Context(), "flight", req, &flightSender{stream: stream, buffers: &s.buffers})
+	sink := &flightSender{stream: stream, buffers: &s.buffers}
+	if q.aggregates != nil {
+		return s.readAggregates(stream.Context(), "flight", *q.aggregates, sink)
+	}
+	return s.readRange(stream.Context(), "flight", q.samples, sink)
 }
 
 // GetFlightInfo says what DoGet will answer. It names no location, which means this server.
@@ -53,26 +57,53 @@ func (s *flightService) describe(d *flight.FlightDescriptor) ([]byte, error) {
 	if d.GetType() != flight.FlightDescriptor_CMD {
 		return nil, fmt.Errorf("flight descriptor is %s, must be a command: %w", d.GetType(), query.ErrBadRequest)
 	}
-	req, err := parseTicket(d.GetCmd())
+	q, err := parseTicket(d.GetCmd())
 	if err != nil {
 		return nil, err
 	}
-	schema, err := s.engine.RangeSchema(req)
+	var schema *arrow.Schema
+	if q.aggregates != nil {
+		schema, err = s.engine.AggregatesSchema(*q.aggregates)
+	} else {
+		schema, err = s.engine.RangeSchema(q.samples)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return schemaBytes(schema)
 }
 
-func parseTicket(ticket []byte) (query.RangeRequest, error) {
+// flightQuestion is what a ticket asks.
+type flightQuestion struct {
+	samples    query.RangeRequest
+	aggregates *query.AggregatesRequest // nil: samples are asked for
+}
+
+func parseTicket(ticket []byte) (flightQuestion, error) {
+	var q varvev1.FlightQuestion
 	var r varvev1.ReadRangeRequest
-	if err := checkCounts(ticket, &r); err != nil {
-		return query.RangeRequest{}, err
+	for _, m := range []proto.Message{&r, &q} {
+		if err := checkCounts(ticket, m); err != nil {
+			return flightQuestion{}, err
+		}
 	}
+	if err := proto.Unmarshal(ticket, &q); err != nil {
+		return flightQuestion{}, fmt.Errorf("ticket of %d bytes is no FlightQuestion: %w", len(ticket), query.ErrBadRequest)
+	}
+	switch ask := q.Question.(type) {
+	case *varvev1.FlightQuestion_Aggregates:
+		req, err := aggregatesRequest(ask.Aggregates)
+		return flightQuestion{aggregates: &req}, err
+	case *varvev1.FlightQuestion_Range:
+		req, err := rangeRequest(ask.Range)
+		return flightQuestion{samples: req}, err
+	}
+	// A ReadRangeRequest by itself, whose numbers a FlightQuestion does not have.
 	if err := proto.Unmarshal(ticket, &r); err != nil {
-		return query.RangeRequest{}, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
+		return flightQuestion{}, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
 	}
-	return rangeRequest(&r)
+	req, err := rangeRequest(&r)
+	return flightQuestion{samples: req}, err
 }
 
 // schemaBytes is a schema as Flight carries it: an IPC stream without record batches.

@@ -49,6 +49,49 @@ func (s *Server) readRange(ctx context.Context, door string, req query.RangeRequ
 	return err
 }
 
+func (s *queryService) ReadAggregates(r *varvev1.ReadAggregatesRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	req, err := aggregatesRequest(r)
+	if err != nil {
+		return err
+	}
+	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	return out.end(s.readAggregates(stream.Context(), "read_aggregates", req, out))
+}
+
+// readAggregates is readRange for aggregates.
+func (s *Server) readAggregates(ctx context.Context, door string, req query.AggregatesRequest, sink query.Sink) error {
+	start := time.Now()
+	rows, err := s.engine.ReadAggregates(ctx, req, sink)
+	s.metrics.answered(door, rows, time.Since(start))
+	return err
+}
+
+func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesRequest, error) {
+	consistency, err := consistencyOf(r.Consistency)
+	if err != nil {
+		return query.AggregatesRequest{}, err
+	}
+	if r.BatchRows > query.MaxBatchRows {
+		return query.AggregatesRequest{}, fmt.Errorf("batch_rows is %d, most is %d: %w", r.BatchRows, query.MaxBatchRows, query.ErrBadRequest)
+	}
+	if n := len(r.Aggregates); n > query.MaxAggregates {
+		return query.AggregatesRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, query.MaxAggregates, query.ErrBadRequest)
+	}
+	req := query.AggregatesRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Consistency: consistency,
+		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain,
+	}
+	for _, name := range r.Aggregates {
+		a, err := query.ParseAggregate(name)
+		if err != nil {
+			return query.AggregatesRequest{}, err
+		}
+		req.Aggregates = append(req.Aggregates, a)
+	}
+	return req, nil
+}
+
 func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
 	consistency, err := consistencyOf(r.Consistency)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/model"
@@ -91,6 +92,55 @@ func everyKind() []*varvev1.Run {
 		{Tag: "bool", TimesNs: []int64{1e9, 2e9}, Bool: []bool{true, false}},
 		{Tag: "text", TimesNs: []int64{1e9, 2e9}, Text: []string{"läuft", ""}},
 		{Tag: "bytes", TimesNs: []int64{1e9}, Blob: [][]byte{{0xFF, 0}}},
+	}
+}
+
+// TestAggregatesOverBothDoors asks gRPC and Flight the same and holds the answer against what was written.
+func TestAggregatesOverBothDoors(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, everyKind()...)
+	ctx := testContext(t)
+	r := &varvev1.ReadAggregatesRequest{Tags: []string{"unsigned"}, EndNs: 4e9, StepNs: 2e9, Aggregates: []string{"count", "sum", "maximum", "time_weighted_average"}}
+	b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAggregates(ctx, r))
+	require.NoError(t, err)
+	plain, err := ipc.NewReader(bytes.NewReader(b))
+	require.NoError(t, err)
+	defer plain.Release()
+	want := records(t, plain)
+	require.Len(t, want, 1)
+	require.Equal(t, []int64{1, 1}, want[0].Column(2).(*array.Int64).Int64Values())
+	require.Equal(t, "18446744073709551615", want[0].Column(3).ValueStr(0))
+	require.Equal(t, []uint64{math.MaxUint64, 7}, want[0].Column(4).(*array.Uint64).Uint64Values())
+	require.Equal(t, uint32(model.UncertainDataSubNormal), want[0].Column(6).(*array.Uint32).Value(0))
+	require.InDelta(t, 50, want[0].Column(7).(*array.Float64).Value(0), 1e-9)
+
+	client := flight.NewClientFromConn(s.conn, nil)
+	ticket, err := proto.Marshal(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}})
+	require.NoError(t, err)
+	info, err := client.GetFlightInfo(ctx, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: ticket})
+	require.NoError(t, err)
+	stream, err := client.DoGet(ctx, info.Endpoint[0].Ticket)
+	require.NoError(t, err)
+	reader, err := flight.NewRecordReader(stream)
+	require.NoError(t, err)
+	defer reader.Release()
+	schema, err := flight.DeserializeSchema(info.Schema, nil)
+	require.NoError(t, err)
+	require.True(t, schema.Equal(reader.Schema()))
+	got := records(t, reader)
+	require.Len(t, got, 1)
+	require.True(t, array.RecordEqual(want[0], got[0]))
+	want[0].Release()
+	got[0].Release()
+
+	for _, bad := range []*varvev1.ReadAggregatesRequest{
+		{Tags: r.Tags, EndNs: 4e9, Aggregates: []string{"average"}},
+		{Tags: r.Tags, EndNs: 4e9},
+		{Tags: []string{"text"}, EndNs: 4e9, Aggregates: []string{"sum"}},
+		{Tags: r.Tags, StartNs: 4, EndNs: 4, Aggregates: []string{"count"}},
+	} {
+		_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAggregates(ctx, bad))
+		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
 	}
 }
 

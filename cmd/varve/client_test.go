@@ -243,6 +243,13 @@ func TestOutputs(t *testing.T) {
 	require.Contains(t, ask("--plot", "f"), "f, 1 samples")
 	require.Contains(t, varve(t, "query", "--server", address, "--latest", "--output", "csv", "b*"), "2024-01-01T00:00:01Z,big,2,Good")
 
+	buckets := []string{"--end", "2024-01-01T00:00:03Z", "--every", "2s", "--aggregate", "count,sum,maximum_time,time_weighted_average"}
+	require.Equal(t, "time,tag,count,sum,maximum_time,time_weighted_average,quality,percent_good\n"+
+		"2024-01-01T00:00:00Z,big,2,9007199254740995,2024-01-01T00:00:00Z,4503599622866898,UncertainDataSubNormal,50.00000005\n"+
+		"2024-01-01T00:00:02Z,big,0,,,,BadNoData,0\n", ask(append(buckets, "--output", "csv", "big")...))
+	require.Contains(t, ask(append(buckets, "--output", "json", "big")...), `"count":0,"sum":null,"maximum_time":null,`)
+	require.Contains(t, ask(append(buckets, "--tz", "Asia/Kolkata", "big")...), "2024-01-01T05:30:02+05:30  big")
+
 	arrowFile, parquetFile := filepath.Join(t.TempDir(), "a.arrow"), filepath.Join(t.TempDir(), "a.parquet")
 	ask("--output", "arrow", "--file", arrowFile, "f")
 	f, err := os.Open(arrowFile)
@@ -253,6 +260,7 @@ func TestOutputs(t *testing.T) {
 	rec, err := a.Record(0)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, rec.NumRows())
+	ask(append(buckets, "--output", "parquet", "--file", filepath.Join(t.TempDir(), "b.parquet"), "big")...)
 	ask("--output", "parquet", "--file", parquetFile, "f", "s", "big")
 	p, err := file.OpenParquetFile(parquetFile, false)
 	require.NoError(t, err)
@@ -346,6 +354,8 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"no tag to query":         {"query"},
 		"output":                  {"query", "--output", "xml", "a"},
 		"mode":                    {"import", "--mode", "remove", "x.csv"},
+		"of what":                 {"query", "--every", "1m", "a"},
+		"goes with none of":       {"query", "--aggregate", "count", "--plot", "a"},
 		"must be COLUMN=TYPE":     {"import", "--types", "a", "x.csv"},
 		"WORD=QUALITY":            {"import", "--bad", "x", "x.csv"},
 		"time zone":               {"query", "--tz", "Mars", "a"},

@@ -41,6 +41,10 @@ type queryFlags struct {
 	eventual bool
 	seq      bool
 	source   bool
+
+	every        time.Duration
+	aggregates   []string
+	useUncertain bool
 }
 
 var queryOutputs = []string{"table", "csv", "json", "arrow", "parquet"}
@@ -61,11 +65,16 @@ the shortest that read back to the same bits. In csv a null value is nothing and
 NaN, +Inf and -Inf are strings; a state has its text as value and its number as code. Bytes are base64. A quality is the
 name of its status code where that says all of it (Good, BadNoData), else the code as 0x80AB0401. arrow is an Arrow file
 and parquet a Parquet file, with the quality as uint32; a state's text is in value_text. Where tags have several types,
-the columns are value (double), value_int, value_text and value_bytes.`,
+the columns are value (double), value_int, value_text and value_bytes.
+
+With --aggregate a row is a bucket of --every, from --start on, with a column for each aggregate, its quality by time, and
+how much of it is Good: ` + "count, sum, minimum, maximum, minimum_time, maximum_time, first, last,\nrange, standard_deviation, event_weighted_average, time_weighted_average, duration_good, percent_good, worst_quality" + `.
+Uncertain samples count as Bad, unless --use-uncertain is given.`,
 		Example: `  varve query --start 2001-01-01T07:54:00Z --end 2001-01-01T08:12:00Z TEP.06.XMEAS_01
   varve query --start -1d --output csv 'BOILER*' > boiler.csv
   varve query --start -8h --plot PUMP-101.FLOW
-  varve query --latest '*'`,
+  varve query --latest '*'
+  varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError(fmt.Errorf("no tag to query; see %s --help, or varve tags list for the tags there are", cmd.CommandPath()))
@@ -90,6 +99,9 @@ the columns are value (double), value_int, value_text and value_bytes.`,
 	flags.BoolVar(&f.eventual, "eventual", false, "take what is applied now, without waiting for batches accepted just before")
 	flags.BoolVar(&f.seq, "with-seq", false, "add a column seq, which tells several samples at one time apart")
 	flags.BoolVar(&f.source, "with-source", false, "add columns ingest_time and source")
+	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range)")
+	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
+	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate: calculate with Uncertain samples too")
 	return cmd
 }
 
@@ -103,6 +115,9 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	start, end, err := f.rangeOf(time.Now(), zone)
 	if err != nil {
+		return usageError(err)
+	}
+	if err := f.checkAggregates(); err != nil {
 		return usageError(err)
 	}
 	c, err := f.client.dial()
@@ -135,6 +150,20 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	if samples == 0 && f.output == "table" && !f.latest {
 		fmt.Fprintf(cmd.ErrOrStderr(), "varve: no samples in %s; varve query --latest shows when each tag last had one\n", model.Between(start, end))
+	}
+	return nil
+}
+
+func (f *queryFlags) checkAggregates() error {
+	switch {
+	case len(f.aggregates) == 0 && f.every != 0:
+		return fmt.Errorf("--every %s: of what? add --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
+	case len(f.aggregates) == 0 && f.useUncertain:
+		return errors.New("--use-uncertain: needs --aggregate")
+	case f.every < 0:
+		return fmt.Errorf("--every %s: must be positive", f.every)
+	case len(f.aggregates) > 0 && (f.plot || f.latest || f.seq || f.source || f.limit > 0):
+		return errors.New("--aggregate: goes with none of --plot, --latest, --limit, --with-seq and --with-source")
 	}
 	return nil
 }
@@ -177,6 +206,12 @@ func (f *queryFlags) ask(ctx context.Context, c *client, tags []foundTag, start,
 	}
 	if f.latest {
 		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: names, Consistency: f.consistency()})
+	}
+	if len(f.aggregates) > 0 {
+		return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
+			Tags: names, StartNs: start, EndNs: end, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
+			Consistency: f.consistency(), UseUncertain: f.useUncertain,
+		})
 	}
 	return c.query.ReadRange(ctx, &varvev1.ReadRangeRequest{
 		Tags: names, StartNs: start, EndNs: end, Consistency: f.consistency(), Limit: f.limit,
@@ -238,6 +273,10 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	defer r.Close()
 	if lost := r.Incomplete(); lost != "" {
 		warning = "the answer is incomplete: the records of log offsets " + lost + " are damaged; see varve status"
+	}
+	if len(f.aggregates) > 0 && f.output != "arrow" && f.output != "parquet" {
+		samples, err = answer.WriteBuckets(w, r, f.output, zone)
+		return samples, warning, err
 	}
 	rows := answer.NewRows(r, typesOf(tags))
 	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest}

@@ -243,6 +243,210 @@ func (x *LatestRequest) GetConsistency() Consistency {
 	return Consistency_CONSISTENCY_UNSPECIFIED
 }
 
+type ReadAggregatesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// Forward the buckets [start, start+step), and on to end, where the last is cut. With start later than end they are
+	// (start-step, start], and back to end. start and end must differ.
+	StartNs int64 `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs   int64 `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs  int64 `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"` // 0: one bucket; at most 1,048,576 buckets
+	// In place of start, end and step: the edges of the buckets, ascending or, for reverse ones, descending.
+	EdgesNs []int64 `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"`
+	// Names: count, sum, minimum, maximum, minimum_time, maximum_time, first, last, range, standard_deviation,
+	// event_weighted_average, time_weighted_average, duration_good, percent_good, worst_quality; each once.
+	Aggregates    []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
+	Consistency   Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows     uint32      `protobuf:"varint,9,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`           // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	UseUncertain  bool        `protobuf:"varint,10,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadAggregatesRequest) Reset() {
+	*x = ReadAggregatesRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadAggregatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadAggregatesRequest) ProtoMessage() {}
+
+func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadAggregatesRequest.ProtoReflect.Descriptor instead.
+func (*ReadAggregatesRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReadAggregatesRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadAggregatesRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadAggregatesRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadAggregatesRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadAggregatesRequest) GetStepNs() int64 {
+	if x != nil {
+		return x.StepNs
+	}
+	return 0
+}
+
+func (x *ReadAggregatesRequest) GetEdgesNs() []int64 {
+	if x != nil {
+		return x.EdgesNs
+	}
+	return nil
+}
+
+func (x *ReadAggregatesRequest) GetAggregates() []string {
+	if x != nil {
+		return x.Aggregates
+	}
+	return nil
+}
+
+func (x *ReadAggregatesRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadAggregatesRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadAggregatesRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+// FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
+type FlightQuestion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Question:
+	//
+	//	*FlightQuestion_Range
+	//	*FlightQuestion_Aggregates
+	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlightQuestion) Reset() {
+	*x = FlightQuestion{}
+	mi := &file_varve_v1_query_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlightQuestion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlightQuestion) ProtoMessage() {}
+
+func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
+func (*FlightQuestion) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
+	if x != nil {
+		return x.Question
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetRange() *ReadRangeRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Range); ok {
+			return x.Range
+		}
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetAggregates() *ReadAggregatesRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Aggregates); ok {
+			return x.Aggregates
+		}
+	}
+	return nil
+}
+
+type isFlightQuestion_Question interface {
+	isFlightQuestion_Question()
+}
+
+type FlightQuestion_Range struct {
+	Range *ReadRangeRequest `protobuf:"bytes,101,opt,name=range,proto3,oneof"`
+}
+
+type FlightQuestion_Aggregates struct {
+	Aggregates *ReadAggregatesRequest `protobuf:"bytes,102,opt,name=aggregates,proto3,oneof"`
+}
+
+func (*FlightQuestion_Range) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
+
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"` // the next bytes of the Arrow IPC stream
@@ -252,7 +456,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +468,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +481,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -307,16 +511,39 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
-	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x1d\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xc7\x02\n" +
+	"\x15ReadAggregatesRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x17\n" +
+	"\astep_ns\x18\x05 \x01(\x03R\x06stepNs\x12\x19\n" +
+	"\bedges_ns\x18\x06 \x03(\x12R\aedgesNs\x12\x1e\n" +
+	"\n" +
+	"aggregates\x18\a \x03(\tR\n" +
+	"aggregates\x127\n" +
+	"\vconsistency\x18\b \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\t \x01(\rR\tbatchRows\x12#\n" +
+	"\ruse_uncertain\x18\n" +
+	" \x01(\bR\fuseUncertain\"\x93\x01\n" +
+	"\x0eFlightQuestion\x122\n" +
+	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
+	"\n" +
+	"aggregates\x18f \x01(\v2\x1f.varve.v1.ReadAggregatesRequestH\x00R\n" +
+	"aggregatesB\n" +
+	"\n" +
+	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
 	"\x03ipc\x18\x01 \x01(\fR\x03ipc*^\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONSISTENCY_ACCEPTED\x10\x01\x12\x18\n" +
-	"\x14CONSISTENCY_EVENTUAL\x10\x022\x88\x01\n" +
+	"\x14CONSISTENCY_EVENTUAL\x10\x022\xd2\x01\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
-	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
+	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -331,25 +558,32 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_varve_v1_query_proto_goTypes = []any{
-	(Consistency)(0),         // 0: varve.v1.Consistency
-	(*ReadRangeRequest)(nil), // 1: varve.v1.ReadRangeRequest
-	(*LatestRequest)(nil),    // 2: varve.v1.LatestRequest
-	(*ArrowData)(nil),        // 3: varve.v1.ArrowData
+	(Consistency)(0),              // 0: varve.v1.Consistency
+	(*ReadRangeRequest)(nil),      // 1: varve.v1.ReadRangeRequest
+	(*LatestRequest)(nil),         // 2: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 3: varve.v1.ReadAggregatesRequest
+	(*FlightQuestion)(nil),        // 4: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 5: varve.v1.ArrowData
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	0, // 0: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
 	0, // 1: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
-	1, // 2: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	2, // 3: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	3, // 4: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	3, // 5: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0, // 2: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
+	1, // 3: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	3, // 4: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	1, // 5: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	2, // 6: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	3, // 7: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	5, // 8: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	5, // 9: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	5, // 10: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	8, // [8:11] is the sub-list for method output_type
+	5, // [5:8] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -357,13 +591,17 @@ func file_varve_v1_query_proto_init() {
 	if File_varve_v1_query_proto != nil {
 		return
 	}
+	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{
+		(*FlightQuestion_Range)(nil),
+		(*FlightQuestion_Aggregates)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QueryService_ReadRange_FullMethodName = "/varve.v1.QueryService/ReadRange"
-	QueryService_Latest_FullMethodName    = "/varve.v1.QueryService/Latest"
+	QueryService_ReadRange_FullMethodName      = "/varve.v1.QueryService/ReadRange"
+	QueryService_Latest_FullMethodName         = "/varve.v1.QueryService/Latest"
+	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -28,8 +29,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. The bytes of a ReadRangeRequest are an Arrow Flight ticket.
-// An answer of which the client takes nothing for two minutes (--stall-timeout) ends with DEADLINE_EXCEEDED.
+// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes
+// of a FlightQuestion, or of a ReadRangeRequest.
 type QueryServiceClient interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//
@@ -44,6 +45,16 @@ type QueryServiceClient interface {
 	// Latest streams the newest sample of each tag, in the order asked, with the columns of ReadRange. Tags without
 	// samples are left out.
 	Latest(ctx context.Context, in *LatestRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadAggregates streams aggregates of consecutive buckets of tags, tag by tag in the order asked, the buckets of each in
+	// the order of the range.
+	//
+	// Columns: time timestamp[ns, UTC], the edge a bucket begins with, the later one in reverse; tag dictionary(int32, utf8);
+	// one column per aggregate asked for, by its name; quality uint32; percent_good float64. count and duration_good
+	// (nanoseconds) are int64; minimum_time and maximum_time timestamps; worst_quality uint32; sum is decimal128(38, 0) where
+	// all tags are int64 or uint64; minimum, maximum, first and last have the type of the tags where they share one (states
+	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
+	// the quality Bad_NoData.
+	ReadAggregates(ctx context.Context, in *ReadAggregatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -92,13 +103,32 @@ func (c *queryServiceClient) Latest(ctx context.Context, in *LatestRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_LatestClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadAggregates(ctx context.Context, in *ReadAggregatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[2], QueryService_ReadAggregates_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadAggregatesRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadAggregatesClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. The bytes of a ReadRangeRequest are an Arrow Flight ticket.
-// An answer of which the client takes nothing for two minutes (--stall-timeout) ends with DEADLINE_EXCEEDED.
+// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes
+// of a FlightQuestion, or of a ReadRangeRequest.
 type QueryServiceServer interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//
@@ -113,6 +143,16 @@ type QueryServiceServer interface {
 	// Latest streams the newest sample of each tag, in the order asked, with the columns of ReadRange. Tags without
 	// samples are left out.
 	Latest(*LatestRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadAggregates streams aggregates of consecutive buckets of tags, tag by tag in the order asked, the buckets of each in
+	// the order of the range.
+	//
+	// Columns: time timestamp[ns, UTC], the edge a bucket begins with, the later one in reverse; tag dictionary(int32, utf8);
+	// one column per aggregate asked for, by its name; quality uint32; percent_good float64. count and duration_good
+	// (nanoseconds) are int64; minimum_time and maximum_time timestamps; worst_quality uint32; sum is decimal128(38, 0) where
+	// all tags are int64 or uint64; minimum, maximum, first and last have the type of the tags where they share one (states
+	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
+	// the quality Bad_NoData.
+	ReadAggregates(*ReadAggregatesRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -128,6 +168,9 @@ func (UnimplementedQueryServiceServer) ReadRange(*ReadRangeRequest, grpc.ServerS
 }
 func (UnimplementedQueryServiceServer) Latest(*LatestRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method Latest not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadAggregates(*ReadAggregatesRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadAggregates not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -172,6 +215,17 @@ func _QueryService_Latest_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_LatestServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadAggregates_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadAggregatesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadAggregates(m, &grpc.GenericServerStream[ReadAggregatesRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadAggregatesServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -188,6 +242,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Latest",
 			Handler:       _QueryService_Latest_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadAggregates",
+			Handler:       _QueryService_ReadAggregates_Handler,
 			ServerStreams: true,
 		},
 	},
