@@ -60,7 +60,11 @@ func measureQueries(ctx context.Context, s *server, o *options) ([]*queryReport,
 		}
 	}
 	latest, err := measureLatest(ctx, s, conn, o)
-	return append(reports, latest...), err
+	if err != nil {
+		return nil, err
+	}
+	buckets, err := measureBuckets(ctx, s, conn, o)
+	return append(append(reports, latest...), buckets...), err
 }
 
 // measureLatest asks for the newest sample of every tag, by id and by name.
