@@ -59,7 +59,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 		wrap = func(fs vfs.FS) vfs.FS { return fs }
 	}
 	rng := rand.New(rand.NewPCG(seed, 2))
-	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes)}, fs: mem}
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes), clock: newClock()}, fs: mem}
 	db, err := Open("store", c.options(wrap(c.fs)))
 	require.NoError(t, err)
 	c.db = db
@@ -75,7 +75,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 }
 
 func (c *powerCut) options(fs vfs.FS) Options {
-	o := testOptions(fs)
+	o := clocked(testOptions(fs), c.clock)
 	o.GenerationSamples = 20 + c.rng.IntN(400)
 	o.SegmentBytes = 4 << 10
 	return o
@@ -101,6 +101,7 @@ func (c *powerCut) live() {
 }
 
 func (c *powerCut) send() {
+	c.tick()
 	writes := []plain.Write{c.randomWrite()}
 	for c.rng.IntN(2) == 0 {
 		w := c.randomWrite()
@@ -109,6 +110,7 @@ func (c *powerCut) send() {
 	}
 	p, err := c.db.Submit(context.Background(), c.batch(writes))
 	require.NoError(c.t, err)
+	c.stamp(writes)
 	if c.rng.IntN(3) == 0 {
 		require.NoError(c.t, p.Accepted(context.Background()))
 		c.acked = len(c.sent) + 1

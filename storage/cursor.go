@@ -37,6 +37,7 @@ type Cursor struct {
 	block  Block
 	err    error // of listing partitions; delivered by the first Next
 	met    onMet
+	past   *past        // of who asks what was, see past.go; nil: the samples that stand
 	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
 }
 
@@ -48,6 +49,7 @@ type piece struct {
 	packed      []byte         // chunk bytes out of a packed block
 	data        *chunk.Data    // a head's samples
 	gone        []head.Removed // keys removed from older pieces, ascending
+	interrupts  bool           // see sealing.interrupted
 	count       uint64         // samples, where a header says so
 	bytes       uint64         // of the chunk, likewise
 }
@@ -67,6 +69,7 @@ func (x *piece) eventAge() uint64 {
 type group struct {
 	pieces      []piece // ascending by age
 	first, last int64
+	history     []event // of keys from behind the group before up to last; only where the cursor asks what was
 }
 
 // headAge orders heads behind all generations.
@@ -151,7 +154,16 @@ func (c *Cursor) list(p keys.Partition) error {
 	if err != nil {
 		return err
 	}
-	c.makeGroups(gone)
+	if c.past != nil {
+		if err := c.listPast(p); err != nil {
+			return err
+		}
+	} else {
+		c.makeGroups(gone)
+	}
+	if c.in.Reverse {
+		slices.Reverse(c.groups)
+	}
 	return nil
 }
 
@@ -479,9 +491,6 @@ func (c *Cursor) makeGroups(gone bool) {
 			from, last = i, c.pieces[i].last
 		}
 	}
-	if c.in.Reverse {
-		slices.Reverse(c.groups)
-	}
 }
 
 // deliver makes block the samples of a group that lie in the range.
@@ -494,11 +503,20 @@ func (c *Cursor) deliver(g *group) error {
 			return err
 		}
 	}
+	if c.past != nil {
+		return c.deliverPast(g)
+	}
 	d := g.pieces[0].data
 	if len(g.pieces) > 1 || len(g.pieces[0].gone) > 0 {
 		merge(g.pieces, &c.merged, c.met)
 		d = &c.merged
 	}
+	c.cut(d)
+	return nil
+}
+
+// cut makes block the samples of d that lie in the range.
+func (c *Cursor) cut(d *chunk.Data) {
 	from, _ := slices.BinarySearch(d.Times, c.in.Start)
 	to, _ := slices.BinarySearch(d.Times, c.in.End)
 	c.block.Samples = d.Samples.Slice(from, max(from, to))
@@ -506,7 +524,6 @@ func (c *Cursor) deliver(g *group) error {
 	if c.in.Reverse {
 		reverse(&c.block)
 	}
-	return nil
 }
 
 // load decodes a piece that is not in memory yet.

@@ -8,7 +8,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -16,6 +18,7 @@ import (
 	"github.com/varvedb/varve/internal/plain"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/chunk"
 )
 
 var testTypes = []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}
@@ -28,6 +31,48 @@ type history struct {
 	model plain.Store
 	tags  int
 	seq   uint64
+	clock *atomic.Int64 // nil: the time of the machine
+}
+
+// tick lets some time pass: often none, so that several writes fall into one second, and most often less than one.
+func (h *history) tick() {
+	if h.clock == nil {
+		return
+	}
+	h.clock.Add([]int64{0, 1, 1e8, 4e8, 1e9, 25e8}[h.rng.IntN(6)])
+}
+
+// startOfTestClock is inside a second.
+const startOfTestClock = 20*1e9 - 3
+
+func newClock() *atomic.Int64 {
+	c := new(atomic.Int64)
+	c.Store(startOfTestClock)
+	return c
+}
+
+// clocked is options whose time is the clock's.
+func clocked(o Options, clock *atomic.Int64) Options {
+	if clock == nil {
+		return o
+	}
+	o.Now = func() time.Time { return time.Unix(0, clock.Load()) }
+	return o
+}
+
+// stamp notes when writes just submitted were ingested.
+func (h *history) stamp(writes []plain.Write) {
+	h.db.submitMu.Lock()
+	defer h.db.submitMu.Unlock()
+	for i := range writes {
+		writes[i].Ingest = h.db.lastIngest
+	}
+}
+
+func (h *history) open(fs vfs.FS) {
+	db, err := Open("store", clocked(testOptions(fs), h.clock))
+	require.NoError(h.t, err)
+	h.db = db
 }
 
 func testOptions(fs vfs.FS) Options {
@@ -38,10 +83,8 @@ func testOptions(fs vfs.FS) Options {
 }
 
 func newHistory(t testing.TB, seed uint64, fs vfs.FS) *history {
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, tags: len(testTypes)}
-	db, err := Open("store", testOptions(fs))
-	require.NoError(t, err)
-	h.db = db
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, tags: len(testTypes), clock: newClock()}
+	h.open(fs)
 	h.createTags()
 	return h
 }
@@ -137,6 +180,7 @@ func (h *history) batch(writes []plain.Write) *Batch {
 
 // step writes one batch to store and model, and holds the outcomes against each other.
 func (h *history) step() {
+	h.tick()
 	writes := []plain.Write{h.randomWrite()}
 	for h.rng.IntN(2) == 0 {
 		w := h.randomWrite()
@@ -145,6 +189,7 @@ func (h *history) step() {
 	}
 	p, err := h.db.Submit(context.Background(), h.batch(writes))
 	require.NoError(h.t, err)
+	h.stamp(writes)
 	res, err := p.Applied(context.Background())
 	require.NoError(h.t, err)
 	var want Result
@@ -164,7 +209,11 @@ func (h *history) step() {
 }
 
 func readAll(t testing.TB, v *View, tag model.TagID, in model.TimeRange) []model.Sample {
-	c := v.Samples(tag, in)
+	return collect(t, v.Samples(tag, in))
+}
+
+// collect reads a cursor to its end.
+func collect(t testing.TB, c *Cursor) []model.Sample {
 	defer c.Close()
 	var out []model.Sample
 	for {
@@ -202,12 +251,22 @@ func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 				require.True(t, sameSample(want[i], have[i]), "tag %d %v: want %+v, have %+v", tag, in, want[i], have[i])
 			}
 		}
+		asOf := startOfTestClock - 1e9 + rng.Int64N(150e9)
+		for _, in := range []model.TimeRange{model.All, model.Between(from, to)} {
+			want, have := m.AsOf(tag, in, asOf), collect(t, v.SamplesAsOf(tag, in, asOf))
+			require.Equal(t, len(want), len(have), "tag %d %v as of %d", tag, in, asOf)
+			for i := range want {
+				require.True(t, sameSample(want[i], have[i]), "tag %d %v as of %d: want %+v, have %+v", tag, in, asOf, want[i], have[i])
+			}
+			requireModified(t, v, m, tag, in)
+		}
 		wantV := m.Versions(tag, model.All)
 		haveV, err := v.Versions(context.Background(), tag, model.All)
 		require.NoError(t, err)
 		require.Equal(t, len(wantV), len(haveV), "versions of tag %d", tag)
 		for i := range wantV {
 			w, h := wantV[i], haveV[i]
+			require.Equal(t, chunk.Second(w.Ingest), chunk.Second(h.Ingest), "tag %d version %d", tag, i)
 			require.True(t, sameSample(w.Sample, h.Sample) && w.Kind == h.Kind && w.Author == h.Author && w.Reason == h.Reason,
 				"tag %d version %d: want %+v, have %+v", tag, i, w, h)
 		}
@@ -218,6 +277,39 @@ func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 			require.True(t, sameSample(wantL, haveL), "latest of tag %d: want %+v, have %+v", tag, wantL, haveL)
 		}
 	}
+}
+
+// requireModified holds the values that no longer stand against the model's.
+func requireModified(t testing.TB, v *View, m plain.Store, tag model.TagID, in model.TimeRange) {
+	want := m.Modified(tag, in)
+	c := v.Modified(tag, in)
+	defer c.Close()
+	n := 0
+	for {
+		b, err := c.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		require.NotZero(t, b.Len())
+		require.Len(t, b.Ends, b.Len())
+		at, left := -1, 0
+		for i := range b.Len() {
+			for ; left == 0; left = b.Origins[at].Samples {
+				at++
+			}
+			left--
+			require.Less(t, n, len(want), "tag %d %v", tag, in)
+			w, h, end := &want[n], b.At(i), b.Ends[i]
+			require.True(t, sameSample(w.Sample, h), "tag %d %v value %d: want %+v, have %+v", tag, in, n, w, h)
+			require.Equal(t, chunk.Second(w.Ingest), b.Origins[at].Ingest, "tag %d value %d: want %+v, have %+v %+v", tag, n, w, h, end)
+			require.Equal(t, w.Kind, end.Kind)
+			require.Equal(t, chunk.Second(w.Ended), chunk.Second(end.Time), "tag %d value %d: want %+v, have %+v %+v", tag, n, w, h, end)
+			require.Equal(t, []string{w.Author, w.Reason}, []string{end.Author, end.Reason})
+			n++
+		}
+	}
+	require.Equal(t, len(want), n, "tag %d %v", tag, in)
 }
 
 func sameSample(a, b model.Sample) bool {
@@ -237,9 +329,7 @@ func TestStoreAnswersLikeThePlainModel(t *testing.T) {
 					require.NoError(t, err)
 				case 1:
 					require.NoError(t, h.db.Close())
-					db, err := Open("store", testOptions(fs))
-					require.NoError(t, err)
-					h.db = db
+					h.open(fs)
 				case 2:
 					seal(t, h.db)
 				}

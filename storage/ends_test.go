@@ -20,7 +20,7 @@ func TestWhoWaitsIsToldThatApplyEnded(t *testing.T) {
 	o.BacklogBytes = 4 << 10
 	db, err := Open("store", o)
 	require.NoError(t, err)
-	h := &history{t: t, db: db, tags: len(testTypes)}
+	h := &history{t: t, db: db, tags: len(testTypes), clock: newClock()}
 	h.createTags()
 	ctx := context.Background()
 

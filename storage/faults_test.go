@@ -83,6 +83,7 @@ func (f *faulty) try(writes []plain.Write) error {
 		f.seq--
 		return err
 	}
+	f.stamp(writes)
 	f.sent = append(f.sent, sentBatch{writes, p})
 	if err := p.Accepted(ctx); err != nil {
 		return err

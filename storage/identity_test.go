@@ -17,7 +17,7 @@ import (
 func TestSequencesAreJudgedAgainstWhatIsOnItsWay(t *testing.T) {
 	db, err := Open("store", testOptions(vfs.NewMem()))
 	require.NoError(t, err)
-	h := &history{t: t, db: db, tags: len(testTypes)}
+	h := &history{t: t, db: db, tags: len(testTypes), clock: newClock()}
 	h.createTags()
 	ctx := context.Background()
 	send := func(seq uint64) (*Pending, error) {

@@ -18,7 +18,7 @@ func TestLookUpTakesOnlyTheTimesOfTheRun(t *testing.T) {
 	o.GenerationSamples, o.GenerationBytes, o.SegmentBytes = 1<<20, 64<<20, 8<<20
 	db, err := Open("store", o)
 	require.NoError(t, err)
-	h := &history{t: t, db: db, model: plain.Store{}, tags: len(testTypes)}
+	h := &history{t: t, db: db, model: plain.Store{}, tags: len(testTypes), clock: newClock()}
 	h.createTags()
 	const n, day = 400_000, 86400e9
 	ctx := context.Background()

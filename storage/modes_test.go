@@ -20,7 +20,7 @@ type scripted struct{ *history }
 func newScripted(t *testing.T, o Options) *scripted {
 	db, err := Open("store", o)
 	require.NoError(t, err)
-	s := &scripted{&history{t: t, db: db, model: plain.Store{}, tags: len(testTypes)}}
+	s := &scripted{&history{t: t, db: db, model: plain.Store{}, tags: len(testTypes), clock: newClock()}}
 	s.createTags()
 	return s
 }

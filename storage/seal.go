@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/keys"
 )
 
@@ -43,6 +45,8 @@ type sealing struct {
 	left   map[uint64]remain // what sealed generations lose to this one
 	entry  generation        // of the directory
 	met    []event           // values of the tag being sealed that met others of their key
+	// history is what generations have of the tag beside its chunks, ascending by generation, then as they wrote it.
+	history []event
 }
 
 // remain is what is taken away from a sealed generation.
@@ -165,7 +169,10 @@ func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 	if _, err := c.gather(s.p, c.in); err != nil {
 		return err
 	}
-	pieces := slices.Clone(c.pieces)
+	if err := s.readHistory(tag); err != nil {
+		return err
+	}
+	pieces := append(slices.Clone(c.pieces), s.interrupted()...)
 	slices.SortFunc(pieces, func(a, b piece) int { return order(a.low() < b.low()) })
 	dirty := s.dirty(pieces)
 	s.met = s.met[:0]
@@ -197,6 +204,45 @@ func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 		return err
 	}
 	return s.versions(ctx, tag)
+}
+
+// readHistory reads what generations wrote beside the chunks of a tag.
+func (s *sealing) readHistory(tag model.TagID) error {
+	s.history = s.history[:0]
+	for i := range s.all {
+		if g := &s.all[i]; g.hasVersions && !g.sealed {
+			rows, err := readVersions(s.src.engine, s.p, keys.Version, g.id, tag)
+			if err != nil {
+				return err
+			}
+			s.history = appendEvents(s.history, rows, g.id)
+		}
+	}
+	return nil
+}
+
+// interrupted is pieces that take away what older generations have of keys that something else happened to before a
+// generation came to what it holds of them. A value equal to the older one is then no resend of it, and has an origin of
+// its own.
+func (s *sealing) interrupted() []piece {
+	var out []piece
+	for i := range s.history {
+		e := &s.history[i]
+		if e.Current {
+			continue
+		}
+		if n := len(out); n == 0 || out[n-1].age != e.age-1 {
+			out = append(out, piece{age: e.age - 1, data: &chunk.Data{}, key: keys.Chunk{Seq: math.MaxUint32}, interrupts: true})
+		}
+		x := &out[len(out)-1] // behind all of its age, and before the generation
+		if n := len(x.gone); n == 0 || x.gone[n-1].Time != e.Time || x.gone[n-1].Seq != e.Seq {
+			x.gone = append(x.gone, head.Removed{Time: e.Time, Seq: e.Seq, Offset: e.Offset})
+		}
+	}
+	for i := range out {
+		out[i].span()
+	}
+	return out
 }
 
 // low and high are the first and the last instant that a piece speaks of.
@@ -250,7 +296,7 @@ func (s *sealing) region(ctx context.Context, pieces []piece) error {
 	for i := range pieces {
 		x := &pieces[i]
 		low, high = min(low, x.low()), max(high, x.high())
-		gone = gone || len(x.gone) > 0
+		gone = gone || len(x.gone) > 0 && !x.interrupts
 		if x.sealed() {
 			s.replace(x)
 		}
@@ -290,19 +336,8 @@ func (s *sealing) meet(x model.Sample, from chunk.Origin, age uint64) {
 // versions writes the history of a tag: what older seals have of it, what generations wrote beside their chunks, and what
 // merging left out. A tag whose history did not change keeps what it has.
 func (s *sealing) versions(ctx context.Context, tag model.TagID) error {
-	events := s.met
-	fresh := len(events) > 0 || s.whole
-	for i := range s.all {
-		if g := &s.all[i]; g.hasVersions && !g.sealed {
-			rows, err := readVersions(s.src.engine, s.p, keys.Version, g.id, tag)
-			if err != nil {
-				return err
-			}
-			fresh = fresh || len(rows) > 0
-			events = appendEvents(events, rows, g.id)
-		}
-	}
-	if !fresh {
+	events := append(s.met, s.history...)
+	if len(events) == 0 && !s.whole {
 		return nil
 	}
 	sealed, err := s.cursor.sealedVersions(s.p, s.all)

@@ -36,7 +36,7 @@ func cutInsideSeal(t *testing.T, seed uint64) {
 	mem := vfs.NewCrashableMem()
 	disk := &diskFS{FS: mem}
 	rng := rand.New(rand.NewPCG(seed, 5))
-	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes)}, fs: mem}
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes), clock: newClock()}, fs: mem}
 	db, err := Open("store", c.options(disk))
 	require.NoError(t, err)
 	c.db = db

@@ -28,7 +28,7 @@ func TestSlowDiskSlowsWriters(t *testing.T) {
 	o.BacklogBytes, o.GenerationBytes, o.GenerationSamples, o.SegmentBytes = backlog, generation, 1<<30, 1<<20
 	db, err := Open("store", o)
 	require.NoError(t, err)
-	h := &history{t: t, db: db, tags: len(testTypes)}
+	h := &history{t: t, db: db, tags: len(testTypes), clock: newClock()}
 	h.createTags()
 	disk.set(func(c diskCall) (bool, error) {
 		switch {

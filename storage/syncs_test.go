@@ -135,7 +135,7 @@ func (c *cutHistory) disk(mem *vfs.MemFS) *diskFS {
 func newCutHistory(t testing.TB, seed uint64, skip string, seen map[string]bool) *cutHistory {
 	rng := rand.New(rand.NewPCG(seed, 6))
 	c := &cutHistory{
-		powerCut: &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes)}, fs: vfs.NewCrashableMem()},
+		powerCut: &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes), clock: newClock()}, fs: vfs.NewCrashableMem()},
 		skip:     skip, seen: seen, copies: map[string]checkpointed{}, seed: seed,
 	}
 	c.first()

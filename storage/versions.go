@@ -3,6 +3,8 @@ package storage
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
 	"math"
 	"slices"
 
@@ -26,59 +28,26 @@ const lastRank = math.MaxInt
 // where only the generation of a version is known, and Ingest is then exact to the second.
 func (v *View) Versions(ctx context.Context, tag model.TagID, in model.TimeRange) ([]model.Version, error) {
 	in.Reverse = false
+	var out []model.Version
 	c := v.src.cursor(tag, in)
 	defer c.Close()
-	if c.err != nil {
-		return nil, c.err
-	}
-	var out []model.Version
-	for _, p := range c.parts {
-		if err := ctx.Err(); err != nil {
+	c.past = &past{asOf: math.MaxInt64, keys: everyKey, settled: func(events []event) { out = v.assemble(events, out) }}
+	for {
+		_, err := c.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
 			return nil, err
 		}
-		events, err := c.events(p)
-		if err != nil {
-			return nil, c.damaged(p.Range(), err)
-		}
-		out = v.assemble(events, out)
 	}
-	return out, nil
 }
 
-// events is all that happened in a partition: what chunks and heads hold, and the histories beside them.
-func (c *Cursor) events(p keys.Partition) ([]event, error) {
-	if err := c.list(p); err != nil {
-		return nil, err
-	}
+// history is what heads and generations have of a partition beside their chunks, in order.
+func (c *Cursor) history(p keys.Partition) ([]event, error) {
 	var events []event
-	var d chunk.Data
-	for i := range c.pieces {
-		x := &c.pieces[i]
-		if err := c.load(x, &d); err != nil {
-			return nil, err
-		}
-		at, left := 0, 0
-		for k, t := range x.data.Times {
-			for ; left == 0 && at < len(x.data.Origins); at++ {
-				left = x.data.Origins[at].Samples
-			}
-			left--
-			if !c.in.Contains(t) {
-				continue
-			}
-			var o chunk.Origin
-			if at > 0 { // a chunk need not know where its samples came from
-				o = x.data.Origins[at-1]
-			}
-			s := x.data.At(k)
-			s.Blob = slices.Clone(s.Blob)
-			row := chunk.VersionRow{Sample: s, Kind: model.Inserted, Current: true, Ingest: o.Ingest * 1e9, Source: o.Source}
-			events = append(events, event{row, x.eventAge(), lastRank})
-		}
-		x.data = nil
-	}
 	for i := range c.src.heads {
-		r := &c.heads[i] // settled by list just now; the head itself may be applied to meanwhile
+		r := &c.heads[i] // settled by gather just now; the head itself may be applied to meanwhile
 		for k := range r.History {
 			events = append(events, event{versionRow(&r.History[k]), headAge + uint64(i), 0})
 		}
@@ -98,7 +67,9 @@ func (c *Cursor) events(p keys.Partition) ([]event, error) {
 		return nil, err
 	}
 	events = append(events, sealed...)
-	return slices.DeleteFunc(events, func(e event) bool { return !c.in.Contains(e.Time) }), nil
+	events = slices.DeleteFunc(events, func(e event) bool { return !c.in.Contains(e.Time) })
+	slices.SortStableFunc(events, compareEvents)
+	return events, nil
 }
 
 func appendEvents(events []event, rows []chunk.VersionRow, age uint64) []event {
@@ -148,9 +119,9 @@ func readVersions(r pebble.Reader, p keys.Partition, k keys.Kind, generation uin
 	return rows, engineError("read versions", it.Error())
 }
 
-// assemble turns events into versions behind out.
+// assemble turns settled events into versions behind out.
 func (v *View) assemble(events []event, out []model.Version) []model.Version {
-	for _, e := range settleEvents(events) {
+	for _, e := range events {
 		x := model.Version{
 			Sample: e.Sample, Kind: e.Kind, Offset: e.Offset, Index: e.Index, Ingest: e.Ingest,
 			Source: v.SourceName(e.Source), Author: e.Author, Reason: e.Reason,
@@ -158,6 +129,7 @@ func (v *View) assemble(events []event, out []model.Version) []model.Version {
 		if e.Kind == model.Removed {
 			x.Sample = model.Sample{Time: e.Time, Type: e.Type, Seq: e.Seq, Null: true}
 		}
+		x.Blob = slices.Clone(x.Blob)
 		out = append(out, x)
 	}
 	return out

@@ -21,6 +21,7 @@ type Version struct {
 	model.Sample
 	Kind           model.VersionKind
 	Author, Reason string
+	Ingest         int64 // nanoseconds UTC
 }
 
 // Store is all tags: what happened at each time, ascending by seq.
@@ -45,6 +46,7 @@ type Write struct {
 	All            bool
 	Samples        model.Samples
 	Author, Reason string
+	Ingest         int64 // nanoseconds UTC; never decreases from write to write
 }
 
 // Apply does what a run says and returns the outcome of each of its samples.
@@ -138,7 +140,7 @@ func (s Store) set(w *Write, k Key, v Version) {
 	default:
 		v.Kind = model.Inserted
 	}
-	v.Author, v.Reason = w.Author, w.Reason
+	v.Author, v.Reason, v.Ingest = w.Author, w.Reason, w.Ingest
 	slots[i].Versions = append(list, v)
 }
 
@@ -188,6 +190,57 @@ func (s Store) Versions(tag model.TagID, in model.TimeRange) []Version {
 		for _, x := range s[tag][t] {
 			out = append(out, x.Versions...)
 		}
+	}
+	return out
+}
+
+// Modified is a value that no longer stands.
+type Modified struct {
+	model.Sample
+	Ingest         int64
+	Kind           model.VersionKind // Replaced or Removed
+	Ended          int64             // ingest time of what ended it, and who and why
+	Author, Reason string
+}
+
+// Modified is the values of a tag in a range that were replaced or removed, in the order of the range.
+func (s Store) Modified(tag model.TagID, in model.TimeRange) []Modified {
+	var out []Modified
+	for _, t := range s.times(tag, in) {
+		for _, x := range s[tag][t] {
+			for i := 1; i < len(x.Versions); i++ {
+				if v, end := &x.Versions[i-1], &x.Versions[i]; v.Kind != model.Removed {
+					out = append(out, Modified{v.Sample, v.Ingest, end.Kind, end.Ingest, end.Author, end.Reason})
+				}
+			}
+		}
+	}
+	if in.Reverse {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+// AsOf is the samples of a tag in a range, in the order of the range, as they stood at the end of the second of ingest
+// time that an instant lies in.
+func (s Store) AsOf(tag model.TagID, in model.TimeRange, asOf int64) []model.Sample {
+	end := (asOf - ((asOf%1e9)+1e9)%1e9) + 1e9
+	var out []model.Sample
+	for _, t := range s.times(tag, in) {
+		for _, x := range s[tag][t] {
+			for _, v := range slices.Backward(x.Versions) {
+				if v.Ingest >= end {
+					continue
+				}
+				if v.Kind != model.Removed {
+					out = append(out, v.Sample)
+				}
+				break
+			}
+		}
+	}
+	if in.Reverse {
+		slices.Reverse(out)
 	}
 	return out
 }

@@ -50,6 +50,15 @@ func (d *Data) Reset() {
 	d.Origins = d.Origins[:0]
 }
 
+// Second is the second that an instant falls in, as an Origin counts: floored, before 1970 too.
+func Second(ns int64) int64 {
+	s := ns / 1e9
+	if ns%1e9 < 0 {
+		s--
+	}
+	return s
+}
+
 // Info is what the head of a chunk says of it.
 type Info struct {
 	Type        model.Type

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
 )
 
 // plainEntry is one sample or removal of the plain journal that heads are held against.
@@ -173,7 +174,7 @@ func requireResolved(t require.TestingT, want plainResolved, have *Resolved) {
 		}
 		left--
 		o := have.Origins[at]
-		require.Equal(t, []int64{int64(w.rec.Source), floorSecond(w.rec.Ingest)}, []int64{int64(o.Source), o.Ingest}, "origin of sample %d", i)
+		require.Equal(t, []int64{int64(w.rec.Source), chunk.Second(w.rec.Ingest)}, []int64{int64(o.Source), o.Ingest}, "origin of sample %d", i)
 	}
 	require.Zero(t, left)
 	require.Len(t, have.Origins, at+1)

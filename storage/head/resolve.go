@@ -99,20 +99,12 @@ func (g *Snapshot) copyRange(in model.TimeRange, out *Resolved) {
 }
 
 func (r *Resolved) addOrigin(rec *Record, n int) {
-	sec := floorSecond(rec.Ingest)
+	sec := chunk.Second(rec.Ingest)
 	if k := len(r.Origins); k > 0 && r.Origins[k-1].Source == rec.Source && r.Origins[k-1].Ingest == sec {
 		r.Origins[k-1].Samples += n
 		return
 	}
 	r.Origins = append(r.Origins, chunk.Origin{Samples: n, Source: rec.Source, Ingest: sec})
-}
-
-func floorSecond(ns int64) int64 {
-	s := ns / 1e9
-	if ns%1e9 < 0 {
-		s--
-	}
-	return s
 }
 
 // settle is Resolve of a journal with anything out of order. Most such journals are a few stretches in order, what was late
