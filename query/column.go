@@ -16,6 +16,7 @@ type rows struct {
 	asked
 	*storage.Block
 	from, to int
+	ends     []storage.End // of the block's values; nil where they stand
 }
 
 func (r rows) count() int { return r.to - r.from }

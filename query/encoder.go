@@ -17,6 +17,7 @@ import (
 const batchBlobBytes = 2 << 20
 
 // stateStep is how many states are turned to text between looks at batchBlobBytes.
+// Reasons of edits are texts too.
 const stateStep = 1024
 
 // Sink takes the messages of one Arrow stream: the schema, dictionaries and record batches. It must be done with a
@@ -44,7 +45,12 @@ func newEncoder(cols []column, lost []storage.OffsetRange, maxRows int, sink Sin
 
 // add takes the samples of a block.
 func (e *encoder) add(ctx context.Context, a asked, b *storage.Block) error {
-	for r := (rows{asked: a, Block: b}); r.from < b.Len(); r.from = r.to {
+	return e.addEnded(ctx, a, b, nil)
+}
+
+// addEnded takes the values of a block and what ended each of them.
+func (e *encoder) addEnded(ctx context.Context, a asked, b *storage.Block, ends []storage.End) error {
+	for r := (rows{asked: a, Block: b, ends: ends}); r.from < b.Len(); r.from = r.to {
 		r.to = r.from + min(b.Len()-r.from, e.maxRows-e.rows)
 		r.to = e.fit(r)
 		for _, c := range e.columns {
@@ -64,6 +70,9 @@ func (e *encoder) add(ctx context.Context, a asked, b *storage.Block) error {
 
 // fit is how far the rows may go before their text or bytes would overfill the batch; always one row at least.
 func (e *encoder) fit(r rows) int {
+	if r.ends != nil {
+		r.to = min(r.to, r.from+stateStep)
+	}
 	switch {
 	case r.Type == model.State:
 		return min(r.to, r.from+stateStep)

@@ -64,6 +64,9 @@ func (q question) bytes() int64 {
 	if q.layout.types.has(model.String) || q.layout.types.has(model.Bytes) || q.layout.types.has(model.State) {
 		blobs = 2 * (batchBlobBytes + model.MaxBlobBytes)
 	}
+	if q.layout.modified {
+		blobs += 2 * batchBlobBytes
+	}
 	return names + 2*int64(q.batchRows)*q.layout.rowBytes() + blobs + cursorBytes
 }
 
@@ -101,7 +104,7 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	in := model.Between(r.Start, r.End)
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		for _, a := range q.tags.asked {
-			if err := readTag(ctx, view, a, in, r.Limit, out); err != nil {
+			if err := readTag(ctx, view, a, in, &r, out); err != nil {
 				return err
 			}
 		}
@@ -166,12 +169,64 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 	return out.written, out.close(ctx)
 }
 
-// readTag copies the samples of one tag into the encoder, at most limit of them unless limit is 0.
-func readTag(ctx context.Context, view View, a asked, in model.TimeRange, limit uint64, out *encoder) error {
+// ReadModified writes the values that r asks for to sink and returns how many rows it wrote, also beside an error.
+func (e *Engine) ReadModified(ctx context.Context, r ModifiedRequest, sink Sink) (uint64, error) {
+	q, err := e.rangeQuestion(r.asRange())
+	if err != nil {
+		return 0, err
+	}
+	q.layout.modified = true
+	in := model.Between(r.Start, r.End)
+	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
+		for _, a := range q.tags.asked {
+			if err := readModified(ctx, view, a, in, r.Limit, out); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// readModified copies what no longer stands of one tag into the encoder, at most limit values unless limit is 0.
+func readModified(ctx context.Context, view View, a asked, in model.TimeRange, limit uint64, out *encoder) error {
 	if in.Empty() {
 		return nil
 	}
-	cursor := view.Samples(a.tag.ID, in)
+	cursor := view.Modified(a.tag.ID, in)
+	defer cursor.Close()
+	for taken := uint64(0); ; {
+		block, err := cursor.Next(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read modified values of tag %s over %s: %w", a.describe(), in, err)
+		}
+		values := &block.Block
+		if left := limit - taken; limit != 0 && uint64(values.Len()) > left {
+			values = &storage.Block{Samples: values.Slice(0, int(left)), Origins: values.Origins}
+		}
+		if err := out.addEnded(ctx, a, values, block.Ends); err != nil {
+			return err
+		}
+		if taken += uint64(values.Len()); limit != 0 && taken >= limit {
+			return nil
+		}
+	}
+}
+
+// readTag copies the samples of one tag into the encoder, at most as many as the request's limit unless that is 0.
+func readTag(ctx context.Context, view View, a asked, in model.TimeRange, r *RangeRequest, out *encoder) error {
+	if in.Empty() {
+		return nil
+	}
+	limit := r.Limit
+	cursor := Cursor(nil)
+	if r.AsOf != nil {
+		cursor = view.SamplesAsOf(a.tag.ID, in, *r.AsOf)
+	} else {
+		cursor = view.Samples(a.tag.ID, in)
+	}
 	defer cursor.Close()
 	for taken := uint64(0); ; {
 		block, err := cursor.Next(ctx)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -125,6 +126,45 @@ func (s *plainStore) Samples(tag model.TagID, in model.TimeRange) Cursor {
 		c.rest = pick(b, in)
 	}
 	return c
+}
+
+// SamplesAsOf knows one version of each sample.
+func (s *plainStore) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor {
+	c := s.Samples(tag, in).(*plainCursor)
+	all := c.rest
+	if c.rest = (&storage.Block{}); all != nil {
+		c.rest.Reset(all.Type)
+		for i := range all.Len() {
+			if all.Origins[i].Ingest*1e9 <= asOf {
+				c.rest.Append(all.At(i))
+				c.rest.Origins = append(c.rest.Origins, all.Origins[i])
+			}
+		}
+	}
+	return c
+}
+
+// Modified says of every sample that mara removed it a second after its time.
+func (s *plainStore) Modified(tag model.TagID, in model.TimeRange) ModifiedCursor {
+	return plainModified{s.Samples(tag, in).(*plainCursor)}
+}
+
+type plainModified struct{ *plainCursor }
+
+func (c plainModified) Next(ctx context.Context) (*storage.ModifiedBlock, error) {
+	b, err := c.plainCursor.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &storage.ModifiedBlock{Block: *b}
+	for i, t := range b.Times {
+		e := storage.End{Kind: model.Removed, Time: t + 1e9, Author: "mara", Reason: strings.Repeat("r", i%3)}
+		if i%2 == 0 {
+			e.Offset = uint64(i + 1)
+		}
+		out.Ends = append(out.Ends, e)
+	}
+	return out, nil
 }
 
 // pick is the samples of b in a range, in its order, with their origins one by one.
@@ -592,4 +632,42 @@ func TestSamplesOfAnotherTypeAreAnError(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{})
 	require.ErrorIs(t, err, ErrWrongType)
+}
+
+// TestModifiedValuesComeWithWhatEndedThem reads values of two types in small batches and in one.
+func TestModifiedValuesComeWithWhatEndedThem(t *testing.T) {
+	s := newPlainStore(model.Float64, model.String)
+	s.block = 3
+	for i := range 7 {
+		s.add(1, 2, model.Sample{Time: int64(i) * 1e9, Bits: uint64(i)})
+		s.add(2, 0, model.Sample{Time: int64(i) * 1e9, Blob: []byte{'a' + byte(i)}})
+	}
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	for _, batch := range []int{1, 4, 0} {
+		var sink bytesSink
+		n, err := e.ReadModified(context.Background(), ModifiedRequest{Tags: Tags{IDs: []model.TagID{1, 2}}, Start: 7e9, End: 0, Limit: 5, BatchRows: batch}, &sink)
+		require.NoError(t, err)
+		require.EqualValues(t, 10, n)
+		_, rows, _ := sink.read(t)
+		require.Len(t, rows, 10)
+		for i, r := range rows {
+			at := i % 5 % 3 // in its block
+			require.Equal(t, int64(6-i%5)*1e9, r.time)
+			require.Equal(t, r.time+1e9, r.value["edit_time"])
+			require.Equal(t, "removed", r.value["kind"])
+			require.Equal(t, "mara", r.value["author"])
+			if at == 0 {
+				require.NotContains(t, r.value, "reason")
+			} else {
+				require.Equal(t, strings.Repeat("r", at), r.value["reason"])
+			}
+			if at%2 == 0 {
+				require.Equal(t, uint64(at+1), r.value["edit_offset"])
+			} else {
+				require.NotContains(t, r.value, "edit_offset")
+			}
+		}
+	}
+	require.Zero(t, s.open)
 }

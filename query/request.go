@@ -44,6 +44,21 @@ type RangeRequest struct {
 	BatchRows   int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
 	WithSource  bool
 	WithSeq     bool
+	AsOf        *int64 // instant of ingest time at which the samples must have stood, ns UTC; nil for now
+}
+
+// ModifiedRequest asks for the values of tags between two instants, as of a RangeRequest, that were replaced or removed.
+type ModifiedRequest struct {
+	Tags
+	Start, End  int64 // nanoseconds UTC
+	Consistency storage.Consistency
+	Limit       uint64 // most values per tag; 0 for all
+	BatchRows   int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
+	WithSeq     bool
+}
+
+func (r *ModifiedRequest) asRange() RangeRequest {
+	return RangeRequest{Tags: r.Tags, Start: r.Start, End: r.End, Consistency: r.Consistency, Limit: r.Limit, BatchRows: r.BatchRows, WithSource: true, WithSeq: r.WithSeq}
 }
 
 func (r *RangeRequest) check() error {

@@ -25,6 +25,7 @@ type layout struct {
 	types      typeSet
 	withSource bool
 	withSeq    bool
+	modified   bool // what ended each value
 }
 
 // columns makes the columns of an answer about tags, ready for rows.
@@ -35,6 +36,9 @@ func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) 
 	}
 	cols = append(cols, l.valueColumns(states)...)
 	cols = append(cols, &qualityColumn{})
+	if l.modified {
+		cols = append(cols, endColumns()...)
+	}
 	if l.withSource {
 		cols = append(cols, &ingestColumn{}, newSourceColumn(sources))
 	}
@@ -91,6 +95,9 @@ func (l layout) rowBytes() int64 {
 	}
 	if l.withSource {
 		n += 8 + 4
+	}
+	if l.modified {
+		n += 3*4 + 8 + 8 + 1
 	}
 	if l.withSeq {
 		n += 4

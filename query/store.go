@@ -31,12 +31,20 @@ type View interface {
 	Samples(tag model.TagID, in model.TimeRange) Cursor
 	// Partials fills into with what consecutive buckets hold, see storage.View. It may be called from several goroutines.
 	Partials(ctx context.Context, tag model.TagID, edges []int64, detail storage.Detail, into *storage.Partials) error
+	SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor
+	Modified(tag model.TagID, in model.TimeRange) ModifiedCursor
 	SourceName(id uint32) string
 }
 
 // Cursor delivers the samples of one tag, see storage.Cursor. A block holds until the next call of Next.
 type Cursor interface {
 	Next(ctx context.Context) (*storage.Block, error)
+	Close()
+}
+
+// ModifiedCursor delivers the values of one tag that no longer stand, see storage.ModifiedCursor.
+type ModifiedCursor interface {
+	Next(ctx context.Context) (*storage.ModifiedBlock, error)
 	Close()
 }
 
@@ -58,3 +66,11 @@ func (s dbStore) View(ctx context.Context, c storage.Consistency) (View, error) 
 type dbView struct{ *storage.View }
 
 func (v dbView) Samples(tag model.TagID, in model.TimeRange) Cursor { return v.View.Samples(tag, in) }
+
+func (v dbView) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor {
+	return v.View.SamplesAsOf(tag, in, asOf)
+}
+
+func (v dbView) Modified(tag model.TagID, in model.TimeRange) ModifiedCursor {
+	return v.View.Modified(tag, in)
+}

@@ -28,6 +28,22 @@ func (s *queryService) ReadRange(r *varvev1.ReadRangeRequest, stream grpc.Server
 	return out.end(s.readRange(stream.Context(), "read_range", req, out))
 }
 
+func (s *queryService) ReadModified(r *varvev1.ReadModifiedRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	consistency, err := readOptions(r.Consistency, r.BatchRows)
+	if err != nil {
+		return err
+	}
+	req := query.ModifiedRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows), WithSeq: r.WithSeq,
+	}
+	start := time.Now()
+	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	rows, err := s.engine.ReadModified(stream.Context(), req, out)
+	s.metrics.answered("read_modified", rows, time.Since(start))
+	return out.end(err)
+}
+
 func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
 	consistency, err := consistencyOf(r.Consistency)
 	if err != nil {
@@ -93,18 +109,23 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 }
 
 func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
-	consistency, err := consistencyOf(r.Consistency)
+	consistency, err := readOptions(r.Consistency, r.BatchRows)
 	if err != nil {
 		return query.RangeRequest{}, err
-	}
-	if r.BatchRows > query.MaxBatchRows {
-		return query.RangeRequest{}, fmt.Errorf("batch_rows is %d, most is %d: %w", r.BatchRows, query.MaxBatchRows, query.ErrBadRequest)
 	}
 	return query.RangeRequest{
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
-		WithSource: r.WithSource, WithSeq: r.WithSeq,
+		WithSource: r.WithSource, WithSeq: r.WithSeq, AsOf: r.AsOfNs,
 	}, nil
+}
+
+// readOptions checks what requests for stored values share.
+func readOptions(c varvev1.Consistency, batchRows uint32) (storage.Consistency, error) {
+	if batchRows > query.MaxBatchRows {
+		return 0, fmt.Errorf("batch_rows is %d, most is %d: %w", batchRows, query.MaxBatchRows, query.ErrBadRequest)
+	}
+	return consistencyOf(c)
 }
 
 func tagIDs(ids []uint32) []model.TagID {

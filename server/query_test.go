@@ -155,6 +155,8 @@ func TestFlightAnswersWithTheSameBits(t *testing.T) {
 		{Tags: []string{"text", "float"}, StartNs: 10e9, Limit: 1, BatchRows: 1},
 		{TagIds: []uint32{3}, StartNs: 2e9, EndNs: 2e9},
 		{Tags: []string{"float"}, StartNs: 500e9, EndNs: 600e9},
+		{Tags: []string{"float"}, EndNs: 10e9, AsOfNs: new(int64)},
+		{Tags: []string{"float", "int"}, EndNs: 10e9, AsOfNs: proto.Int64(math.MaxInt64), WithSource: true},
 	} {
 		want := s.readRange(t, r)
 		ticket, err := proto.Marshal(r)
@@ -209,6 +211,64 @@ func TestQueriesThatMakeNoSense(t *testing.T) {
 	}
 	require.Zero(t, s.engine.MemoryTaken())
 	require.Len(t, s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10}), 1)
+}
+
+// TestWhatStoodAndWhatNoLonger asks for the past of an edited tag, over gRPC and as a Flight ticket.
+func TestWhatStoodAndWhatNoLonger(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1e9, 1, 2, 3))
+	before := time.Now().UnixNano()
+	time.Sleep(time.Until(time.Unix(time.Now().Unix()+1, 1e6))) // as-of reads count whole seconds
+	edit := func(mode varvev1.WriteMode, reason string, run *varvev1.Run) {
+		run.Mode = mode
+		w, err := varvev1.NewIngestServiceClient(s.conn).Edit(testContext(t), &varvev1.EditRequest{Author: "mara", Reason: reason, Runs: []*varvev1.Run{run}})
+		require.NoError(t, err)
+		require.Zero(t, w.Result.Rejected)
+	}
+	edit(varvev1.WriteMode_WRITE_MODE_REPLACE, "drift", floats("a", 1e9, 1.5))
+	edit(varvev1.WriteMode_WRITE_MODE_REMOVE, "never happened", &varvev1.Run{Tag: "a", TimesNs: []int64{3e9}})
+	values := func(r []arrow.Record) (out []float64) {
+		for _, r := range r {
+			out = append(out, r.Column(2).(*array.Float64).Float64Values()...)
+		}
+		return out
+	}
+	for range 2 {
+		require.Equal(t, []float64{1.5, 2}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9})))
+		require.Equal(t, []float64{1, 2, 3}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9, AsOfNs: &before})))
+		none := int64(-1)
+		require.Empty(t, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9, AsOfNs: &none})))
+
+		b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadModified(testContext(t), &varvev1.ReadModifiedRequest{Tags: []string{"a"}, EndNs: 10e9, WithSeq: true}))
+		require.NoError(t, err)
+		reader, err := ipc.NewReader(bytes.NewReader(b))
+		require.NoError(t, err)
+		got := records(t, reader)
+		require.Len(t, got, 1)
+		var columns []string
+		for _, f := range got[0].Schema().Fields() {
+			columns = append(columns, f.Name)
+		}
+		require.Equal(t, []string{"time", "tag", "value", "quality", "kind", "edit_time", "author", "reason", "edit_offset", "ingest_time", "source", "seq"}, columns)
+		require.Equal(t, []float64{1, 3}, values(got))
+		text := func(i int) (out []string) {
+			for k := range int(got[0].NumRows()) {
+				out = append(out, got[0].Column(i).(*array.String).Value(k))
+			}
+			return out
+		}
+		require.Equal(t, []string{"replaced", "removed"}, text(4))
+		require.Equal(t, []string{"mara", "mara"}, text(6))
+		require.Equal(t, []string{"drift", "never happened"}, text(7))
+		require.Greater(t, int64(got[0].Column(5).(*array.Timestamp).Value(0)), before)
+		reader.Release()
+		_, err = s.db.Seal(testContext(t)) // and once more from sealed history
+		require.NoError(t, err)
+	}
+	_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadModified(testContext(t), &varvev1.ReadModifiedRequest{Tags: []string{"a"}, BatchRows: 1<<20 + 1}))
+	requireCode(t, codes.InvalidArgument, err, "batch_rows")
+	_, err = ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadModified(testContext(t), &varvev1.ReadModifiedRequest{}))
+	requireCode(t, codes.InvalidArgument, err, "no tag")
 }
 
 func TestLatest(t *testing.T) {

@@ -83,9 +83,13 @@ type ReadRangeRequest struct {
 	Limit       uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                       // most samples per tag; 0 for all
 	// Rows per Arrow batch, 1 to 1,048,576; 0 means 65,536. Larger batches need more of the memory for queries, which may
 	// refuse them with RESOURCE_EXHAUSTED, and more than the 4 MiB a message that many clients take without being told.
-	BatchRows     uint32 `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
-	WithSource    bool   `protobuf:"varint,8,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"` // add columns ingest_time timestamp[s, UTC] and source dictionary(int32, utf8)
-	WithSeq       bool   `protobuf:"varint,9,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`          // add column seq uint32
+	BatchRows  uint32 `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
+	WithSource bool   `protobuf:"varint,8,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"` // add columns ingest_time timestamp[s, UTC] and source dictionary(int32, utf8)
+	WithSeq    bool   `protobuf:"varint,9,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`          // add column seq uint32
+	// Answer from what stood at this instant of ingest time, ns UTC, any; absent: now. Ingest time counts in whole seconds: what was
+	// ingested in the second as_of_ns lies in, or before, counts, of several versions in one second the last. Retention may
+	// have taken away what stood then.
+	AsOfNs        *int64 `protobuf:"zigzag64,10,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +187,115 @@ func (x *ReadRangeRequest) GetWithSeq() bool {
 	return false
 }
 
+func (x *ReadRangeRequest) GetAsOfNs() int64 {
+	if x != nil && x.AsOfNs != nil {
+		return *x.AsOfNs
+	}
+	return 0
+}
+
+type ReadModifiedRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// The times of the values, ns UTC. Forward [start, end); start later than end reads (end, start] newest first; start
+	// equal to end is that instant.
+	StartNs       int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Consistency   Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	Limit         uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                          // most values per tag; 0 for all
+	BatchRows     uint32      `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	WithSeq       bool        `protobuf:"varint,8,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`       // add column seq uint32
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadModifiedRequest) Reset() {
+	*x = ReadModifiedRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadModifiedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadModifiedRequest) ProtoMessage() {}
+
+func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadModifiedRequest.ProtoReflect.Descriptor instead.
+func (*ReadModifiedRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReadModifiedRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadModifiedRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadModifiedRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadModifiedRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadModifiedRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadModifiedRequest) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ReadModifiedRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadModifiedRequest) GetWithSeq() bool {
+	if x != nil {
+		return x.WithSeq
+	}
+	return false
+}
+
 type LatestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // names, current or former
@@ -194,7 +307,7 @@ type LatestRequest struct {
 
 func (x *LatestRequest) Reset() {
 	*x = LatestRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[1]
+	mi := &file_varve_v1_query_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +319,7 @@ func (x *LatestRequest) String() string {
 func (*LatestRequest) ProtoMessage() {}
 
 func (x *LatestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[1]
+	mi := &file_varve_v1_query_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +332,7 @@ func (x *LatestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestRequest.ProtoReflect.Descriptor instead.
 func (*LatestRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{1}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LatestRequest) GetTags() []string {
@@ -266,7 +379,7 @@ type ReadAggregatesRequest struct {
 
 func (x *ReadAggregatesRequest) Reset() {
 	*x = ReadAggregatesRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +391,7 @@ func (x *ReadAggregatesRequest) String() string {
 func (*ReadAggregatesRequest) ProtoMessage() {}
 
 func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +404,7 @@ func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAggregatesRequest.ProtoReflect.Descriptor instead.
 func (*ReadAggregatesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReadAggregatesRequest) GetTags() []string {
@@ -378,7 +491,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +503,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +516,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -456,7 +569,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +581,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +594,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -495,7 +608,7 @@ var File_varve_v1_query_proto protoreflect.FileDescriptor
 
 const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/query.proto\x12\bvarve.v1\"\x9b\x02\n" +
+	"\x14varve/v1/query.proto\x12\bvarve.v1\"\xc7\x02\n" +
 	"\x10ReadRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -507,7 +620,20 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"batch_rows\x18\a \x01(\rR\tbatchRows\x12\x1f\n" +
 	"\vwith_source\x18\b \x01(\bR\n" +
 	"withSource\x12\x19\n" +
-	"\bwith_seq\x18\t \x01(\bR\awithSeq\"u\n" +
+	"\bwith_seq\x18\t \x01(\bR\awithSeq\x12\x1d\n" +
+	"\bas_of_ns\x18\n" +
+	" \x01(\x12H\x00R\x06asOfNs\x88\x01\x01B\v\n" +
+	"\t_as_of_ns\"\xfd\x01\n" +
+	"\x13ReadModifiedRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x127\n" +
+	"\vconsistency\x18\x05 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\a \x01(\rR\tbatchRows\x12\x19\n" +
+	"\bwith_seq\x18\b \x01(\bR\awithSeq\"u\n" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
@@ -539,9 +665,10 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONSISTENCY_ACCEPTED\x10\x01\x12\x18\n" +
-	"\x14CONSISTENCY_EVENTUAL\x10\x022\xd2\x01\n" +
+	"\x14CONSISTENCY_EVENTUAL\x10\x022\x98\x02\n" +
 	"\fQueryService\x12>\n" +
-	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
+	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
+	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
@@ -558,32 +685,36 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(*ReadRangeRequest)(nil),      // 1: varve.v1.ReadRangeRequest
-	(*LatestRequest)(nil),         // 2: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 3: varve.v1.ReadAggregatesRequest
-	(*FlightQuestion)(nil),        // 4: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 5: varve.v1.ArrowData
+	(*ReadModifiedRequest)(nil),   // 2: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),         // 3: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 4: varve.v1.ReadAggregatesRequest
+	(*FlightQuestion)(nil),        // 5: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 6: varve.v1.ArrowData
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
-	0, // 0: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
-	0, // 1: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
-	0, // 2: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
-	1, // 3: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	3, // 4: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	1, // 5: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	2, // 6: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	3, // 7: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	5, // 8: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	5, // 9: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	5, // 10: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 1: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 2: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 3: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
+	1,  // 4: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	4,  // 5: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	1,  // 6: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	2,  // 7: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	3,  // 8: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	4,  // 9: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	6,  // 10: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	6,  // 11: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	6,  // 12: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	6,  // 13: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -591,7 +722,8 @@ func file_varve_v1_query_proto_init() {
 	if File_varve_v1_query_proto != nil {
 		return
 	}
-	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 	}
@@ -601,7 +733,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	QueryService_ReadRange_FullMethodName      = "/varve.v1.QueryService/ReadRange"
+	QueryService_ReadModified_FullMethodName   = "/varve.v1.QueryService/ReadModified"
 	QueryService_Latest_FullMethodName         = "/varve.v1.QueryService/Latest"
 	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
 )
@@ -29,8 +30,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes
-// of a FlightQuestion, or of a ReadRangeRequest.
+// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes of a FlightQuestion, or of
+// a ReadRangeRequest. An answer of which the client takes nothing for two minutes (--stall-timeout) ends with
+// DEADLINE_EXCEEDED.
 type QueryServiceClient interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//
@@ -42,6 +44,17 @@ type QueryServiceClient interface {
 	//
 	// Schema metadata varve.incomplete, where present, names log offsets whose samples are missing from the answer.
 	ReadRange(ctx context.Context, in *ReadRangeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadModified streams the values of tags in a time range that were replaced or removed, with what ended each: tag by tag
+	// in the order asked, each in time order, of one time and seq the oldest first (in a reverse read last). A value that
+	// still stands is not among them. A value of a range that an edit of equal bits and quality met is not either: it
+	// changed nothing.
+	//
+	// Columns: time, tag, value and quality of the value that no longer stands, as in ReadRange; kind utf8, "replaced" or
+	// "removed"; edit_time timestamp[ns, UTC], when what ended it was ingested: exact for edits,
+	// else it may be to the second; author and reason utf8, null where nobody gave one; edit_offset uint64, the log record that ended it,
+	// null where it is not known; ingest_time timestamp[s, UTC] and source dictionary(int32, utf8) of the value; with_seq
+	// adds seq uint32.
+	ReadModified(ctx context.Context, in *ReadModifiedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 	// Latest streams the newest sample of each tag, in the order asked, with the columns of ReadRange. Tags without
 	// samples are left out.
 	Latest(ctx context.Context, in *LatestRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
@@ -84,9 +97,28 @@ func (c *queryServiceClient) ReadRange(ctx context.Context, in *ReadRangeRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadRangeClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadModified(ctx context.Context, in *ReadModifiedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[1], QueryService_ReadModified_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadModifiedRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadModifiedClient = grpc.ServerStreamingClient[ArrowData]
+
 func (c *queryServiceClient) Latest(ctx context.Context, in *LatestRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[1], QueryService_Latest_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[2], QueryService_Latest_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +137,7 @@ type QueryService_LatestClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) ReadAggregates(ctx context.Context, in *ReadAggregatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[2], QueryService_ReadAggregates_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[3], QueryService_ReadAggregates_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +159,9 @@ type QueryService_ReadAggregatesClient = grpc.ServerStreamingClient[ArrowData]
 // for forward compatibility.
 //
 // QueryService answers questions about stored samples. Answers are Arrow IPC streams: concatenate the bytes of
-// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes
-// of a FlightQuestion, or of a ReadRangeRequest.
+// ArrowData.ipc in order and read them with any Arrow library. An Arrow Flight ticket is the bytes of a FlightQuestion, or of
+// a ReadRangeRequest. An answer of which the client takes nothing for two minutes (--stall-timeout) ends with
+// DEADLINE_EXCEEDED.
 type QueryServiceServer interface {
 	// ReadRange streams the stored samples of tags in a time range, tag by tag in the order asked, each in time order.
 	//
@@ -140,6 +173,17 @@ type QueryServiceServer interface {
 	//
 	// Schema metadata varve.incomplete, where present, names log offsets whose samples are missing from the answer.
 	ReadRange(*ReadRangeRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadModified streams the values of tags in a time range that were replaced or removed, with what ended each: tag by tag
+	// in the order asked, each in time order, of one time and seq the oldest first (in a reverse read last). A value that
+	// still stands is not among them. A value of a range that an edit of equal bits and quality met is not either: it
+	// changed nothing.
+	//
+	// Columns: time, tag, value and quality of the value that no longer stands, as in ReadRange; kind utf8, "replaced" or
+	// "removed"; edit_time timestamp[ns, UTC], when what ended it was ingested: exact for edits,
+	// else it may be to the second; author and reason utf8, null where nobody gave one; edit_offset uint64, the log record that ended it,
+	// null where it is not known; ingest_time timestamp[s, UTC] and source dictionary(int32, utf8) of the value; with_seq
+	// adds seq uint32.
+	ReadModified(*ReadModifiedRequest, grpc.ServerStreamingServer[ArrowData]) error
 	// Latest streams the newest sample of each tag, in the order asked, with the columns of ReadRange. Tags without
 	// samples are left out.
 	Latest(*LatestRequest, grpc.ServerStreamingServer[ArrowData]) error
@@ -165,6 +209,9 @@ type UnimplementedQueryServiceServer struct{}
 
 func (UnimplementedQueryServiceServer) ReadRange(*ReadRangeRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadRange not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadModified(*ReadModifiedRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadModified not implemented")
 }
 func (UnimplementedQueryServiceServer) Latest(*LatestRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method Latest not implemented")
@@ -204,6 +251,17 @@ func _QueryService_ReadRange_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadRangeServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadModified_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadModifiedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadModified(m, &grpc.GenericServerStream[ReadModifiedRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadModifiedServer = grpc.ServerStreamingServer[ArrowData]
+
 func _QueryService_Latest_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(LatestRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -237,6 +295,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadRange",
 			Handler:       _QueryService_ReadRange_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadModified",
+			Handler:       _QueryService_ReadModified_Handler,
 			ServerStreams: true,
 		},
 		{
