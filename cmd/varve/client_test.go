@@ -313,7 +313,26 @@ func TestEditCorrectsAndTells(t *testing.T) {
 	require.Contains(t, says, "the file is empty")
 	_, says = fails(t, edit("set", "f", "2024-01-01T00:00:00Z", "on")...)
 	require.Contains(t, says, "no float64")
-	code, says := fails(t, "edit", "--server", address, "set", "f", "2024-01-01T00:00:00Z", "7")
+	modified := func(output string) string {
+		return varve(t, "query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02", "--modified", "--output", output, "f")
+	}
+	rows, err := csv.NewReader(strings.NewReader(modified("csv"))).ReadAll()
+	require.NoError(t, err)
+	require.Equal(t, []string{"time", "tag", "value", "quality", "ingest_time", "source", "kind", "edit_time", "author", "reason", "edit_offset"}, rows[0])
+	require.Len(t, rows, 3)
+	require.Equal(t, []string{"2024-01-01T00:00:00Z", "f", "1", "Good"}, rows[1][:4])
+	require.Equal(t, "replaced", rows[1][6])
+	require.Equal(t, []string{"ann", "calibrated"}, rows[1][8:10])
+	require.Equal(t, []string{"2", "removed"}, []string{rows[2][2], rows[2][6]})
+	require.Contains(t, modified("json"), `"kind":"removed"`)
+	require.Contains(t, modified("table"), "calibrated")
+	require.Equal(t, "time,tag,value,quality\n", varve(t, "query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02", "--as-of", "2024-01-01", "--output", "csv", "f"))
+	require.Equal(t, stored(), varve(t, "query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02", "--as-of", "now", "--output", "csv", "f"))
+	code, says := fails(t, "query", "--server", address, "--modified", "--as-of", "now", "f")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, says, "--modified goes with none")
+
+	code, says = fails(t, "edit", "--server", address, "set", "f", "2024-01-01T00:00:00Z", "7")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, says, "--reason")
 

@@ -26,25 +26,26 @@ import (
 )
 
 type queryFlags struct {
-	client   clientFlags
-	start    string
-	end      string
-	zone     string
-	output   string
-	file     string
-	plot     bool
-	width    int
-	height   int
-	limit    uint64
-	reverse  bool
-	latest   bool
-	eventual bool
-	seq      bool
-	source   bool
-
+	client       clientFlags
+	start        string
+	end          string
+	zone         string
+	output       string
+	file         string
+	plot         bool
+	width        int
+	height       int
+	limit        uint64
+	reverse      bool
+	latest       bool
+	eventual     bool
+	seq          bool
+	source       bool
 	every        time.Duration
 	aggregates   []string
 	useUncertain bool
+	asOf         string
+	modified     bool
 }
 
 var queryOutputs = []string{"table", "csv", "json", "arrow", "parquet"}
@@ -69,12 +70,18 @@ the columns are value (double), value_int, value_text and value_bytes.
 
 With --aggregate a row is a bucket of --every, from --start on, with a column for each aggregate, its quality by time, and
 how much of it is Good: ` + "count, sum, minimum, maximum, minimum_time, maximum_time, first, last,\nrange, standard_deviation, event_weighted_average, time_weighted_average, duration_good, percent_good, worst_quality" + `.
-Uncertain samples count as Bad, unless --use-uncertain is given.`,
+Uncertain samples count as Bad, unless --use-uncertain is given.
+
+--as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
+--modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
+removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
 		Example: `  varve query --start 2001-01-01T07:54:00Z --end 2001-01-01T08:12:00Z TEP.06.XMEAS_01
   varve query --start -1d --output csv 'BOILER*' > boiler.csv
   varve query --start -8h --plot PUMP-101.FLOW
   varve query --latest '*'
-  varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW`,
+  varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
+  varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
+  varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError(fmt.Errorf("no tag to query; see %s --help, or varve tags list for the tags there are", cmd.CommandPath()))
@@ -98,6 +105,8 @@ Uncertain samples count as Bad, unless --use-uncertain is given.`,
 	flags.BoolVar(&f.latest, "latest", false, "only the newest sample of each tag, whenever it was")
 	flags.BoolVar(&f.eventual, "eventual", false, "take what is applied now, without waiting for batches accepted just before")
 	flags.BoolVar(&f.seq, "with-seq", false, "add a column seq, which tells several samples at one time apart")
+	flags.StringVar(&f.asOf, "as-of", "", "answer from what stood at this time (default now)")
+	flags.BoolVar(&f.modified, "modified", false, "the values that were replaced or removed, with when, by whom and why")
 	flags.BoolVar(&f.source, "with-source", false, "add columns ingest_time and source")
 	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range)")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
@@ -120,6 +129,10 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	if err := f.checkAggregates(); err != nil {
 		return usageError(err)
 	}
+	asOf, err := f.asOfTime(time.Now(), zone)
+	if err != nil {
+		return usageError(err)
+	}
 	c, err := f.client.dial()
 	if err != nil {
 		return err
@@ -130,10 +143,11 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
+	ask := f.question(tags, start, end, asOf)
 	if f.plot {
-		return c.explain(f.plotAll(ctx, cmd, c, tags, start, end, zone))
+		return c.explain(f.plotAll(ctx, cmd, c, ask, tags, zone))
 	}
-	stream, err := f.ask(ctx, c, tags, start, end)
+	stream, err := f.ask(ctx, c, ask)
 	if err != nil {
 		return c.explain(err)
 	}
@@ -148,7 +162,9 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	if warning != "" {
 		fmt.Fprintln(cmd.ErrOrStderr(), "varve: "+warning)
 	}
-	if samples == 0 && f.output == "table" && !f.latest {
+	if samples == 0 && f.output == "table" && f.modified {
+		fmt.Fprintf(cmd.ErrOrStderr(), "varve: nothing was replaced or removed in %s\n", model.Between(start, end))
+	} else if samples == 0 && f.output == "table" && !f.latest {
 		fmt.Fprintf(cmd.ErrOrStderr(), "varve: no samples in %s; varve query --latest shows when each tag last had one\n", model.Between(start, end))
 	}
 	return nil
@@ -162,8 +178,8 @@ func (f *queryFlags) checkAggregates() error {
 		return errors.New("--use-uncertain: needs --aggregate")
 	case f.every < 0:
 		return fmt.Errorf("--every %s: must be positive", f.every)
-	case len(f.aggregates) > 0 && (f.plot || f.latest || f.seq || f.source || f.limit > 0):
-		return errors.New("--aggregate: goes with none of --plot, --latest, --limit, --with-seq and --with-source")
+	case len(f.aggregates) > 0 && (f.plot || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
+		return errors.New("--aggregate: goes with none of --plot, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
 	}
 	return nil
 }
@@ -199,24 +215,50 @@ func (f *queryFlags) consistency() varvev1.Consistency {
 	return varvev1.Consistency_CONSISTENCY_ACCEPTED
 }
 
-func (f *queryFlags) ask(ctx context.Context, c *client, tags []foundTag, start, end int64) (answer.Stream, error) {
+// asOfTime is the instant of --as-of, nil without it. The questions that flags ask together must be one.
+func (f *queryFlags) asOfTime(now time.Time, zone *time.Location) (*int64, error) {
+	switch {
+	case f.modified && (f.latest || f.plot || f.asOf != ""):
+		return nil, errors.New("--modified goes with none of --latest, --plot and --as-of")
+	case f.asOf == "":
+		return nil, nil
+	case f.latest:
+		return nil, errors.New("--as-of does not go with --latest; --reverse --limit 1 with a range asks the same")
+	}
+	t, err := timeexpr.Parse(f.asOf, now, zone)
+	if err != nil {
+		return nil, fmt.Errorf("--as-of: %w", err)
+	}
+	return &t, nil
+}
+
+// question is the question that flags ask about a range.
+func (f *queryFlags) question(tags []foundTag, start, end int64, asOf *int64) *varvev1.ReadRangeRequest {
 	names := make([]string, len(tags))
 	for i, t := range tags {
 		names[i] = t.asked
 	}
-	if f.latest {
-		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: names, Consistency: f.consistency()})
+	return &varvev1.ReadRangeRequest{
+		Tags: names, StartNs: start, EndNs: end, Consistency: f.consistency(), Limit: f.limit,
+		WithSeq: f.seq, WithSource: f.source, AsOfNs: asOf,
 	}
-	if len(f.aggregates) > 0 {
+}
+
+func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeRequest) (answer.Stream, error) {
+	switch {
+	case f.latest:
+		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency})
+	case f.modified:
+		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
+			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
+		})
+	case len(f.aggregates) > 0:
 		return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
-			Tags: names, StartNs: start, EndNs: end, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
-			Consistency: f.consistency(), UseUncertain: f.useUncertain,
+			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
+			Consistency: r.Consistency, UseUncertain: f.useUncertain,
 		})
 	}
-	return c.query.ReadRange(ctx, &varvev1.ReadRangeRequest{
-		Tags: names, StartNs: start, EndNs: end, Consistency: f.consistency(), Limit: f.limit,
-		WithSeq: f.seq, WithSource: f.source,
-	})
+	return c.query.ReadRange(ctx, r)
 }
 
 // openOutput is where the answer goes. finish says whether it is whole: a file gets its name only then, so that one that
@@ -279,7 +321,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 		return samples, warning, err
 	}
 	rows := answer.NewRows(r, typesOf(tags))
-	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest}
+	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest || f.modified, Ends: f.modified}
 	switch f.output {
 	case "csv":
 		samples, err = answer.WriteCSV(w, rows, extra)
@@ -412,7 +454,7 @@ const (
 	chartMargin       = 14 // scale to the left of a chart
 )
 
-func (f *queryFlags) plotAll(ctx context.Context, cmd *cobra.Command, c *client, tags []foundTag, start, end int64, zone *time.Location) error {
+func (f *queryFlags) plotAll(ctx context.Context, cmd *cobra.Command, c *client, ask *varvev1.ReadRangeRequest, tags []foundTag, zone *time.Location) error {
 	out := cmd.OutOrStdout()
 	width := f.width
 	if file, ok := out.(*os.File); ok && width == 0 {
@@ -423,22 +465,23 @@ func (f *queryFlags) plotAll(ctx context.Context, cmd *cobra.Command, c *client,
 	if width <= 0 {
 		width = chartWidthDefault
 	}
-	in := model.Between(start, end)
 	for _, t := range tags {
-		if err := f.plotTag(ctx, out, c, t, in, min(width, chartWidthMax), zone); err != nil {
+		ask.Tags = []string{t.asked}
+		if err := f.plotTag(ctx, out, c, ask, t, min(width, chartWidthMax), zone); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, t foundTag, in model.TimeRange, width int, zone *time.Location) error {
+func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, ask *varvev1.ReadRangeRequest, t foundTag, width int, zone *time.Location) error {
 	s := settingsOf(t.Tag)
 	if s.typ.Blob() {
 		_, err := fmt.Fprintf(out, "%s: samples of %s have no chart\n", t.Name, s.typ)
 		return err
 	}
-	stream, err := f.ask(ctx, c, []foundTag{t}, in.Start, in.End)
+	in := model.Between(ask.StartNs, ask.EndNs)
+	stream, err := f.ask(ctx, c, ask)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,10 @@ import (
 )
 
 // Extra says which columns beside time, tag, value and quality are written.
-type Extra struct{ Seq, Source bool }
+type Extra struct {
+	Seq, Source bool
+	Ends        bool // what ended each value
+}
 
 // WriteCSV writes time,tag,value,quality rows with a header, CRLF nowhere. Empty text is "", a null value nothing.
 func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
@@ -29,6 +32,9 @@ func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 	}
 	if x.Source {
 		out.WriteString(",ingest_time,source")
+	}
+	if x.Ends {
+		out.WriteString(",kind,edit_time,author,reason,edit_offset")
 	}
 	out.WriteByte('\n')
 	var b []byte
@@ -54,6 +60,15 @@ func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		if x.Source {
 			b = append(appendTime(append(b, ','), row.Ingest*1_000_000_000), ',')
 			b = appendField(b, row.Source)
+		}
+		if e := &row.End; x.Ends {
+			b = append(append(append(b, ','), e.Kind...), ',')
+			b = append(appendTime(b, e.Time), ',')
+			b = append(appendField(b, e.Author), ',')
+			b = append(appendField(b, e.Reason), ',')
+			if e.Offset != 0 {
+				b = strconv.AppendUint(b, e.Offset, 10)
+			}
 		}
 		if _, err := out.Write(append(b, '\n')); err != nil {
 			return samples, err
@@ -139,11 +154,25 @@ func WriteJSON(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 			b = appendTime(append(b, `,"ingest_time":"`...), row.Ingest*1_000_000_000)
 			b = appendJSONString(append(b, `","source":`...), row.Source)
 		}
+		if x.Ends {
+			b = appendJSONEnd(b, &row.End)
+		}
 		if _, err := out.Write(append(b, '}', '\n')); err != nil {
 			return samples, err
 		}
 		samples++
 	}
+}
+
+func appendJSONEnd(b []byte, e *End) []byte {
+	b = append(append(b, `,"kind":"`...), e.Kind...)
+	b = appendTime(append(b, `","edit_time":"`...), e.Time)
+	b = appendJSONString(append(b, `","author":`...), e.Author)
+	b = appendJSONString(append(b, `,"reason":`...), e.Reason)
+	if e.Offset != 0 {
+		b = strconv.AppendUint(append(b, `,"edit_offset":`...), e.Offset, 10)
+	}
+	return b
 }
 
 func appendJSONValue(b []byte, v Value) []byte {
@@ -188,6 +217,8 @@ func appendJSONString(b []byte, s string) []byte {
 // maxTableRows is how many rows a table looks at for the width of its columns.
 const maxTableRows = 1000
 
+const tableTime = "2006-01-02T15:04:05.999999999Z07:00"
+
 // WriteTable writes columns for people, with times in zone.
 func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples uint64, err error) {
 	out := bufio.NewWriter(w)
@@ -197,6 +228,9 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 	}
 	if x.Source {
 		header = append(header, "INGESTED", "SOURCE")
+	}
+	if x.Ends {
+		header = append(header, "KIND", "EDITED", "AUTHOR", "REASON")
 	}
 	t := table{out: out, lines: [][]string{header}}
 	for {
@@ -208,12 +242,16 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 			}
 			return samples, errors.Join(err, out.Flush())
 		}
-		line := []string{time.Unix(0, row.Time).In(zone).Format("2006-01-02T15:04:05.999999999Z07:00"), row.Tag, printable(row.Value.String()), FormatQuality(row.Quality)}
+		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), FormatQuality(row.Quality)}
 		if x.Seq {
 			line = append(line, strconv.Itoa(int(row.Seq)))
 		}
 		if x.Source {
 			line = append(line, time.Unix(row.Ingest, 0).In(zone).Format(time.RFC3339), row.Source)
+		}
+		if x.Ends {
+			e := &row.End
+			line = append(line, e.Kind, time.Unix(0, e.Time).In(zone).Format(tableTime), printable(e.Author), printable(e.Reason))
 		}
 		t.add(line)
 		samples++

@@ -87,6 +87,15 @@ type Row struct {
 	Seq     uint32 // 0 unless asked for
 	Source  string // empty unless asked for
 	Ingest  int64  // seconds since 1970; 0 unless asked for
+	End     End    // of a value that no longer stands
+}
+
+// End says what ended a value.
+type End struct {
+	Kind           string // replaced, removed
+	Time           int64
+	Author, Reason string
+	Offset         uint64 // of the log record, 0 where it is not known
 }
 
 // Next is the next sample, or io.EOF.
@@ -124,6 +133,11 @@ type columns struct {
 	seq     *array.Uint32
 	ingest  *array.Timestamp
 	source  *array.Dictionary
+	kind    *array.String
+	ended   *array.Timestamp
+	author  *array.String
+	reason  *array.String
+	offset  *array.Uint64
 	mixed   bool
 }
 
@@ -155,6 +169,16 @@ func columnsOf(rec arrow.Record) (columns, error) {
 			c.ingest, ok = col.(*array.Timestamp)
 		case "source":
 			c.source, ok = col.(*array.Dictionary)
+		case "kind":
+			c.kind, ok = col.(*array.String)
+		case "edit_time":
+			c.ended, ok = col.(*array.Timestamp)
+		case "author":
+			c.author, ok = col.(*array.String)
+		case "reason":
+			c.reason, ok = col.(*array.String)
+		case "edit_offset":
+			c.offset, ok = col.(*array.Uint64)
 		}
 		if !ok {
 			return c, fmt.Errorf("read the answer: column %s has the type %s", f.Name, f.Type)
@@ -162,6 +186,9 @@ func columnsOf(rec arrow.Record) (columns, error) {
 	}
 	if c.time == nil || c.tag == nil || c.quality == nil || c.value == nil {
 		return c, fmt.Errorf("read the answer: its columns are %s", rec.Schema())
+	}
+	if c.kind != nil && (c.ended == nil || c.author == nil || c.reason == nil || c.offset == nil) {
+		return c, fmt.Errorf("read the answer about modified values: its columns are %s", rec.Schema())
 	}
 	return c, nil
 }
@@ -183,6 +210,9 @@ func (c *columns) row(i int, types map[string]model.Type) Row {
 		if names, ok := c.source.Dictionary().(*array.String); ok {
 			r.Source = names.Value(c.source.GetValueIndex(i))
 		}
+	}
+	if c.kind != nil {
+		r.End = End{Kind: c.kind.Value(i), Time: int64(c.ended.Value(i)), Author: c.author.Value(i), Reason: c.reason.Value(i), Offset: c.offset.Value(i)}
 	}
 	return r
 }
