@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/rollup"
@@ -49,8 +51,12 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 	r := partialReader{src: &v.src, tag: tag, edges: edges, detail: detail, out: into.Buckets}
 	r.rows = rollupRows{src: &v.src, tag: tag}
 	defer r.rows.close()
-	r.cursor = v.src.cursor(tag, model.TimeRange{})
-	defer r.cursor.Close()
+	r.cursor = partialCursors.Get().(*Cursor)
+	r.cursor.src, r.cursor.tag = &v.src, tag
+	defer r.cursor.giveBack()
+	for i := 1; i < len(edges) && !r.long; i++ {
+		r.long = uint64(edges[i])-uint64(edges[i-1]) >= uint64(hourNanos)
+	}
 	if err := r.run(ctx); err != nil {
 		return err
 	}
@@ -59,6 +65,33 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 		return err
 	}
 	return r.bound(ctx, model.TimeRange{Start: edges[n], End: model.All.End}, &into.After)
+}
+
+// partialCursors are cursors that keep the memory they decode into: an answer about many tags, or in many windows, would
+// spend more on making it than on filling it.
+var partialCursors = sync.Pool{New: func() any { return new(Cursor) }}
+
+// maxKeptSamples bounds what a rare huge chunk leaves behind.
+const maxKeptSamples = 64 << 10
+
+// giveBack closes a cursor and keeps its memory, without what it refers to.
+func (c *Cursor) giveBack() {
+	c.Close()
+	for i := range c.data {
+		c.data[i] = keptData(c.data[i])
+	}
+	c.merged = keptData(c.merged)
+	clear(c.pieces[:cap(c.pieces)])
+	c.src, c.parts, c.groups, c.pieces, c.heads, c.block, c.err = nil, nil, nil, c.pieces[:0], nil, Block{}, nil
+	partialCursors.Put(c)
+}
+
+// keptData is the memory of d, or none where it holds text or too much.
+func keptData(d chunk.Data) chunk.Data {
+	if d.Blobs != nil || cap(d.Times) > maxKeptSamples {
+		return chunk.Data{}
+	}
+	return d
 }
 
 // partialReader fills the buckets of one tag from left to right.
@@ -78,6 +111,7 @@ type partialReader struct {
 	plain rollup.Plain
 	row   rollup.Row
 	noRow bool // rows cannot be read any more
+	long  bool // an hour fits a bucket
 }
 
 func (r *partialReader) run(ctx context.Context) error {
@@ -158,7 +192,7 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 // lies over them.
 func (r *partialReader) usable(p keys.Partition) (m hourMask, day rollupFound, err error) {
 	gens := r.src.directory.of(p)
-	if r.noRow || !wholeDay(p) || sealedThrough(gens) == 0 {
+	if r.noRow || !r.long || !wholeDay(p) || sealedThrough(gens) == 0 {
 		return 0, day, nil
 	}
 	if day, err = r.rows.find(levelDay, p, gens, nil); err != nil || len(day.value) == 0 {
@@ -299,7 +333,11 @@ func (r *partialReader) add(s *model.Samples) {
 	for from := 0; from < s.Len(); {
 		r.advance(s.Times[from])
 		to := searchTime(s.Times, from, r.edges[r.at+1])
-		r.out[r.at].Add(s, from, to)
+		if r.detail == Plain {
+			r.out[r.at].AddPlain(s, from, to)
+		} else {
+			r.out[r.at].Add(s, from, to)
+		}
 		from = to
 	}
 }

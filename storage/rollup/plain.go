@@ -111,3 +111,90 @@ func (p *Plain) further(a, b uint64, greatest bool) bool {
 	}
 	return !isNaN(p.typ, a) && (greatest && less(p.typ, b, a) || !greatest && less(p.typ, a, b))
 }
+
+// AddPlain is Add for who asks no more than [Plain] tells: what it leaves out is lacking afterwards, as in Plain.Partial. Where
+// samples are not plainly Good doubles it does what Add does.
+func (p *Partial) AddPlain(s *model.Samples, from, to int) {
+	if from >= to {
+		return
+	}
+	last := &p.points[lastPoint]
+	if s.Type != model.Float64 || s.Quality != nil || s.Null != nil || p.typ != 0 && p.typ != s.Type ||
+		last.present() && s.Times[from] < last.Time {
+		p.Add(s, from, to)
+		return
+	}
+	sum, lo, hi := sumOfDoubles(s.Bits[from:to])
+	if !finite(sum.hi) {
+		p.Add(s, from, to)
+		return
+	}
+	p.start(s.Type)
+	first, end := Point{Sample: model.Sample{Type: s.Type, Time: s.Times[from], Seq: s.SeqAt(from)}}, Point{Sample: model.Sample{Type: s.Type, Time: s.Times[to-1], Seq: s.SeqAt(to - 1)}}
+	if last.present() {
+		p.durations[segmentOf(last.class(), classGood)] += uint64(first.Time) - uint64(last.Time)
+	}
+	p.durations[goodToGood] += uint64(end.Time) - uint64(first.Time)
+	n := int64(to - from)
+	p.counts[classGood] += n
+	p.addWorst(model.Good, true)
+	for i := firstPoint; i <= firstGood; i += 2 {
+		if !p.points[i].present() {
+			p.points[i] = first
+		}
+		p.points[i+1] = end
+	}
+	p.stats[classGood].addPlain(&Stats{typ: s.Type, n: n, sum: sum, min: Extreme{Bits: math.Float64bits(lo)}, max: Extreme{Bits: math.Float64bits(hi)}})
+	if p.groups != HasStats {
+		p.groups &= HasStats
+		p.dropAbsent()
+	}
+}
+
+// addPlain is merge without squares and times.
+func (s *Stats) addPlain(q *Stats) {
+	if s.n == 0 {
+		*s = *q
+		return
+	}
+	s.n += q.n
+	s.sum = s.sum.add(q.sum)
+	s.min.merge(s.typ, &q.min, false)
+	s.max.merge(s.typ, &q.max, true)
+}
+
+// sumOfDoubles is the sum of doubles, as block.sum has it, with the least and the greatest; those mean nothing where the sum
+// is not finite.
+func sumOfDoubles(raw []uint64) (sum wide, lo, hi float64) {
+	if len(raw) > blockSamples { // the bound of a block's sum grows with the square of its length
+		s, l, h := sumOfDoubles(raw[:blockSamples])
+		t, l2, h2 := sumOfDoubles(raw[blockSamples:])
+		return s.add(t), min(l, l2), max(h, h2)
+	}
+	var s0, s1, s2, s3, e0, e1, e2, e3 float64
+	lo0, hi0 := int64(math.MaxInt64), int64(math.MinInt64)
+	lo1, hi1 := lo0, hi0
+	for len(raw) >= 4 {
+		a, b, c, d := raw[0], raw[1], raw[2], raw[3]
+		var e float64
+		s0, e = twoSum(s0, math.Float64frombits(a))
+		e0 += e
+		s1, e = twoSum(s1, math.Float64frombits(b))
+		e1 += e
+		s2, e = twoSum(s2, math.Float64frombits(c))
+		e2 += e
+		s3, e = twoSum(s3, math.Float64frombits(d))
+		e3 += e
+		lo0, hi0 = min(lo0, ordered(a), ordered(c)), max(hi0, ordered(a), ordered(c))
+		lo1, hi1 = min(lo1, ordered(b), ordered(d)), max(hi1, ordered(b), ordered(d))
+		raw = raw[4:]
+	}
+	for _, u := range raw {
+		var e float64
+		s0, e = twoSum(s0, math.Float64frombits(u))
+		e0 += e
+		lo0, hi0 = min(lo0, ordered(u)), max(hi0, ordered(u))
+	}
+	sum = newWide(s0, e0).add(newWide(s1, e1)).add(newWide(s2, e2).add(newWide(s3, e3)))
+	return sum, unordered(min(lo0, lo1)), unordered(max(hi0, hi1))
+}
