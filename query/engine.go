@@ -103,8 +103,16 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	}
 	in := model.Between(r.Start, r.End)
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
-		for _, a := range q.tags.asked {
-			if err := readTag(ctx, view, a, in, &r, out); err != nil {
+		if in.Empty() {
+			return nil
+		}
+		cursor := rangeCursor(view, q.tags.asked[0], in, r.AsOf)
+		defer cursor.Close()
+		for i, a := range q.tags.asked {
+			if i > 0 {
+				cursor.Reset(a.tag.ID, in)
+			}
+			if err := readTag(ctx, cursor, a, in, r.Limit, out); err != nil {
 				return err
 			}
 		}
@@ -215,19 +223,16 @@ func readModified(ctx context.Context, view View, a asked, in model.TimeRange, l
 	}
 }
 
-// readTag copies the samples of one tag into the encoder, at most as many as the request's limit unless that is 0.
-func readTag(ctx context.Context, view View, a asked, in model.TimeRange, r *RangeRequest, out *encoder) error {
-	if in.Empty() {
-		return nil
+// rangeCursor reads what stands of a tag, or what stood at an earlier time.
+func rangeCursor(view View, a asked, in model.TimeRange, asOf *int64) Cursor {
+	if asOf != nil {
+		return view.SamplesAsOf(a.tag.ID, in, *asOf)
 	}
-	limit := r.Limit
-	cursor := Cursor(nil)
-	if r.AsOf != nil {
-		cursor = view.SamplesAsOf(a.tag.ID, in, *r.AsOf)
-	} else {
-		cursor = view.Samples(a.tag.ID, in)
-	}
-	defer cursor.Close()
+	return view.Samples(a.tag.ID, in)
+}
+
+// readTag copies the samples of the cursor's tag into the encoder, at most limit of them unless limit is 0.
+func readTag(ctx context.Context, cursor Cursor, a asked, in model.TimeRange, limit uint64, out *encoder) error {
 	for taken := uint64(0); ; {
 		block, err := cursor.Next(ctx)
 		if err == io.EOF {

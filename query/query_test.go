@@ -121,10 +121,8 @@ func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {
 
 func (s *plainStore) Samples(tag model.TagID, in model.TimeRange) Cursor {
 	s.open++
-	c := &plainCursor{store: s, tag: tag}
-	if b := s.samples[tag]; b != nil {
-		c.rest = pick(b, in)
-	}
+	c := &plainCursor{store: s}
+	c.Reset(tag, in)
 	return c
 }
 
@@ -188,6 +186,13 @@ type plainCursor struct {
 	tag    model.TagID
 	rest   *storage.Block
 	blocks int
+}
+
+func (c *plainCursor) Reset(tag model.TagID, in model.TimeRange) {
+	*c = plainCursor{store: c.store, tag: tag}
+	if b := c.store.samples[tag]; b != nil {
+		c.rest = pick(b, in)
+	}
 }
 
 func (c *plainCursor) Next(context.Context) (*storage.Block, error) {

@@ -36,8 +36,10 @@ type View interface {
 	SourceName(id uint32) string
 }
 
-// Cursor delivers the samples of one tag, see storage.Cursor. A block holds until the next call of Next.
+// Cursor delivers the samples of one tag after another, see storage.Cursor. A block holds until the next call of Next or
+// Reset.
 type Cursor interface {
+	Reset(tag model.TagID, in model.TimeRange)
 	Next(ctx context.Context) (*storage.Block, error)
 	Close()
 }

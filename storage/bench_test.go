@@ -40,8 +40,9 @@ func BenchmarkRange(b *testing.B) {
 	for range b.N {
 		v, err := p.db.View(context.Background(), Accepted)
 		require.NoError(b, err)
+		c := v.Samples(1, model.TimeRange{})
 		for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
-			c := v.Samples(tag, model.All)
+			c.Reset(tag, model.All)
 			for {
 				block, err := c.Next(context.Background())
 				if errors.Is(err, io.EOF) {
@@ -50,8 +51,8 @@ func BenchmarkRange(b *testing.B) {
 				require.NoError(b, err)
 				rows += block.Len()
 			}
-			c.Close()
 		}
+		c.Close()
 		v.Close()
 	}
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds()/1e6, "Msamples/s")

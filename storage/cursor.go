@@ -76,15 +76,22 @@ type group struct {
 const headAge = 1 << 62
 
 func (s *sources) cursor(tag model.TagID, in model.TimeRange) *Cursor {
-	c := &Cursor{src: s, tag: tag, in: in}
-	if in.Empty() {
-		return c
+	c := &Cursor{src: s}
+	c.Reset(tag, in)
+	return c
+}
+
+// Reset makes the cursor one of another tag or range. It keeps its memory and its iterator, which is most of what a cursor
+// costs; tags in ascending order find the iterator near where they want it.
+func (c *Cursor) Reset(tag model.TagID, in model.TimeRange) {
+	c.reset(tag)
+	if c.in = in; in.Empty() {
+		return
 	}
-	c.parts, c.err = s.partitionsOf(tag, in)
+	c.parts, c.err = c.src.partitionsOf(tag, in)
 	if in.Reverse {
 		slices.Reverse(c.parts)
 	}
-	return c
 }
 
 // Close lets go of what the cursor holds.
