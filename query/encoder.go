@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -21,7 +22,7 @@ const batchBlobBytes = 2 << 20
 const stateStep = 1024
 
 // Sink takes the messages of one Arrow stream: the schema, dictionaries and record batches. It must be done with a
-// payload when WritePayload returns, because the memory under it is filled anew.
+// payload when WritePayload returns, because the memory under it is filled anew; see Lender.
 type Sink = ipc.PayloadWriter
 
 // encoder gathers rows of any tags into record batches and writes each as soon as it is full.
@@ -32,15 +33,56 @@ type encoder struct {
 	rows    int
 	written uint64
 	writer  *ipc.Writer
-	scratch *scratch // lent to columns
+	lend    func(*Memory) // nil for a sink that copies
+	memory  *Memory       // of the batch being gathered, lent to columns
+	times   *timeColumn   // columns that blocks are decoded into, see room
+	bits    *bitsColumn
 }
 
 func newEncoder(cols []column, lost []storage.OffsetRange, maxRows int, sink Sink) *encoder {
 	schema := schemaOf(cols, lost)
-	return &encoder{
+	e := &encoder{
 		schema: schema, columns: cols, maxRows: maxRows,
 		writer: ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(schema), ipc.WithDictionaryDeltas(true)),
 	}
+	if l, ok := sink.(Lender); ok {
+		e.lend = l.Lend
+	}
+	for _, c := range cols {
+		switch c := c.(type) {
+		case *timeColumn:
+			e.times = c
+		case *bitsColumn:
+			e.bits = c
+		}
+	}
+	e.borrow()
+	return e
+}
+
+// room is memory behind the rows gathered so far, for the samples of a block that will all be added to this batch; nil
+// where they would not fit. Adding a block decoded there copies nothing. A block with text may end the batch half way,
+// and is not decoded there.
+func (e *encoder) room(n int) (times []int64, bits []uint64) {
+	if e.bits == nil || e.bits.typ == model.State || e.rows+n > e.maxRows {
+		return nil, nil
+	}
+	return behind(&e.times.times, n), behind(&e.bits.bits, n)
+}
+
+// behind makes room for n elements behind a column, and is that room.
+func behind[T any](column *[]T, n int) []T {
+	*column = slices.Grow(*column, n)
+	return (*column)[len(*column):]
+}
+
+// appendBlock appends to a column what may lie right behind it already.
+func appendBlock[T any](column, block []T) []T {
+	n, m := len(column), len(block)
+	if m > 0 && cap(column)-n >= m && &column[:n+1][n] == &block[0] {
+		return column[:n+m]
+	}
+	return append(column, block...)
 }
 
 // add takes the samples of a block.
@@ -111,12 +153,18 @@ func (e *encoder) flush(ctx context.Context) error {
 		data.Release()
 	}
 	record := array.NewRecord(e.schema, arrays, int64(e.rows))
+	memory := e.giveBack()
+	if e.lend != nil {
+		e.lend(memory)
+	}
 	err := e.writer.Write(record)
+	memory.Release()
 	record.Release()
 	for i, c := range e.columns {
 		arrays[i].Release()
 		c.reset()
 	}
+	e.borrow()
 	if err != nil {
 		return fmt.Errorf("write record batch of %d rows: %w", e.rows, err)
 	}

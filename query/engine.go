@@ -108,6 +108,9 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 		}
 		cursor := rangeCursor(view, q.tags.asked[0], in, r.AsOf)
 		defer cursor.Close()
+		if r.AsOf == nil { // what stood then is put together from several chunks
+			cursor.DecodeInto(out.room)
+		}
 		for i, a := range q.tags.asked {
 			if i > 0 {
 				cursor.Reset(a.tag.ID, in)
@@ -165,8 +168,7 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 	defer view.Close()
 	states := newStateTexts(e.store.Catalog())
 	out := newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
-	out.borrow()
-	defer out.giveBack()
+	defer func() { out.giveBack().Release() }()
 	if err := read(view, out); err != nil {
 		// What was read before the fault is right and reaches the reader; the fault ends the stream.
 		if flushErr := out.flush(ctx); flushErr != nil {

@@ -16,7 +16,7 @@ type timeColumn struct{ times []int64 }
 func (c *timeColumn) field() arrow.Field { return arrow.Field{Name: "time", Type: timeType} }
 
 func (c *timeColumn) append(r rows) error {
-	c.times = append(c.times, r.Times[r.from:r.to]...)
+	c.times = appendBlock(c.times, r.Times[r.from:r.to])
 	return nil
 }
 
@@ -45,8 +45,15 @@ func (c *tagColumn) array() arrow.ArrayData {
 func (c *tagColumn) reset()         { c.indices = c.indices[:0] }
 func (c *tagColumn) blobBytes() int { return 0 }
 
-// qualityColumn is the status code of each row, all 32 bits.
-type qualityColumn struct{ codes []uint32 }
+// qualityColumn is the status code of each row, all 32 bits. While all are Good they are counted and not written: then the
+// column is allGood.
+type qualityColumn struct {
+	codes []uint32
+	good  int // rows before codes is begun
+}
+
+// allGood is the codes of rows that are all Good. It is never written, so that it takes no memory either.
+var allGood [MaxBatchRows]uint32
 
 func (c *qualityColumn) field() arrow.Field {
 	return arrow.Field{Name: "quality", Type: arrow.PrimitiveTypes.Uint32}
@@ -54,8 +61,15 @@ func (c *qualityColumn) field() arrow.Field {
 
 func (c *qualityColumn) append(r rows) error {
 	if r.Quality == nil {
-		c.codes = appendRepeated(c.codes, uint32(model.Good), r.count())
+		if len(c.codes) == 0 {
+			c.good += r.count()
+		} else {
+			c.codes = appendRepeated(c.codes, uint32(model.Good), r.count())
+		}
 		return nil
+	}
+	if len(c.codes) == 0 {
+		c.codes, c.good = appendRepeated(c.codes, uint32(model.Good), c.good), 0
 	}
 	q := r.Quality[r.from:r.to]
 	c.codes = append(c.codes, unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(q))), len(q))...)
@@ -63,9 +77,13 @@ func (c *qualityColumn) append(r rows) error {
 }
 
 func (c *qualityColumn) array() arrow.ArrayData {
-	return fixedData(arrow.PrimitiveTypes.Uint32, len(c.codes), nil, bytesOf(c.codes))
+	codes := c.codes
+	if len(codes) == 0 {
+		codes = allGood[:c.good]
+	}
+	return fixedData(arrow.PrimitiveTypes.Uint32, len(codes), nil, bytesOf(codes))
 }
-func (c *qualityColumn) reset()         { c.codes = c.codes[:0] }
+func (c *qualityColumn) reset()         { c.codes, c.good = c.codes[:0], 0 }
 func (c *qualityColumn) blobBytes() int { return 0 }
 
 // seqColumn tells apart the samples of one tag at one time.
@@ -98,9 +116,13 @@ func appendRepeated[T int32 | int64 | uint32](s []T, x T, n int) []T {
 	} else {
 		s = s[:from+n]
 	}
+	if n == 0 {
+		return s
+	}
 	tail := s[from:]
-	for i := range tail {
-		tail[i] = x
+	tail[0] = x
+	for done := 1; done < n; done *= 2 {
+		copy(tail[done:], tail[:done])
 	}
 	return s
 }

@@ -186,10 +186,13 @@ type plainCursor struct {
 	tag    model.TagID
 	rest   *storage.Block
 	blocks int
+	room   func(int) ([]int64, []uint64)
 }
 
+func (c *plainCursor) DecodeInto(room func(int) ([]int64, []uint64)) { c.room = room }
+
 func (c *plainCursor) Reset(tag model.TagID, in model.TimeRange) {
-	*c = plainCursor{store: c.store, tag: tag}
+	*c = plainCursor{store: c.store, tag: tag, room: c.room}
 	if b := c.store.samples[tag]; b != nil {
 		c.rest = pick(b, in)
 	}
@@ -205,6 +208,15 @@ func (c *plainCursor) Next(context.Context) (*storage.Block, error) {
 	n := min(c.store.block, c.rest.Len())
 	out := &storage.Block{Samples: c.rest.Slice(0, n), Origins: c.rest.Origins[:n]}
 	c.rest = &storage.Block{Samples: c.rest.Slice(n, c.rest.Len()), Origins: c.rest.Origins[n:]}
+	// Every other block lies, as a chunk decoded there does, in the room offered, perhaps not at its beginning.
+	if c.room == nil {
+		return out, nil
+	}
+	if times, bits := c.room(n + 1); times != nil && c.blocks%2 == 0 {
+		at := c.blocks / 2 % 2
+		out.Times = times[:n+1][at:][:copy(times[:n+1][at:], out.Times)]
+		out.Bits = bits[:n+1][at:][:copy(bits[:n+1][at:], out.Bits)]
+	}
 	return out, nil
 }
 

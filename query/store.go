@@ -40,6 +40,8 @@ type View interface {
 // Reset.
 type Cursor interface {
 	Reset(tag model.TagID, in model.TimeRange)
+	// DecodeInto offers memory for the times and 8-byte values of the next block; whether it is used is the cursor's choice.
+	DecodeInto(room func(n int) (times []int64, bits []uint64))
 	Next(ctx context.Context) (*storage.Block, error)
 	Close()
 }

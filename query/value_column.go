@@ -44,7 +44,7 @@ func (c *bitsColumn) append(r rows) error {
 	if err := requireType(r, c.typ); err != nil {
 		return err
 	}
-	c.bits = append(c.bits, r.Bits[r.from:r.to]...)
+	c.bits = appendBlock(c.bits, r.Bits[r.from:r.to])
 	c.valid.appendFlags(r.nulls(), r.count())
 	return nil
 }

@@ -9,23 +9,30 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/varvedb/varve/query"
 )
 
-// Arrow messages are copied once, from the columns into a message buffer that gRPC sends as it is and gives back.
+// Columns of any size are not copied into messages: the transport reads them where they were decoded, and gives their
+// memory back. What is small is gathered in buffers that gRPC sends as they are and gives back as well.
 
 // sendBuffers keeps message buffers for reuse. It is a mem.BufferPool, which is how gRPC gives them back.
 type sendBuffers struct{ pool sync.Pool }
 
-// maxKeptBuffer bounds what a rare huge message leaves behind.
-const maxKeptBuffer = 8 << 20
+const (
+	// leastBuffer is more than the size below which the transport does not give buffers back.
+	leastBuffer = 4 << 10
+	// maxKeptBuffer bounds what a rare huge message leaves behind.
+	maxKeptBuffer = 8 << 20
+)
 
 func (p *sendBuffers) Get(n int) *[]byte {
 	b, ok := p.pool.Get().(*[]byte)
 	if !ok {
 		b = new([]byte)
 	}
-	if cap(*b) < n {
-		*b = make([]byte, 0, n)
+	if cap(*b) < n || cap(*b) < leastBuffer {
+		*b = make([]byte, 0, max(n, leastBuffer))
 	}
 	*b = (*b)[:0]
 	return b
@@ -37,18 +44,89 @@ func (p *sendBuffers) Put(b *[]byte) {
 	}
 }
 
-// appender is a byte slice as an io.Writer.
-type appender struct{ to *[]byte }
-
-func (a appender) Write(p []byte) (int, error) {
-	*a.to = append(*a.to, p...)
-	return len(p), nil
+// parcel is a message on its way: bytes in buffers of ours and, between those, columns as they lie.
+type parcel struct {
+	buffers *sendBuffers
+	columns *query.Memory // lent, nil for none
+	front   *[]byte       // the first buffer
+	tail    *[]byte       // the last one, nil while it is not begun
+	parts   mem.BufferSlice
+	size    int // of parts
+	last    int // of the copied bytes of the parcel before, as a guess for the next
+	copied  int
 }
 
-// send sends the message in buffer and gives the buffer up.
-func (p *sendBuffers) send(stream grpc.ServerStream, buffer *[]byte) error {
-	return stream.SendMsg(&encoded{mem.BufferSlice{mem.NewBuffer(buffer, p)}})
+// Lend is part of query.Lender.
+func (p *parcel) Lend(m *query.Memory) { p.columns = m }
+
+// lentBytes is how large a column must be to be sent from where it lies.
+const lentBytes = 8 << 10
+
+// Write takes b, which may be reused afterwards unless it is a column lent.
+func (p *parcel) Write(b []byte) (int, error) {
+	if len(b) >= lentBytes && p.columns != nil && p.columns.Holds(b) {
+		p.endTail()
+		p.columns.Keep()
+		p.parts = append(p.parts, mem.NewBuffer(&b, lent{p.columns}))
+		p.size += len(b)
+		return len(b), nil
+	}
+	tail := p.open()
+	*tail = append(*tail, b...)
+	return len(b), nil
 }
+
+// open is the buffer to append bytes to.
+func (p *parcel) open() *[]byte {
+	if p.tail == nil {
+		guess := 0
+		if p.front == nil {
+			guess = p.last
+		}
+		p.tail = p.buffers.Get(guess)
+		if p.front == nil {
+			p.front = p.tail
+		}
+	}
+	return p.tail
+}
+
+func (p *parcel) endTail() {
+	if p.tail != nil {
+		p.parts = append(p.parts, mem.NewBuffer(p.tail, p.buffers))
+		p.size += len(*p.tail)
+		p.copied += len(*p.tail)
+		p.tail = nil
+	}
+}
+
+// len is the bytes so far.
+func (p *parcel) len() int {
+	if p.tail == nil {
+		return p.size
+	}
+	return p.size + len(*p.tail)
+}
+
+// send sends what there is, and begins anew.
+func (p *parcel) send(stream grpc.ServerStream) error {
+	p.endTail()
+	parts := p.parts
+	p.parts, p.front, p.size, p.last, p.copied = nil, nil, 0, p.copied, 0
+	return stream.SendMsg(&encoded{parts})
+}
+
+// lent gives a column back that the transport has sent. It is a mem.BufferPool.
+type lent struct{ *query.Memory }
+
+// Get is part of mem.BufferPool; the transport asks the home of a buffer for none.
+func (lent) Get(n int) *[]byte {
+	b := make([]byte, n)
+	return &b
+}
+
+// Put is called once for each column.
+func (l lent) Put(*[]byte) { l.Release() }
 
 // ipcAlign is what the header of an encapsulated message is padded to.
 const ipcAlign = 8
@@ -81,10 +159,12 @@ func putLength(b []byte, n int) {
 // arrowSender sends an Arrow stream as ArrowData messages. Arrow messages are gathered until they are worth a message of
 // the transport: an answer of an hour of one tag is one, and not one for the schema, the dictionary, the rows and the end.
 type arrowSender struct {
-	stream  grpc.ServerStream
-	buffers *sendBuffers
-	buffer  *[]byte // the ArrowData being gathered, nil for none
-	last    int     // bytes of the message before, as a guess for the next
+	parcel
+	stream grpc.ServerStream
+}
+
+func newArrowSender(stream grpc.ServerStream, buffers *sendBuffers) *arrowSender {
+	return &arrowSender{stream: stream, parcel: parcel{buffers: buffers}}
 }
 
 // arrowDataBytes is how large an ArrowData must be to be sent when more follows.
@@ -98,38 +178,36 @@ func (s *arrowSender) Start() error { return nil }
 
 // WritePayload sends one Arrow message, or keeps it for the next.
 func (s *arrowSender) WritePayload(p ipc.Payload) error {
-	if s.buffer != nil && len(*s.buffer) >= arrowDataBytes {
+	if s.len() >= arrowDataBytes {
 		if err := s.flush(); err != nil {
 			return err
 		}
 	}
-	s.open()
+	s.begin()
 	meta := p.Meta()
 	defer meta.Release()
-	*s.buffer = appendIPCHeader(*s.buffer, meta.Bytes())
-	return p.SerializeBody(appender{s.buffer})
+	tail := s.open()
+	*tail = appendIPCHeader(*tail, meta.Bytes())
+	return p.SerializeBody(s)
 }
 
-// open begins an ArrowData unless one is begun.
-func (s *arrowSender) open() {
-	if s.buffer == nil {
-		s.buffer = s.buffers.Get(s.last)
-		b := protowire.AppendTag(*s.buffer, 1, protowire.BytesType)
-		*s.buffer = append(b, make([]byte, lengthBytes)...)
+// begin begins an ArrowData unless one is begun.
+func (s *arrowSender) begin() {
+	if s.front == nil {
+		tail := s.open()
+		b := protowire.AppendTag(*tail, 1, protowire.BytesType)
+		*tail = append(b, make([]byte, lengthBytes)...)
 	}
 }
 
 func (s *arrowSender) flush() error {
-	buffer := s.buffer
-	s.buffer = nil
-	putLength((*buffer)[lengthAt:], len(*buffer)-lengthAt-lengthBytes)
-	s.last = len(*buffer)
-	return s.buffers.send(s.stream, buffer)
+	putLength((*s.front)[lengthAt:], s.len()-lengthAt-lengthBytes)
+	return s.send(s.stream)
 }
 
 // end is how an answer ends with err: what was read before a fault is right, and goes out before it.
 func (s *arrowSender) end(err error) error {
-	if err != nil && s.buffer != nil {
+	if err != nil && s.front != nil {
 		return errors.Join(err, s.flush())
 	}
 	return err
@@ -137,8 +215,9 @@ func (s *arrowSender) end(err error) error {
 
 // Close sends what is gathered and the end of the stream.
 func (s *arrowSender) Close() error {
-	s.open()
-	*s.buffer = append(*s.buffer, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0)
+	s.begin()
+	tail := s.open()
+	*tail = append(*tail, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0)
 	return s.flush()
 }
 
@@ -150,9 +229,12 @@ const (
 
 // flightSender sends an Arrow stream as FlightData messages.
 type flightSender struct {
-	stream  grpc.ServerStream
-	buffers *sendBuffers
-	last    int
+	parcel
+	stream grpc.ServerStream
+}
+
+func newFlightSender(stream grpc.ServerStream, buffers *sendBuffers) *flightSender {
+	return &flightSender{stream: stream, parcel: parcel{buffers: buffers}}
 }
 
 // Start is part of query.Sink.
@@ -162,18 +244,17 @@ func (s *flightSender) Start() error { return nil }
 func (s *flightSender) WritePayload(p ipc.Payload) error {
 	meta := p.Meta()
 	defer meta.Release()
-	buffer := s.buffers.Get(s.last)
-	b := protowire.AppendTag(*buffer, flightHeader, protowire.BytesType)
+	tail := s.open()
+	b := protowire.AppendTag(*tail, flightHeader, protowire.BytesType)
 	b = protowire.AppendBytes(b, meta.Bytes())
 	b = protowire.AppendTag(b, flightBody, protowire.BytesType)
 	at := len(b)
-	*buffer = append(b, make([]byte, lengthBytes)...)
-	if err := p.SerializeBody(appender{buffer}); err != nil {
+	*tail = append(b, make([]byte, lengthBytes)...)
+	if err := p.SerializeBody(s); err != nil {
 		return err
 	}
-	putLength((*buffer)[at:], len(*buffer)-at-lengthBytes)
-	s.last = len(*buffer)
-	return s.buffers.send(s.stream, buffer)
+	putLength((*s.front)[at:], s.len()-at-lengthBytes)
+	return s.send(s.stream)
 }
 
 // Close is part of query.Sink; the end of the call ends a Flight stream.

@@ -38,7 +38,7 @@ func TestArrowSenderGathers(t *testing.T) {
 		fault                   error
 	}{{10, 1, 1, nil}, {10, 3, 1, nil}, {20_000, 3, 3, nil}, {10, 2, 1, errors.New("damaged")}, {20_000, 2, 2, errors.New("damaged")}} {
 		stream := &recordedStream{t: t}
-		out := &arrowSender{stream: stream, buffers: &sendBuffers{}}
+		out := newArrowSender(stream, &sendBuffers{})
 		w := ipc.NewWriterWithPayloadWriter(out, ipc.WithSchema(schema))
 		b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 		for range c.batches {

@@ -26,7 +26,7 @@ func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGe
 	if err != nil {
 		return err
 	}
-	sink := &flightSender{stream: stream, buffers: &s.buffers}
+	sink := newFlightSender(stream, &s.buffers)
 	if q.aggregates != nil {
 		return s.readAggregates(stream.Context(), "flight", *q.aggregates, sink)
 	}

@@ -24,7 +24,7 @@ func (s *queryService) ReadRange(r *varvev1.ReadRangeRequest, stream grpc.Server
 	if err != nil {
 		return err
 	}
-	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	out := newArrowSender(stream, &s.buffers)
 	return out.end(s.readRange(stream.Context(), "read_range", req, out))
 }
 
@@ -38,7 +38,7 @@ func (s *queryService) ReadModified(r *varvev1.ReadModifiedRequest, stream grpc.
 		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows), WithSeq: r.WithSeq,
 	}
 	start := time.Now()
-	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	out := newArrowSender(stream, &s.buffers)
 	rows, err := s.engine.ReadModified(stream.Context(), req, out)
 	s.metrics.answered("read_modified", rows, time.Since(start))
 	return out.end(err)
@@ -51,7 +51,7 @@ func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStream
 	}
 	req := query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}
 	start := time.Now()
-	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	out := newArrowSender(stream, &s.buffers)
 	rows, err := s.engine.Latest(stream.Context(), req, out)
 	s.metrics.answered("latest", rows, time.Since(start))
 	return out.end(err)
@@ -70,7 +70,7 @@ func (s *queryService) ReadAggregates(r *varvev1.ReadAggregatesRequest, stream g
 	if err != nil {
 		return err
 	}
-	out := &arrowSender{stream: stream, buffers: &s.buffers}
+	out := newArrowSender(stream, &s.buffers)
 	return out.end(s.readAggregates(stream.Context(), "read_aggregates", req, out))
 }
 

@@ -39,6 +39,7 @@ type Cursor struct {
 	met    onMet
 	past   *past        // of who asks what was, see past.go; nil: the samples that stand
 	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
+	room   func(n int) (times []int64, bits []uint64)
 }
 
 // piece is one run of samples ascending by (time, seq): a chunk, a packed chunk or what a head has.
@@ -101,6 +102,11 @@ func (c *Cursor) Close() {
 		c.iter = nil
 	}
 }
+
+// DecodeInto offers memory to decode into, with room for n times and values: of a block that one chunk is, and that is read
+// forward, they lie there, perhaps behind others of the chunk. Where room returns nil, and for all other blocks, the
+// cursor has memory of its own.
+func (c *Cursor) DecodeInto(room func(n int) (times []int64, bits []uint64)) { c.room = room }
 
 // Next is the next block, never empty, or io.EOF behind the last. An error about damaged data names tag and range; the
 // cursor may be asked again and goes on behind the damage.
@@ -505,6 +511,11 @@ func (c *Cursor) deliver(g *group) error {
 	for len(c.data) < len(g.pieces) {
 		c.data = append(c.data, chunk.Data{})
 	}
+	single := len(g.pieces) == 1 && len(g.pieces[0].gone) == 0
+	c.data[0].Room = nil
+	if single && !c.in.Reverse {
+		c.data[0].Room = c.room
+	}
 	for i := range g.pieces {
 		if err := c.load(&g.pieces[i], &c.data[i]); err != nil {
 			return err
@@ -514,7 +525,7 @@ func (c *Cursor) deliver(g *group) error {
 		return c.deliverPast(g)
 	}
 	d := g.pieces[0].data
-	if len(g.pieces) > 1 || len(g.pieces[0].gone) > 0 {
+	if !single {
 		merge(g.pieces, &c.merged, c.met)
 		d = &c.merged
 	}

@@ -35,6 +35,14 @@ type Data struct {
 	model.Samples
 	Origins []Origin // runs that cover all samples; empty if not known
 
+	// Room, if set, is asked for memory to decode times and values into, with room for n of each, which saves who gathers
+	// columns a copy. If it returns nil d's own memory is taken.
+	Room func(n int) (times []int64, bits []uint64)
+
+	inRoom   bool // Times and bits are Room's, and d's own memory is put aside
+	ownTimes []int64
+	ownBits  []uint64
+
 	arena   []byte // what Blobs point into
 	words   []uint64
 	bits    []uint64 // the memory of Bits and Blobs; only one of those is set, by type
@@ -57,6 +65,21 @@ func Second(ns int64) int64 {
 		s--
 	}
 	return s
+}
+
+// reset empties d for n samples of a type and finds the memory for them.
+func (d *Data) reset(t model.Type, n int) {
+	if d.inRoom {
+		d.Times, d.bits, d.inRoom = d.ownTimes, d.ownBits, false
+	}
+	if d.Room != nil {
+		if times, bits := d.Room(n); times != nil {
+			d.ownTimes, d.ownBits = d.Times, d.bits
+			d.Times, d.bits, d.inRoom = times, bits, true
+		}
+	}
+	d.Reset()
+	d.Type = t
 }
 
 // Info is what the head of a chunk says of it.
@@ -237,9 +260,8 @@ func (d *Data) decode(b []byte) error {
 	if err != nil {
 		return err
 	}
-	d.Reset()
-	d.Type = info.Type
 	n := info.Count
+	d.reset(info.Type, n)
 	times, b, err := encoding.DecodeTimes(d.Times, n, b)
 	if err != nil {
 		return columnErr("times", err)

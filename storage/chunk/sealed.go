@@ -144,14 +144,15 @@ func (d *SealedDecoder) decode(b []byte, in model.TimeRange, into *Data) error {
 	if err != nil {
 		return err
 	}
-	into.Reset()
-	into.Type = c.Type
 	first, from, to, err := d.blocksOf(&c, in)
 	if err != nil || from == to {
+		into.Reset()
+		into.Type = c.Type
 		return err
 	}
 	lo, hi := from*encoding.SealedBlock, min(to*encoding.SealedBlock, c.Count)
 	n := hi - lo
+	into.reset(c.Type, n)
 	into.Times = sized(into.Times, n)
 	if err := d.columns.Times(into.Times, c.Count, c.times, from, to); err != nil {
 		return columnErr("times", err)
