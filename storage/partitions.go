@@ -56,12 +56,15 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 
 // storedPartitions is the partitions of a tag from first to last that the engine holds.
 func (s *sources) storedPartitions(tag model.TagID, first, last keys.Partition) ([]keys.Partition, error) {
+	from, _ := slices.BinarySearchFunc(s.directory.parts, first, compareParts)
+	to, found := slices.BinarySearchFunc(s.directory.parts, last, compareParts)
+	if found {
+		to++
+	}
 	var out []keys.Partition
-	if int64(last.Number)-int64(first.Number) < fewPartitions {
-		for p := first; p.Number <= last.Number; p.Number++ {
-			if len(s.directory.of(p)) > 0 {
-				out = append(out, p)
-			}
+	if to-from <= fewPartitions {
+		for _, p := range s.directory.parts[from:max(from, to)] {
+			out = append(out, p.name)
 		}
 		return out, nil
 	}
