@@ -26,13 +26,18 @@ type tagList struct {
 
 // resolve finds every tag or fails for the first that is not there. byName says what a name means.
 func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagList, error) {
-	l := &tagList{asked: make([]asked, 0, t.count())}
-	index := make(map[string]int32, t.count())
+	l := &tagList{asked: make([]asked, 0, t.count()), names: make([]string, 0, t.count())}
+	var index map[string]int32 // nil where nothing is asked for twice: ids that ascend are of tags of different names
+	if len(t.Names) > 0 || !ascend(t.IDs) {
+		index = make(map[string]int32, t.count())
+	}
 	add := func(name string, tag *model.Tag) {
 		i, ok := index[name]
 		if !ok {
 			i = int32(len(l.names))
-			index[name] = i
+			if index != nil {
+				index[name] = i
+			}
 			l.names = append(l.names, name)
 			l.nameBytes += int64(len(name))
 		}
@@ -53,6 +58,15 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 		add(tag.Name, tag)
 	}
 	return l, nil
+}
+
+func ascend(ids []model.TagID) bool {
+	for i := 1; i < len(ids); i++ {
+		if ids[i] <= ids[i-1] {
+			return false
+		}
+	}
+	return true
 }
 
 // dictionary is the names as one Arrow array. The stream writer compares it by pointer, so it is made once.
