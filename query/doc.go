@@ -18,7 +18,7 @@
 //
 // # Memory
 //
-// A query reserves what it can need before it reads: its names, one record batch and the message made of it. A query
+// A query reserves what it can need before it reads: its names, the record batch it fills and the one on its way. A query
 // over its own share fails with [ErrTooLarge], one that finds the shares of others taken with [ErrBusy]; ingest has no
 // part in it.
 //
@@ -29,6 +29,7 @@
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has
 //	encoder.go  rows to record batches
+//	memory.go   what columns lie in, and who may still read it
 //	*_column.go one column each: how stored blocks become Arrow memory
 //	budget.go   shares of memory
 //	store.go    what the package asks of storage

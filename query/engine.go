@@ -55,8 +55,8 @@ type question struct {
 // cursorBytes is what a cursor may hold decoded.
 const cursorBytes = 4 << 20
 
-// bytes is what answering may hold at once: the names three times (list, dictionary, message), the columns and their
-// message.
+// bytes is what answering may hold at once: the names three times (list, dictionary, message), the columns being filled
+// and those on their way.
 func (q question) bytes() int64 {
 	perTag := int64(96) // list entry, index entry, dictionary offset
 	names := 3*q.tags.nameBytes + perTag*int64(len(q.tags.asked))
