@@ -315,7 +315,8 @@ func (f *faulty) fillAndFree(match func(diskCall) bool) {
 // resume demands that ingest goes on by itself now that there is space.
 func (f *faulty) resume(refused []plain.Write) {
 	t := f.t
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// It takes a fraction of a second on a machine with nothing else to do.
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if n := len(f.sent); f.acked < n { // the batch that waited
 		require.NoError(t, f.sent[n-1].pending.Accepted(ctx))
