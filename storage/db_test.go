@@ -32,6 +32,7 @@ type history struct {
 	tags  int
 	seq   uint64
 	clock *atomic.Int64 // nil: the time of the machine
+	tidy  bool          // all values Good, finite numbers
 }
 
 // tick lets some time pass: often none, so that several writes fall into one second, and most often less than one.
@@ -145,6 +146,13 @@ func (h *history) randomWrite() plain.Write {
 
 func (h *history) randomValue(x *model.Sample) {
 	r := h.rng
+	if h.tidy {
+		x.Bits = math.Float64bits(float64(r.IntN(1000)) / 8)
+		if x.Type == model.Float32 {
+			x.Bits = uint64(math.Float32bits(float32(r.IntN(1000)) / 8))
+		}
+		return
+	}
 	if r.IntN(8) == 0 {
 		x.Quality = []model.Quality{model.Uncertain, model.BadNoData, 0x80000001}[r.IntN(3)]
 	}

@@ -54,8 +54,12 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 	r.cursor = partialCursors.Get().(*Cursor)
 	r.cursor.src, r.cursor.tag = &v.src, tag
 	defer r.cursor.giveBack()
+	least := hourNanos
+	if detail == Plain {
+		least = fineNanos
+	}
 	for i := 1; i < len(edges) && !r.long; i++ {
-		r.long = uint64(edges[i])-uint64(edges[i-1]) >= uint64(hourNanos)
+		r.long = uint64(edges[i])-uint64(edges[i-1]) >= uint64(least)
 	}
 	if err := r.run(ctx); err != nil {
 		return err
@@ -109,9 +113,10 @@ type partialReader struct {
 	raw   model.TimeRange // to be read before what comes next
 	hours []rollup.Partial
 	plain rollup.Plain
+	fine  rollup.Plain // of the ten minutes of a day
 	row   rollup.Row
 	noRow bool // rows cannot be read any more
-	long  bool // an hour fits a bucket
+	long  bool // a rollup fits a bucket
 }
 
 func (r *partialReader) run(ctx context.Context) error {
@@ -159,11 +164,26 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 		r.raw.End = in.End
 		return r.flush(ctx, p)
 	}
+	fine := fineUnknown
 	for h := 0; h < hoursOfDay; {
 		from, to := start+int64(h)*hourNanos, start+int64(h+1)*hourNanos
 		if to <= in.Start || from >= in.End {
 			h++
 			continue
+		}
+		if usable.has(h) && r.detail == Plain && fine != fineNone && !r.inOne(from, to) {
+			if fine == fineUnknown {
+				if fine, err = r.openFine(p, day); err != nil {
+					return err
+				}
+			}
+			if fine == fineOpen {
+				if err := r.cut(ctx, p, h, start, in); err != nil {
+					return err
+				}
+				h++
+				continue
+			}
 		}
 		if !usable.has(h) || !r.inOne(from, to) {
 			r.raw.End = min(to, in.End)
@@ -186,6 +206,64 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 		r.raw.End = r.raw.Start
 	}
 	return r.flush(ctx, p)
+}
+
+// Whether a day has rollups of ten minutes.
+const (
+	fineUnknown = iota
+	fineNone
+	fineOpen
+)
+
+// openFine finds the ten minutes that belong to the row of a day.
+func (r *partialReader) openFine(p keys.Partition, day rollupFound) (int, error) {
+	if r.noRow {
+		return fineNone, nil
+	}
+	row, err := r.rows.find(levelFine, p, r.src.directory.of(p), nil)
+	if err != nil || row.generation != day.generation {
+		return fineNone, r.damaged(err)
+	}
+	if err := r.row.Reset(row.value); err != nil {
+		return fineNone, r.damaged(err)
+	}
+	if r.row.Len() != fineOfDay {
+		return fineNone, r.damaged(fmt.Errorf("%d times ten minutes: %w", r.row.Len(), rollup.ErrCorrupt))
+	}
+	if plain, err := r.fine.Read(&r.row); err != nil || !plain {
+		return fineNone, r.damaged(err)
+	}
+	return fineOpen, nil
+}
+
+// cut adds an hour that edges cut: ten minutes that none of them cuts from rollups.
+func (r *partialReader) cut(ctx context.Context, p keys.Partition, h int, start int64, in model.TimeRange) error {
+	for i := h * fineOfHour; i < (h+1)*fineOfHour; {
+		from, to := start+int64(i)*fineNanos, start+int64(i+1)*fineNanos
+		if to <= in.Start || from >= in.End {
+			i++
+			continue
+		}
+		if !r.inOne(from, to) {
+			r.raw.End = min(to, in.End)
+			i++
+			continue
+		}
+		if err := r.flush(ctx, p); err != nil {
+			return err
+		}
+		r.advance(from)
+		n := 1
+		for i+n < (h+1)*fineOfHour && start+int64(i+n+1)*fineNanos <= r.edges[r.at+1] {
+			n++
+		}
+		few := r.fine.Partial(i, i+n)
+		r.out[r.at].Merge(&few)
+		i += n
+		r.raw.Start = start + int64(i)*fineNanos
+		r.raw.End = r.raw.Start
+	}
+	return nil
 }
 
 // usable is the hours of a partition that its rollups, of the seal that day is of, are right for: nothing that is not sealed

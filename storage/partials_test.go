@@ -25,7 +25,16 @@ func TestPartialsAreThoseOfTheSamples(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			fs := vfs.NewMem()
 			h := newHistory(t, seed, fs)
-			for i := range 120 {
+			options, steps := testOptions(fs), 120
+			if seed%2 == 1 { // few tags and low bounds: days have rollups of ten minutes, too
+				options.SealedSamples = 64
+				h.tags, steps = 2, 160
+				require.NoError(t, h.db.Close())
+				db, err := Open("store", options)
+				require.NoError(t, err)
+				h.db, h.tidy = db, seed%4 == 1
+			}
+			for i := range steps {
 				h.step()
 				switch h.rng.IntN(20) {
 				case 0:
@@ -33,7 +42,7 @@ func TestPartialsAreThoseOfTheSamples(t *testing.T) {
 					require.NoError(t, err)
 				case 1:
 					require.NoError(t, h.db.Close())
-					db, err := Open("store", testOptions(fs))
+					db, err := Open("store", options)
 					require.NoError(t, err)
 					h.db = db
 				case 2, 3, 4:
@@ -57,7 +66,7 @@ func requirePartials(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 	v, err := db.View(context.Background(), Accepted)
 	require.NoError(t, err)
 	defer v.Close()
-	unit := []int64{86400e9, 8 * 3600e9, 3600e9, 60e9, 30e9}[rng.IntN(5)]
+	unit := []int64{86400e9, 8 * 3600e9, 3600e9, 600e9, 60e9, 30e9}[rng.IntN(6)]
 	var edges []int64
 	for range 2 + rng.IntN(30) {
 		edges = append(edges, (rng.Int64N(7*86400e9)-2*86400e9)/unit*unit)
@@ -201,6 +210,7 @@ func requireRowsOfSeals(t testing.TB, db *DB) {
 			days++
 		case levelHours:
 			hours++
+		case levelFine:
 		default:
 			return nil
 		}

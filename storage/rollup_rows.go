@@ -13,9 +13,9 @@ import (
 type rollupRows struct {
 	src    *sources
 	tag    model.TagID
-	iters  [levelDay + 1]*pebble.Iterator
-	begun  [levelDay + 1]bool
-	values [levelDay + 1][]byte
+	iters  [numLevels]*pebble.Iterator
+	begun  [numLevels]bool
+	values [numLevels][]byte
 }
 
 // rollupFound is a row, of no generation where there is none. A row without value says that there are no rollups.

@@ -16,11 +16,16 @@ import (
 const (
 	levelHours = 1 // a row of the 24 hours of a day
 	levelDay   = 2 // a row of one, the day
+	levelFine  = 3 // a row of 144, ten minutes each, with statistics alone
+	numLevels  = 4
 )
 
 const (
 	hoursOfDay = 24
 	hourNanos  = int64(time.Hour)
+	fineOfHour = 6
+	fineOfDay  = hoursOfDay * fineOfHour
+	fineNanos  = hourNanos / fineOfHour
 )
 
 // rollups makes the rows of one tag after the other while its partition is sealed. What a row says is what all sealed chunks
@@ -36,6 +41,7 @@ type rollups struct {
 	usable  bool // the partition is a whole day
 	start   int64
 	hours   [hoursOfDay]rollup.Partial
+	fine    [fineOfDay]rollup.Partial
 	fresh   hourMask // to be made of samples
 	old     bool     // there is a row that this seal must replace
 	spoiled bool     // samples that cannot be read, or are of several types: no row
@@ -76,7 +82,8 @@ func (r *rollups) begin(tag model.TagID, pieces []piece, dirty []bool) error {
 	}
 	r.tag, r.start, r.spoiled, r.old = tag, s.p.Range().Start, false, false
 	clear(r.hours[:])
-	hours, err := r.before()
+	clear(r.fine[:])
+	hours, fine, err := r.before()
 	if err != nil {
 		return err
 	}
@@ -93,43 +100,52 @@ func (r *rollups) begin(tag model.TagID, pieces []piece, dirty []bool) error {
 	for h := range r.hours {
 		if !r.fresh.has(h) {
 			r.hours[h] = hours[h]
+			copy(r.fine[h*fineOfHour:], fine[h*fineOfHour:(h+1)*fineOfHour])
 		}
 	}
 	return nil
 }
 
-// before finds the rows of earlier seals, notes them to be deleted, and returns the hours of the newest; nil where there are
-// none.
-func (r *rollups) before() (hours []rollup.Partial, err error) {
+// before finds the rows of earlier seals, notes them to be deleted, and returns what the newest ones have; nil where rows are
+// missing.
+func (r *rollups) before() (hours, fine []rollup.Partial, err error) {
 	s := r.sealing
 	if sealedThrough(s.all) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	it := rollupRows{src: &s.src, tag: r.tag}
 	defer it.close()
-	var row [levelDay + 1]rollupFound
-	for _, level := range []byte{levelHours, levelDay} {
+	var row [numLevels]rollupFound
+	for level := byte(levelHours); level < numLevels; level++ {
 		row[level], err = it.find(level, s.p, s.all, func(h keys.Header) {
 			if h.Generation != s.through {
 				s.gone = append(s.gone, h.Append(nil))
 			}
 		})
 		if err != nil {
-			return nil, r.damaged(err)
+			return nil, nil, r.damaged(err)
 		}
 	}
-	r.old = row[levelDay].generation != 0
-	if !r.old || s.whole || row[levelHours].generation != row[levelDay].generation || len(row[levelDay].value) == 0 {
-		return nil, nil
+	day := row[levelDay]
+	r.old = day.generation != 0
+	if !r.old || s.whole || len(day.value) == 0 || row[levelHours].generation != day.generation || row[levelFine].generation != day.generation {
+		return nil, nil, nil
 	}
-	hours, err = rollup.DecodeRow(row[levelHours].value)
-	if err == nil && len(hours) != hoursOfDay {
-		err = fmt.Errorf("rollup of %d hours: %w", len(hours), rollup.ErrCorrupt)
+	if hours, err = decodeRollups(row[levelHours].value, hoursOfDay); err != nil {
+		return nil, nil, r.damaged(err)
 	}
-	if err != nil {
-		return nil, r.damaged(err)
+	if fine, err = decodeRollups(row[levelFine].value, fineOfDay); err != nil {
+		return nil, nil, r.damaged(err)
 	}
-	return hours, nil
+	return hours, fine, nil
+}
+
+func decodeRollups(b []byte, want int) ([]rollup.Partial, error) {
+	ps, err := rollup.DecodeRow(b)
+	if err == nil && len(ps) != want {
+		err = fmt.Errorf("rollup row of %d, want %d: %w", len(ps), want, rollup.ErrCorrupt)
+	}
+	return ps, err
 }
 
 // damaged passes over damage of a row: it is made anew of the samples.
@@ -182,10 +198,10 @@ func (r *rollups) add(s *model.Samples) {
 		return
 	}
 	for from := 0; from < s.Len(); {
-		h := int((s.Times[from] - r.start) / hourNanos)
-		to := searchTime(s.Times, from, r.start+int64(h+1)*hourNanos)
-		if r.fresh.has(h) {
-			p := &r.hours[h]
+		i := int((s.Times[from] - r.start) / fineNanos)
+		to := searchTime(s.Times, from, r.start+int64(i+1)*fineNanos)
+		if r.fresh.has(i / fineOfHour) {
+			p := &r.fine[i]
 			if p.Type() != 0 && p.Type() != s.Type {
 				r.spoiled = true
 				return
@@ -196,13 +212,21 @@ func (r *rollups) add(s *model.Samples) {
 	}
 }
 
-// end writes the rows of the tag: of its hours where they have many samples, of the day where that has some.
+// end writes the rows of the tag: of the day where that has some samples, of its hours and of ten minutes where those do.
 func (r *rollups) end(ctx context.Context) error {
 	if !r.usable {
 		return nil
 	}
 	s := r.sealing
 	var day rollup.Partial
+	for i := range r.fine {
+		if h := i / fineOfHour; r.fresh.has(h) && !r.spoiled {
+			r.spoiled = r.hours[h].Type() != 0 && r.fine[i].Type() != 0 && r.hours[h].Type() != r.fine[i].Type()
+			if !r.spoiled {
+				r.hours[h].Merge(&r.fine[i])
+			}
+		}
+	}
 	for h := range r.hours {
 		if t := r.hours[h].Type(); t != 0 && day.Type() != 0 && t != day.Type() {
 			r.spoiled = true
@@ -222,6 +246,12 @@ func (r *rollups) end(ctx context.Context) error {
 	if n >= hoursOfDay*least {
 		v := rollup.AppendRow(nil, r.hours[:], rollup.AllGroups)
 		if err := s.tables.header(ctx, rollupRow(levelHours, r.tag, s.p, s.through), v); err != nil {
+			return err
+		}
+	}
+	if n >= fineOfDay*least && day.Groups()&rollup.HasStats != 0 {
+		v := rollup.AppendRow(nil, r.fine[:], rollup.HasStats)
+		if err := s.tables.header(ctx, rollupRow(levelFine, r.tag, s.p, s.through), v); err != nil {
 			return err
 		}
 	}

@@ -528,7 +528,7 @@ func (db *DB) clearHeaders(b *pebble.Batch, lower, upper []byte) (found bool, er
 			continue
 		}
 		tag = c.Tag
-		for _, level := range []byte{levelHours, levelDay} {
+		for level := byte(levelHours); level < numLevels; level++ {
 			if err := b.Delete(rollupRow(level, tag, c.Partition, c.Generation), nil); err != nil {
 				return false, err
 			}

@@ -9,7 +9,7 @@
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
 //	08 | id       annotations
-//	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day)
+//	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day, 3: ten minutes)
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
 //	41 | partition | generation | kind | tag | stream | start | length | seq      sealed samples
 //
@@ -245,7 +245,7 @@ func DecodeChunk(key []byte) (Chunk, error) {
 
 // Header names a chunk or rollups in the Headers space, ordered by period, level, tag and start.
 type Header struct {
-	Level      byte // 0: a chunk; 1: the rollups of the hours of a day; 2: that of a day
+	Level      byte // 0: a chunk; 1: the rollups of the hours of a day; 2: that of a day; 3: those of its ten minutes
 	Kind       Kind // of the chunk: a seal and the newest generation in it have one number; of a rollup Sealed
 	Tag        model.TagID
 	Stream     uint32
