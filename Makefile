@@ -17,7 +17,7 @@ seeds = VARVE_CRASH_SEEDS=$(1) VARVE_DAMAGE_SEEDS=$(2) VARVE_KILLS=$(3)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: bin/varve ## build bin/varve
@@ -65,3 +65,14 @@ fmt: ## format the Go code
 .PHONY: bench
 bench: ## a short run of workload W1 (18 million samples); `go run ./bench --help` has the long ones
 	$(GO) run ./bench --workload w1 --short --output table
+
+# What `make bench-peers` gives the command: --short is 18 million samples a workload. For more see bench peers --help.
+PEERS ?= --short
+
+.PHONY: bench-peers
+bench-peers: ## varve beside VictoriaMetrics, InfluxDB and PostgreSQL, same run; INSTALL=1 as root gets them with apt-get
+	@if [ "$(INSTALL)" = 1 ]; then \
+		if [ "$$(id -u)" != 0 ]; then echo "INSTALL=1 needs root; else: apt-get install victoria-metrics influxdb postgresql" >&2; exit 1; fi; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql; \
+	fi
+	$(GO) run ./bench peers $(PEERS)

@@ -58,9 +58,14 @@ type load struct{ senders []*sender }
 
 // prepareLoad makes the samples, connects, and resolves the tags.
 func prepareLoad(ctx context.Context, server string, o *options) (*load, error) {
+	return prepareLoadOf(ctx, server, o, newWorkloads(o))
+}
+
+// prepareLoadOf connects for samples that are made already, one connection a workload.
+func prepareLoadOf(ctx context.Context, server string, o *options, works []workload) (*load, error) {
 	l := &load{}
 	epoch := uint64(time.Now().UnixNano())
-	for i, w := range newWorkloads(o) {
+	for i, w := range works {
 		s, err := newSender(ctx, server, o, fmt.Sprintf("bench-%d", i), epoch, w)
 		if err != nil {
 			l.close()

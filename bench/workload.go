@@ -21,11 +21,14 @@ type workload interface {
 
 // newWorkloads prepares the samples of every connection. For W1 that takes 16 bytes a sample.
 func newWorkloads(o *options) []workload {
-	var all []workload
-	var kept *columns
 	if o.Workload == "w1" {
-		kept = makeColumns(o)
+		return workloadsOf(o, makeColumns(o))
 	}
+	return workloadsOf(o, nil)
+}
+
+// workloadsOf are the workloads over columns that were made before, or over none, of W2. They can be had again and again.
+func workloadsOf(o *options, kept *columns) (all []workload) {
 	for c := range o.Connections {
 		from, to := c*o.Tags/o.Connections, (c+1)*o.Tags/o.Connections
 		if kept != nil {

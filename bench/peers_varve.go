@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"google.golang.org/grpc"
+
+	"github.com/varvedb/varve/bench/plant"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// varve is the program of this tree as a contestant. Its client decodes answers into the same columns as those of the peers,
+// which costs it a copy that its users need not make.
+type varve struct {
+	binary string
+	data   string
+	server *server
+	conn   *grpc.ClientConn
+	read   door
+	latest door
+	bytes  uint64
+	count  uint64
+}
+
+func newVarve(binary string) contestant { return &varve{binary: binary} }
+
+func (v *varve) describe() description {
+	return description{
+		Name: "varve", Version: "of this tree", exact: true,
+		Durable: "yes: fsync of the log", Through: "gRPC stream; Arrow",
+		Bytes: "whole directory but the log and the ballast, sealed",
+	}
+}
+
+func (v *varve) start(ctx context.Context, dir string) (err error) {
+	v.data = dir
+	if v.server, err = startServer(ctx, v.binary, dir, nil); err != nil {
+		return err
+	}
+	if v.conn, err = dial(v.server.address); err != nil {
+		return err
+	}
+	v.read = grpcDoor(v.conn, varvev1.QueryService_ReadRange_FullMethodName)
+	v.latest = grpcDoor(v.conn, varvev1.QueryService_Latest_FullMethodName)
+	return nil
+}
+
+func (v *varve) load(ctx context.Context, d *dataset) (*loadFigures, error) {
+	l, err := prepareLoadOf(ctx, v.server.address, d.o, d.workloads())
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	r := l.run(ctx, func(uint64) error { return nil })
+	if r.Error != "" {
+		return nil, errors.New(r.Error)
+	}
+	if v.count = uint64(d.samples); r.Accepted != v.count || r.Applied != v.count {
+		return nil, fmt.Errorf("%d samples were sent, %d accepted, %d applied", d.samples, r.Accepted, r.Applied)
+	}
+	return &loadFigures{Seconds: r.AcceptedSeconds, ClientCPUSeconds: r.CPUSeconds, WireBytes: r.WireBytes}, nil
+}
+
+// settle seals, and then waits for the files that were sealed to go, as InfluxDB's cold shards are waited for.
+func (v *varve) settle(ctx context.Context) error {
+	if _, err := measureStored(ctx, v.server, v.conn, v.data, v.count, flush); err != nil {
+		return err
+	}
+	if _, err := measureStored(ctx, v.server, v.conn, v.data, v.count, seal); err != nil {
+		return err
+	}
+	admin := varvev1.NewAdminServiceClient(v.conn)
+	for range 60 {
+		status, err := admin.Status(ctx, &varvev1.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		if status.Bytes.GetSamples() < status.Bytes.GetSealed()*5/4 {
+			break
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	if err := quiet(ctx, v.usage); err != nil {
+		return err
+	}
+	r, err := measureStored(ctx, v.server, v.conn, v.data, v.count, flush)
+	if err != nil {
+		return err
+	}
+	v.bytes = uint64(r.BytesPerSample*float64(v.count) + 0.5)
+	return nil
+}
+
+func (v *varve) stored() (uint64, error) { return v.bytes, nil }
+
+func (v *varve) usage() (usage, error) { return v.server.usage() }
+
+func (v *varve) stop() error {
+	if v.server == nil {
+		return nil
+	}
+	s := v.server
+	v.server = nil
+	v.conn.Close()
+	_, err := s.stop()
+	return err
+}
+
+func (v *varve) ask(ctx context.Context, q *question) (answer, error) {
+	names := make([]string, len(q.tags))
+	for i, tag := range q.tags {
+		names[i] = plant.Name(tag)
+	}
+	got := answer{}
+	visit := func(r arrow.Record) error { return rowsOf(r, got) }
+	switch q.kind {
+	case rawSamples:
+		return got, v.read(ctx, &varvev1.ReadRangeRequest{Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond}, visit)
+	case latestSamples:
+		return got, v.latest(ctx, &varvev1.LatestRequest{Tags: names}, visit)
+	}
+	return nil, errNotAsked
+}
+
+// rowsOf appends the rows of a record batch to the series of their tags.
+func rowsOf(r arrow.Record, into answer) error {
+	times, err := column[*array.Timestamp](r, "time")
+	if err != nil {
+		return err
+	}
+	values, err := column[*array.Float64](r, "value")
+	if err != nil {
+		return err
+	}
+	quality, err := column[*array.Uint32](r, "quality")
+	if err != nil {
+		return err
+	}
+	tags, err := column[*array.Dictionary](r, "tag")
+	if err != nil {
+		return err
+	}
+	names, ok := tags.Dictionary().(*array.String)
+	if !ok {
+		return fmt.Errorf("dictionary of column tag has %s, want text", tags.Dictionary().DataType())
+	}
+	last, s := -1, (*series)(nil)
+	for row := range int(r.NumRows()) {
+		if at := tags.GetValueIndex(row); at != last {
+			tag, err := tagOf([]byte(names.Value(at)))
+			if err != nil {
+				return err
+			}
+			last, s = at, into.of(tag)
+		}
+		if q := quality.Value(row); q != 0 {
+			return fmt.Errorf("a sample of %s with quality %#x, all were sent as good", names.Value(last), q)
+		}
+		if int64(times.Value(row))%millisecond != 0 {
+			return fmt.Errorf("a sample at %d ns, only whole milliseconds were sent", int64(times.Value(row)))
+		}
+		s.add(int64(times.Value(row))/millisecond, values.Value(row))
+	}
+	return nil
+}
