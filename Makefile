@@ -73,6 +73,6 @@ PEERS ?= --short
 bench-peers: ## varve beside VictoriaMetrics, InfluxDB and PostgreSQL, same run; INSTALL=1 as root gets them with apt-get
 	@if [ "$(INSTALL)" = 1 ]; then \
 		if [ "$$(id -u)" != 0 ]; then echo "INSTALL=1 needs root; else: apt-get install victoria-metrics influxdb postgresql" >&2; exit 1; fi; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql; \
 	fi
 	$(GO) run ./bench peers $(PEERS)

@@ -221,6 +221,9 @@ func measureBeside(ctx context.Context, all []contestant, d *dataset, dir string
 			return nil, fmt.Errorf("%s: %w", about.Name, err)
 		}
 		r.Contestants = append(r.Contestants, figures)
+		if c, ok := c.(interface{ remark() string }); ok && c.remark() != "" {
+			r.Notes = append(r.Notes, c.remark())
+		}
 	}
 	for i := range d.questions {
 		q := &d.questions[i]

@@ -24,6 +24,8 @@ type varve struct {
 	latest door
 	bytes  uint64
 	count  uint64
+
+	sealed, unsealed uint64 // bytes of samples in sealed chunks, and in files not reclaimed yet
 }
 
 func newVarve(binary string) contestant { return &varve{binary: binary} }
@@ -65,7 +67,8 @@ func (v *varve) load(ctx context.Context, d *dataset) (*loadFigures, error) {
 	return &loadFigures{Seconds: r.AcceptedSeconds, ClientCPUSeconds: r.CPUSeconds, WireBytes: r.WireBytes}, nil
 }
 
-// settle seals, and then waits for the files that were sealed to go, as InfluxDB's cold shards are waited for.
+// settle seals, and then waits a while for the files that were sealed to go, as InfluxDB's cold shards are waited for. What
+// stays is counted.
 func (v *varve) settle(ctx context.Context) error {
 	if _, err := measureStored(ctx, v.server, v.conn, v.data, v.count, flush); err != nil {
 		return err
@@ -74,7 +77,7 @@ func (v *varve) settle(ctx context.Context) error {
 		return err
 	}
 	admin := varvev1.NewAdminServiceClient(v.conn)
-	for range 60 {
+	for range 20 {
 		status, err := admin.Status(ctx, &varvev1.StatusRequest{})
 		if err != nil {
 			return err
@@ -94,10 +97,21 @@ func (v *varve) settle(ctx context.Context) error {
 		return err
 	}
 	v.bytes = uint64(r.BytesPerSample*float64(v.count) + 0.5)
+	v.sealed, v.unsealed = r.Status["sealed"], r.Status["samples"]-min(r.Status["samples"], r.Status["sealed"])
 	return nil
 }
 
 func (v *varve) stored() (uint64, error) { return v.bytes, nil }
+
+// remark says how much of the store holds nothing any more.
+func (v *varve) remark() string {
+	if v.unsealed < v.sealed/4 {
+		return ""
+	}
+	n := float64(v.count)
+	return fmt.Sprintf("varve: stored holds %.3f B/sample of samples in sealed form, and %.3f that were sealed and whose files are not reclaimed yet",
+		float64(v.sealed)/n, float64(v.unsealed)/n)
+}
 
 func (v *varve) usage() (usage, error) { return v.server.usage() }
 
