@@ -344,7 +344,20 @@ func TestPeersOptionsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The real servers, those that are installed, on a small plant. It takes a minute for InfluxDB to let its shards cool.
+func TestPeersThatAreMissingSayHowToGetThem(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, name := range []string{"victoria-metrics", "influxdb"} {
+		c, missing := newContestant(name)
+		require.Nil(t, c, name)
+		require.Contains(t, missing, "apt-get install "+name)
+	}
+	_, missing := installed("postgres", "initdb", "postgresql", filepath.Join(t.TempDir(), "*", "bin"))
+	require.Contains(t, missing, "apt-get install postgresql")
+	_, missing = newContestant("duckdb")
+	require.Contains(t, missing, "duckdb: not measured")
+}
+
+// The real servers, those that are installed, on a small plant. Half a minute of it is for InfluxDB's shards to cool.
 func TestMeasurePeers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts every database there is")
