@@ -263,3 +263,21 @@ func TestRowsSurviveAnyTag(t *testing.T) {
 		require.Nil(t, again.TakeChanged(), "loading changes nothing")
 	})
 }
+
+// A catalogue has the digest of the rows it was loaded from, whichever way it came to them.
+func TestDigestIsOfWhatStands(t *testing.T) {
+	made := exampleCatalog(t)
+	revision, tags, hash := made.Digest()
+	require.Equal(t, []any{uint64(1), 1}, []any{revision, tags})
+	loaded := New(Options{})
+	require.NoError(t, loaded.Load(func(yield func(k, v []byte) bool) {
+		for _, r := range made.TakeChanged() {
+			if !yield(r.Key, r.Value) {
+				return
+			}
+		}
+	}))
+	_, _, again := loaded.Digest()
+	require.Equal(t, hash, again)
+	require.Equal(t, uint64(0x49b8be374ba105d9), hash, "the rows of the page, in order, each field with its length")
+}

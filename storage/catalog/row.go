@@ -8,6 +8,8 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/varvedb/varve/model"
 )
 
@@ -77,24 +79,68 @@ func (c *Catalog) TakeChanged() []Row {
 		c.mu.Unlock()
 		return nil
 	}
-	body := binary.LittleEndian.AppendUint64(nil, c.mu.revision)
-	body = binary.LittleEndian.AppendUint32(body, uint32(c.Len()))
-	body = binary.LittleEndian.AppendUint32(body, uint32(c.countSetVersionsLocked()))
+	first := c.metaRowLocked()
 	c.mu.Unlock()
 
 	rows := make([]Row, 0, 1+len(ids)+len(sets))
-	rows = append(rows, seal([]byte{metaRow}, body))
+	rows = append(rows, first)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		t, _ := c.Tag(id)
 		rows = append(rows, seal(tagKey(id), tagBody(t)))
 	}
-	setRows := make([]Row, 0, len(sets))
+	return append(rows, setRows(sets)...)
+}
+
+// setRows is the rows of versions of sets, ascending by key.
+func setRows(sets []*model.StateSet) []Row {
+	rows := make([]Row, 0, len(sets))
 	for _, s := range sets {
-		setRows = append(setRows, seal(setKey(s.Name, s.Version), appendStates(appendTime(nil, s.From), s.States)))
+		rows = append(rows, seal(setKey(s.Name, s.Version), appendStates(appendTime(nil, s.From), s.States)))
 	}
-	slices.SortFunc(setRows, func(a, b Row) int { return slices.Compare(a.Key, b.Key) })
-	return append(rows, setRows...)
+	slices.SortFunc(rows, func(a, b Row) int { return slices.Compare(a.Key, b.Key) })
+	return rows
+}
+
+func (c *Catalog) metaRowLocked() Row {
+	body := binary.LittleEndian.AppendUint64(nil, c.mu.revision)
+	body = binary.LittleEndian.AppendUint32(body, uint32(c.Len()))
+	body = binary.LittleEndian.AppendUint32(body, uint32(c.countSetVersionsLocked()))
+	return seal([]byte{metaRow}, body)
+}
+
+// Digest is the revision, the number of tags and the hash of all rows at one moment: XXH64 over, for each row ascending by
+// key, the length of the key, the key, the length of the value and the value, lengths as u32 in little-endian. Catalogues
+// of one log have the same.
+func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
+	for {
+		c.mu.Lock()
+		revision, tags = c.mu.revision, c.Len()
+		meta := c.metaRowLocked()
+		var sets []*model.StateSet
+		for _, versions := range c.mu.sets {
+			sets = append(sets, versions...)
+		}
+		c.mu.Unlock()
+		h := xxhash.New()
+		add := func(r Row) {
+			for _, b := range [][]byte{r.Key, r.Value} {
+				_, _ = h.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(b))))
+				_, _ = h.Write(b)
+			}
+		}
+		add(meta)
+		for id := model.TagID(1); int(id) <= tags; id++ {
+			t, _ := c.Tag(id)
+			add(seal(tagKey(id), tagBody(t)))
+		}
+		for _, r := range setRows(sets) {
+			add(r)
+		}
+		if c.Revision() == revision { // nothing changed meanwhile
+			return revision, tags, h.Sum64()
+		}
+	}
 }
 
 func (c *Catalog) countSetVersionsLocked() (n int) {

@@ -1,0 +1,336 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"iter"
+	"math"
+	"slices"
+	"sort"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/keys"
+)
+
+// Content is what a store holds of one tag in one partition, whatever generations, seals and codecs hold it: two stores of
+// one log have equal contents. docs/format/content.md defines the hash.
+type Content struct {
+	Partition   keys.Partition
+	Tag         model.TagID
+	Samples     uint64 // that stand
+	Versions    uint64 // of the keys with a history, those that stand included
+	First, Last int64  // times of all of these
+	Hash        uint64
+}
+
+// Contents is the contents of the partitions that meet a range, ascending by partition, then tag. Where damage keeps one
+// from being known there is an error in its place, a RangeError, and what follows goes on behind it; any other error is the
+// last. The view must stay open.
+func (v *View) Contents(ctx context.Context, in model.TimeRange) iter.Seq2[Content, error] {
+	return func(yield func(Content, error) bool) {
+		if err := v.src.contents(ctx, in, yield); err != nil {
+			yield(Content{}, err)
+		}
+	}
+}
+
+// Offset is the highest log offset that the view holds.
+func (v *View) Offset() uint64 { return v.src.offset }
+
+// contents yields what is, or cannot be, known of every tag and partition. It ends early where yield says so.
+func (s *sources) contents(ctx context.Context, in model.TimeRange, yield func(Content, error) bool) error {
+	parts, err := s.tagsByPartition(ctx, in)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if more, err := s.partitionContents(ctx, p, yield); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// partTags is the tags that may have anything in a partition.
+type partTags struct {
+	name keys.Partition
+	tags *roaring.Bitmap
+}
+
+// tagsByPartition is the partitions that meet a range, ascending, and the tags in each.
+func (s *sources) tagsByPartition(ctx context.Context, in model.TimeRange) ([]partTags, error) {
+	in.Reverse = false
+	found := map[keys.Partition]*roaring.Bitmap{}
+	for tag := model.TagID(1); int(tag) <= s.db.catalog.Len(); tag++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		names, err := s.partitionsOf(tag, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range names {
+			if found[p] == nil {
+				found[p] = roaring.New()
+			}
+			found[p].Add(uint32(tag))
+		}
+	}
+	parts := make([]partTags, 0, len(found))
+	for p, tags := range found {
+		parts = append(parts, partTags{p, tags})
+	}
+	slices.SortFunc(parts, func(a, b partTags) int { return a.name.Compare(b.name) })
+	return parts, nil
+}
+
+func (s *sources) partitionContents(ctx context.Context, p partTags, yield func(Content, error) bool) (more bool, err error) {
+	h := newContentHasher(s, p.name)
+	defer func() { err = errors.Join(err, h.close()) }()
+	for it := p.tags.Iterator(); it.HasNext(); {
+		tag := model.TagID(it.Next())
+		c, err := h.tag(ctx, tag)
+		switch {
+		case err != nil && !isDamage(err):
+			return false, err
+		case err == nil && c.Samples == 0 && c.Versions == 0:
+			continue
+		}
+		if !yield(c, err) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// contentHasher works out the contents of one partition, tag by tag in ascending order.
+type contentHasher struct {
+	p      keys.Partition
+	cursor *Cursor
+	rows   []event // of the tag's history, ascending by key, not yet settled
+	met    []event // values of the group at hand that met others of their key
+
+	samples, versions digest
+	content           Content
+}
+
+func newContentHasher(s *sources, p keys.Partition) *contentHasher {
+	h := &contentHasher{p: p, cursor: s.cursor(0, model.TimeRange{})}
+	h.cursor.in, h.cursor.met, h.cursor.packs = p.Range(), h.meet, newPackWalkers(s)
+	return h
+}
+
+func (h *contentHasher) close() error {
+	h.cursor.Close()
+	if h.cursor.packs == nil {
+		return nil
+	}
+	return h.cursor.packs.close()
+}
+
+// tag is the content of one tag.
+func (h *contentHasher) tag(ctx context.Context, tag model.TagID) (Content, error) {
+	h.content = Content{Partition: h.p, Tag: tag, First: math.MaxInt64, Last: math.MinInt64}
+	if err := h.read(ctx, tag); err != nil {
+		if w := h.cursor.packs; w != nil { // they do not go on behind damage: from here on each tag looks for itself
+			h.cursor.packs = nil
+			err = errors.Join(err, w.close())
+		}
+		return h.content, err
+	}
+	h.content.Samples, h.content.Versions = h.samples.count, h.versions.count
+	h.content.Hash = contentHash(&h.samples, &h.versions)
+	return h.content, nil
+}
+
+func (h *contentHasher) read(ctx context.Context, tag model.TagID) error {
+	c := h.cursor
+	h.samples.reset()
+	h.versions.reset()
+	c.reset(tag)
+	if err := c.list(h.p); err != nil {
+		return c.damaged(h.p.Range(), err)
+	}
+	if err := h.history(); err != nil {
+		return c.damaged(h.p.Range(), err)
+	}
+	for i := range c.groups {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g := &c.groups[i]
+		h.met = h.met[:0]
+		if err := c.deliver(g); err != nil {
+			return c.damaged(model.TimeRange{Start: g.first, End: g.last + 1}, err)
+		}
+		h.block(&c.block.Samples)
+		n := sort.Search(len(h.rows), func(i int) bool { return h.rows[i].Time > g.last })
+		h.settle(h.rows[:n], &c.block.Samples)
+		h.rows = h.rows[n:]
+	}
+	h.met = h.met[:0]
+	h.settle(h.rows, &model.Samples{})
+	return nil
+}
+
+// history is the rows that say what was replaced or removed.
+func (h *contentHasher) history() error {
+	rows, err := h.cursor.history(h.p)
+	h.rows = rows
+	return err
+}
+
+func (h *contentHasher) meet(x model.Sample, _ chunk.Origin, age uint64) {
+	x.Blob = slices.Clone(x.Blob)
+	e := event{age: age, rank: lastRank}
+	e.Sample, e.Kind = x, model.Inserted
+	h.met = append(h.met, e)
+}
+
+// block takes standing samples, ascending.
+func (h *contentHasher) block(s *model.Samples) {
+	for i := range s.Times {
+		x := s.At(i)
+		h.samples.sample(&x)
+	}
+	if n := s.Len(); n > 0 {
+		h.span(s.Times[0], s.Times[n-1])
+	}
+}
+
+func (h *contentHasher) span(first, last int64) {
+	h.content.First, h.content.Last = min(h.content.First, first), max(h.content.Last, last)
+}
+
+// settle takes the histories of some keys: the rows given and the values that met, and of each of these keys what stands.
+func (h *contentHasher) settle(rows []event, standing *model.Samples) {
+	events := append(h.met, rows...)
+	h.met = events[:0]
+	if len(events) == 0 {
+		return
+	}
+	slices.SortFunc(events, compareEventKeys)
+	for i, n := 0, len(events); i < n; i++ {
+		e := &events[i]
+		if i > 0 && compareEventKeys(events[i-1], *e) == 0 {
+			continue
+		}
+		k := sort.Search(standing.Len(), func(k int) bool {
+			t := standing.Times[k]
+			return t > e.Time || t == e.Time && standing.SeqAt(k) >= e.Seq
+		})
+		if k < standing.Len() && standing.Times[k] == e.Time && standing.SeqAt(k) == e.Seq {
+			last := event{age: math.MaxUint64, rank: lastRank}
+			last.Sample, last.Kind = standing.At(k), model.Inserted
+			events = append(events, last)
+		}
+	}
+	h.met = events[:0]
+	events = settleEvents(events)
+	for from := 0; from < len(events); {
+		to := from + 1
+		for to < len(events) && compareEventKeys(events[from], events[to]) == 0 {
+			to++
+		}
+		h.key(events[from:to])
+		from = to
+	}
+}
+
+// key takes the versions of one key, unless it is a value that stands since it was inserted and nobody gave a reason.
+func (h *contentHasher) key(versions []event) {
+	if v := &versions[0]; len(versions) == 1 && v.Kind == model.Inserted && v.Author == "" && v.Reason == "" {
+		return
+	}
+	for i := range versions {
+		h.versions.version(&versions[i])
+	}
+	h.span(versions[0].Time, versions[0].Time)
+}
+
+func compareEventKeys(a, b event) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
+}
+
+// contentVersion begins what is hashed. It grows when a release hashes something else.
+const contentVersion = 1
+
+// contentHash is the hash of a tag in a partition.
+func contentHash(samples, versions *digest) uint64 {
+	b := append(make([]byte, 0, 33), contentVersion)
+	for _, v := range []uint64{samples.count, samples.sum(), versions.count, versions.sum()} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return xxhash.Sum64(b)
+}
+
+// digest is XXH64 over samples or versions, with how many they are.
+type digest struct {
+	hash  xxhash.Digest
+	count uint64
+	buf   []byte
+}
+
+const digestBuffer = 16 << 10
+
+func (d *digest) reset() {
+	d.hash.Reset()
+	d.count, d.buf = 0, d.buf[:0]
+}
+
+func (d *digest) sum() uint64 {
+	d.flush()
+	return d.hash.Sum64()
+}
+
+func (d *digest) flush() {
+	_, _ = d.hash.Write(d.buf) // never fails
+	d.buf = d.buf[:0]
+}
+
+func (d *digest) sample(x *model.Sample) {
+	d.buf = appendContentSample(d.buf, x)
+	d.end()
+}
+
+func (d *digest) version(e *event) {
+	x := e.Sample
+	if e.Kind == model.Removed {
+		x = model.Sample{Time: e.Time, Type: e.Type, Seq: e.Seq, Null: true}
+	}
+	d.buf = appendContentSample(append(d.buf, byte(e.Kind)), &x)
+	for _, text := range []string{e.Author, e.Reason} {
+		d.buf = append(binary.LittleEndian.AppendUint32(d.buf, uint32(len(text))), text...)
+	}
+	d.end()
+}
+
+func (d *digest) end() {
+	d.count++
+	if len(d.buf) >= digestBuffer {
+		d.flush()
+	}
+}
+
+// contentNull is added to the type of a sample without a value.
+const contentNull = 0x80
+
+func appendContentSample(b []byte, x *model.Sample) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(x.Time))
+	b = binary.LittleEndian.AppendUint32(b, x.Seq)
+	b = binary.LittleEndian.AppendUint32(b, uint32(x.Quality))
+	switch {
+	case x.Null:
+		return append(b, byte(x.Type)|contentNull)
+	case x.Type.Blob():
+		b = binary.LittleEndian.AppendUint32(append(b, byte(x.Type)), uint32(len(x.Blob)))
+		return append(b, x.Blob...)
+	}
+	return binary.LittleEndian.AppendUint64(append(b, byte(x.Type)), x.Bits)
+}
