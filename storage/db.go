@@ -187,8 +187,10 @@ func (db *DB) start() error {
 		a := applier{db: db, reader: reader}
 		a.loop(ctx)
 	}()
-	db.background.Go(func() { db.runTimer(ctx) })
-	db.background.Go(func() { db.runSealer(ctx) })
+	if !db.o.still {
+		db.background.Go(func() { db.runTimer(ctx) })
+		db.background.Go(func() { db.runSealer(ctx) })
+	}
 	err = db.applied.wait(context.Background(), db.log.HighWatermark())
 	if err != nil && !errors.Is(err, ErrApplyStopped) {
 		return err

@@ -28,10 +28,12 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 	disk := &pausingFS{FS: opt.FS}
 	compactions := &oneCompaction{}
 	o := &pebble.Options{
-		FS:                 disk,
-		DisableWAL:         true,
-		FormatMajorVersion: formatMajor,
-		Cache:              cache,
+		FS:         disk,
+		DisableWAL: true,
+
+		DisableAutomaticCompactions: opt.still,
+		FormatMajorVersion:          formatMajor,
+		Cache:                       cache,
 		// Most generations are larger than half a memtable and are flushed from their own batch without being copied.
 		MemTableSize:                uint64(opt.MemoryBytes / 24),
 		MemTableStopWritesThreshold: 3,

@@ -77,6 +77,8 @@ type Options struct {
 	// MaxTags and MaxSources refuse to create more. The defaults are 10,000,000 and 100,000.
 	MaxTags    int
 	MaxSources int
+
+	still bool // nothing is done but what is asked for: see OpenReadOnly
 }
 
 // Consistency says what a View must hold.
