@@ -70,7 +70,7 @@ func (s *adminService) Checkpoint(ctx context.Context, r *varvev1.CheckpointRequ
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	s.log.Info("checkpoint made", "directory", dir, "offset", offset, "by", callerOf(ctx).name)
-	return &varvev1.CheckpointResponse{Offset: offset}, nil
+	return &varvev1.CheckpointResponse{Offset: offset, Directory: dir}, nil
 }
 
 // checkpointDir is where a checkpoint may go: right under the directory the server was told to allow. A name with more
@@ -91,7 +91,7 @@ func (s *adminService) checkpointDir(asked string) (string, error) {
 	if name == "" || name == "." || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
 		return "", fmt.Errorf("checkpoint directory %.200q: must be a new name inside %s: %w", asked, root, errForbidden)
 	}
-	return filepath.Join(root, name), nil
+	return filepath.Abs(filepath.Join(root, name))
 }
 
 func (s *adminService) AcceptLoss(ctx context.Context, r *varvev1.AcceptLossRequest) (*varvev1.AcceptLossResponse, error) {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -178,7 +179,10 @@ func (o *overlay) Lock(name string) (io.Closer, error) {
 			if errors.Is(err, syscall.EROFS) {
 				return io.NopCloser(nil), nil
 			}
-			return l, err
+			if err != nil {
+				return nil, fmt.Errorf("lock %s: somebody has the store open: %w", name, err)
+			}
+			return l, nil
 		}
 	}
 	if err := o.top.MkdirAll(path.Dir(name), 0o755); err != nil {

@@ -18,8 +18,12 @@ func (db *DB) Status() Status {
 		s.Samples += uint64(h.Samples)
 		s.HeadSamples += uint64(h.Samples)
 	}
-	for _, p := range db.directory.parts {
-		for _, g := range p.gens {
+	for i, p := range db.directory.parts {
+		for j, g := range p.gens {
+			if i == 0 && j == 0 {
+				s.First, s.Last = g.first, g.last
+			}
+			s.First, s.Last = min(s.First, g.first), max(s.Last, g.last)
 			s.Bytes.Versions += g.versions
 			if g.sealed {
 				s.Seals++

@@ -180,6 +180,7 @@ type Status struct {
 	Seals         int
 	Partitions    int
 	HeadSamples   uint64
+	First, Last   int64 // earliest and latest time in generations; both 0 for none
 	IngestStopped bool
 	Alarms        []Alarm
 	Lost          []OffsetRange

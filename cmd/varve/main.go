@@ -66,6 +66,8 @@ func newRootCommand() *cobra.Command {
 		newTagsCommand(),
 		newStatusCommand(),
 		newBenchCommand(),
+		newBackupCommand(),
+		newRestoreCommand(),
 	)
 	return root
 }

@@ -674,7 +674,8 @@ func (x *CheckpointRequest) GetDirectory() string {
 
 type CheckpointResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // the copy holds every record up to this one
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`      // the copy holds every record up to this one
+	Directory     string                 `protobuf:"bytes,2,opt,name=directory,proto3" json:"directory,omitempty"` // where it is on the server's machine, as an absolute path
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,6 +715,13 @@ func (x *CheckpointResponse) GetOffset() uint64 {
 		return x.Offset
 	}
 	return 0
+}
+
+func (x *CheckpointResponse) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
 }
 
 type AcceptLossRequest struct {
@@ -866,9 +874,10 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\fSealResponse\x12'\n" +
 	"\x0farchived_offset\x18\x01 \x01(\x04R\x0earchivedOffset\"1\n" +
 	"\x11CheckpointRequest\x12\x1c\n" +
-	"\tdirectory\x18\x01 \x01(\tR\tdirectory\",\n" +
+	"\tdirectory\x18\x01 \x01(\tR\tdirectory\"J\n" +
 	"\x12CheckpointResponse\x12\x16\n" +
-	"\x06offset\x18\x01 \x01(\x04R\x06offset\"p\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x1c\n" +
+	"\tdirectory\x18\x02 \x01(\tR\tdirectory\"p\n" +
 	"\x11AcceptLossRequest\x12+\n" +
 	"\x05range\x18\x01 \x01(\v2\x15.varve.v1.OffsetRangeR\x05range\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const backupTable = "time,P.1,P.2\n2026-01-01T00:00:00Z,1,10\n2026-01-01T00:01:00Z,2,20\n"
+
+// TestBackupAndRestore is what an operator does, from the first backup to a server on the restored store.
+func TestBackupAndRestore(t *testing.T) {
+	dir := t.TempDir()
+	data, checkpoints, folder := filepath.Join(dir, "data"), filepath.Join(dir, "checkpoints"), filepath.Join(dir, "backups")
+	address, stop := serveInProcess(t, data, "--checkpoint-dir", checkpoints)
+	varve(t, "import", "--server", address, writeFile(t, "one.csv", backupTable))
+
+	var first, second takenJSON
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "backup", "--server", address, "--to", folder, "-o", "json")), &first))
+	require.Equal(t, uint64(4), first.Samples)
+	require.Equal(t, "2026-01-01T00:01:00Z", first.Last)
+	require.NotEmpty(t, first.Content)
+	left, err := os.ReadDir(checkpoints)
+	require.NoError(t, err)
+	require.Empty(t, left, "the checkpoint is gone")
+	varve(t, "edit", "set", "--server", address, "--author", "mara", "--reason", "typo", "P.1", "2026-01-01T00:00:00Z", "7")
+	want := varve(t, "query", "--server", address, "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z", "-o", "csv", "P.1", "P.2")
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "backup", "--server", address, "--to", folder, "-o", "json")), &second))
+	require.Less(t, second.NewFiles, second.Files)
+	require.NotEqual(t, first.Content, second.Content)
+	stop()
+	require.Contains(t, varve(t, "backup", "--data", data, "--to", folder), "000003-")
+	require.Contains(t, varve(t, "backup", "list", folder), "000002-")
+
+	restored := filepath.Join(dir, "restored")
+	require.Contains(t, varve(t, "restore", "--from", folder, "--backup", "2", "--to", restored), second.Snapshot)
+	code, says := fails(t, "restore", "--from", folder, "--to", restored)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "not empty")
+	require.Contains(t, varve(t, "backup", "prune", "--keep", "2", folder), "removed "+first.ID)
+	_, says = fails(t, "restore", "--from", folder, "--backup", first.ID, "--to", filepath.Join(dir, "gone"))
+	require.Contains(t, says, "no such backup")
+
+	address, _ = serveInProcess(t, restored)
+	require.Equal(t, want, varve(t, "query", "--server", address, "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z", "-o", "csv", "P.1", "P.2"))
+	_, says = fails(t, "backup", "--server", address, "--to", folder)
+	require.Contains(t, says, "--checkpoint-dir")
+}
+
+func TestBackupUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"backup"}, {"backup", "--to", "x", "-o", "yaml"}, {"backup", "prune", "x"}, {"backup", "prune", "--keep", "1"}, {"backup", "list"},
+		{"restore", "--from", "x"}, {"restore", "--to", "x"}, {"restore", "x"},
+	} {
+		code, _ := fails(t, args...)
+		require.Equal(t, exitUsage, code, "%v", args)
+	}
+	code, says := fails(t, "backup", "list", t.TempDir())
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "no such backup")
+}
