@@ -54,6 +54,7 @@ var statusOf = []errorCode{
 	{storage.ErrBadBatch, codes.InvalidArgument},
 	{storage.ErrClosed, codes.Unavailable},
 	{storage.ErrExists, codes.AlreadyExists},
+	{storage.ErrInUse, codes.FailedPrecondition},
 
 	{catalog.ErrBadName, codes.InvalidArgument},
 	{catalog.ErrNameTaken, codes.AlreadyExists},

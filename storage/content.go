@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"iter"
 	"math"
 	"slices"
@@ -92,7 +91,7 @@ func (s *sources) tagsByPartition(ctx context.Context, in model.TimeRange) ([]pa
 
 func (s *sources) partitionContents(ctx context.Context, p partTags, yield func(Content, error) bool) (more bool, err error) {
 	h := newContentHasher(s, p.name)
-	defer func() { err = errors.Join(err, h.close()) }()
+	defer h.close()
 	for it := p.tags.Iterator(); it.HasNext(); {
 		tag := model.TagID(it.Next())
 		c, err := h.tag(ctx, tag)
@@ -126,22 +125,24 @@ func newContentHasher(s *sources, p keys.Partition) *contentHasher {
 	return h
 }
 
-func (h *contentHasher) close() error {
+// close lets go of what it reads from. What closing says was said by the reads.
+func (h *contentHasher) close() {
 	h.cursor.Close()
-	if h.cursor.packs == nil {
-		return nil
+	h.dropPacks()
+}
+
+func (h *contentHasher) dropPacks() {
+	if h.cursor.packs != nil {
+		_ = h.cursor.packs.close()
+		h.cursor.packs = nil
 	}
-	return h.cursor.packs.close()
 }
 
 // tag is the content of one tag.
 func (h *contentHasher) tag(ctx context.Context, tag model.TagID) (Content, error) {
 	h.content = Content{Partition: h.p, Tag: tag, First: math.MaxInt64, Last: math.MinInt64}
 	if err := h.read(ctx, tag); err != nil {
-		if w := h.cursor.packs; w != nil { // they do not go on behind damage: from here on each tag looks for itself
-			h.cursor.packs = nil
-			err = errors.Join(err, w.close())
-		}
+		h.dropPacks() // they do not go on behind damage: from here on each tag looks for itself
 		return h.content, err
 	}
 	h.content.Samples, h.content.Versions = h.samples.count, h.versions.count

@@ -293,7 +293,11 @@ func (db *DB) loadApplied() error {
 
 // scan calls yield for every row of a space, its key without the space byte. The bytes hold only during the call.
 func (db *DB) scan(s keys.Space, yield func(key, value []byte) error) error {
-	it, err := db.engine.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(s)}, UpperBound: []byte{byte(s) + 1}})
+	return scanRows(db.engine, s, yield)
+}
+
+func scanRows(r pebble.Reader, s keys.Space, yield func(key, value []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(s)}, UpperBound: []byte{byte(s) + 1}})
 	if err != nil {
 		return engineError("scan", err)
 	}

@@ -180,7 +180,7 @@ func (o *overlay) Lock(name string) (io.Closer, error) {
 				return io.NopCloser(nil), nil
 			}
 			if err != nil {
-				return nil, fmt.Errorf("lock %s: somebody has the store open: %w", name, err)
+				return nil, fmt.Errorf("lock %s: %w: %w", name, ErrInUse, err)
 			}
 			return l, nil
 		}

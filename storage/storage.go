@@ -28,6 +28,7 @@ var (
 	ErrNotLost        = errors.New("range of offsets is not reported as lost")
 	ErrClosed         = errors.New("store is closed")
 	ErrExists         = errors.New("directory exists already")
+	ErrInUse          = errors.New("somebody has the store open")
 )
 
 // Options tune a DB. The zero value of a field means its default.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -35,6 +37,8 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, varve(t, "backup", "--data", data, "--to", folder), "000003-")
 	require.Contains(t, varve(t, "backup", "list", folder), "000002-")
 
+	require.Contains(t, varve(t, "verify", "--data", data), "0 places")
+	require.Contains(t, varve(t, "verify", "--backup", folder), "backups  3")
 	restored := filepath.Join(dir, "restored")
 	require.Contains(t, varve(t, "restore", "--from", folder, "--backup", "2", "--to", restored), second.Snapshot)
 	code, says := fails(t, "restore", "--from", folder, "--to", restored)
@@ -61,4 +65,39 @@ func TestBackupUsage(t *testing.T) {
 	code, says := fails(t, "backup", "list", t.TempDir())
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, says, "no such backup")
+}
+
+// TestVerifyNamesWhatIsDamaged flips a bit of every table in turn.
+func TestVerifyNamesWhatIsDamaged(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	address, stop := serveInProcess(t, data)
+	_, says := fails(t, "verify", "--data", data)
+	require.Contains(t, says, "open")
+	varve(t, "import", "--server", address, writeFile(t, "one.csv", backupTable))
+	stop()
+	_, stop = serveInProcess(t, data, "--generation-age", "1s")
+	time.Sleep(2500 * time.Millisecond) // the imported rows become a generation
+	stop()
+	tables, err := filepath.Glob(filepath.Join(data, "lsm", "*.sst"))
+	require.NoError(t, err)
+	require.NotEmpty(t, tables)
+	for _, name := range tables {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		b[10] ^= 4
+		require.NoError(t, os.WriteFile(name, b, 0o666))
+		code, says := fails(t, "verify", "--data", data, "-o", "json")
+		require.Equal(t, exitFailure, code)
+		var r verifyReport
+		require.NoError(t, json.NewDecoder(strings.NewReader(says)).Decode(&r))
+		require.False(t, r.Sound)
+		require.Equal(t, "lsm/"+filepath.Base(name), r.Damage[0].File)
+		b[10] ^= 4
+		require.NoError(t, os.WriteFile(name, b, 0o666))
+	}
+	varve(t, "verify", "--data", data)
+	code, _ := fails(t, "verify")
+	require.Equal(t, exitUsage, code)
+	code, _ = fails(t, "verify", "--data", data, "--backup", data)
+	require.Equal(t, exitUsage, code)
 }

@@ -68,6 +68,7 @@ func newRootCommand() *cobra.Command {
 		newBenchCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
+		newVerifyCommand(),
 	)
 	return root
 }

@@ -157,6 +157,13 @@ func TestRestoreGivesBackWhatWasTaken(t *testing.T) {
 	want[closed.ID] = want[last.ID]
 	require.Equal(t, last.Content.Hash, closed.Content.Hash, "equal content, equal list")
 
+	before := len(filesOf(t, fs, "backups"))
+	v, err := Verify(context.Background(), "backups", "", options(fs), func(d storage.Damage) { require.Fail(t, "damage", d.String()) })
+	require.NoError(t, err)
+	require.Len(t, v.Backups, 6)
+	require.Equal(t, closed.Samples, v.Store.Content.Samples)
+	require.Len(t, filesOf(t, fs, "backups"), before)
+
 	for id, list := range want {
 		target := "new/" + id
 		m, err := Restore(context.Background(), "backups", id, target, options(fs))

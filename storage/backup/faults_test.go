@@ -17,6 +17,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/storage"
 )
 
 // seeds is how many seeds a crash or damage test runs: the number in the environment variable, or std.
@@ -232,6 +234,9 @@ func TestDamagedBackupsAreRefused(t *testing.T) {
 		} else {
 			overwrite(t, fs, name, b)
 		}
+		found := 0
+		_, verifyErr := Verify(context.Background(), "backups", "", options(fs), func(storage.Damage) { found++ })
+		require.True(t, verifyErr != nil || found > 0, "verify overlooks: %s: %s", what, name)
 		_, err := Restore(context.Background(), "backups", "", "new", options(fs))
 		require.Error(t, err, "%s: %s", what, name)
 		require.True(t, errors.Is(err, ErrDamaged) || errors.Is(err, ErrNoBackup) || errors.Is(err, ErrVersion) || errors.Is(err, ErrOtherStore), "%s %s: %v", what, name, err)
