@@ -30,6 +30,7 @@ type DB struct {
 	engine        *pebble.DB
 	engineOptions *pebble.Options
 	sealer        sealer
+	scrub         scrub
 	log           *log.Log
 	catalog       *catalog.Catalog
 	identities    *identity.Table
@@ -190,6 +191,9 @@ func (db *DB) start() error {
 	if !db.o.still {
 		db.background.Go(func() { db.runTimer(ctx) })
 		db.background.Go(func() { db.runSealer(ctx) })
+		if db.o.ScrubRate > 0 {
+			db.background.Go(func() { db.runScrub(ctx) })
+		}
 	}
 	err = db.applied.wait(context.Background(), db.log.HighWatermark())
 	if err != nil && !errors.Is(err, ErrApplyStopped) {

@@ -79,7 +79,7 @@ func (h *history) open(fs vfs.FS) {
 func testOptions(fs vfs.FS) Options {
 	return Options{
 		FS: fs, MemoryBytes: 64 << 20, SegmentBytes: 16 << 10, GenerationSamples: 300, GenerationBytes: 64 << 10,
-		MinFreeBytes: -1, BallastBytes: -1, BlockBytes: 1 << 10, SealAfter: -1, SealedSamples: 256,
+		MinFreeBytes: -1, BallastBytes: -1, BlockBytes: 1 << 10, SealAfter: -1, SealedSamples: 256, ScrubRate: -1,
 	}
 }
 

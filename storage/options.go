@@ -45,6 +45,9 @@ func (o *Options) setDefaults() error {
 			return fmt.Errorf("%s is %d, must be from %d to %d", f.name, *f.v, f.low, f.up)
 		}
 	}
+	if o.ScrubRate == 0 {
+		o.ScrubRate = 4 << 20
+	}
 	if o.BlockBytes == 0 {
 		o.BlockBytes = 8 << 10
 	}

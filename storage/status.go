@@ -38,6 +38,7 @@ func (db *DB) Status() Status {
 	s.Sources = db.identities.Len()
 	s.Accepted, s.Applied, s.Archived = db.log.HighWatermark(), db.applied.value(), db.archived.value()
 	s.IngestStopped = db.space.low.Load() || db.admit() != nil
+	s.Scrub = db.scrub.status()
 	s.Alarms = db.alarms.list()
 	s.Lost = db.openLosses()
 	if db.hold() {

@@ -73,6 +73,9 @@ type Options struct {
 	// delete in need. The defaults are 1 GiB and 64 MiB. Negative switches either off.
 	MinFreeBytes int64
 	BallastBytes int64
+	// ScrubRate is how many bytes a second are read of stored tables to find damage that nobody has met yet. A pass over all of
+	// them is begun every day. The default is 4 MiB, a terabyte in three days; negative for no scrub.
+	ScrubRate int64
 	// AcceptLoss lets apply go on behind damaged parts of the log that Open finds.
 	AcceptLoss bool
 	// MaxTags and MaxSources refuse to create more. The defaults are 10,000,000 and 100,000.
@@ -153,7 +156,7 @@ type OffsetRange struct{ First, End uint64 }
 // Alarm is a condition an operator should look at.
 type Alarm struct {
 	// Name is stable: apply_stopped, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused, seal_failing,
-	// sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
+	// scrub_found_damage, sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
 	Name   string
 	Detail string
 	Since  time.Time
@@ -183,6 +186,7 @@ type Status struct {
 	HeadSamples   uint64
 	First, Last   int64 // earliest and latest time in generations; both 0 for none
 	IngestStopped bool
+	Scrub         Scrub
 	Alarms        []Alarm
 	Lost          []OffsetRange
 }
