@@ -2,11 +2,16 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage"
 )
@@ -31,6 +36,7 @@ func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1
 		HeadSamples: st.HeadSamples, IngestStopped: st.IngestStopped,
 		MemoryBytes: residentBytes(), Sessions: uint64(s.sessions.count()),
 	}
+	out.Scrub = scrubOf(&st.Scrub)
 	if a, ok := s.sessions.alarm(); ok {
 		st.Alarms = append(st.Alarms, a)
 	}
@@ -42,6 +48,62 @@ func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1
 		out.Lost = append(out.Lost, &varvev1.OffsetRange{First: l.First, End: l.End})
 	}
 	return out, nil
+}
+
+func scrubOf(x *storage.Scrub) *varvev1.Scrub {
+	ns := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.UnixNano()
+	}
+	return &varvev1.Scrub{
+		Pass: x.Pass, Running: x.Running, BegunNs: ns(x.Begun), EndedNs: ns(x.Ended),
+		Bytes: uint64(x.Bytes), TotalBytes: uint64(x.Total), Damaged: x.Damaged,
+	}
+}
+
+// hashesPerMessage bounds a message of content hashes to some 300 kB.
+const hashesPerMessage = 4096
+
+func (s *adminService) ContentHashes(r *varvev1.ContentHashesRequest, stream grpc.ServerStreamingServer[varvev1.ContentHashesResponse]) error {
+	in := model.All
+	if r.StartNs != 0 || r.EndNs != 0 {
+		if in = (model.TimeRange{Start: r.StartNs, End: r.EndNs}); in.Empty() {
+			return fmt.Errorf("content hashes: start %d is not before end %d: %w", r.StartNs, r.EndNs, errBadField)
+		}
+	}
+	ctx := stream.Context()
+	v, err := s.db.View(ctx, storage.Accepted)
+	if err != nil {
+		return fmt.Errorf("content hashes: %w", err)
+	}
+	defer v.Close()
+	if lost := v.Lost(); len(lost) > 0 {
+		return fmt.Errorf("content hashes: log offsets [%d, %d) are lost: %w", lost[0].First, lost[0].End, storage.ErrApplyStopped)
+	}
+	revision, tags, hash := s.db.Catalog().Digest()
+	out := &varvev1.ContentHashesResponse{
+		Uuid: s.db.Status().UUID.String(), Offset: v.Offset(), CatalogRevision: revision, Tags: uint64(tags), CatalogHash: hash,
+	}
+	for c, err := range v.Contents(ctx, in) {
+		row := &varvev1.ContentHash{
+			Day: c.Partition.Number, Tag: uint32(c.Tag), Samples: c.Samples, Versions: c.Versions, FirstNs: c.First, LastNs: c.Last, Hash: c.Hash,
+		}
+		if err != nil {
+			if !errors.Is(err, storage.ErrCorrupt) {
+				return fmt.Errorf("content hashes: %w", err)
+			}
+			row = &varvev1.ContentHash{Day: c.Partition.Number, Tag: uint32(c.Tag), Damage: err.Error()}
+		}
+		if out.Rows = append(out.Rows, row); len(out.Rows) == hashesPerMessage {
+			if err := stream.Send(out); err != nil {
+				return err
+			}
+			out = &varvev1.ContentHashesResponse{}
+		}
+	}
+	return stream.Send(out)
 }
 
 func (s *adminService) Flush(ctx context.Context, _ *varvev1.FlushRequest) (*varvev1.FlushResponse, error) {

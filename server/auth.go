@@ -40,11 +40,12 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.CatalogService/GetStateSet":   Read,
 	"/varve.v1.CatalogService/ListStateSets": Read,
 
-	"/varve.v1.AdminService/Status":     Read,
-	"/varve.v1.AdminService/Flush":      Admin,
-	"/varve.v1.AdminService/Checkpoint": Admin,
-	"/varve.v1.AdminService/Seal":       Admin,
-	"/varve.v1.AdminService/AcceptLoss": Admin,
+	"/varve.v1.AdminService/Status":        Read,
+	"/varve.v1.AdminService/Flush":         Admin,
+	"/varve.v1.AdminService/Checkpoint":    Admin,
+	"/varve.v1.AdminService/Seal":          Admin,
+	"/varve.v1.AdminService/ContentHashes": Admin,
+	"/varve.v1.AdminService/AcceptLoss":    Admin,
 
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,
 	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,

@@ -30,12 +30,13 @@ type serveFlags struct {
 	storage                            storage.Options
 	maxMessage, generationBytes        size
 	sealBytes                          size
+	scrubRate                          size
 	minFree, ballast                   size
 	minTime                            string
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, minFree: 1 << 30, ballast: 64 << 20}
+	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -98,6 +99,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
+	flags.Var(&f.scrubRate, "scrub-rate", "bytes a second read to find damage that no query has met; 0 for no scrub")
 	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
 	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
 	flags.BoolVar(&f.storage.AcceptLoss, "accept-loss", false, "go on behind damaged parts of the log; what is lost stays reported")
@@ -189,6 +191,7 @@ func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
 	o.MemoryBytes = int64(f.memory)
 	o.GenerationBytes = int64(f.generationBytes)
 	o.SealBytes = int64(f.sealBytes)
+	o.ScrubRate = offIfZero(f.scrubRate)
 	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)
 	o.OnFatal = func(err error) {
 		logger.Error("the process must not go on; what was acknowledged is in the log", "error", err)

@@ -67,6 +67,40 @@ type serverStatus struct {
 	IngestStopped   bool         `json:"ingest_stopped"`
 	Alarms          []alarm      `json:"alarms"`
 	Lost            []offsetsOff `json:"lost"`
+	Scrub           scrubJSON    `json:"scrub"`
+}
+
+type scrubJSON struct {
+	Pass    uint64 `json:"pass"`
+	Running bool   `json:"running"`
+	Begun   string `json:"begun,omitempty"`
+	Ended   string `json:"ended,omitempty"`
+	Bytes   uint64 `json:"bytes"`
+	Total   uint64 `json:"total_bytes"`
+	Damaged uint64 `json:"damaged"`
+}
+
+func scrubJSONOf(s *varvev1.Scrub) scrubJSON {
+	out := scrubJSON{Pass: s.GetPass(), Running: s.GetRunning(), Bytes: s.GetBytes(), Total: s.GetTotalBytes(), Damaged: s.GetDamaged()}
+	if s.GetBegunNs() != 0 {
+		out.Begun = model.FormatTime(s.GetBegunNs())
+	}
+	if s.GetEndedNs() != 0 {
+		out.Ended = model.FormatTime(s.GetEndedNs())
+	}
+	return out
+}
+
+// scrubText is how far the scrub is, in words.
+func scrubText(s *varvev1.Scrub) string {
+	j := scrubJSONOf(s)
+	switch {
+	case j.Pass == 0:
+		return "none yet"
+	case j.Running:
+		return fmt.Sprintf("pass %d since %s, %s of %s, %d damaged", j.Pass, j.Begun, inBytes(j.Bytes), inBytes(j.Total), j.Damaged)
+	}
+	return fmt.Sprintf("pass %d ended %s, %s, %d damaged", j.Pass, j.Ended, inBytes(j.Bytes), j.Damaged)
 }
 
 type bytesOnDisk struct {
@@ -101,7 +135,7 @@ func statusJSON(s *varvev1.StatusResponse) serverStatus {
 		AcceptedOffset: s.AcceptedOffset, AppliedOffset: s.AppliedOffset, ArchivedOffset: s.ArchivedOffset,
 		CatalogRevision: s.CatalogRevision, Sources: s.Sources, Sessions: s.Sessions, Generations: s.Generations,
 		Partitions: s.Partitions, HeadSamples: s.HeadSamples, MemoryBytes: s.MemoryBytes, IngestStopped: s.IngestStopped,
-		Alarms: []alarm{}, Lost: []offsetsOff{},
+		Alarms: []alarm{}, Lost: []offsetsOff{}, Scrub: scrubJSONOf(s.Scrub),
 	}
 	for _, a := range s.Alarms {
 		out.Alarms = append(out.Alarms, alarm{a.Name, a.Detail, model.FormatTime(a.SinceNs), a.Count})
@@ -132,6 +166,7 @@ func printStatus(w io.Writer, address string, s *varvev1.StatusResponse) error {
 		inBytes(b.GetVersions()), inBytes(b.GetCatalog()), inBytes(b.GetLog()), inBytes(b.GetOther()))
 	row("layers", "%d generations in %d partitions", s.Generations, s.Partitions)
 	row("sources", "%d, %d sessions open", s.Sources, s.Sessions)
+	row("scrub", "%s", scrubText(s.Scrub))
 	row("memory", "%s", inBytes(s.MemoryBytes))
 	if s.IngestStopped {
 		row("ingest", "STOPPED, see the alarms")

@@ -79,6 +79,7 @@ type StatusResponse struct {
 	MemoryBytes     uint64                 `protobuf:"varint,17,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`            // of the process, resident; 0 where the system does not say
 	Sessions        uint64                 `protobuf:"varint,18,opt,name=sessions,proto3" json:"sessions,omitempty"`                                     // open ingest streams
 	Uuid            string                 `protobuf:"bytes,19,opt,name=uuid,proto3" json:"uuid,omitempty"`                                              // of this store
+	Scrub           *Scrub                 `protobuf:"bytes,24,opt,name=scrub,proto3" json:"scrub,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -253,6 +254,107 @@ func (x *StatusResponse) GetUuid() string {
 	return ""
 }
 
+func (x *StatusResponse) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// Scrub is how far the background scrub is: it reads every stored block once a day at most, slowly, to find damage that no
+// query has met.
+type Scrub struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pass          uint64                 `protobuf:"varint,1,opt,name=pass,proto3" json:"pass,omitempty"` // number of the pass on its way, or of the last one; 0 before the first
+	Running       bool                   `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	BegunNs       int64                  `protobuf:"zigzag64,3,opt,name=begun_ns,json=begunNs,proto3" json:"begun_ns,omitempty"`        // of that pass
+	EndedNs       int64                  `protobuf:"zigzag64,4,opt,name=ended_ns,json=endedNs,proto3" json:"ended_ns,omitempty"`        // of the last pass that came to its end; 0 for none
+	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`                             // read in that pass
+	TotalBytes    uint64                 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"` // of all tables it reads
+	Damaged       uint64                 `protobuf:"varint,7,opt,name=damaged,proto3" json:"damaged,omitempty"`                         // places found in that pass; the alarm scrub_found_damage names them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrub) Reset() {
+	*x = Scrub{}
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrub) ProtoMessage() {}
+
+func (x *Scrub) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
+func (*Scrub) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Scrub) GetPass() uint64 {
+	if x != nil {
+		return x.Pass
+	}
+	return 0
+}
+
+func (x *Scrub) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *Scrub) GetBegunNs() int64 {
+	if x != nil {
+		return x.BegunNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetEndedNs() int64 {
+	if x != nil {
+		return x.EndedNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Scrub) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *Scrub) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
 // BytesOnDisk is the size of the store by part, in bytes.
 type BytesOnDisk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -269,7 +371,7 @@ type BytesOnDisk struct {
 
 func (x *BytesOnDisk) Reset() {
 	*x = BytesOnDisk{}
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +383,7 @@ func (x *BytesOnDisk) String() string {
 func (*BytesOnDisk) ProtoMessage() {}
 
 func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +396,7 @@ func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BytesOnDisk.ProtoReflect.Descriptor instead.
 func (*BytesOnDisk) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BytesOnDisk) GetLog() uint64 {
@@ -358,7 +460,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +472,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +485,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Alarm) GetName() string {
@@ -425,7 +527,7 @@ type OffsetRange struct {
 
 func (x *OffsetRange) Reset() {
 	*x = OffsetRange{}
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +539,7 @@ func (x *OffsetRange) String() string {
 func (*OffsetRange) ProtoMessage() {}
 
 func (x *OffsetRange) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +552,7 @@ func (x *OffsetRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OffsetRange.ProtoReflect.Descriptor instead.
 func (*OffsetRange) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OffsetRange) GetFirst() uint64 {
@@ -475,7 +577,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +589,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +602,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 type FlushResponse struct {
@@ -512,7 +614,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +626,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +639,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FlushResponse) GetArchivedOffset() uint64 {
@@ -555,7 +657,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +669,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +682,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 type SealResponse struct {
@@ -592,7 +694,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +706,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +719,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SealResponse) GetArchivedOffset() uint64 {
@@ -637,7 +739,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +751,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +764,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckpointRequest) GetDirectory() string {
@@ -682,7 +784,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +796,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +809,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckpointResponse) GetOffset() uint64 {
@@ -735,7 +837,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +849,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +862,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AcceptLossRequest) GetRange() *OffsetRange {
@@ -792,7 +894,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +906,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +919,246 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+type ContentHashesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partitions that meet [start, end) are hashed, whole; both 0 for all.
+	StartNs       int64 `protobuf:"zigzag64,1,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64 `protobuf:"zigzag64,2,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentHashesRequest) Reset() {
+	*x = ContentHashesRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentHashesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentHashesRequest) ProtoMessage() {}
+
+func (x *ContentHashesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentHashesRequest.ProtoReflect.Descriptor instead.
+func (*ContentHashesRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ContentHashesRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ContentHashesRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+type ContentHashesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The fields down to catalog_hash are in the first message only.
+	Uuid            string         `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Offset          uint64         `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // highest log offset in what is hashed
+	CatalogRevision uint64         `protobuf:"varint,3,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
+	Tags            uint64         `protobuf:"varint,4,opt,name=tags,proto3" json:"tags,omitempty"`
+	CatalogHash     uint64         `protobuf:"fixed64,5,opt,name=catalog_hash,json=catalogHash,proto3" json:"catalog_hash,omitempty"`
+	Rows            []*ContentHash `protobuf:"bytes,6,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ContentHashesResponse) Reset() {
+	*x = ContentHashesResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentHashesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentHashesResponse) ProtoMessage() {}
+
+func (x *ContentHashesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentHashesResponse.ProtoReflect.Descriptor instead.
+func (*ContentHashesResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ContentHashesResponse) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *ContentHashesResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ContentHashesResponse) GetCatalogRevision() uint64 {
+	if x != nil {
+		return x.CatalogRevision
+	}
+	return 0
+}
+
+func (x *ContentHashesResponse) GetTags() uint64 {
+	if x != nil {
+		return x.Tags
+	}
+	return 0
+}
+
+func (x *ContentHashesResponse) GetCatalogHash() uint64 {
+	if x != nil {
+		return x.CatalogHash
+	}
+	return 0
+}
+
+func (x *ContentHashesResponse) GetRows() []*ContentHash {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// ContentHash is the content of a tag in a UTC day, see docs/format/content.md.
+type ContentHash struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           int32                  `protobuf:"zigzag32,1,opt,name=day,proto3" json:"day,omitempty"` // days since 1970
+	Tag           uint32                 `protobuf:"varint,2,opt,name=tag,proto3" json:"tag,omitempty"`
+	Samples       uint64                 `protobuf:"varint,3,opt,name=samples,proto3" json:"samples,omitempty"`
+	Versions      uint64                 `protobuf:"varint,4,opt,name=versions,proto3" json:"versions,omitempty"`
+	FirstNs       int64                  `protobuf:"zigzag64,5,opt,name=first_ns,json=firstNs,proto3" json:"first_ns,omitempty"`
+	LastNs        int64                  `protobuf:"zigzag64,6,opt,name=last_ns,json=lastNs,proto3" json:"last_ns,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,7,opt,name=hash,proto3" json:"hash,omitempty"`
+	Damage        string                 `protobuf:"bytes,8,opt,name=damage,proto3" json:"damage,omitempty"` // why there is no hash; empty for a sound one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentHash) Reset() {
+	*x = ContentHash{}
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentHash) ProtoMessage() {}
+
+func (x *ContentHash) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentHash.ProtoReflect.Descriptor instead.
+func (*ContentHash) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ContentHash) GetDay() int32 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *ContentHash) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *ContentHash) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *ContentHash) GetVersions() uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *ContentHash) GetFirstNs() int64 {
+	if x != nil {
+		return x.FirstNs
+	}
+	return 0
+}
+
+func (x *ContentHash) GetLastNs() int64 {
+	if x != nil {
+		return x.LastNs
+	}
+	return 0
+}
+
+func (x *ContentHash) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *ContentHash) GetDamage() string {
+	if x != nil {
+		return x.Damage
+	}
+	return ""
 }
 
 var File_varve_v1_admin_proto protoreflect.FileDescriptor
@@ -825,7 +1166,7 @@ var File_varve_v1_admin_proto protoreflect.FileDescriptor
 const file_varve_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\x0f\n" +
-	"\rStatusRequest\"\xab\x05\n" +
+	"\rStatusRequest\"\xd2\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -850,7 +1191,17 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x04lost\x18\x10 \x03(\v2\x15.varve.v1.OffsetRangeR\x04lost\x12!\n" +
 	"\fmemory_bytes\x18\x11 \x01(\x04R\vmemoryBytes\x12\x1a\n" +
 	"\bsessions\x18\x12 \x01(\x04R\bsessions\x12\x12\n" +
-	"\x04uuid\x18\x13 \x01(\tR\x04uuid\"\xb3\x01\n" +
+	"\x04uuid\x18\x13 \x01(\tR\x04uuid\x12%\n" +
+	"\x05scrub\x18\x18 \x01(\v2\x0f.varve.v1.ScrubR\x05scrub\"\xbc\x01\n" +
+	"\x05Scrub\x12\x12\n" +
+	"\x04pass\x18\x01 \x01(\x04R\x04pass\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\bR\arunning\x12\x19\n" +
+	"\bbegun_ns\x18\x03 \x01(\x12R\abegunNs\x12\x19\n" +
+	"\bended_ns\x18\x04 \x01(\x12R\aendedNs\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x06 \x01(\x04R\n" +
+	"totalBytes\x12\x18\n" +
+	"\adamaged\x18\a \x01(\x04R\adamaged\"\xb3\x01\n" +
 	"\vBytesOnDisk\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x18\n" +
 	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x16\n" +
@@ -882,13 +1233,33 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x05range\x18\x01 \x01(\v2\x15.varve.v1.OffsetRangeR\x05range\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
-	"\x12AcceptLossResponse2\xce\x02\n" +
+	"\x12AcceptLossResponse\"H\n" +
+	"\x14ContentHashesRequest\x12\x19\n" +
+	"\bstart_ns\x18\x01 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x02 \x01(\x12R\x05endNs\"\xd0\x01\n" +
+	"\x15ContentHashesResponse\x12\x12\n" +
+	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12)\n" +
+	"\x10catalog_revision\x18\x03 \x01(\x04R\x0fcatalogRevision\x12\x12\n" +
+	"\x04tags\x18\x04 \x01(\x04R\x04tags\x12!\n" +
+	"\fcatalog_hash\x18\x05 \x01(\x06R\vcatalogHash\x12)\n" +
+	"\x04rows\x18\x06 \x03(\v2\x15.varve.v1.ContentHashR\x04rows\"\xc7\x01\n" +
+	"\vContentHash\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\x11R\x03day\x12\x10\n" +
+	"\x03tag\x18\x02 \x01(\rR\x03tag\x12\x18\n" +
+	"\asamples\x18\x03 \x01(\x04R\asamples\x12\x1a\n" +
+	"\bversions\x18\x04 \x01(\x04R\bversions\x12\x19\n" +
+	"\bfirst_ns\x18\x05 \x01(\x12R\afirstNs\x12\x17\n" +
+	"\alast_ns\x18\x06 \x01(\x12R\x06lastNs\x12\x12\n" +
+	"\x04hash\x18\a \x01(\x06R\x04hash\x12\x16\n" +
+	"\x06damage\x18\b \x01(\tR\x06damage2\xa2\x03\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.varve.v1.StatusRequest\x1a\x18.varve.v1.StatusResponse\x128\n" +
 	"\x05Flush\x12\x16.varve.v1.FlushRequest\x1a\x17.varve.v1.FlushResponse\x12G\n" +
 	"\n" +
 	"Checkpoint\x12\x1b.varve.v1.CheckpointRequest\x1a\x1c.varve.v1.CheckpointResponse\x125\n" +
-	"\x04Seal\x12\x15.varve.v1.SealRequest\x1a\x16.varve.v1.SealResponse\x12G\n" +
+	"\x04Seal\x12\x15.varve.v1.SealRequest\x1a\x16.varve.v1.SealResponse\x12R\n" +
+	"\rContentHashes\x12\x1e.varve.v1.ContentHashesRequest\x1a\x1f.varve.v1.ContentHashesResponse0\x01\x12G\n" +
 	"\n" +
 	"AcceptLoss\x12\x1b.varve.v1.AcceptLossRequest\x1a\x1c.varve.v1.AcceptLossResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
@@ -904,42 +1275,50 @@ func file_varve_v1_admin_proto_rawDescGZIP() []byte {
 	return file_varve_v1_admin_proto_rawDescData
 }
 
-var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_varve_v1_admin_proto_goTypes = []any{
-	(*StatusRequest)(nil),      // 0: varve.v1.StatusRequest
-	(*StatusResponse)(nil),     // 1: varve.v1.StatusResponse
-	(*BytesOnDisk)(nil),        // 2: varve.v1.BytesOnDisk
-	(*Alarm)(nil),              // 3: varve.v1.Alarm
-	(*OffsetRange)(nil),        // 4: varve.v1.OffsetRange
-	(*FlushRequest)(nil),       // 5: varve.v1.FlushRequest
-	(*FlushResponse)(nil),      // 6: varve.v1.FlushResponse
-	(*SealRequest)(nil),        // 7: varve.v1.SealRequest
-	(*SealResponse)(nil),       // 8: varve.v1.SealResponse
-	(*CheckpointRequest)(nil),  // 9: varve.v1.CheckpointRequest
-	(*CheckpointResponse)(nil), // 10: varve.v1.CheckpointResponse
-	(*AcceptLossRequest)(nil),  // 11: varve.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil), // 12: varve.v1.AcceptLossResponse
+	(*StatusRequest)(nil),         // 0: varve.v1.StatusRequest
+	(*StatusResponse)(nil),        // 1: varve.v1.StatusResponse
+	(*Scrub)(nil),                 // 2: varve.v1.Scrub
+	(*BytesOnDisk)(nil),           // 3: varve.v1.BytesOnDisk
+	(*Alarm)(nil),                 // 4: varve.v1.Alarm
+	(*OffsetRange)(nil),           // 5: varve.v1.OffsetRange
+	(*FlushRequest)(nil),          // 6: varve.v1.FlushRequest
+	(*FlushResponse)(nil),         // 7: varve.v1.FlushResponse
+	(*SealRequest)(nil),           // 8: varve.v1.SealRequest
+	(*SealResponse)(nil),          // 9: varve.v1.SealResponse
+	(*CheckpointRequest)(nil),     // 10: varve.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 11: varve.v1.CheckpointResponse
+	(*AcceptLossRequest)(nil),     // 12: varve.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),    // 13: varve.v1.AcceptLossResponse
+	(*ContentHashesRequest)(nil),  // 14: varve.v1.ContentHashesRequest
+	(*ContentHashesResponse)(nil), // 15: varve.v1.ContentHashesResponse
+	(*ContentHash)(nil),           // 16: varve.v1.ContentHash
 }
 var file_varve_v1_admin_proto_depIdxs = []int32{
-	2,  // 0: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
-	3,  // 1: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
-	4,  // 2: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
-	4,  // 3: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
-	0,  // 4: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
-	5,  // 5: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
-	9,  // 6: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
-	7,  // 7: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
-	11, // 8: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
-	1,  // 9: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
-	6,  // 10: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
-	10, // 11: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
-	8,  // 12: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
-	12, // 13: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
-	9,  // [9:14] is the sub-list for method output_type
-	4,  // [4:9] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	3,  // 0: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
+	4,  // 1: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
+	5,  // 2: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
+	2,  // 3: varve.v1.StatusResponse.scrub:type_name -> varve.v1.Scrub
+	5,  // 4: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
+	16, // 5: varve.v1.ContentHashesResponse.rows:type_name -> varve.v1.ContentHash
+	0,  // 6: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
+	6,  // 7: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
+	10, // 8: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
+	8,  // 9: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
+	14, // 10: varve.v1.AdminService.ContentHashes:input_type -> varve.v1.ContentHashesRequest
+	12, // 11: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
+	1,  // 12: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
+	7,  // 13: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
+	11, // 14: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
+	9,  // 15: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
+	15, // 16: varve.v1.AdminService.ContentHashes:output_type -> varve.v1.ContentHashesResponse
+	13, // 17: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_admin_proto_init() }
@@ -953,7 +1332,7 @@ func file_varve_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_admin_proto_rawDesc), len(file_varve_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

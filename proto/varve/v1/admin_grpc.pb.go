@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_Status_FullMethodName     = "/varve.v1.AdminService/Status"
-	AdminService_Flush_FullMethodName      = "/varve.v1.AdminService/Flush"
-	AdminService_Checkpoint_FullMethodName = "/varve.v1.AdminService/Checkpoint"
-	AdminService_Seal_FullMethodName       = "/varve.v1.AdminService/Seal"
-	AdminService_AcceptLoss_FullMethodName = "/varve.v1.AdminService/AcceptLoss"
+	AdminService_Status_FullMethodName        = "/varve.v1.AdminService/Status"
+	AdminService_Flush_FullMethodName         = "/varve.v1.AdminService/Flush"
+	AdminService_Checkpoint_FullMethodName    = "/varve.v1.AdminService/Checkpoint"
+	AdminService_Seal_FullMethodName          = "/varve.v1.AdminService/Seal"
+	AdminService_ContentHashes_FullMethodName = "/varve.v1.AdminService/ContentHashes"
+	AdminService_AcceptLoss_FullMethodName    = "/varve.v1.AdminService/AcceptLoss"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -41,6 +42,9 @@ type AdminServiceClient interface {
 	// when it is due. It returns when that is done, which takes a second for some 20 million samples; a deadline leaves what
 	// is sealed by then sealed.
 	Seal(ctx context.Context, in *SealRequest, opts ...grpc.CallOption) (*SealResponse, error)
+	// ContentHashes says what the store holds: a hash of every tag in every partition, ascending by partition, then tag, at one
+	// log offset. Two stores of one log have the same. It reads every sample of the range.
+	ContentHashes(ctx context.Context, in *ContentHashesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ContentHashesResponse], error)
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
 }
@@ -93,6 +97,25 @@ func (c *adminServiceClient) Seal(ctx context.Context, in *SealRequest, opts ...
 	return out, nil
 }
 
+func (c *adminServiceClient) ContentHashes(ctx context.Context, in *ContentHashesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ContentHashesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_ContentHashes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ContentHashesRequest, ContentHashesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ContentHashesClient = grpc.ServerStreamingClient[ContentHashesResponse]
+
 func (c *adminServiceClient) AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcceptLossResponse)
@@ -118,6 +141,9 @@ type AdminServiceServer interface {
 	// when it is due. It returns when that is done, which takes a second for some 20 million samples; a deadline leaves what
 	// is sealed by then sealed.
 	Seal(context.Context, *SealRequest) (*SealResponse, error)
+	// ContentHashes says what the store holds: a hash of every tag in every partition, ascending by partition, then tag, at one
+	// log offset. Two stores of one log have the same. It reads every sample of the range.
+	ContentHashes(*ContentHashesRequest, grpc.ServerStreamingServer[ContentHashesResponse]) error
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
@@ -141,6 +167,9 @@ func (UnimplementedAdminServiceServer) Checkpoint(context.Context, *CheckpointRe
 }
 func (UnimplementedAdminServiceServer) Seal(context.Context, *SealRequest) (*SealResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Seal not implemented")
+}
+func (UnimplementedAdminServiceServer) ContentHashes(*ContentHashesRequest, grpc.ServerStreamingServer[ContentHashesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ContentHashes not implemented")
 }
 func (UnimplementedAdminServiceServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
@@ -238,6 +267,17 @@ func _AdminService_Seal_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ContentHashes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ContentHashesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ContentHashes(m, &grpc.GenericServerStream[ContentHashesRequest, ContentHashesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ContentHashesServer = grpc.ServerStreamingServer[ContentHashesResponse]
+
 func _AdminService_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcceptLossRequest)
 	if err := dec(in); err != nil {
@@ -284,6 +324,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_AcceptLoss_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ContentHashes",
+			Handler:       _AdminService_ContentHashes_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "varve/v1/admin.proto",
 }
