@@ -47,7 +47,7 @@ func (v *View) WriteContents(ctx context.Context, w io.Writer) (ContentSummary, 
 	var s ContentSummary
 	b := bufio.NewWriterSize(w, 1<<16)
 	s.Revision, s.Tags, s.CatalogHash = v.src.db.catalog.Digest()
-	fmt.Fprintf(b, contentListHead, contentVersion, s.Revision, s.Tags, s.CatalogHash)
+	_, _ = b.WriteString(ContentListHead(s.Revision, s.Tags, s.CatalogHash)) // Flush tells
 	for c, err := range v.Contents(ctx, model.All) {
 		if err != nil {
 			return s, err
@@ -58,6 +58,11 @@ func (v *View) WriteContents(ctx context.Context, w io.Writer) (ContentSummary, 
 		}
 	}
 	return s, b.Flush()
+}
+
+// ContentListHead is the lines in front of a list.
+func ContentListHead(revision uint64, tags int, catalogHash uint64) string {
+	return fmt.Sprintf(contentListHead, contentVersion, revision, tags, catalogHash)
 }
 
 // Line is the content as a line of a list.

@@ -101,3 +101,44 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	code, _ = fails(t, "verify", "--data", data, "--backup", data)
 	require.Equal(t, exitUsage, code)
 }
+
+// TestVerifyComparesServers: two servers that were sent the same are equal, and so is a backup; a correction on one is found.
+func TestVerifyComparesServers(t *testing.T) {
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "backups")
+	left, _ := serveInProcess(t, filepath.Join(dir, "a"), "--checkpoint-dir", filepath.Join(dir, "checkpoints"), "--scrub-rate", "1GiB")
+	csv := writeFile(t, "one.csv", backupTable)
+	varve(t, "import", "--server", left, csv)
+	varve(t, "backup", "--server", left, "--to", folder)
+	varve(t, "restore", "--from", folder, "--to", filepath.Join(dir, "b"))
+	right, _ := serveInProcess(t, filepath.Join(dir, "b"), "--scrub-rate", "0")
+
+	require.Contains(t, varve(t, "verify", "--server", left, "--against", right), "2 tags and days compared, 0 differ")
+	require.Contains(t, varve(t, "verify", "--server", left, "--backup", folder), "0 differ")
+	list := varve(t, "verify", "--server", left)
+	require.Equal(t, list, varve(t, "verify", "--server", right))
+	require.Contains(t, list, "2026-01-01 1 2 0 ")
+	varve(t, "edit", "set", "--server", left, "--author", "mara", "--reason", "typo", "P.2", "2026-01-01T00:00:00Z", "7")
+	code, says := fails(t, "verify", "--server", left, "--against", right, "-o", "json")
+	require.Equal(t, exitFailure, code)
+	var c comparison
+	require.NoError(t, json.NewDecoder(strings.NewReader(says)).Decode(&c))
+	require.False(t, c.Equal)
+	require.Len(t, c.Differences, 1)
+	require.Equal(t, uint32(2), c.Differences[0].Tag)
+	_, says = fails(t, "verify", "--server", left, "--backup", folder, "--id", "1")
+	require.Contains(t, says, "differs: 2026-01-01 tag 2")
+	varve(t, "verify", "--server", left, "--against", right, "--end", "2026-01-01T00:00:00Z")
+	var s serverStatus
+	require.Eventually(t, func() bool {
+		require.NoError(t, json.Unmarshal([]byte(varve(t, "status", "--server", left, "-o", "json")), &s))
+		return s.Scrub.Pass == 1 && s.Scrub.Ended != ""
+	}, 10*time.Second, 20*time.Millisecond)
+	for _, args := range [][]string{
+		{"--server", left, "--data", dir}, {"--against", right, "--data", dir}, {"--server", left, "--against", right, "--backup", folder},
+		{"--server", left, "--start", "yesterday"}, {"--server", left, "--start", "2026-01-02T00:00:00Z", "--end", "2026-01-01T00:00:00Z"},
+	} {
+		code, _ := fails(t, append([]string{"verify"}, args...)...)
+		require.Equal(t, exitUsage, code, "%v", args)
+	}
+}

@@ -17,32 +17,49 @@ import (
 // verifyFlags is what the command line of verify says.
 type verifyFlags struct {
 	backupFlags
-	data, folder, id string
+	client                    clientFlags
+	data, folder, id, against string
+	start, end                string
 }
 
 func newVerifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify --data DIR | --backup DIR",
+		Use:   "verify --data DIR | --backup DIR | --server HOST:PORT",
 		Short: "Read everything a store or a folder of backups holds, and list what is damaged",
 		Long: `Read everything a stopped store or a folder of backups holds, and list every damaged place: log segments, tables, chunks
 and their headers, directories, newest samples, identities and both copies of the catalogue. Nothing is changed. Exit
 status: 0 if all is sound, 1 if anything is damaged or could not be read.
 
 Of a folder all manifests and files are read, and the newest backup, or the one named with --id, also as the store it
-would be restored to, which is held against the hashes taken with it.`,
+would be restored to, which is held against the hashes taken with it.
+
+With --server a running server hashes what it holds, and the list is printed, one line for each tag and day; or it is
+compared with that of another server (--against) or of a backup (--backup), and what differs is listed. Two that stand
+at different log offsets differ in what was written between: give --end, or let both come to rest.`,
 		Example: `  varve verify --data /var/lib/varve
+  varve verify --server plant1:7420 --against plant1b:7420 --end 2026-11-25T00:00:00Z
+  varve verify --server plant1:7420 --backup /mnt/backup/plant1 --id 12
   varve verify --backup /mnt/backup/plant1 --output json`,
 		Args: asUsage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if (f.data == "") == (f.folder == "") {
-				return usageError(errors.New("give one of --data and --backup"))
+			online := f.client.server != ""
+			switch {
+			case online && (f.data != "" || f.folder != "" && f.against != ""):
+				return usageError(errors.New("--server is compared with one of --against and --backup, and not with --data"))
+			case !online && (f.against != "" || f.start != "" || f.end != ""):
+				return usageError(errors.New("--against, --start and --end go with --server"))
+			case !online && (f.data == "") == (f.folder == ""):
+				return usageError(errors.New("give one of --data, --backup and --server"))
 			}
 			if f.id != "" && f.folder == "" {
 				return usageError(errors.New("--id goes with --backup"))
 			}
 			if err := checkOutput(f.output); err != nil {
 				return err
+			}
+			if online {
+				return f.online(cmd.Context(), cmd.OutOrStdout())
 			}
 			r, err := f.run(cmd.Context())
 			if err != nil {
@@ -58,6 +75,10 @@ would be restored to, which is held against the hashes taken with it.`,
 		},
 	}
 	f.register(cmd)
+	f.client.register(cmd)
+	cmd.Flags().StringVar(&f.against, "against", "", "another server to compare --server with, reached with the same credentials")
+	cmd.Flags().StringVar(&f.start, "start", "", "with --server, only days from this instant on, RFC 3339")
+	cmd.Flags().StringVar(&f.end, "end", "", "with --server, only days before this instant, RFC 3339")
 	cmd.Flags().StringVar(&f.data, "data", "", "directory of a stopped store")
 	cmd.Flags().StringVar(&f.folder, "backup", "", "folder of backups")
 	cmd.Flags().StringVar(&f.id, "id", "", "with --backup, only this one, by id or number (default all, the newest as a store)")

@@ -244,3 +244,35 @@ func (b *manifestFS) List(dir string) ([]string, error) {
 
 // Unwrap hides the folder's file system, where these names mean nothing.
 func (b *manifestFS) Unwrap() vfs.FS { return nil }
+
+// Contents calls use with the content list of a backup, by id or number, empty for the newest.
+func Contents(dir, backup string, o Options, use func(*Manifest, iter.Seq2[storage.Content, error]) error) (err error) {
+	o.setDefaults()
+	f, err := Open(o.FS, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	id, err := f.Find(backup)
+	if err != nil {
+		return err
+	}
+	m, err := f.Manifest(id)
+	if err != nil {
+		return err
+	}
+	if m.Content == nil {
+		return fmt.Errorf("backup %s was taken without hashes: %w", id, ErrNoBackup)
+	}
+	n, h, err := hashFile(context.Background(), f.fs, f.object(m.Content.Hash), f.buf)
+	if err := m.Content.same(n, h, err); err != nil {
+		return err
+	}
+	list, err := f.fs.Open(f.object(m.Content.Hash))
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+	var sum storage.ContentSummary
+	return use(m, storage.ReadContents(list, &sum))
+}
