@@ -198,7 +198,9 @@ func newBackupListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list DIR",
 		Short: "List the backups of a folder, oldest first",
-		Args:  asUsage(cobra.ExactArgs(1)),
+		Example: `  varve backup list /mnt/backup/plant1
+  varve backup list --output json /mnt/backup/plant1`,
+		Args: asUsage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := checkOutput(output); err != nil {
 				return err
@@ -237,7 +239,8 @@ func newBackupPruneCommand() *cobra.Command {
 		Short: "Remove all but the newest backups of a folder",
 		Long: `Remove all but the newest N backups of a folder, and the files that none of these needs. A backup that cannot be read
 stops it before anything is removed.`,
-		Args: asUsage(cobra.ExactArgs(1)),
+		Example: `  varve backup prune --keep 30 /mnt/backup/plant1`,
+		Args:    asUsage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keep < 1 {
 				return usageError(fmt.Errorf("--keep %d: must be at least 1", keep))
