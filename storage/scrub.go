@@ -79,7 +79,7 @@ func (db *DB) runScrub(ctx context.Context) {
 		case on:
 			err = db.scrubOne(ctx)
 		case wait > 0:
-			err = pause(ctx, min(wait, time.Minute))
+			_ = pause(ctx, min(wait, time.Minute)) // an end of ctx ends the loop
 			continue
 		default:
 			err = db.beginScrub()
