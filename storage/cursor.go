@@ -508,7 +508,7 @@ func (c *Cursor) makeGroups(gone bool) {
 
 // deliver makes block the samples of a group that lie in the range.
 func (c *Cursor) deliver(g *group) error {
-	for len(c.data) < len(g.pieces) {
+	for len(c.data) < max(len(g.pieces), 1) { // a group of history alone has none
 		c.data = append(c.data, chunk.Data{})
 	}
 	single := len(g.pieces) == 1 && len(g.pieces[0].gone) == 0

@@ -55,3 +55,29 @@ func TestVersionsBesideNewTags(t *testing.T) {
 	}
 	require.NoError(t, db.Close())
 }
+
+// TestAsOfWhereNothingStands: of a sample that was removed only the history is left, and an as-of read finds it there.
+func TestAsOfWhereNothingStands(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	for i, mode := range []model.WriteMode{model.Update, model.Remove} {
+		run := Run{Tag: 1, Mode: mode, Samples: model.Samples{Type: model.Float64, Times: []int64{5}}}
+		if mode == model.Update {
+			run.Samples.Bits = []uint64{7}
+		}
+		h.clock.Add(int64(i) * 10e9)
+		p, err := h.db.Submit(context.Background(), &Batch{Runs: []Run{run}, Author: "mara", Reason: "typo"})
+		require.NoError(t, err)
+		res, err := p.Applied(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, 1, res.Applied)
+	}
+	for range 2 {
+		v, err := h.db.View(context.Background(), Accepted)
+		require.NoError(t, err)
+		require.Len(t, collect(t, v.SamplesAsOf(1, model.All, h.clock.Load()-10e9)), 1)
+		require.Empty(t, collect(t, v.SamplesAsOf(1, model.All, h.clock.Load())))
+		v.Close()
+		seal(t, h.db)
+	}
+	require.NoError(t, h.db.Close())
+}
