@@ -49,6 +49,8 @@ var statusOf = []errorCode{
 	{storage.ErrSequenceReused, codes.FailedPrecondition},
 	{storage.ErrSequenceGap, codes.FailedPrecondition},
 	{storage.ErrNotLost, codes.FailedPrecondition},
+	{storage.ErrNotDeleted, codes.NotFound},
+	{storage.ErrUndeleteWindow, codes.FailedPrecondition},
 	{storage.ErrSourceQuota, codes.ResourceExhausted},
 	{storage.ErrTagQuota, codes.ResourceExhausted},
 	{storage.ErrBadBatch, codes.InvalidArgument},

@@ -77,7 +77,7 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 		return fmt.Errorf("apply record %d: %w", offset, err)
 	}
 	db.finish(offset, outcome)
-	if h.Kind == record.Cut || db.full() {
+	if h.Kind == record.Cut || h.Kind == record.Delete || h.Kind == record.Undelete || db.full() {
 		return db.cut(ctx, offset, h.Ingest)
 	}
 	return nil
@@ -115,13 +115,15 @@ func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome
 			db.noteAnnotation(&n, body)
 		}
 		return outcome{}, err
+	case record.Delete, record.Undelete:
+		return a.rangeOp(offset, h, body)
 	case record.Cut:
 		return outcome{}, nil
 	case record.AcceptLoss:
 		_, err := record.DecodeLoss(body)
 		return outcome{}, err
 	}
-	// Deletes, retention and forecasts have their format but no door in this release: whoever wrote one has a newer one.
+	// Retention and forecasts have their format but no door in this release: whoever wrote one has a newer one.
 	return outcome{}, fmt.Errorf("kind %d: %w", h.Kind, record.ErrVersion)
 }
 

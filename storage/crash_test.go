@@ -33,6 +33,7 @@ type powerCut struct {
 
 type sentBatch struct {
 	writes  []plain.Write
+	op      *testOp
 	pending *Pending
 }
 
@@ -102,6 +103,13 @@ func (c *powerCut) live() {
 
 func (c *powerCut) send() {
 	c.tick()
+	if c.rng.IntN(10) == 0 {
+		op := c.randomOp()
+		p, err := c.submitOp(op)
+		require.NoError(c.t, err)
+		c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
+		return
+	}
 	writes := []plain.Write{c.randomWrite()}
 	for c.rng.IntN(2) == 0 {
 		w := c.randomWrite()
@@ -115,7 +123,7 @@ func (c *powerCut) send() {
 		require.NoError(c.t, p.Accepted(context.Background()))
 		c.acked = len(c.sent) + 1
 	}
-	c.sent = append(c.sent, sentBatch{writes, p})
+	c.sent = append(c.sent, sentBatch{writes: writes, pending: p})
 }
 
 // countAcked moves acked to the last batch that is durable now.
@@ -131,6 +139,9 @@ func (c *powerCut) countAcked() int {
 func modelOf(sent []sentBatch) plain.Store {
 	m := plain.Store{}
 	for i := range sent {
+		if sent[i].op != nil {
+			sent[i].op.apply(m)
+		}
 		for n := range sent[i].writes {
 			m.Apply(&sent[i].writes[n])
 		}
@@ -154,6 +165,12 @@ func (c *powerCut) recover(fs vfs.FS) {
 	require.GreaterOrEqual(c.t, k, acked, "acknowledged batches came back")
 	c.model = modelOf(c.sent[:k])
 	requireSame(c.t, db, c.model, c.rng)
+	c.undone = nil
+	for _, b := range c.sent[:k] {
+		if b.op != nil && b.op.undo != 0 {
+			c.undone = append(c.undone, b.op.undo)
+		}
+	}
 	// The lost tail is sent again by whoever sent it, under the same identities; here it is simply forgotten.
 	c.sent = c.sent[:k]
 	c.acked = k

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -37,6 +38,9 @@ type Cursor struct {
 	block  Block
 	err    error // of listing partitions; delivered by the first Next
 	met    onMet
+	ops    []*rangeOp   // of the tag
+	open   []*rangeOp   // of these, what is not folded into the sealed data of the partition being read
+	now    *past        // of the partition being read: past, or where range deletes have to be undone from history
 	past   *past        // of who asks what was, see past.go; nil: the samples that stand
 	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
 	room   func(n int) (times []int64, bits []uint64)
@@ -46,13 +50,14 @@ type Cursor struct {
 type piece struct {
 	age         uint64 // generation, or above all generations for heads
 	first, last int64
-	key         keys.Chunk     // of a chunk to be read; of a sealed one it has the instants it answers for
-	packed      []byte         // chunk bytes out of a packed block
-	data        *chunk.Data    // a head's samples
-	gone        []head.Removed // keys removed from older pieces, ascending
-	interrupts  bool           // see sealing.interrupted
-	count       uint64         // samples, where a header says so
-	bytes       uint64         // of the chunk, likewise
+	key         keys.Chunk        // of a chunk to be read; of a sealed one it has the instants it answers for
+	packed      []byte            // chunk bytes out of a packed block
+	data        *chunk.Data       // a head's samples
+	gone        []head.Removed    // keys removed from older pieces, ascending
+	cuts        []model.TimeRange // taken away by range deletes
+	interrupts  bool              // see sealing.interrupted
+	count       uint64            // samples, where a header says so
+	bytes       uint64            // of the chunk, likewise
 }
 
 // sealed reports whether the piece is a sealed chunk of its own.
@@ -167,7 +172,7 @@ func (c *Cursor) list(p keys.Partition) error {
 	if err != nil {
 		return err
 	}
-	if c.past != nil {
+	if c.now != nil {
 		if err := c.listPast(p); err != nil {
 			return err
 		}
@@ -183,6 +188,15 @@ func (c *Cursor) list(p keys.Partition) error {
 // gather fills pieces with what one partition holds of the range, and reports whether any of them removes from older ones.
 func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err error) {
 	all := c.src.directory.of(p)
+	c.now, c.open = c.past, nil
+	var hold []*rangeOp
+	if len(c.ops) > 0 {
+		folded := false
+		c.open = openOps(c.ops, p, sealedThrough(all))
+		if hold, folded = holding(c.open); folded && c.now == nil {
+			c.now = &past{asOf: math.MaxInt64}
+		}
+	}
 	c.gens = overlapping(all, in, c.src.newest, c.gens[:0])
 	c.pieces = c.pieces[:0]
 	if len(c.gens) > 0 {
@@ -206,6 +220,9 @@ func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err er
 			}
 			gone = gone || k
 		}
+	}
+	if c.now == nil && len(hold) > 0 {
+		c.cutDeleted(hold)
 	}
 	return gone, nil
 }
@@ -513,15 +530,18 @@ func (c *Cursor) deliver(g *group) error {
 	}
 	single := len(g.pieces) == 1 && len(g.pieces[0].gone) == 0
 	c.data[0].Room = nil
-	if single && !c.in.Reverse {
+	if single && !c.in.Reverse && len(g.pieces[0].cuts) == 0 && c.now == nil {
 		c.data[0].Room = c.room
 	}
 	for i := range g.pieces {
 		if err := c.load(&g.pieces[i], &c.data[i]); err != nil {
 			return err
 		}
+		if x := &g.pieces[i]; len(x.cuts) > 0 {
+			x.data = without(x.data, x.cuts)
+		}
 	}
-	if c.past != nil {
+	if c.now != nil {
 		return c.deliverPast(g)
 	}
 	d := g.pieces[0].data
@@ -573,6 +593,7 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 // reset makes the cursor one of another tag over no range, keeping its memory and its iterator.
 func (c *Cursor) reset(tag model.TagID) {
 	c.tag, c.parts, c.groups, c.err = tag, nil, nil, nil
+	c.ops = c.src.opsOf(tag)
 }
 
 // cutOrigins is the origins of the samples [from, to).

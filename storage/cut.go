@@ -47,6 +47,7 @@ func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
 	db.frozen = append(db.frozen, e.head)
 	e.rows = db.rowsAt(e.head)
 	db.head = head.New()
+	db.head.After = offset
 	db.mu.Unlock()
 	db.toWrite <- e // has room for all that frozenRoom lets through
 	return nil

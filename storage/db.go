@@ -54,7 +54,8 @@ type DB struct {
 	directory   directory
 	written     uint64 // newest generation in the engine
 	ingest      int64  // ingest time of the newest record applied
-	pendingRows []row  // small rows for the generation being filled
+	ops         rangeOps
+	pendingRows []row // small rows for the generation being filled
 
 	applied  mark // highest offset visible to reads
 	archived mark // highest offset in a durable generation
@@ -264,6 +265,10 @@ func (db *DB) load() error {
 	}
 	if err := db.loadDirectory(); err != nil {
 		return fmt.Errorf("load the directory of generations: %w", err)
+	}
+	db.head.After = db.written
+	if err := db.loadDeletes(); err != nil {
+		return fmt.Errorf("load range deletes: %w", err)
 	}
 	if err := db.loadLatest(); err != nil {
 		return fmt.Errorf("load newest samples: %w", err)

@@ -19,20 +19,22 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/record"
 )
 
 var testTypes = []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}
 
 // history drives a store and the plain model with the same random writes.
 type history struct {
-	t     testing.TB
-	rng   *rand.Rand
-	db    *DB
-	model plain.Store
-	tags  int
-	seq   uint64
-	clock *atomic.Int64 // nil: the time of the machine
-	tidy  bool          // all values Good, finite numbers
+	t      testing.TB
+	rng    *rand.Rand
+	db     *DB
+	model  plain.Store
+	tags   int
+	seq    uint64
+	undone []uint64
+	clock  *atomic.Int64 // nil: the time of the machine
+	tidy   bool          // all values Good, finite numbers
 }
 
 // tick lets some time pass: often none, so that several writes fall into one second, and most often less than one.
@@ -186,9 +188,85 @@ func (h *history) batch(writes []plain.Write) *Batch {
 	return b
 }
 
+// testOp is a range delete, or the undoing of one.
+type testOp struct {
+	id, undo       uint64
+	tags           []model.TagID
+	in             model.TimeRange
+	author, reason string
+	ingest         int64
+}
+
+func (o *testOp) apply(m plain.Store) {
+	v := plain.Version{Author: o.author, Reason: o.reason, Ingest: o.ingest}
+	if o.undo != 0 {
+		m.Undelete(o.undo, v)
+		return
+	}
+	m.DeleteRange(o.id, o.tags, o.in, v)
+}
+
+// randomOp draws a range delete, short or over days, or undoes one.
+func (h *history) randomOp() *testOp {
+	r := h.rng
+	o := &testOp{author: "ann", reason: fmt.Sprintf("delete %d", r.IntN(3))}
+	var open []uint64
+	for _, d := range h.db.Deletes() {
+		if d.Undone == nil && !slices.Contains(h.undone, d.Offset) {
+			open = append(open, d.Offset)
+		}
+	}
+	if len(open) > 0 && r.IntN(2) == 0 {
+		o.undo = open[r.IntN(len(open))]
+		h.undone = append(h.undone, o.undo)
+		return o
+	}
+	for tag := range model.TagID(h.tags) {
+		if r.IntN(4) == 0 {
+			o.tags = append(o.tags, tag+1)
+		}
+	}
+	if len(o.tags) == 0 {
+		o.tags = []model.TagID{1}
+	}
+	from := int64(r.IntN(5*1440)-2*1440) * 60e9
+	o.in = model.TimeRange{Start: from, End: from + []int64{1, 3600e9, 86400e9, 3 * 86400e9}[r.IntN(4)]}
+	if r.IntN(12) == 0 {
+		o.in = model.All
+	}
+	return o
+}
+
+// submitOp sends a range delete or the undoing of one without waiting.
+func (h *history) submitOp(o *testOp) (*pending, error) {
+	payload := record.AppendHeader(nil, record.Header{Kind: record.Undelete})
+	if o.undo != 0 {
+		payload = record.AppendUndelete(payload, &record.UndeleteRange{Offset: o.undo, Author: o.author, Reason: o.reason})
+	} else {
+		payload = record.AppendHeader(nil, record.Header{Kind: record.Delete})
+		payload = record.AppendDelete(payload, &record.DeleteRange{Tags: o.tags, From: o.in.Start, To: o.in.End, Author: o.author, Reason: o.reason})
+	}
+	p, err := h.db.submit(context.Background(), payload)
+	if err == nil {
+		o.id = p.offset
+		h.db.submitMu.Lock()
+		o.ingest = h.db.lastIngest
+		h.db.submitMu.Unlock()
+	}
+	return p, err
+}
+
 // step writes one batch to store and model, and holds the outcomes against each other.
 func (h *history) step() {
 	h.tick()
+	if h.rng.IntN(10) == 0 {
+		op := h.randomOp()
+		p, err := h.submitOp(op)
+		require.NoError(h.t, err)
+		require.NoError(h.t, p.waitOutcome(context.Background()))
+		op.apply(h.model)
+		return
+	}
 	writes := []plain.Write{h.randomWrite()}
 	for h.rng.IntN(2) == 0 {
 		w := h.randomWrite()
@@ -296,6 +374,7 @@ func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 				require.True(t, sameSample(want[i], have[i]), "tag %d %v: want %+v, have %+v", tag, in, want[i], have[i])
 			}
 		}
+		requireCounts(t, v, m, tag)
 		asOf := startOfTestClock - 1e9 + rng.Int64N(150e9)
 		for _, in := range []model.TimeRange{model.All, model.Between(from, to)} {
 			want, have := m.AsOf(tag, in, asOf), collect(t, v.SamplesAsOf(tag, in, asOf))
@@ -321,6 +400,23 @@ func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 		if ok {
 			require.True(t, sameSample(wantL, haveL), "latest of tag %d: want %+v, have %+v", tag, wantL, haveL)
 		}
+	}
+}
+
+// requireCounts holds the number of samples of every six hours, which rollups may tell, against the model's.
+func requireCounts(t testing.TB, v *View, m plain.Store, tag model.TagID) {
+	var edges []int64
+	for h := int64(-24); h <= 5*24; h += 6 {
+		edges = append(edges, h*3600e9)
+	}
+	want := make([]int64, len(edges)-1)
+	for _, x := range m.Current(tag, model.TimeRange{Start: edges[0], End: edges[len(edges)-1]}) {
+		want[(x.Time-edges[0])/(6*3600e9)]++
+	}
+	var have Partials
+	require.NoError(t, v.Partials(context.Background(), tag, edges, Full, &have))
+	for i := range want {
+		require.Equal(t, want[i], have.Buckets[i].Counts().All(), "tag %d, samples of bucket %d", tag, i)
 	}
 }
 

@@ -29,6 +29,7 @@
 //     whole as well. Batches come back in the order of Submit, without gaps.
 //   - A view holds whole batches only, and with [Accepted] every batch accepted before it was asked for.
 //   - An edit destroys nothing: what it replaced or removed stays in Versions with who, when and why.
+//   - A range delete is one record and one row. What it took away stays in Versions as well, and stands again if it is undone.
 //   - Damage is an error that names tag and range, [RangeError], or a lost range of offsets that views name, or a store that
 //     does not open and says why. It is never a wrong value.
 //   - A full disk stops ingest with [ErrLowSpace] and nothing else; ingest resumes by itself. A failed fsync ends the process.
@@ -38,5 +39,5 @@
 // log is the ingest log; record what its payloads say; head the samples in memory; chunk how they are packed; keys where
 // they lie in the LSM; catalog the tags; identity which batches were applied. This package is what ties them together:
 // submit.go and apply.go the way in, cut.go and generation.go the way down, seal.go and sealer.go the way to rest, view.go,
-// cursor.go and merge.go the way out.
+// cursor.go, merge.go and past.go the way out, deletes.go what is taken out on it.
 package storage

@@ -84,7 +84,7 @@ func (f *faulty) try(writes []plain.Write) error {
 		return err
 	}
 	f.stamp(writes)
-	f.sent = append(f.sent, sentBatch{writes, p})
+	f.sent = append(f.sent, sentBatch{writes: writes, pending: p})
 	if err := p.Accepted(ctx); err != nil {
 		return err
 	}

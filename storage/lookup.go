@@ -52,16 +52,29 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 		}
 		from = to
 	}
-	for _, h := range src.lookHeads {
-		g := h.Tag(tag)
-		if g == nil {
-			continue
+	hold, _ := holding(src.opsOf(tag))
+	for i, h := range src.lookHeads {
+		if g := h.Tag(tag); g != nil {
+			for _, t := range l.times {
+				g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
+			}
 		}
-		for _, t := range l.times {
-			g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
+		for _, d := range hold { // one that ended this head
+			if h.After < d.offset && (i+1 == len(src.lookHeads) || d.offset <= src.lookHeads[i+1].After) {
+				l.remove(d.in)
+			}
 		}
 	}
 	return nil
+}
+
+// remove notes that nothing stands in a range.
+func (l *lookup) remove(in model.TimeRange) {
+	for _, t := range l.times {
+		if in.Contains(t) {
+			l.at[t] = l.at[t][:0]
+		}
+	}
 }
 
 // read notes what generations have in a range at the times of the run.
@@ -265,13 +278,17 @@ func (e *emitter) flush() {
 
 // findNewest reads back what the newest sample of a tag is once the one that was is removed. DB.mu is held.
 func (db *DB) findNewest(tag model.TagID) error {
-	row := *db.latest.row(tag)
+	return db.findNewestUpTo(tag, db.latest.row(tag).time+1)
+}
+
+// findNewestUpTo is findNewest for who knows an instant that the newest sample lies before.
+func (db *DB) findNewestUpTo(tag model.TagID, end int64) error {
 	db.mu.Unlock()
 	var x model.Sample
 	err := db.persist(fmt.Sprintf("find the newest sample of tag %d", tag), func() error {
 		src := db.sourcesAt(^uint64(0))
 		defer src.close()
-		c := src.cursor(tag, model.TimeRange{Start: model.MinTime, End: row.time + 1, Reverse: true})
+		c := src.cursor(tag, model.TimeRange{Start: model.MinTime, End: end, Reverse: true})
 		defer c.Close()
 		b, err := c.Next(context.Background())
 		if err == nil {

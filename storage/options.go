@@ -60,6 +60,9 @@ func (o *Options) setDefaults() error {
 	if o.SealAfter == 0 {
 		o.SealAfter = 15 * time.Minute
 	}
+	if o.UndeleteWindow == 0 {
+		o.UndeleteWindow = 30 * 24 * time.Hour
+	}
 	if o.SealedSamples == 0 {
 		o.SealedSamples = 16 << 10
 	}
@@ -80,6 +83,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.BallastBytes == 0 {
 		o.BallastBytes = 64 << 20
+	}
+	if o.UndeleteWindow < 0 {
+		return fmt.Errorf("UndeleteWindow %s: must not be negative", o.UndeleteWindow)
 	}
 	if o.GenerationSamples < 1 || o.GenerationAge < time.Second || o.MaxTags < 1 || o.MaxSources < 1 {
 		return fmt.Errorf("GenerationSamples %d, GenerationAge %s, MaxTags %d, MaxSources %d: must be at least 1, 1s, 1 and 1",

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -17,6 +18,7 @@ import (
 type past struct {
 	asOf    int64 // the last second of ingest time that counts
 	keys    pastKeys
+	both    bool          // for a seal: settled is told, and samples are asked for too
 	settled func([]event) // takes the events of a group's keys, in order; nil where samples are asked for
 
 	events  []event
@@ -141,15 +143,18 @@ func (c *Cursor) listPast(p keys.Partition) error {
 
 // deliverPast makes block the samples of a group as they stood, or hands on what happened to its keys.
 func (c *Cursor) deliverPast(g *group) error {
-	p := c.past
+	p := c.now
 	c.block = Block{}
-	p.gather(g, c.in)
-	events := settleEvents(p.events)
+	p.gather(g, c.in, c.open)
+	c.addOps(p)
+	events := settleEvents(p.events, p.both)
 	if p.settled != nil {
 		if len(events) > 0 {
 			p.settled(events)
 		}
-		return nil
+		if !p.both {
+			return nil
+		}
 	}
 	for len(p.kept) < len(g.pieces) {
 		p.kept = append(p.kept, chunk.Data{})
@@ -176,7 +181,7 @@ func (c *Cursor) deliverPast(g *group) error {
 }
 
 // gather collects the events of the keys that are to be put together and that had happened.
-func (p *past) gather(g *group, in model.TimeRange) {
+func (p *past) gather(g *group, in model.TimeRange, open []*rangeOp) {
 	p.events = p.events[:0]
 	for _, e := range g.history {
 		p.add(e)
@@ -192,6 +197,10 @@ func (p *past) gather(g *group, in model.TimeRange) {
 			}
 			continue
 		}
+		if len(open) > 0 {
+			p.told(x, g.history, in, open)
+			continue
+		}
 		for n := 0; n < len(g.history); n++ {
 			at := g.history[n].key()
 			if n > 0 && g.history[n-1].key() == at {
@@ -204,13 +213,55 @@ func (p *past) gather(g *group, in model.TimeRange) {
 	}
 }
 
+// told adds the samples of a piece that a history or a range delete says something about.
+func (p *past) told(x *piece, history []event, in model.TimeRange, open []*rangeOp) {
+	l := lane{data: x.data}
+	for k, t := range x.data.Times {
+		wanted := slices.ContainsFunc(open, func(op *rangeOp) bool { return op.in.Contains(t) })
+		if !wanted {
+			at := key{t, x.data.SeqAt(k)}
+			_, wanted = slices.BinarySearchFunc(history, at, func(e event, at key) int {
+				return cmp.Or(cmp.Compare(e.Time, at.time), cmp.Compare(e.Seq, at.seq))
+			})
+		}
+		if wanted {
+			p.sample(x, k, l.origin(), in)
+		}
+		l.skip(1)
+	}
+}
+
+// addOps adds to the events of every key what range deletes and their undoings did to it.
+func (c *Cursor) addOps(p *past) {
+	if len(c.open) == 0 || len(p.events) == 0 {
+		return
+	}
+	slices.SortStableFunc(p.events, compareEvents)
+	n := len(p.events)
+	for i := range n {
+		e := p.events[i]
+		if i > 0 && p.events[i-1].key() == e.key() {
+			continue
+		}
+		for _, op := range c.open {
+			if op.in.Contains(e.Time) && chunk.Second(op.ingest) <= p.asOf {
+				x := c.src.opEvent(op, e.key(), e.Type)
+				if op.undo != 0 {
+					x.undone = undoneBy(c.ops, op.offset)
+				}
+				p.events = append(p.events, x)
+			}
+		}
+	}
+}
+
 // sample adds sample k of a piece.
 func (p *past) sample(x *piece, k int, o chunk.Origin, in model.TimeRange) {
 	if !in.Contains(x.data.Times[k]) {
 		return
 	}
 	row := chunk.VersionRow{Sample: x.data.At(k), Kind: model.Inserted, Current: true, Ingest: o.Ingest * 1e9, Source: o.Source}
-	p.add(event{row, x.eventAge(), lastRank})
+	p.add(event{VersionRow: row, age: x.eventAge(), rank: lastRank})
 }
 
 func (p *past) add(e event) {

@@ -106,6 +106,17 @@ func (r *rollups) begin(tag model.TagID, pieces []piece, dirty []bool) error {
 	return nil
 }
 
+// remake begins a tag of which all samples will be added.
+func (r *rollups) remake(tag model.TagID) error {
+	if err := r.begin(tag, nil, nil); err != nil || !r.usable {
+		return err
+	}
+	clear(r.hours[:])
+	clear(r.fine[:])
+	r.fresh = allHours
+	return nil
+}
+
 // before finds the rows of earlier seals, notes them to be deleted, and returns what the newest ones have; nil where rows are
 // missing.
 func (r *rollups) before() (hours, fine []rollup.Partial, err error) {

@@ -61,6 +61,8 @@ var (
 	exampleState    = record.State{Source: "plc-7", State: record.Missing, Gap: model.NotCollected, From: rowTime, To: rowTime + 60e9}
 	exampleNote     = record.Note{ID: model.UUID{0x9a, 15: 1}, Tags: []model.TagID{1}, From: rowTime, To: rowTime + 1, Text: "stuck", Author: "mara"}
 	exampleAccepted = OffsetRange{40, 43}
+
+	exampleRangeDelete = record.DeleteRange{Tags: []model.TagID{1, 300}, From: rowTime, To: rowTime + 60e9, Author: "mara", Reason: "test rig"}
 )
 
 // latestOf is a table with one tag.
@@ -93,6 +95,7 @@ func exampleRows(t *testing.T) map[string][]byte {
 		"gap":           noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
 		"annotation":    noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
 		"partitions":    set,
+		"range delete":  opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
 	}
 }
 
@@ -150,6 +153,11 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	n, err := record.DecodeNote(noteBody(t, storedRow(t, "annotation"), 0))
 	require.NoError(t, err)
 	require.Equal(t, exampleNote, n)
+
+	op, err := new(DB).readOp([]byte{7: 40}, storedRow(t, "range delete"))
+	require.NoError(t, err)
+	d := &exampleRangeDelete
+	require.Equal(t, &rangeOp{offset: 40, ingest: rowTime + 1e9, tags: d.Tags, in: model.TimeRange{Start: d.From, End: d.To}, author: d.Author, reason: d.Reason}, op)
 }
 
 // noteBody takes the body of a record out of a note row.
@@ -164,6 +172,7 @@ var rowReaders = map[string]func(b []byte) error{
 	"directory": func(b []byte) error { _, err := decodeGeneration(40, b); return err },
 	"latest":    func(b []byte) error { return new(latestTable).load(1, b) },
 	"applied":   func(b []byte) error { _, _, err := decodeApplied(b); return err },
+	"range":     func(b []byte) error { _, err := new(DB).readOp(make([]byte, 8), b); return err },
 }
 
 // TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in

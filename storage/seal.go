@@ -67,6 +67,7 @@ func (db *DB) seal(ctx context.Context, p keys.Partition, through uint64, whole 
 		return 0, nil
 	}
 	s.through = s.all[len(s.all)-1].id
+	s.src.offset = s.through // range deletes behind it are not for this seal
 	if err := s.run(ctx); err != nil {
 		return 0, fmt.Errorf("seal %s through generation %d: %w", p, s.through, err)
 	}
@@ -133,6 +134,15 @@ func (s *sealing) tags() (*roaring.Bitmap, error) {
 			}
 		}
 	}
+	s.db.mu.RLock()
+	defer s.db.mu.RUnlock()
+	for _, op := range openOps(s.db.ops.all, s.p, sealedThrough(s.all)) {
+		if op.offset <= s.through {
+			for _, t := range op.tags {
+				tags.Add(uint32(t))
+			}
+		}
+	}
 	return tags, nil
 }
 
@@ -166,6 +176,9 @@ func (s *sealing) tagsOf(k keys.Kind, generation uint64, tags *roaring.Bitmap) e
 func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 	c := s.cursor
 	c.reset(tag)
+	if len(openOps(c.ops, s.p, sealedThrough(s.all))) > 0 {
+		return s.retell(ctx, tag)
+	}
 	if _, err := c.gather(s.p, c.in); err != nil {
 		return err
 	}
@@ -243,6 +256,100 @@ func (s *sealing) interrupted() []piece {
 		out[i].span()
 	}
 	return out
+}
+
+// retell seals all there is of a tag that a range delete, or the undoing of one, has to be folded for: what stands becomes
+// chunks, what was taken away history.
+func (s *sealing) retell(ctx context.Context, tag model.TagID) error {
+	c := s.cursor
+	rows := rowWriter{sealing: s, tag: tag}
+	c.past = &past{asOf: math.MaxInt64, keys: metKeys, both: true, settled: rows.take}
+	defer func() { c.past = nil }()
+	if _, err := c.gather(s.p, c.in); err != nil {
+		return err
+	}
+	low, high := int64(math.MaxInt64), int64(math.MinInt64)
+	for i := range c.pieces {
+		x := &c.pieces[i]
+		low, high = min(low, x.low()), max(high, x.high())
+		if x.sealed() {
+			s.replace(x)
+		}
+	}
+	if err := c.listPast(s.p); err != nil || len(c.groups) == 0 {
+		return err
+	}
+	for i := range c.groups {
+		low, high = min(low, c.groups[i].first), max(high, c.groups[i].last)
+	}
+	s.chunks.begin(tag, true)
+	s.chunks.region(low, high)
+	if err := s.hourly.remake(tag); err != nil {
+		return err
+	}
+	for i := range c.groups {
+		if err := c.deliver(&c.groups[i]); err != nil {
+			return err
+		}
+		s.hourly.add(&c.block.Samples)
+		if err := s.chunks.add(ctx, &c.block); err != nil {
+			return err
+		}
+		if len(rows.rows) >= rowsOfValue {
+			if err := rows.write(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.chunks.endRegion(ctx); err != nil {
+		return err
+	}
+	if err := s.chunks.end(ctx); err != nil {
+		return err
+	}
+	if err := s.hourly.end(ctx); err != nil {
+		return err
+	}
+	return rows.write(ctx)
+}
+
+// rowsOfValue is about how many rows of history one value holds, where there are many.
+const rowsOfValue = 16 << 10
+
+// rowWriter writes the history of a tag, in several values if it is long.
+type rowWriter struct {
+	sealing *sealing
+	tag     model.TagID
+	rows    []chunk.VersionRow
+	values  uint32
+}
+
+// take takes settled events in order, less those that a chunk has.
+func (w *rowWriter) take(events []event) {
+	for i, e := range events {
+		last := i+1 == len(events) || events[i+1].key() != e.key()
+		if last && e.rank == lastRank { // the chunk has it
+			continue
+		}
+		e.Current = false
+		e.Blob = slices.Clone(e.Blob)
+		w.rows = append(w.rows, e.VersionRow)
+	}
+}
+
+func (w *rowWriter) write(ctx context.Context) error {
+	if len(w.rows) == 0 {
+		return nil
+	}
+	s := w.sealing
+	value := chunk.AppendVersions(nil, w.rows)
+	s.entry.hasVersions = true
+	s.entry.versions += uint64(len(value))
+	start := s.p.Range().Start
+	k := keys.Chunk{Partition: s.p, Kind: keys.SealedVersion, Generation: s.through, Tag: w.tag, Start: start, End: start, Seq: w.values}
+	w.rows = w.rows[:0]
+	w.values++
+	return s.tables.add(ctx, keys.SealedVersion, k.Append(nil), value)
 }
 
 // low and high are the first and the last instant that a piece speaks of.
@@ -348,25 +455,9 @@ func (s *sealing) versions(ctx context.Context, tag model.TagID) error {
 	if len(events) == 0 {
 		return nil
 	}
-	var rows []chunk.VersionRow
-	events = settleEvents(events)
-	for i, e := range events {
-		last := i+1 == len(events) || events[i+1].Time != e.Time || events[i+1].Seq != e.Seq
-		if last && e.rank == lastRank { // the chunk has it
-			continue
-		}
-		e.Current = false
-		rows = append(rows, e.VersionRow)
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	value := chunk.AppendVersions(nil, rows)
-	s.entry.hasVersions = true
-	s.entry.versions += uint64(len(value))
-	start := s.p.Range().Start
-	k := keys.Chunk{Partition: s.p, Kind: keys.SealedVersion, Generation: s.through, Tag: tag, Start: start, End: start}
-	return s.tables.add(ctx, keys.SealedVersion, k.Append(nil), value)
+	rows := rowWriter{sealing: s, tag: tag}
+	rows.take(settleEvents(events, true))
+	return rows.write(ctx)
 }
 
 // commit makes the seal take effect: its tables and headers are there, and the directory row makes them be looked at.

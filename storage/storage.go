@@ -25,6 +25,8 @@ var (
 	ErrSourceQuota    = errors.New("too many sources")
 	ErrTagQuota       = errors.New("too many tags")
 	ErrBadBatch       = errors.New("batch does not fit together")
+	ErrNotDeleted     = errors.New("no range delete holds under this offset")
+	ErrUndeleteWindow = errors.New("range delete is too old to be undone")
 	ErrNotLost        = errors.New("range of offsets is not reported as lost")
 	ErrClosed         = errors.New("store is closed")
 	ErrExists         = errors.New("directory exists already")
@@ -53,6 +55,9 @@ type Options struct {
 	GenerationSamples int
 	GenerationBytes   int64
 	GenerationAge     time.Duration
+	// UndeleteWindow is for how long after a range delete it can be undone. What it took away stays readable as versions all the
+	// same. The default is 30 days.
+	UndeleteWindow time.Duration
 	// SealAfter seals a partition that nothing was written to for this long; SealGenerations and SealBytes one that as many
 	// generations, or as many bytes of them, lie in. Negative SealAfter leaves sealing to Seal. The defaults are 15 minutes,
 	// 64 and 1 GiB.

@@ -18,11 +18,16 @@ import (
 // event is one thing that happened to a key, with its place in the order of all.
 type event struct {
 	chunk.VersionRow
-	age  uint64 // of the piece, see eventAge
-	rank int    // within an age: the place of a sealed row among all, 0 for what says its offset, lastRank for what stood at the end
+	age    uint64   // of the piece, see eventAge
+	undone []uint64 // range deletes that were undone by then; only where op undoes one
+	op     *rangeOp // that it is of; nil for others
+	rank   int      // within an age: the place of a sealed row among all, 0 for what says its offset, lastRank for what stood at the end
 }
 
-const lastRank = math.MaxInt
+// sealed reports whether the event is a row of sealed history.
+func (e *event) sealed() bool { return e.age == 0 && e.rank > 0 && e.rank < lastRank }
+
+const lastRank = math.MaxInt - 1
 
 // Versions is every version of every key in a range: ascending by (time, seq), then oldest first. Offset and Index are 0
 // where only the generation of a version is known, and Ingest is then exact to the second.
@@ -49,7 +54,7 @@ func (c *Cursor) history(p keys.Partition) ([]event, error) {
 	for i := range c.src.heads {
 		r := &c.heads[i] // settled by gather just now; the head itself may be applied to meanwhile
 		for k := range r.History {
-			events = append(events, event{versionRow(&r.History[k]), headAge + uint64(i), 0})
+			events = append(events, event{VersionRow: versionRow(&r.History[k]), age: headAge + uint64(i)})
 		}
 	}
 	for _, g := range c.gens {
@@ -74,7 +79,7 @@ func (c *Cursor) history(p keys.Partition) ([]event, error) {
 
 func appendEvents(events []event, rows []chunk.VersionRow, age uint64) []event {
 	for _, r := range rows {
-		events = append(events, event{r, age, 0})
+		events = append(events, event{VersionRow: r, age: age})
 	}
 	return events
 }
@@ -137,17 +142,42 @@ func (v *View) assemble(events []event, out []model.Version) []model.Version {
 
 // settleEvents puts events in order and takes out those that changed nothing: a value equal to the one that stood, a removal
 // where nothing stood. An edit that is also in a chunk comes before it and says who and why.
-func settleEvents(events []event) []event {
+func settleEvents(events []event, seal bool) []event {
 	slices.SortStableFunc(events, compareEvents)
 	kept := events[:0]
-	for _, e := range events {
-		prior := -1
-		if n := len(kept) - 1; n >= 0 && kept[n].Time == e.Time && kept[n].Seq == e.Seq {
-			prior = n
+	for from := 0; from < len(events); {
+		to := from + 1
+		for to < len(events) && events[to].key() == events[from].key() {
+			to++
 		}
-		standing := prior >= 0 && kept[prior].Kind != model.Removed
+		key := events[from:to]
+		if slices.ContainsFunc(key, func(e event) bool { return e.op != nil && e.op.undo != 0 }) {
+			key = slices.Clone(key) // it is looked at again, and kept grows over it
+		}
+		kept = settleKey(key, kept, seal)
+		from = to
+	}
+	return kept
+}
+
+// settleKey appends the versions of one key, whose events are in order. For a seal it also keeps a range delete of what
+// another one had taken away already: should that be undone, this one still holds.
+func settleKey(events, kept []event, seal bool) []event {
+	first := len(kept)
+	for i, e := range events {
+		prior := len(kept) - 1
+		standing := prior >= first && kept[prior].Kind != model.Removed
 		switch {
-		case e.Kind == model.Removed && !standing && prior >= 0:
+		case e.op != nil && e.op.undo != 0:
+			x, ok := standingWithout(events[:i], e.undone)
+			if !ok || standing {
+				continue
+			}
+			x.Kind, x.Current, x.Offset, x.Index, x.Ingest, x.Author, x.Reason = model.Inserted, false, e.Offset, 0, e.Ingest, e.Author, e.Reason
+			x.age, x.rank, x.op = e.age, e.rank, e.op
+			e = x
+		case e.Kind == model.Removed && !standing && prior >= first && seal && (e.op != nil || e.sealed()):
+		case e.Kind == model.Removed && !standing && (prior >= first || e.op != nil):
 			continue
 		case e.Kind == model.Removed:
 		case standing && kept[prior].SameValue(e.Sample):
@@ -158,6 +188,20 @@ func settleEvents(events []event) []event {
 		kept = append(kept, e)
 	}
 	return kept
+}
+
+// standingWithout is what would stand behind events of one key had some range deletes never been.
+func standingWithout(events []event, undone []uint64) (x event, ok bool) {
+	for _, e := range events {
+		switch {
+		case e.op != nil && e.op.undo != 0:
+		case e.Kind != model.Removed:
+			x, ok = e, true
+		case !slices.Contains(undone, e.Offset):
+			ok = false
+		}
+	}
+	return x, ok
 }
 
 // compareEvents orders what happened: by key, then oldest first. What a generation holds of a key comes behind the history

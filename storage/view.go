@@ -26,6 +26,7 @@ type sources struct {
 	heads     []*head.Head
 	lookHeads []*head.Head // heads that cursors leave out, see lookup
 	offset    uint64
+	ops       bool // there are range deletes
 }
 
 // sourcesAt is the sources as they are now, for records up to offset.
@@ -38,7 +39,7 @@ func (db *DB) sourcesAt(offset uint64) sources {
 // sourcesLocked is sourcesAt for who holds DB.mu.
 func (db *DB) sourcesLocked(offset uint64) sources {
 	db.readers.Add(1)
-	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset}
+	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset, ops: len(db.ops.all) > 0}
 	s.heads = append(append(s.heads, db.frozen...), db.head)
 	for _, h := range s.heads {
 		h.Acquire()

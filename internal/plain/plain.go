@@ -31,6 +31,59 @@ type Store map[model.TagID]map[int64][]Slot
 type Slot struct {
 	Seq      uint32
 	Versions []Version
+	told     []told   // everything that happened, whether or not it changed anything
+	undone   []uint64 // range deletes that were
+}
+
+// told is a sample put, a removal, or with del a range delete.
+type told struct {
+	Version
+	del uint64
+}
+
+// DeleteRange removes the samples of tags in a range; id names it.
+func (s Store) DeleteRange(id uint64, tags []model.TagID, in model.TimeRange, v Version) {
+	v.Kind = model.Removed
+	for _, tag := range tags {
+		for _, t := range s.times(tag, in) {
+			for i := range s[tag][t] {
+				x := &s[tag][t][i]
+				x.told = append(x.told, told{v, id})
+				if was, ok := x.standing(); ok {
+					v.Sample = model.Sample{Time: t, Type: was.Type, Seq: x.Seq, Null: true}
+					x.Versions = append(x.Versions, v)
+				}
+			}
+		}
+	}
+}
+
+// Undelete makes a range delete one that never was, from now on.
+func (s Store) Undelete(id uint64, v Version) {
+	v.Kind = model.Inserted
+	for _, times := range s {
+		for _, slots := range times {
+			for i := range slots {
+				x := &slots[i]
+				x.undone = append(x.undone, id)
+				if _, ok := x.standing(); ok {
+					continue
+				}
+				stands := false
+				for _, e := range x.told {
+					switch {
+					case e.del == 0 && e.Kind != model.Removed:
+						v.Sample, stands = e.Sample, true
+					case !slices.Contains(x.undone, e.del):
+						stands = false
+					}
+				}
+				if stands {
+					x.Versions = append(x.Versions, v)
+				}
+			}
+		}
+	}
 }
 
 // standing is the sample that stands in the slot.
@@ -128,6 +181,7 @@ func (s Store) set(w *Write, k Key, v Version) {
 		slots = slices.Insert(slots, i, Slot{Seq: k.Seq})
 		s[w.Tag][k.Time] = slots
 	}
+	slots[i].told = append(slots[i].told, told{Version: v})
 	list := slots[i].Versions
 	standing := len(list) > 0 && list[len(list)-1].Kind != model.Removed
 	switch {

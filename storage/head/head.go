@@ -33,9 +33,10 @@ type Head struct {
 	free    []uint64
 	refs    atomic.Int32
 	Samples int
-	Bytes   int64 // of samples, as they count towards the end of the generation
-	First   int64 // ingest time of the first record
-	Last    int64 // ingest time of the newest record
+	Bytes   int64  // of samples, as they count towards the end of the generation
+	After   uint64 // log offset of the record behind which the head begins
+	First   int64  // ingest time of the first record
+	Last    int64  // ingest time of the newest record
 }
 
 // New makes an empty head held once.

@@ -46,10 +46,12 @@ const (
 	Directory       Space = 0x06
 	Gaps            Space = 0x07
 	Notes           Space = 0x08
+	Deletes         Space = 0x09
 	MetaMirror      Space = 0x21
 	CatalogMirror   Space = 0x22
 	IdentityMirror  Space = 0x23
 	DirectoryMirror Space = 0x26
+	DeletesMirror   Space = 0x29
 	Headers         Space = 0x30
 	Data            Space = 0x40
 	SealedData      Space = 0x41

@@ -70,6 +70,7 @@ var (
 	exampleNote      = Note{ID: model.UUID{0x9a, 15: 0x01}, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 1, Text: "valve stuck", Author: "mara"}
 	exampleForecast  = Forecast{Stream: 1, Issued: exampleTime, Model: "day ahead", Tags: []model.TagID{1}}
 	exampleLoss      = Loss{First: 40, End: 43, Author: "mara", Reason: "disk 2"}
+	exampleUndelete  = UndeleteRange{Offset: 40, Author: "mara", Reason: "wrong tags"}
 	exampleCatalogue = []byte{1, 0} // package catalog's; see docs/format/catalog.md
 )
 
@@ -88,6 +89,7 @@ func examples() map[string][]byte {
 		"forecast run":   AppendForecast(header(ForecastRun), &exampleForecast),
 		"cut":            header(Cut),
 		"accept loss":    AppendLoss(header(AcceptLoss), &exampleLoss),
+		"undelete":       AppendUndelete(header(Undelete), &exampleUndelete),
 	}
 }
 
@@ -119,6 +121,7 @@ func TestStoredVersion1(t *testing.T) {
 	requireStored(t, "annotation", Annotation, exampleNote, DecodeNote)
 	requireStored(t, "forecast run", ForecastRun, exampleForecast, DecodeForecast)
 	requireStored(t, "accept loss", AcceptLoss, exampleLoss, DecodeLoss)
+	requireStored(t, "undelete", Undelete, exampleUndelete, DecodeUndelete)
 }
 
 func requireStored[T any](t *testing.T, name string, kind Kind, want T, decode func([]byte) (T, error)) {

@@ -55,6 +55,7 @@ func FuzzOthers(f *testing.F) {
 		}
 		b := payload[headerSize:]
 		again(t, b, DecodeDelete, AppendDelete)
+		again(t, b, DecodeUndelete, AppendUndelete)
 		again(t, b, DecodeRetention, AppendRetention)
 		again(t, b, DecodeState, AppendState)
 		again(t, b, DecodeNote, AppendNote)

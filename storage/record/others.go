@@ -31,6 +31,27 @@ func DecodeDelete(b []byte) (DeleteRange, error) {
 	return d, r.end()
 }
 
+// UndeleteRange is the body of an Undelete record: what the Delete record at Offset took away stands again.
+type UndeleteRange struct {
+	Offset         uint64
+	Author, Reason string
+}
+
+// AppendUndelete writes an Undelete body.
+func AppendUndelete(dst []byte, u *UndeleteRange) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, u.Offset)
+	dst = appendBytes(dst, u.Author)
+	return appendBytes(dst, u.Reason)
+}
+
+// DecodeUndelete reads an Undelete body.
+func DecodeUndelete(b []byte) (UndeleteRange, error) {
+	r := reader{b: b}
+	u := UndeleteRange{Offset: r.fixed64("offset")}
+	u.Author, u.Reason = string(r.bytes("author")), string(r.bytes("reason"))
+	return u, r.end()
+}
+
 // Retention is the body of a RetentionDrop or RetentionHold record: it concerns a class's data before To (drop) or in
 // [From, To) (hold; Release lifts it).
 type Retention struct {

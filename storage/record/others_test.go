@@ -62,7 +62,7 @@ func TestOtherKindsComeBack(t *testing.T) {
 func TestHeaderComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := Header{
-			Kind:     Kind(rapid.IntRange(int(Samples), int(AcceptLoss)).Draw(t, "kind")),
+			Kind:     Kind(rapid.IntRange(int(Samples), int(Undelete)).Draw(t, "kind")),
 			Revision: rapid.Uint64().Draw(t, "revision"), Ingest: rapid.Int64().Draw(t, "ingest"),
 		}
 		payload := append(AppendHeader(nil, want), 1, 2, 3)
@@ -89,7 +89,7 @@ func TestNewerReleaseIsNotDamage(t *testing.T) {
 			case b == 0:
 				require.ErrorIs(t, err, ErrCorrupt)
 				require.NotErrorIs(t, err, ErrVersion)
-			case at == 0 && b > version, at == 1 && b > int(AcceptLoss):
+			case at == 0 && b > version, at == 1 && b > int(Undelete):
 				require.ErrorIs(t, err, ErrVersion)
 				require.NotErrorIs(t, err, ErrCorrupt)
 			default:

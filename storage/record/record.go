@@ -36,6 +36,7 @@ const (
 	ForecastRun    Kind = 9
 	Cut            Kind = 10 // ends the generation behind this record
 	AcceptLoss     Kind = 11 // an operator lets apply go on behind lost offsets
+	Undelete       Kind = 12 // what a Delete took away stands again
 )
 
 const (
@@ -82,8 +83,8 @@ func DecodeHeader(b []byte) (Header, []byte, error) {
 	if h.Kind == 0 {
 		return Header{}, nil, fmt.Errorf("read record header: kind 0: %w", ErrCorrupt)
 	}
-	if h.Kind > AcceptLoss {
-		return Header{}, nil, fmt.Errorf("read record header: kind %d, newest known is %d: %w", h.Kind, AcceptLoss, ErrVersion)
+	if h.Kind > Undelete {
+		return Header{}, nil, fmt.Errorf("read record header: kind %d, newest known is %d: %w", h.Kind, Undelete, ErrVersion)
 	}
 	return h, b[headerSize:], nil
 }
