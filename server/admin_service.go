@@ -157,14 +157,8 @@ func (s *adminService) checkpointDir(asked string) (string, error) {
 }
 
 func (s *adminService) AcceptLoss(ctx context.Context, r *varvev1.AcceptLossRequest) (*varvev1.AcceptLossResponse, error) {
-	author := r.Author
-	if who := callerOf(ctx); who.name != "" {
-		author = who.name
-	}
-	if err := checkText("author", author, maxAuthorBytes); err != nil {
-		return nil, err
-	}
-	if err := checkText("reason", r.Reason, maxReasonBytes); err != nil {
+	author, err := whoAndWhy(ctx, r.Author, r.Reason)
+	if err != nil {
 		return nil, err
 	}
 	lost := storage.OffsetRange{First: r.Range.GetFirst(), End: r.Range.GetEnd()}

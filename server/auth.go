@@ -46,6 +46,9 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.AdminService/Seal":          Admin,
 	"/varve.v1.AdminService/ContentHashes": Admin,
 	"/varve.v1.AdminService/AcceptLoss":    Admin,
+	"/varve.v1.AdminService/DeleteRange":   Admin,
+	"/varve.v1.AdminService/UndeleteRange": Admin,
+	"/varve.v1.AdminService/ListDeletes":   Read,
 
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,
 	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,

@@ -271,6 +271,49 @@ func TestWhatStoodAndWhatNoLonger(t *testing.T) {
 	requireCode(t, codes.InvalidArgument, err, "no tag")
 }
 
+// TestDeleteRangeAtTheDoor holds the door's judgement of range deletes and of undoing them.
+func TestDeleteRangeAtTheDoor(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1e9, 1, 2, 3))
+	admin := varvev1.NewAdminServiceClient(s.conn)
+	ctx := testContext(t)
+	for _, c := range []struct {
+		r    *varvev1.DeleteRangeRequest
+		code codes.Code
+		text string
+	}{
+		{&varvev1.DeleteRangeRequest{Tags: []string{"a"}, EndNs: 1, Reason: "x"}, codes.InvalidArgument, "author"},
+		{&varvev1.DeleteRangeRequest{Tags: []string{"a"}, EndNs: 1, Author: "x"}, codes.InvalidArgument, "reason"},
+		{&varvev1.DeleteRangeRequest{EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "0 tags"},
+		{&varvev1.DeleteRangeRequest{TagIds: make([]uint32, storage.MaxDeleteTags+1), EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "most is"},
+		{&varvev1.DeleteRangeRequest{Tags: []string{"a"}, StartNs: 1, EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "later"},
+		{&varvev1.DeleteRangeRequest{Tags: []string{"a"}, StartNs: math.MinInt64, EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "range"},
+		{&varvev1.DeleteRangeRequest{Tags: []string{"b"}, EndNs: 1, Author: "x", Reason: "x"}, codes.NotFound, `"b"`},
+		{&varvev1.DeleteRangeRequest{TagIds: []uint32{9}, EndNs: 1, Author: "x", Reason: "x"}, codes.NotFound, "id 9"},
+	} {
+		_, err := admin.DeleteRange(ctx, c.r)
+		requireCode(t, c.code, err, c.text)
+	}
+	_, err := admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: 1, Author: "x", Reason: "x"})
+	requireCode(t, codes.NotFound, err, "range delete 1")
+	d, err := admin.DeleteRange(ctx, &varvev1.DeleteRangeRequest{Tags: []string{"a"}, TagIds: []uint32{1}, EndNs: 2e9, Author: "x", Reason: "y"})
+	require.NoError(t, err)
+	stream, err := admin.ListDeletes(ctx, &varvev1.ListDeletesRequest{})
+	require.NoError(t, err)
+	one, err := stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, d.Offset, one.Offset)
+	require.Equal(t, []uint32{1}, one.TagIds)
+	require.Equal(t, []string{"a"}, one.Tags)
+	require.Nil(t, one.Undone)
+	_, err = stream.Recv()
+	require.Equal(t, io.EOF, err)
+	_, err = admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: d.Offset, Author: "x", Reason: "y"})
+	require.NoError(t, err)
+	_, err = admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: d.Offset, Author: "x", Reason: "y"})
+	requireCode(t, codes.NotFound, err, "or it is undone")
+}
+
 func TestLatest(t *testing.T) {
 	s := start(t, Options{})
 	s.write(t, floats("a", 1e9, 1, 2), floats("b", 1e9, 5))

@@ -1,19 +1,18 @@
 package storage
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
+	"io"
 	"iter"
 	"math"
 	"slices"
-	"sort"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/varvedb/varve/model"
-	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/keys"
 )
 
@@ -111,23 +110,24 @@ func (s *sources) partitionContents(ctx context.Context, p partTags, yield func(
 // contentHasher works out the contents of one partition, tag by tag in ascending order.
 type contentHasher struct {
 	p      keys.Partition
-	cursor *Cursor
-	rows   []event // of the tag's history, ascending by key, not yet settled
-	met    []event // values of the group at hand that met others of their key
+	cursor *Cursor // of what stands
+	before *Cursor // of what happened to keys that have a history
 
 	samples, versions digest
 	content           Content
 }
 
 func newContentHasher(s *sources, p keys.Partition) *contentHasher {
-	h := &contentHasher{p: p, cursor: s.cursor(0, model.TimeRange{})}
-	h.cursor.in, h.cursor.met, h.cursor.packs = p.Range(), h.meet, newPackWalkers(s)
+	h := &contentHasher{p: p, cursor: s.cursor(0, model.TimeRange{}), before: s.cursor(0, model.TimeRange{})}
+	h.cursor.in, h.cursor.packs = p.Range(), newPackWalkers(s)
+	h.before.past = &past{asOf: math.MaxInt64, keys: metKeys, settled: h.take}
 	return h
 }
 
 // close lets go of what it reads from. What closing says was said by the reads.
 func (h *contentHasher) close() {
 	h.cursor.Close()
+	h.before.Close()
 	h.dropPacks()
 }
 
@@ -158,40 +158,45 @@ func (h *contentHasher) read(ctx context.Context, tag model.TagID) error {
 	if err := c.list(h.p); err != nil {
 		return c.damaged(h.p.Range(), err)
 	}
-	if err := h.history(); err != nil {
+	rows, err := c.history(h.p)
+	if err != nil {
 		return c.damaged(h.p.Range(), err)
 	}
+	told := len(rows) > 0 || len(c.open) > 0
 	for i := range c.groups {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		g := &c.groups[i]
-		h.met = h.met[:0]
+		told = told || len(g.pieces) > 1
 		if err := c.deliver(g); err != nil {
 			return c.damaged(model.TimeRange{Start: g.first, End: g.last + 1}, err)
 		}
 		h.block(&c.block.Samples)
-		n := sort.Search(len(h.rows), func(i int) bool { return h.rows[i].Time > g.last })
-		h.settle(h.rows[:n], &c.block.Samples)
-		h.rows = h.rows[n:]
 	}
-	h.met = h.met[:0]
-	h.settle(h.rows, &model.Samples{})
-	return nil
+	if !told {
+		return nil
+	}
+	h.before.Reset(tag, h.p.Range())
+	for {
+		if _, err := h.before.Next(ctx); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
-// history is the rows that say what was replaced or removed.
-func (h *contentHasher) history() error {
-	rows, err := h.cursor.history(h.p)
-	h.rows = rows
-	return err
-}
-
-func (h *contentHasher) meet(x model.Sample, _ chunk.Origin, age uint64) {
-	x.Blob = slices.Clone(x.Blob)
-	e := event{age: age, rank: lastRank}
-	e.Sample, e.Kind = x, model.Inserted
-	h.met = append(h.met, e)
+// take takes what happened to some keys, ascending, each oldest first.
+func (h *contentHasher) take(events []event) {
+	for from := 0; from < len(events); {
+		to := from + 1
+		for to < len(events) && events[from].key() == events[to].key() {
+			to++
+		}
+		h.key(events[from:to])
+		from = to
+	}
 }
 
 // block takes standing samples, ascending.
@@ -209,41 +214,6 @@ func (h *contentHasher) span(first, last int64) {
 	h.content.First, h.content.Last = min(h.content.First, first), max(h.content.Last, last)
 }
 
-// settle takes the histories of some keys: the rows given and the values that met, and of each of these keys what stands.
-func (h *contentHasher) settle(rows []event, standing *model.Samples) {
-	events := append(h.met, rows...)
-	h.met = events[:0]
-	if len(events) == 0 {
-		return
-	}
-	slices.SortFunc(events, compareEventKeys)
-	for i, n := 0, len(events); i < n; i++ {
-		e := &events[i]
-		if i > 0 && compareEventKeys(events[i-1], *e) == 0 {
-			continue
-		}
-		k := sort.Search(standing.Len(), func(k int) bool {
-			t := standing.Times[k]
-			return t > e.Time || t == e.Time && standing.SeqAt(k) >= e.Seq
-		})
-		if k < standing.Len() && standing.Times[k] == e.Time && standing.SeqAt(k) == e.Seq {
-			last := event{age: math.MaxUint64, rank: lastRank}
-			last.Sample, last.Kind = standing.At(k), model.Inserted
-			events = append(events, last)
-		}
-	}
-	h.met = events[:0]
-	events = settleEvents(events)
-	for from := 0; from < len(events); {
-		to := from + 1
-		for to < len(events) && compareEventKeys(events[from], events[to]) == 0 {
-			to++
-		}
-		h.key(events[from:to])
-		from = to
-	}
-}
-
 // key takes the versions of one key, unless it is a value that stands since it was inserted and nobody gave a reason.
 func (h *contentHasher) key(versions []event) {
 	if v := &versions[0]; len(versions) == 1 && v.Kind == model.Inserted && v.Author == "" && v.Reason == "" {
@@ -253,10 +223,6 @@ func (h *contentHasher) key(versions []event) {
 		h.versions.version(&versions[i])
 	}
 	h.span(versions[0].Time, versions[0].Time)
-}
-
-func compareEventKeys(a, b event) int {
-	return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Seq, b.Seq))
 }
 
 // contentVersion begins what is hashed. It grows when a release hashes something else.

@@ -21,6 +21,452 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type DeleteRangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names, current or former; with tag_ids 1 to 10,000
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`
+	StartNs       int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"` // ns UTC; the first instant of the range
+	EndNs         int64                  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`       // ns UTC, later than start_ns; behind the last instant of the range
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`                     // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                     // why, 1 to 4,096 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRangeRequest) Reset() {
+	*x = DeleteRangeRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRangeRequest) ProtoMessage() {}
+
+func (x *DeleteRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRangeRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRangeRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DeleteRangeRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *DeleteRangeRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *DeleteRangeRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *DeleteRangeRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *DeleteRangeRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *DeleteRangeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DeleteRangeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its log record; names it for UndeleteRange
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRangeResponse) Reset() {
+	*x = DeleteRangeResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRangeResponse) ProtoMessage() {}
+
+func (x *DeleteRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRangeResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRangeResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DeleteRangeResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type UndeleteRangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of a DeleteRange, see ListDeletes
+	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`  // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`  // why, 1 to 4,096 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteRangeRequest) Reset() {
+	*x = UndeleteRangeRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteRangeRequest) ProtoMessage() {}
+
+func (x *UndeleteRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteRangeRequest.ProtoReflect.Descriptor instead.
+func (*UndeleteRangeRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UndeleteRangeRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *UndeleteRangeRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *UndeleteRangeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type UndeleteRangeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its own log record
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteRangeResponse) Reset() {
+	*x = UndeleteRangeResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteRangeResponse) ProtoMessage() {}
+
+func (x *UndeleteRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteRangeResponse.ProtoReflect.Descriptor instead.
+func (*UndeleteRangeResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UndeleteRangeResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ListDeletesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeletesRequest) Reset() {
+	*x = ListDeletesRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeletesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeletesRequest) ProtoMessage() {}
+
+func (x *ListDeletesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeletesRequest.ProtoReflect.Descriptor instead.
+func (*ListDeletesRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+// RangeDelete is a DeleteRange as it was made.
+type RangeDelete struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`                       // of its log record
+	IngestNs      int64                  `protobuf:"zigzag64,2,opt,name=ingest_ns,json=ingestNs,proto3" json:"ingest_ns,omitempty"` // when, ns UTC
+	TagIds        []uint32               `protobuf:"varint,3,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`  // ascending
+	Tags          []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`                            // their current names, in the same order
+	StartNs       int64                  `protobuf:"zigzag64,5,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`    // [start, end), ns UTC
+	EndNs         int64                  `protobuf:"zigzag64,6,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Author        string                 `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	Undone        *Undelete              `protobuf:"bytes,9,opt,name=undone,proto3" json:"undone,omitempty"` // absent while it holds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeDelete) Reset() {
+	*x = RangeDelete{}
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeDelete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeDelete) ProtoMessage() {}
+
+func (x *RangeDelete) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeDelete.ProtoReflect.Descriptor instead.
+func (*RangeDelete) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RangeDelete) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *RangeDelete) GetIngestNs() int64 {
+	if x != nil {
+		return x.IngestNs
+	}
+	return 0
+}
+
+func (x *RangeDelete) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *RangeDelete) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *RangeDelete) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *RangeDelete) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *RangeDelete) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *RangeDelete) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RangeDelete) GetUndone() *Undelete {
+	if x != nil {
+		return x.Undone
+	}
+	return nil
+}
+
+// Undelete is who let a DeleteRange be undone.
+type Undelete struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`                       // of its log record
+	IngestNs      int64                  `protobuf:"zigzag64,2,opt,name=ingest_ns,json=ingestNs,proto3" json:"ingest_ns,omitempty"` // when, ns UTC
+	Author        string                 `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Undelete) Reset() {
+	*x = Undelete{}
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Undelete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Undelete) ProtoMessage() {}
+
+func (x *Undelete) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Undelete.ProtoReflect.Descriptor instead.
+func (*Undelete) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Undelete) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Undelete) GetIngestNs() int64 {
+	if x != nil {
+		return x.IngestNs
+	}
+	return 0
+}
+
+func (x *Undelete) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Undelete) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -29,7 +475,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -41,7 +487,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -54,7 +500,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 type StatusResponse struct {
@@ -86,7 +532,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +544,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +557,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -278,7 +724,7 @@ type Scrub struct {
 
 func (x *Scrub) Reset() {
 	*x = Scrub{}
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +736,7 @@ func (x *Scrub) String() string {
 func (*Scrub) ProtoMessage() {}
 
 func (x *Scrub) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +749,7 @@ func (x *Scrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
 func (*Scrub) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Scrub) GetPass() uint64 {
@@ -371,7 +817,7 @@ type BytesOnDisk struct {
 
 func (x *BytesOnDisk) Reset() {
 	*x = BytesOnDisk{}
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +829,7 @@ func (x *BytesOnDisk) String() string {
 func (*BytesOnDisk) ProtoMessage() {}
 
 func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +842,7 @@ func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BytesOnDisk.ProtoReflect.Descriptor instead.
 func (*BytesOnDisk) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BytesOnDisk) GetLog() uint64 {
@@ -460,7 +906,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +918,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +931,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Alarm) GetName() string {
@@ -527,7 +973,7 @@ type OffsetRange struct {
 
 func (x *OffsetRange) Reset() {
 	*x = OffsetRange{}
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +985,7 @@ func (x *OffsetRange) String() string {
 func (*OffsetRange) ProtoMessage() {}
 
 func (x *OffsetRange) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +998,7 @@ func (x *OffsetRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OffsetRange.ProtoReflect.Descriptor instead.
 func (*OffsetRange) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OffsetRange) GetFirst() uint64 {
@@ -577,7 +1023,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +1035,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +1048,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type FlushResponse struct {
@@ -614,7 +1060,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +1072,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +1085,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FlushResponse) GetArchivedOffset() uint64 {
@@ -657,7 +1103,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +1115,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +1128,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type SealResponse struct {
@@ -694,7 +1140,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +1152,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +1165,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SealResponse) GetArchivedOffset() uint64 {
@@ -739,7 +1185,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +1197,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +1210,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckpointRequest) GetDirectory() string {
@@ -784,7 +1230,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1242,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1255,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckpointResponse) GetOffset() uint64 {
@@ -837,7 +1283,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1295,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1308,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AcceptLossRequest) GetRange() *OffsetRange {
@@ -894,7 +1340,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	mi := &file_varve_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1352,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	mi := &file_varve_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1365,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type ContentHashesRequest struct {
@@ -933,7 +1379,7 @@ type ContentHashesRequest struct {
 
 func (x *ContentHashesRequest) Reset() {
 	*x = ContentHashesRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	mi := &file_varve_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1391,7 @@ func (x *ContentHashesRequest) String() string {
 func (*ContentHashesRequest) ProtoMessage() {}
 
 func (x *ContentHashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	mi := &file_varve_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1404,7 @@ func (x *ContentHashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHashesRequest.ProtoReflect.Descriptor instead.
 func (*ContentHashesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ContentHashesRequest) GetStartNs() int64 {
@@ -990,7 +1436,7 @@ type ContentHashesResponse struct {
 
 func (x *ContentHashesResponse) Reset() {
 	*x = ContentHashesResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	mi := &file_varve_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1448,7 @@ func (x *ContentHashesResponse) String() string {
 func (*ContentHashesResponse) ProtoMessage() {}
 
 func (x *ContentHashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	mi := &file_varve_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1461,7 @@ func (x *ContentHashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHashesResponse.ProtoReflect.Descriptor instead.
 func (*ContentHashesResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ContentHashesResponse) GetUuid() string {
@@ -1077,7 +1523,7 @@ type ContentHash struct {
 
 func (x *ContentHash) Reset() {
 	*x = ContentHash{}
-	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	mi := &file_varve_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1535,7 @@ func (x *ContentHash) String() string {
 func (*ContentHash) ProtoMessage() {}
 
 func (x *ContentHash) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	mi := &file_varve_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1548,7 @@ func (x *ContentHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHash.ProtoReflect.Descriptor instead.
 func (*ContentHash) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ContentHash) GetDay() int32 {
@@ -1165,7 +1611,38 @@ var File_varve_v1_admin_proto protoreflect.FileDescriptor
 
 const file_varve_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\x0f\n" +
+	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\xa3\x01\n" +
+	"\x12DeleteRangeRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"-\n" +
+	"\x13DeleteRangeResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"^\n" +
+	"\x14UndeleteRangeRequest\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"/\n" +
+	"\x15UndeleteRangeResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"\x14\n" +
+	"\x12ListDeletesRequest\"\xfd\x01\n" +
+	"\vRangeDelete\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x1b\n" +
+	"\tingest_ns\x18\x02 \x01(\x12R\bingestNs\x12\x17\n" +
+	"\atag_ids\x18\x03 \x03(\rR\x06tagIds\x12\x12\n" +
+	"\x04tags\x18\x04 \x03(\tR\x04tags\x12\x19\n" +
+	"\bstart_ns\x18\x05 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x06 \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\a \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12*\n" +
+	"\x06undone\x18\t \x01(\v2\x12.varve.v1.UndeleteR\x06undone\"o\n" +
+	"\bUndelete\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x1b\n" +
+	"\tingest_ns\x18\x02 \x01(\x12R\bingestNs\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x0f\n" +
 	"\rStatusRequest\"\xd2\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
@@ -1252,7 +1729,7 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\bfirst_ns\x18\x05 \x01(\x12R\afirstNs\x12\x17\n" +
 	"\alast_ns\x18\x06 \x01(\x12R\x06lastNs\x12\x12\n" +
 	"\x04hash\x18\a \x01(\x06R\x04hash\x12\x16\n" +
-	"\x06damage\x18\b \x01(\tR\x06damage2\xa2\x03\n" +
+	"\x06damage\x18\b \x01(\tR\x06damage2\x86\x05\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.varve.v1.StatusRequest\x1a\x18.varve.v1.StatusResponse\x128\n" +
 	"\x05Flush\x12\x16.varve.v1.FlushRequest\x1a\x17.varve.v1.FlushResponse\x12G\n" +
@@ -1261,7 +1738,10 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x04Seal\x12\x15.varve.v1.SealRequest\x1a\x16.varve.v1.SealResponse\x12R\n" +
 	"\rContentHashes\x12\x1e.varve.v1.ContentHashesRequest\x1a\x1f.varve.v1.ContentHashesResponse0\x01\x12G\n" +
 	"\n" +
-	"AcceptLoss\x12\x1b.varve.v1.AcceptLossRequest\x1a\x1c.varve.v1.AcceptLossResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"AcceptLoss\x12\x1b.varve.v1.AcceptLossRequest\x1a\x1c.varve.v1.AcceptLossResponse\x12J\n" +
+	"\vDeleteRange\x12\x1c.varve.v1.DeleteRangeRequest\x1a\x1d.varve.v1.DeleteRangeResponse\x12P\n" +
+	"\rUndeleteRange\x12\x1e.varve.v1.UndeleteRangeRequest\x1a\x1f.varve.v1.UndeleteRangeResponse\x12D\n" +
+	"\vListDeletes\x12\x1c.varve.v1.ListDeletesRequest\x1a\x15.varve.v1.RangeDelete0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_admin_proto_rawDescOnce sync.Once
@@ -1275,50 +1755,64 @@ func file_varve_v1_admin_proto_rawDescGZIP() []byte {
 	return file_varve_v1_admin_proto_rawDescData
 }
 
-var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_varve_v1_admin_proto_goTypes = []any{
-	(*StatusRequest)(nil),         // 0: varve.v1.StatusRequest
-	(*StatusResponse)(nil),        // 1: varve.v1.StatusResponse
-	(*Scrub)(nil),                 // 2: varve.v1.Scrub
-	(*BytesOnDisk)(nil),           // 3: varve.v1.BytesOnDisk
-	(*Alarm)(nil),                 // 4: varve.v1.Alarm
-	(*OffsetRange)(nil),           // 5: varve.v1.OffsetRange
-	(*FlushRequest)(nil),          // 6: varve.v1.FlushRequest
-	(*FlushResponse)(nil),         // 7: varve.v1.FlushResponse
-	(*SealRequest)(nil),           // 8: varve.v1.SealRequest
-	(*SealResponse)(nil),          // 9: varve.v1.SealResponse
-	(*CheckpointRequest)(nil),     // 10: varve.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),    // 11: varve.v1.CheckpointResponse
-	(*AcceptLossRequest)(nil),     // 12: varve.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),    // 13: varve.v1.AcceptLossResponse
-	(*ContentHashesRequest)(nil),  // 14: varve.v1.ContentHashesRequest
-	(*ContentHashesResponse)(nil), // 15: varve.v1.ContentHashesResponse
-	(*ContentHash)(nil),           // 16: varve.v1.ContentHash
+	(*DeleteRangeRequest)(nil),    // 0: varve.v1.DeleteRangeRequest
+	(*DeleteRangeResponse)(nil),   // 1: varve.v1.DeleteRangeResponse
+	(*UndeleteRangeRequest)(nil),  // 2: varve.v1.UndeleteRangeRequest
+	(*UndeleteRangeResponse)(nil), // 3: varve.v1.UndeleteRangeResponse
+	(*ListDeletesRequest)(nil),    // 4: varve.v1.ListDeletesRequest
+	(*RangeDelete)(nil),           // 5: varve.v1.RangeDelete
+	(*Undelete)(nil),              // 6: varve.v1.Undelete
+	(*StatusRequest)(nil),         // 7: varve.v1.StatusRequest
+	(*StatusResponse)(nil),        // 8: varve.v1.StatusResponse
+	(*Scrub)(nil),                 // 9: varve.v1.Scrub
+	(*BytesOnDisk)(nil),           // 10: varve.v1.BytesOnDisk
+	(*Alarm)(nil),                 // 11: varve.v1.Alarm
+	(*OffsetRange)(nil),           // 12: varve.v1.OffsetRange
+	(*FlushRequest)(nil),          // 13: varve.v1.FlushRequest
+	(*FlushResponse)(nil),         // 14: varve.v1.FlushResponse
+	(*SealRequest)(nil),           // 15: varve.v1.SealRequest
+	(*SealResponse)(nil),          // 16: varve.v1.SealResponse
+	(*CheckpointRequest)(nil),     // 17: varve.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 18: varve.v1.CheckpointResponse
+	(*AcceptLossRequest)(nil),     // 19: varve.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),    // 20: varve.v1.AcceptLossResponse
+	(*ContentHashesRequest)(nil),  // 21: varve.v1.ContentHashesRequest
+	(*ContentHashesResponse)(nil), // 22: varve.v1.ContentHashesResponse
+	(*ContentHash)(nil),           // 23: varve.v1.ContentHash
 }
 var file_varve_v1_admin_proto_depIdxs = []int32{
-	3,  // 0: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
-	4,  // 1: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
-	5,  // 2: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
-	2,  // 3: varve.v1.StatusResponse.scrub:type_name -> varve.v1.Scrub
-	5,  // 4: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
-	16, // 5: varve.v1.ContentHashesResponse.rows:type_name -> varve.v1.ContentHash
-	0,  // 6: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
-	6,  // 7: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
-	10, // 8: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
-	8,  // 9: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
-	14, // 10: varve.v1.AdminService.ContentHashes:input_type -> varve.v1.ContentHashesRequest
-	12, // 11: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
-	1,  // 12: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
-	7,  // 13: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
-	11, // 14: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
-	9,  // 15: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
-	15, // 16: varve.v1.AdminService.ContentHashes:output_type -> varve.v1.ContentHashesResponse
-	13, // 17: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	6,  // 0: varve.v1.RangeDelete.undone:type_name -> varve.v1.Undelete
+	10, // 1: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
+	11, // 2: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
+	12, // 3: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
+	9,  // 4: varve.v1.StatusResponse.scrub:type_name -> varve.v1.Scrub
+	12, // 5: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
+	23, // 6: varve.v1.ContentHashesResponse.rows:type_name -> varve.v1.ContentHash
+	7,  // 7: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
+	13, // 8: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
+	17, // 9: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
+	15, // 10: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
+	21, // 11: varve.v1.AdminService.ContentHashes:input_type -> varve.v1.ContentHashesRequest
+	19, // 12: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
+	0,  // 13: varve.v1.AdminService.DeleteRange:input_type -> varve.v1.DeleteRangeRequest
+	2,  // 14: varve.v1.AdminService.UndeleteRange:input_type -> varve.v1.UndeleteRangeRequest
+	4,  // 15: varve.v1.AdminService.ListDeletes:input_type -> varve.v1.ListDeletesRequest
+	8,  // 16: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
+	14, // 17: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
+	18, // 18: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
+	16, // 19: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
+	22, // 20: varve.v1.AdminService.ContentHashes:output_type -> varve.v1.ContentHashesResponse
+	20, // 21: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
+	1,  // 22: varve.v1.AdminService.DeleteRange:output_type -> varve.v1.DeleteRangeResponse
+	3,  // 23: varve.v1.AdminService.UndeleteRange:output_type -> varve.v1.UndeleteRangeResponse
+	5,  // 24: varve.v1.AdminService.ListDeletes:output_type -> varve.v1.RangeDelete
+	16, // [16:25] is the sub-list for method output_type
+	7,  // [7:16] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_admin_proto_init() }
@@ -1332,7 +1826,7 @@ func file_varve_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_admin_proto_rawDesc), len(file_varve_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,9 @@ const (
 	AdminService_Seal_FullMethodName          = "/varve.v1.AdminService/Seal"
 	AdminService_ContentHashes_FullMethodName = "/varve.v1.AdminService/ContentHashes"
 	AdminService_AcceptLoss_FullMethodName    = "/varve.v1.AdminService/AcceptLoss"
+	AdminService_DeleteRange_FullMethodName   = "/varve.v1.AdminService/DeleteRange"
+	AdminService_UndeleteRange_FullMethodName = "/varve.v1.AdminService/UndeleteRange"
+	AdminService_ListDeletes_FullMethodName   = "/varve.v1.AdminService/ListDeletes"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -47,6 +50,16 @@ type AdminServiceClient interface {
 	ContentHashes(ctx context.Context, in *ContentHashesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ContentHashesResponse], error)
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
+	// DeleteRange takes away the samples that tags have in a time range, however many, and answers once they are gone from
+	// every later read. They stay readable through QueryService.ReadModified and as_of_ns, with who and why. What is written into the
+	// range later stands. Called again it takes away what was written since, if anything.
+	DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error)
+	// UndeleteRange lets what a DeleteRange took away stand again, except where something was written since, and answers
+	// once it does. Another DeleteRange of the same samples still holds. NOT_FOUND where no DeleteRange that holds has the offset,
+	// FAILED_PRECONDITION once the server's window, by default 30 days, is over.
+	UndeleteRange(ctx context.Context, in *UndeleteRangeRequest, opts ...grpc.CallOption) (*UndeleteRangeResponse, error)
+	// ListDeletes streams every DeleteRange there was, oldest first, those undone too.
+	ListDeletes(ctx context.Context, in *ListDeletesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RangeDelete], error)
 }
 
 type adminServiceClient struct {
@@ -126,6 +139,45 @@ func (c *adminServiceClient) AcceptLoss(ctx context.Context, in *AcceptLossReque
 	return out, nil
 }
 
+func (c *adminServiceClient) DeleteRange(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteRangeResponse)
+	err := c.cc.Invoke(ctx, AdminService_DeleteRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) UndeleteRange(ctx context.Context, in *UndeleteRangeRequest, opts ...grpc.CallOption) (*UndeleteRangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndeleteRangeResponse)
+	err := c.cc.Invoke(ctx, AdminService_UndeleteRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListDeletes(ctx context.Context, in *ListDeletesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RangeDelete], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_ListDeletes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListDeletesRequest, RangeDelete]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListDeletesClient = grpc.ServerStreamingClient[RangeDelete]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -146,6 +198,16 @@ type AdminServiceServer interface {
 	ContentHashes(*ContentHashesRequest, grpc.ServerStreamingServer[ContentHashesResponse]) error
 	// AcceptLoss lets apply go on behind a damaged part of the log. The lost offsets stay reported by Status.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
+	// DeleteRange takes away the samples that tags have in a time range, however many, and answers once they are gone from
+	// every later read. They stay readable through QueryService.ReadModified and as_of_ns, with who and why. What is written into the
+	// range later stands. Called again it takes away what was written since, if anything.
+	DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error)
+	// UndeleteRange lets what a DeleteRange took away stand again, except where something was written since, and answers
+	// once it does. Another DeleteRange of the same samples still holds. NOT_FOUND where no DeleteRange that holds has the offset,
+	// FAILED_PRECONDITION once the server's window, by default 30 days, is over.
+	UndeleteRange(context.Context, *UndeleteRangeRequest) (*UndeleteRangeResponse, error)
+	// ListDeletes streams every DeleteRange there was, oldest first, those undone too.
+	ListDeletes(*ListDeletesRequest, grpc.ServerStreamingServer[RangeDelete]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -173,6 +235,15 @@ func (UnimplementedAdminServiceServer) ContentHashes(*ContentHashesRequest, grpc
 }
 func (UnimplementedAdminServiceServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
+}
+func (UnimplementedAdminServiceServer) DeleteRange(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteRange not implemented")
+}
+func (UnimplementedAdminServiceServer) UndeleteRange(context.Context, *UndeleteRangeRequest) (*UndeleteRangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndeleteRange not implemented")
+}
+func (UnimplementedAdminServiceServer) ListDeletes(*ListDeletesRequest, grpc.ServerStreamingServer[RangeDelete]) error {
+	return status.Error(codes.Unimplemented, "method ListDeletes not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -296,6 +367,53 @@ func _AdminService_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_DeleteRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DeleteRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DeleteRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DeleteRange(ctx, req.(*DeleteRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_UndeleteRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndeleteRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).UndeleteRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_UndeleteRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).UndeleteRange(ctx, req.(*UndeleteRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListDeletes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListDeletesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ListDeletes(m, &grpc.GenericServerStream[ListDeletesRequest, RangeDelete]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListDeletesServer = grpc.ServerStreamingServer[RangeDelete]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -323,11 +441,24 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "AcceptLoss",
 			Handler:    _AdminService_AcceptLoss_Handler,
 		},
+		{
+			MethodName: "DeleteRange",
+			Handler:    _AdminService_DeleteRange_Handler,
+		},
+		{
+			MethodName: "UndeleteRange",
+			Handler:    _AdminService_UndeleteRange_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "ContentHashes",
 			Handler:       _AdminService_ContentHashes_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListDeletes",
+			Handler:       _AdminService_ListDeletes_Handler,
 			ServerStreams: true,
 		},
 	},
