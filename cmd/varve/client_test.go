@@ -343,6 +343,47 @@ func TestEditCorrectsAndTells(t *testing.T) {
 	require.Contains(t, says, "line 2: action")
 }
 
+// A range delete takes samples away, says who and why, can be undone, and outlasts a restart.
+func TestDeleteAndUndelete(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := serveInProcess(t, dir)
+	varve(t, "import", "--server", address, writeFile(t, "x.csv", "time,f,g\n2024-01-01T00:00:00Z,1,5\n2024-01-01T00:00:01Z,2,6\n2024-01-02T00:00:00Z,3,7\n"))
+	stored := func(args ...string) string {
+		return varve(t, append([]string{"query", "--server", address, "--start", "2024-01-01", "--end", "2024-01-03", "--output", "csv"}, args...)...)
+	}
+	before := stored("f", "g")
+	says := varve(t, "delete", "--server", address, "--start", "2024-01-01T00:00:01Z", "--end", "2024-01-03", "--author", "ann", "--reason", "test rig", "--output", "json", "f")
+	var record struct{ Offset uint64 }
+	require.NoError(t, json.Unmarshal([]byte(says), &record))
+	require.NotZero(t, record.Offset)
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:00Z,f,1,Good\n", stored("f"))
+	require.Contains(t, varve(t, "query", "--server", address, "--latest", "--output", "csv", "f"), "2024-01-01T00:00:00Z,f,1")
+	rows, err := csv.NewReader(strings.NewReader(stored("--modified", "f", "g"))).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+	require.Equal(t, []string{"2", "3"}, []string{rows[1][2], rows[2][2]})
+	for _, r := range rows[1:] {
+		require.Equal(t, []string{"removed", "ann", "test rig", strconv.FormatUint(record.Offset, 10)}, []string{r[6], r[8], r[9], r[10]})
+	}
+	varve(t, "edit", "--server", address, "--reason", "by hand", "insert", "f", "2024-01-02T00:00:00Z", "8")
+
+	stop()
+	address, _ = serveInProcess(t, dir)
+	var list []rangeDelete
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "delete", "list", "--server", address, "--output", "json")), &list))
+	require.Len(t, list, 1)
+	require.Equal(t, []string{"f"}, list[0].Tags)
+	require.Equal(t, []string{"2024-01-01T00:00:01Z", "2024-01-03T00:00:00Z", "ann", "test rig"}, []string{list[0].Start, list[0].End, list[0].Author, list[0].Reason})
+	name := strconv.FormatUint(record.Offset, 10)
+	require.Contains(t, varve(t, "undelete", "--server", address, "--author", "bob", "--reason", "wrong tag", name), "is undone")
+	require.Equal(t, strings.Replace(before, "2024-01-02T00:00:00Z,f,3", "2024-01-02T00:00:00Z,f,8", 1), stored("f", "g"))
+	require.Contains(t, varve(t, "delete", "list", "--server", address), `by "bob": "wrong tag"`)
+	_, why := fails(t, "undelete", "--server", address, "--reason", "again", name)
+	require.Contains(t, why, "or it is undone")
+	_, why = fails(t, "delete", "--server", address, "--start", "2024-01-01", "--end", "2024-01-02", "--reason", "x", "nobody")
+	require.Contains(t, why, "no tag")
+}
+
 func TestTagsAreMadeAndChanged(t *testing.T) {
 	address, _ := serveInProcess(t, t.TempDir())
 	at := func(args ...string) []string { return append(args, "--server", address) }
@@ -391,6 +432,10 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"must be one of float64,": {"tags", "create", "a", "--type", "real"},
 		"unknown command":         {"status", "please"},
 		"at least 1 arg":          {"tags", "create"},
+		"no tag to delete of":     {"delete"},
+		"--start and --end":       {"delete", "--reason", "x", "a"},
+		"--reason is required":    {"delete", "--start", "0", "--end", "1", "a"},
+		"must be a number":        {"undelete", "--reason", "x", "a"},
 	} {
 		code, says := fails(t, args...)
 		require.Equal(t, exitUsage, code, args)

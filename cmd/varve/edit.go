@@ -296,6 +296,11 @@ func (f *editFlags) authorName() string {
 	if f.author != "" {
 		return f.author
 	}
+	return userName()
+}
+
+// userName is who runs the command, as its machine knows them.
+func userName() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}

@@ -63,6 +63,8 @@ func newRootCommand() *cobra.Command {
 		newImportCommand(),
 		newQueryCommand(),
 		newEditCommand(),
+		newDeleteCommand(),
+		newUndeleteCommand(),
 		newTagsCommand(),
 		newStatusCommand(),
 		newBenchCommand(),

@@ -97,6 +97,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.storage.GenerationSamples, "generation-samples", 4_000_000, "samples after which a generation is written")
 	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written")
 	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
+	flags.DurationVar(&f.storage.UndeleteWindow, "undelete-window", 30*24*time.Hour, "time after a range delete for which it can be undone")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
 	flags.Var(&f.scrubRate, "scrub-rate", "bytes a second read to find damage that no query has met; 0 for no scrub")

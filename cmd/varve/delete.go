@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/varvedb/varve/internal/timeexpr"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// deleteFlags are what range deletes and undoing them say.
+type deleteFlags struct {
+	client clientFlags
+	author string
+	reason string
+	start  string
+	end    string
+	zone   string
+	output string
+}
+
+func newDeleteCommand() *cobra.Command {
+	f := &deleteFlags{}
+	cmd := &cobra.Command{
+		Use:   "delete --start TIME --end TIME --reason WHY TAG...",
+		Short: "Take away the samples of tags in a time range; they stay readable as modified values",
+		Long: `Takes away the samples of tags from --start up to, but not including, --end. A name with * or ? means every tag that
+matches. What was there stays readable with varve query --modified and --as-of, and varve undelete brings it back for as
+long as the server's window lasts, by default 30 days. What is written into the range later stands.
+
+Times are ` + timeexpr.Help + `.`,
+		Example: `  varve delete --start 2026-03-01T08:00:00Z --end 2026-03-01T09:30:00Z --reason 'test rig was connected' FI-101 FI-102
+  varve delete list
+  varve undelete 4711 --reason 'wrong tags'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError(fmt.Errorf("no tag to delete of; see %s --help", cmd.CommandPath()))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	f.client.register(cmd)
+	f.who(cmd)
+	cmd.Flags().StringVar(&f.start, "start", "", "first instant; required")
+	cmd.Flags().StringVar(&f.end, "end", "", "instant behind the last; required")
+	cmd.Flags().StringVar(&f.zone, "tz", "", "IANA zone of times that carry none (default UTC)")
+	cmd.AddCommand(newDeleteListCommand())
+	return cmd
+}
+
+func (f *deleteFlags) who(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.author, "author", "", "who (default the user's name; the server takes the authenticated one where there is one)")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why; required")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "text", "text or json")
+}
+
+// check refuses flags that make no sense.
+func (f *deleteFlags) check() error {
+	if f.output != "text" && f.output != "json" {
+		return usageError(fmt.Errorf("output %q: must be text or json", f.output))
+	}
+	if f.reason == "" {
+		return usageError(errors.New("--reason is required: it says why, for ever"))
+	}
+	if f.author == "" {
+		f.author = userName()
+	}
+	return nil
+}
+
+func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	zone, err := loadZone(f.zone)
+	if err != nil {
+		return usageError(err)
+	}
+	now := time.Now()
+	if f.start == "" || f.end == "" {
+		return usageError(errors.New("--start and --end are required"))
+	}
+	start, err := timeexpr.Parse(f.start, now, zone)
+	if err != nil {
+		return usageError(fmt.Errorf("--start: %w", err))
+	}
+	end, err := timeexpr.Parse(f.end, now, zone)
+	if err != nil {
+		return usageError(fmt.Errorf("--end: %w", err))
+	}
+	if start >= end {
+		return usageError(errors.New("--end must be later than --start"))
+	}
+	c, err := f.client.dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	tags, err := c.findTags(cmd.Context(), names)
+	if err != nil {
+		return err
+	}
+	req := &varvev1.DeleteRangeRequest{StartNs: start, EndNs: end, Author: f.author, Reason: f.reason}
+	for _, t := range tags {
+		req.TagIds = append(req.TagIds, t.Id)
+	}
+	answer, err := c.admin.DeleteRange(cmd.Context(), req)
+	if err != nil {
+		return c.explain(err)
+	}
+	if f.output == "json" {
+		return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted of %d tags, as log record %d; varve undelete %d brings it back\n", len(tags), answer.Offset, answer.Offset)
+	return err
+}
+
+type offsetJSON struct {
+	Offset uint64 `json:"offset"`
+}
+
+func newUndeleteCommand() *cobra.Command {
+	f := &deleteFlags{}
+	cmd := &cobra.Command{
+		Use:     "undelete --reason WHY RECORD",
+		Short:   "Bring back what a delete took away, by its log record",
+		Example: "  varve undelete 4711 --reason 'wrong tags'\n  varve delete list",
+		Args:    exactlyNames(1, "the log record of a delete, as varve delete list shows it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			offset, err := strconv.ParseUint(args[0], 10, 64)
+			if err != nil {
+				return usageError(fmt.Errorf("log record %q: must be a number as varve delete list shows it", args[0]))
+			}
+			c, err := f.client.dial()
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			answer, err := c.admin.UndeleteRange(cmd.Context(), &varvev1.UndeleteRangeRequest{Offset: offset, Author: f.author, Reason: f.reason})
+			if err != nil {
+				return c.explain(err)
+			}
+			if f.output == "json" {
+				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "delete %d is undone, as log record %d\n", offset, answer.Offset)
+			return err
+		},
+	}
+	f.client.register(cmd)
+	f.who(cmd)
+	return cmd
+}
+
+func newDeleteListCommand() *cobra.Command {
+	var f clientFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "Print every range delete there was, oldest first",
+		Example: "  varve delete list\n  varve delete list --output json",
+		Args:    asUsage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return usageError(fmt.Errorf("output %q: must be table or json", output))
+			}
+			c, err := f.dial()
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			deletes, err := c.deletes(cmd.Context())
+			if err != nil {
+				return c.explain(err)
+			}
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), deletes)
+			}
+			return printDeletes(cmd.OutOrStdout(), deletes)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// rangeDelete is a range delete as JSON. Scripts read it: fields are added, never renamed.
+type rangeDelete struct {
+	Offset uint64       `json:"offset"`
+	At     string       `json:"at"`
+	Tags   []string     `json:"tags"`
+	Start  string       `json:"start"`
+	End    string       `json:"end"`
+	Author string       `json:"author"`
+	Reason string       `json:"reason"`
+	Undone *undoneRange `json:"undone"`
+}
+
+type undoneRange struct {
+	Offset uint64 `json:"offset"`
+	At     string `json:"at"`
+	Author string `json:"author"`
+	Reason string `json:"reason"`
+}
+
+func (c *client) deletes(ctx context.Context) ([]rangeDelete, error) {
+	stream, err := c.admin.ListDeletes(ctx, &varvev1.ListDeletesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	out := []rangeDelete{}
+	for {
+		d, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		at := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+		r := rangeDelete{Offset: d.Offset, At: at(d.IngestNs), Tags: slices.Clone(d.Tags), Start: at(d.StartNs), End: at(d.EndNs), Author: d.Author, Reason: d.Reason}
+		if u := d.Undone; u != nil {
+			r.Undone = &undoneRange{u.Offset, at(u.IngestNs), u.Author, u.Reason}
+		}
+		out = append(out, r)
+	}
+}
+
+func printDeletes(w io.Writer, deletes []rangeDelete) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "RECORD\tAT\tTAGS\tSTART\tEND\tAUTHOR\tREASON\tUNDONE")
+	for _, d := range deletes {
+		tags, undone := strconv.Itoa(len(d.Tags)), ""
+		if len(d.Tags) == 1 {
+			tags = d.Tags[0]
+		}
+		if d.Undone != nil {
+			undone = fmt.Sprintf("%s by %q: %q", d.Undone.At, d.Undone.Author, d.Undone.Reason)
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%q\t%q\t%s\n", d.Offset, d.At, tags, d.Start, d.End, d.Author, d.Reason, undone)
+	}
+	return t.Flush()
+}
