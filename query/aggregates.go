@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -132,6 +133,23 @@ type window struct {
 	edges    []int64
 }
 
+// keptWindows is the memory of windows, kept from answer to answer: a partial is a kilobyte, and making them anew would cost as
+// much as filling them.
+var keptWindows = sync.Pool{New: func() any { return new([]window) }}
+
+// giveBack gives windows back without what they refer to.
+func (a *aggregation) giveBack(kept *[]window) {
+	types := a.tags.types()
+	for i := range *kept {
+		w := &(*kept)[i]
+		w.asked, w.err = asked{}, nil
+		if types.has(model.String) || types.has(model.Bytes) {
+			*w = window{}
+		}
+	}
+	keptWindows.Put(kept)
+}
+
 type bucketRow struct {
 	time    int64
 	quality model.Quality
@@ -148,7 +166,12 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 	perTag := (n + size - 1) / size
 	total := perTag * len(a.tags.asked)
 	batch := max(1, min(16, windowBuckets/size)) // of a worker: a tag of few buckets is little work
-	windows := make([]window, min(a.workers*batch, total))
+	kept := keptWindows.Get().(*[]window)
+	defer a.giveBack(kept)
+	for len(*kept) < min(a.workers*batch, total) {
+		*kept = append(*kept, window{})
+	}
+	windows := (*kept)[:min(a.workers*batch, total)]
 	for done := 0; done < total; {
 		now := windows[:min(len(windows), total-done)]
 		for i := range now {

@@ -57,9 +57,30 @@ func (p *Plain) Read(r *Row) (bool, error) {
 // of the statistics only N, Sum, Min and Max without their times mean anything. Its first and last samples have a time and a
 // quality, but no value.
 func (p *Plain) Partial(from, to int) (out Partial) {
-	var st Stats
-	first := -1
-	last := 0
+	st, first, last := p.stats(from, to)
+	if first < 0 {
+		return out
+	}
+	out.start(p.typ)
+	out.groups = HasStats
+	out.counts[classGood] = st.n
+	out.stats[0] = st
+	a := Point{Sample: model.Sample{Type: p.typ, Time: int64(p.words[plainFirst][first])}}
+	z := Point{Sample: model.Sample{Type: p.typ, Time: int64(p.words[plainFirst][last] + p.words[plainSpan][last])}}
+	for i := firstPoint; i <= lastGood; i += 2 {
+		out.points[i], out.points[i+1] = a, z
+	}
+	out.durations[goodToGood] = uint64(z.Time) - uint64(a.Time)
+	return out
+}
+
+// stats is the statistics of the partials [from, to), and which of them are the first and the last that are not empty; first
+// is -1 if all are.
+func (p *Plain) stats(from, to int) (st Stats, first, last int) {
+	if p.typ == model.Float64 {
+		return p.doubles(from, to)
+	}
+	first = -1
 	for i := from; i < to; i++ {
 		n := int64(p.words[plainN][i])
 		if n == 0 {
@@ -88,20 +109,38 @@ func (p *Plain) Partial(from, to int) (out Partial) {
 			st.all = st.all.add(Int128{int64(p.words[plainLow][i]), p.words[plainSum][i]})
 		}
 	}
-	if first < 0 {
-		return out
+	return st, first, last
+}
+
+// doubles is stats of float64, most of what is asked for.
+func (p *Plain) doubles(from, to int) (st Stats, first, last int) {
+	first = -1
+	var lo, hi float64
+	var sum wide
+	for i := from; i < to; i++ {
+		n := int64(p.words[plainN][i])
+		if n == 0 {
+			continue
+		}
+		a, b := math.Float64frombits(p.words[plainMin][i]), math.Float64frombits(p.words[plainMax][i])
+		part := fromStored(math.Float64frombits(p.words[plainSum][i]), int64(p.words[plainLow][i]))
+		if first < 0 {
+			first, lo, hi, sum = i, a, b, part
+		} else {
+			sum = sum.add(part)
+		}
+		last = i
+		st.n += n
+		if a < lo || lo != lo {
+			lo = a
+		}
+		if b > hi || hi != hi {
+			hi = b
+		}
 	}
-	out.start(p.typ)
-	out.groups = HasStats
-	out.counts[classGood] = st.n
-	out.stats[0] = st
-	a := Point{Sample: model.Sample{Type: p.typ, Time: int64(p.words[plainFirst][first])}}
-	z := Point{Sample: model.Sample{Type: p.typ, Time: int64(p.words[plainFirst][last] + p.words[plainSpan][last])}}
-	for i := firstPoint; i <= lastGood; i += 2 {
-		out.points[i], out.points[i+1] = a, z
-	}
-	out.durations[goodToGood] = uint64(z.Time) - uint64(a.Time)
-	return out
+	st.typ, st.sum = p.typ, sum
+	st.min.Bits, st.max.Bits = math.Float64bits(lo), math.Float64bits(hi)
+	return st, first, last
 }
 
 // further reports whether a is less than b, or greater; NaN is neither unless b is NaN.
