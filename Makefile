@@ -75,4 +75,4 @@ bench-peers: ## varve beside VictoriaMetrics, InfluxDB and PostgreSQL, same run;
 		if [ "$$(id -u)" != 0 ]; then echo "INSTALL=1 needs root; else: apt-get install victoria-metrics influxdb postgresql" >&2; exit 1; fi; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql; \
 	fi
-	$(GO) run ./bench peers $(PEERS)
+	@$(GO) run ./bench peers $(PEERS)

@@ -133,6 +133,8 @@ type description struct {
 	Durable string `json:"durable"` // what an acknowledgement means
 	Through string `json:"through"` // how samples travel
 	Bytes   string `json:"bytes"`   // what is counted as stored
+	// syncs is whether an acknowledged sample is on disk.
+	syncs bool
 	// exact is whether doubles are kept bit for bit; if not, the last digits may differ, and are counted.
 	exact bool
 }

@@ -32,7 +32,7 @@ func newInflux() (contestant, string) {
 
 func (x *influx) describe() description {
 	return description{
-		Name: "influxdb", Version: x.version, exact: true,
+		Name: "influxdb", Version: x.version, exact: true, syncs: true,
 		Durable: "yes: fsync of the log", Through: "line protocol; JSON",
 		Bytes: "compacted shards and their index, without log and series file",
 	}
@@ -84,7 +84,9 @@ func (x *influx) start(ctx context.Context, dir string) error {
 		return err
 	}
 	x.dir, x.web = dir, newWeb(port)
-	if x.server, err = startDaemon(exec.Command(x.program, "run", "-config", config)); err != nil {
+	p := exec.Command(x.program, "run", "-config", config)
+	endWithUs(p)
+	if x.server, err = startDaemon(p); err != nil {
 		return err
 	}
 	if err := x.server.await(ctx, func() error { return x.web.get(ctx, "/ping", nil) }); err != nil {

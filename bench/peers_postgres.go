@@ -46,13 +46,13 @@ func newPostgres() (contestant, string) {
 
 func (p *postgres) describe() description {
 	return description{
-		Name: "postgres", Version: p.version, exact: true,
+		Name: "postgres", Version: p.version, exact: true, syncs: true,
 		Durable: "yes: fsync at commit, a batch each", Through: "binary COPY in and out",
 		Bytes: "table and index on tag and time, without log",
 	}
 }
 
-// asUser runs a program as a user that is not root, since PostgreSQL refuses to be.
+// asUser prepares a program that does not run as root, since PostgreSQL refuses to.
 func (p *postgres) asUser(program string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = "/"
@@ -60,15 +60,11 @@ func (p *postgres) asUser(program string, args ...string) (*exec.Cmd, error) {
 	if os.Getuid() != 0 {
 		return cmd, nil
 	}
-	user, err := nobody()
+	uid, gid, err := nobody()
 	if err != nil {
 		return nil, fmt.Errorf("find a user for PostgreSQL: %w", err)
 	}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Credential = user
-	return cmd, nil
+	return cmd, runAs(cmd, uid, gid)
 }
 
 func (p *postgres) start(ctx context.Context, dir string) error {
@@ -81,8 +77,11 @@ func (p *postgres) start(ctx context.Context, dir string) error {
 		return err
 	}
 	if os.Getuid() == 0 {
-		user := initdb.SysProcAttr.Credential
-		if err := os.Chown(dir, int(user.Uid), int(user.Gid)); err != nil {
+		uid, gid, err := nobody()
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(dir, int(uid), int(gid)); err != nil {
 			return err
 		}
 	}

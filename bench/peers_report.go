@@ -53,6 +53,7 @@ func (r *besideReport) figures() []figure {
 	}
 	all := []figure{
 		{"ingest, M samples/s", "%.2f", true, always(func(c *contestantReport) float64 { return c.SamplesPerSecond / 1e6 })},
+		{"ingest, if durable when acknowledged", "%.2f", true, func(c *contestantReport) (float64, bool) { return c.SamplesPerSecond / 1e6, c.syncs }},
 		{"server CPU, s/M", "%.3f", false, always(func(c *contestantReport) float64 { return c.ServerCPU })},
 		{"server CPU until settled, s/M", "%.3f", false, always(func(c *contestantReport) float64 { return c.SettledCPU })},
 		{"client CPU, s/M", "%.3f", false, always(func(c *contestantReport) float64 { return c.ClientCPU })},

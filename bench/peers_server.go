@@ -21,7 +21,7 @@ import (
 	"github.com/varvedb/varve/bench/plant"
 )
 
-// daemon is a peer's process. It ends with this one.
+// daemon is a peer's process.
 type daemon struct {
 	process *exec.Cmd
 	said    *logTail
@@ -29,12 +29,10 @@ type daemon struct {
 	err     error // of the process; read after ended
 }
 
+// startDaemon starts a process that was told to end with this one.
 func startDaemon(p *exec.Cmd) (*daemon, error) {
 	d := &daemon{process: p, said: &logTail{told: true}, ended: make(chan struct{})}
 	p.Stdout, p.Stderr = d.said, d.said
-	if p.SysProcAttr == nil {
-		endWithUs(p)
-	}
 	if err := p.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(p.Path), err)
 	}
@@ -381,31 +379,29 @@ func versionOf(pkg, program string, args ...string) string {
 }
 
 // nobody is the user that servers run as which refuse to be root; postgres where there is one.
-func nobody() (*syscall.Credential, error) {
+func nobody() (uid, gid uint32, err error) {
 	b, err := os.ReadFile("/etc/passwd")
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	var found *syscall.Credential
-	for line := range strings.Lines(string(b)) {
-		f := strings.Split(strings.TrimSpace(line), ":")
-		if len(f) < 4 || f[0] != "postgres" && (f[0] != "nobody" || found != nil) {
-			continue
+	for _, want := range []string{"postgres", "nobody"} {
+		for line := range strings.Lines(string(b)) {
+			f := strings.Split(strings.TrimSpace(line), ":")
+			if len(f) < 4 || f[0] != want {
+				continue
+			}
+			u, err := strconv.ParseUint(f[2], 10, 32)
+			if err != nil {
+				return 0, 0, fmt.Errorf("user %s: %w", want, err)
+			}
+			g, err := strconv.ParseUint(f[3], 10, 32)
+			if err != nil {
+				return 0, 0, fmt.Errorf("group of user %s: %w", want, err)
+			}
+			return uint32(u), uint32(g), nil
 		}
-		uid, err := strconv.ParseUint(f[2], 10, 32)
-		if err != nil {
-			continue
-		}
-		gid, err := strconv.ParseUint(f[3], 10, 32)
-		if err != nil {
-			continue
-		}
-		found = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	if found == nil {
-		return nil, errors.New("no user postgres or nobody")
-	}
-	return found, nil
+	return 0, 0, errors.New("no user postgres or nobody")
 }
 
 // pause waits a second.

@@ -32,7 +32,7 @@ func newVarve(binary string) contestant { return &varve{binary: binary} }
 
 func (v *varve) describe() description {
 	return description{
-		Name: "varve", Version: "of this tree", exact: true,
+		Name: "varve", Version: "of this tree", exact: true, syncs: true,
 		Durable: "yes: fsync of the log", Through: "gRPC stream; Arrow",
 		Bytes: "whole directory but the log and the ballast, sealed",
 	}

@@ -37,7 +37,7 @@ func newVictoriaMetrics() (contestant, string) {
 
 func (v *victoriaMetrics) describe() description {
 	return description{
-		Name: "victoria-metrics", Version: v.version, exact: false,
+		Name: "victoria-metrics", Version: v.version,
 		Durable: "no: what is acknowledged lies in memory for some seconds",
 		Through: "remote write (protobuf, snappy); export as JSON",
 		Bytes:   "whole directory after a forced merge",
@@ -50,11 +50,12 @@ func (v *victoriaMetrics) start(ctx context.Context, dir string) error {
 		return err
 	}
 	v.dir, v.web = dir, newWeb(port)
-	v.server, err = startDaemon(exec.Command(v.program,
+	p := exec.Command(v.program,
 		"-storageDataPath="+dir, "-retentionPeriod=100y", "-httpListenAddr=127.0.0.1:"+strconv.Itoa(port), "-loggerLevel=WARN",
 		"-search.disableCache", "-search.latencyOffset=0s", "-search.maxUniqueTimeseries=1000000", "-search.maxSamplesPerSeries=1000000000",
-		"-search.maxSamplesPerQuery=2000000000", "-search.maxQueryDuration=300s", "-search.maxQueryLen=1MB", "-search.maxPointsPerTimeseries=100000"))
-	if err != nil {
+		"-search.maxSamplesPerQuery=2000000000", "-search.maxQueryDuration=300s", "-search.maxQueryLen=1MB", "-search.maxPointsPerTimeseries=100000")
+	endWithUs(p)
+	if v.server, err = startDaemon(p); err != nil {
 		return err
 	}
 	return v.server.await(ctx, func() error { return v.web.get(ctx, "/health", nil) })
