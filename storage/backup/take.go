@@ -234,7 +234,7 @@ func (k *taking) write(fill func(io.Writer) error) (f File, err error) {
 		return f, err
 	}
 	digest := sha256.New()
-	if err = fill(io.MultiWriter(out, digest)); err == nil {
+	if err = fill(io.MultiWriter(digest, out)); err == nil { // in this order: a vfs.File may change what it is given to write
 		err = out.Sync()
 	}
 	if err := errors.Join(err, out.Close()); err != nil {
