@@ -219,6 +219,7 @@ func (k *checker) copies(context.Context) error {
 		}},
 		{"catalogue", keys.Catalog, keys.CatalogMirror, catalog.CheckRow},
 		{"identities", keys.Identity, keys.IdentityMirror, identity.CheckRow},
+		{"range deletes", keys.Deletes, keys.DeletesMirror, func(_, v []byte) error { return checkRow(v, opVersion, 0) }},
 		{"directory", keys.Directory, keys.DirectoryMirror, func(key, v []byte) error {
 			_, id, err := keys.DecodeDirectory(append([]byte{byte(keys.Directory)}, key...))
 			if err == nil {
