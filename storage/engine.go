@@ -45,17 +45,16 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 		Logger:                      engineLogger{opt.Logger, opt.OnFatal},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
-				disk.failed.Store(true)
-				compactions.failed.Store(true)
 				alarms.raise("writes_failing", fmt.Sprintf("flush or compaction: %v: tried again", err))
 			},
+			// Whichever failed waits before it is tried again, and not the other.
 			FlushEnd: func(i pebble.FlushInfo) {
-				if i.Err == nil {
+				if disk.failed.Store(i.Err != nil); i.Err == nil {
 					alarms.clear("writes_failing")
 				}
 			},
 			CompactionEnd: func(i pebble.CompactionInfo) {
-				if i.Err == nil {
+				if compactions.failed.Store(i.Err != nil); i.Err == nil {
 					alarms.clear("writes_failing")
 				}
 			},
