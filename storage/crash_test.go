@@ -101,15 +101,21 @@ func (c *powerCut) live() {
 	c.countAcked()
 }
 
+// send sends a batch or, now and then, a range delete, behind which a generation ends.
 func (c *powerCut) send() {
-	c.tick()
 	if c.rng.IntN(10) == 0 {
+		c.tick()
 		op := c.randomOp()
 		p, err := c.submitOp(op)
 		require.NoError(c.t, err)
 		c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
 		return
 	}
+	c.sendWrites()
+}
+
+func (c *powerCut) sendWrites() {
+	c.tick()
 	writes := []plain.Write{c.randomWrite()}
 	for c.rng.IntN(2) == 0 {
 		w := c.randomWrite()

@@ -26,7 +26,7 @@ func newLossy(t testing.TB, batches int) *lossy {
 	_, err := l.db.Flush(context.Background())
 	require.NoError(t, err)
 	for range batches {
-		l.send()
+		l.sendWrites()
 		p := l.sent[len(l.sent)-1].pending
 		require.NoError(t, p.Accepted(context.Background()))
 		l.offsets = append(l.offsets, p.Offset())
