@@ -161,7 +161,7 @@ func (c *powerCut) recover(fs vfs.FS) {
 	db, err := Open("store", c.options(fs))
 	require.NoError(c.t, err)
 	c.db = db
-	require.Empty(c.t, db.Status().Alarms)
+	requireNoAlarms(c.t, db)
 	require.Empty(c.t, db.Status().Lost)
 	applied := db.applied.value()
 	k := 0

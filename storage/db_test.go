@@ -481,7 +481,7 @@ func TestStoreAnswersLikeThePlainModel(t *testing.T) {
 			requireSame(t, h.db, h.model, h.rng)
 			seal(t, h.db)
 			requireSame(t, h.db, h.model, h.rng)
-			require.Empty(t, h.db.Status().Alarms)
+			requireNoAlarms(t, h.db)
 			require.NoError(t, h.db.Close())
 		})
 	}

@@ -95,7 +95,7 @@ func TestRangeDeletesThatMakeNoSense(t *testing.T) {
 	require.Equal(t, []uint64{1, 2, 3}, floatsOf(t, h.db))
 	seal(t, h.db)
 	require.Equal(t, []uint64{1, 2, 3}, floatsOf(t, h.db))
-	require.Empty(t, h.db.Status().Alarms)
+	requireNoAlarms(t, h.db)
 	require.NoError(t, h.db.Close())
 	h.open(h.db.o.FS)
 	require.Equal(t, []uint64{1, 2, 3}, floatsOf(t, h.db))

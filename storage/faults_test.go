@@ -332,7 +332,7 @@ func (f *faulty) resume(refused []plain.Write) {
 	require.NoError(t, err)
 	f.model = modelOf(f.sent)
 	requireSame(t, f.db, f.model, f.rng)
-	f.requireNoAlarms()
+	requireNoAlarms(f.t, f.db)
 	v, err := f.db.View(ctx, Accepted)
 	require.NoError(t, err)
 	require.Empty(t, v.Lost())

@@ -125,7 +125,7 @@ func TestAcceptedLossAtTheEnd(t *testing.T) {
 			}
 			l.requireWithout(last)
 			require.Empty(t, l.db.Status().Lost)
-			require.Empty(t, l.db.Status().Alarms)
+			requireNoAlarms(t, l.db)
 			require.GreaterOrEqual(t, l.db.Status().Applied, last)
 			soon(t, "Flush", func() {
 				_, err := l.db.Flush(context.Background())

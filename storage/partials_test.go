@@ -55,7 +55,7 @@ func TestPartialsAreThoseOfTheSamples(t *testing.T) {
 			seal(t, h.db)
 			requirePartials(t, h.db, h.model, h.rng)
 			requireRowsOfSeals(t, h.db)
-			require.Empty(t, h.db.Status().Alarms)
+			requireNoAlarms(t, h.db)
 			require.NoError(t, h.db.Close())
 		})
 	}

@@ -47,7 +47,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 				// The process has ended, and its locks with it.
 				db, err := Open("store", testOptions(mem.CrashClone(everything(nth))))
 				require.NoError(t, err)
-				require.Empty(t, db.Status().Alarms)
+				requireNoAlarms(t, db)
 				if existing {
 					requireSame(t, db, modelOf(f.sent), f.rng)
 				}
@@ -116,7 +116,7 @@ func TestFullDiskAtCheckpoint(t *testing.T) {
 	require.NoError(t, err)
 	requireSame(t, db, modelOf(f.sent), f.rng)
 	require.NoError(t, db.Close())
-	require.Empty(t, f.db.Status().Alarms)
+	requireNoAlarms(t, f.db)
 	require.NoError(t, f.db.Close())
 }
 

@@ -277,7 +277,7 @@ func (c *cutHistory) requireHolds(db *DB, through uint64) {
 		n++
 	}
 	require.Empty(c.t, db.Status().Lost)
-	require.Empty(c.t, db.Status().Alarms)
+	requireNoAlarms(c.t, db)
 	kept := slices.DeleteFunc(slices.Clone(c.sent[:n]), func(b sentBatch) bool {
 		return slices.ContainsFunc(c.lost, func(l OffsetRange) bool { return b.pending.Offset() >= l.First && b.pending.Offset() < l.End })
 	})
