@@ -25,7 +25,7 @@ func TestDurableOffsetOutlastsDamage(t *testing.T) {
 	h.db = db
 	for range 80 {
 		h.step()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		archived, err := db.Flush(ctx)
 		cancel()
 		require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestFailingCompactionDoesNotSpin(t *testing.T) {
 		_, err := db.Flush(context.Background())
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return failures() > 0 }, 10*time.Second, 10*time.Millisecond, "a compaction meets the damage")
+	require.Eventually(t, func() bool { return failures() > 0 }, patience, 10*time.Millisecond, "a compaction meets the damage")
 	before := failures()
 	time.Sleep(2 * time.Second)
 	require.Less(t, failures()-before, uint64(20), "attempts in two seconds")

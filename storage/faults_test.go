@@ -74,9 +74,22 @@ func (f *faulty) randomWrites() []plain.Write {
 	return writes
 }
 
+// patience is how long a test waits for what must happen: far longer than it takes on a machine with something else to do.
+const patience = 30 * time.Second
+
 // try sends one batch and waits for its answer, but no longer than a while: a disk that fails may hold it up.
 func (f *faulty) try(writes []plain.Write) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	return f.tryFor(2*time.Second, writes)
+}
+
+// write sends one batch to a disk that works.
+func (f *faulty) write(writes []plain.Write) {
+	f.t.Helper()
+	require.NoError(f.t, f.tryFor(patience, writes))
+}
+
+func (f *faulty) tryFor(d time.Duration, writes []plain.Write) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	p, err := f.db.Submit(ctx, f.batch(writes))
 	if err != nil {
@@ -127,7 +140,7 @@ func TestFailedLogSyncEndsTheProcess(t *testing.T) {
 			case err := <-f.fatal:
 				require.ErrorIs(t, err, syscall.EIO)
 				f.fatal <- err
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("sync %d, of %v, failed and OnFatal was not called", nth, file.Load())
 			}
 			acked := f.acked
@@ -226,7 +239,7 @@ func TestFailingFlushDoesNotSpin(t *testing.T) {
 		return false, nil
 	})
 	for tables.Load() == 0 {
-		require.NoError(t, f.try(f.randomWrites()))
+		f.write(f.randomWrites())
 	}
 	before := tables.Load()
 	time.Sleep(500 * time.Millisecond)
@@ -273,7 +286,7 @@ func TestFullDisk(t *testing.T) {
 func (f *faulty) fillAndFree(match func(diskCall) bool) {
 	t := f.t
 	for range 5 + f.rng.IntN(40) {
-		require.NoError(t, f.try(f.randomWrites()))
+		f.write(f.randomWrites())
 	}
 	again := &appends{failed: map[string]bool{}}
 	f.disk.set(func(c diskCall) (bool, error) { return again.hook(c, match) })
@@ -316,17 +329,17 @@ func (f *faulty) fillAndFree(match func(diskCall) bool) {
 func (f *faulty) resume(refused []plain.Write) {
 	t := f.t
 	// It takes a fraction of a second on a machine with nothing else to do.
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if n := len(f.sent); f.acked < n { // the batch that waited
 		require.NoError(t, f.sent[n-1].pending.Accepted(ctx))
 		f.acked = n
 	}
 	if refused != nil {
-		require.NoError(t, f.try(refused), "ingest resumes")
+		f.write(refused)
 	}
 	for range 30 {
-		require.NoError(t, f.try(f.randomWrites()), "ingest resumes")
+		f.write(f.randomWrites())
 	}
 	_, err := f.db.Flush(ctx)
 	require.NoError(t, err)

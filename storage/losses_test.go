@@ -80,7 +80,7 @@ func soon(t testing.TB, what string, do func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s does not return", what)
 	}
 }
@@ -148,7 +148,7 @@ func TestEachLossIsWaitedFor(t *testing.T) {
 	l.open(lossyOptions(l.fs))
 	for i, offset := range lost {
 		open := OffsetRange{offset, offset + 1}
-		require.Eventually(t, func() bool { return slices.Contains(l.db.Status().Lost, open) }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return slices.Contains(l.db.Status().Lost, open) }, patience, time.Millisecond)
 		l.db.resumeApplied() // as a read does that works again, be it the generation writer's
 		soon(t, "a view", func() {
 			v, err := l.db.View(context.Background(), Accepted)

@@ -24,7 +24,7 @@ func TestFailedReads(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			f := newFaulty(t, seed)
 			for range 80 {
-				require.NoError(t, f.try(f.randomWrites()))
+				f.write(f.randomWrites())
 			}
 			_, err := f.db.Flush(context.Background())
 			require.NoError(t, err)
@@ -36,7 +36,7 @@ func TestFailedReads(t *testing.T) {
 				failures += f.readWithFaults(tag, m.Current(tag, model.All))
 			}
 			require.Positive(t, failures, "a read met the fault")
-			require.NoError(t, f.try(f.randomWrites()))
+			f.write(f.randomWrites())
 			_, err = f.db.Flush(context.Background())
 			require.NoError(t, err)
 			requireNoAlarms(t, f.db)
@@ -87,7 +87,7 @@ func (f *faulty) readWithFaults(tag model.TagID, want []model.Sample) int {
 func requireNoAlarms(t testing.TB, db *DB) {
 	t.Helper()
 	require.Empty(t, alarmOf(db, "store_damaged"))
-	require.Eventually(t, func() bool { return len(db.Status().Alarms) == 0 }, 20*time.Second, time.Millisecond,
+	require.Eventually(t, func() bool { return len(db.Status().Alarms) == 0 }, patience, time.Millisecond,
 		"alarms that stay: %+v", db.Status().Alarms)
 }
 
@@ -115,7 +115,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 	f := newFaulty(t, 1)
 	// Too few generations for a compaction: one that runs while the LSM gives up on opening takes the process with it.
 	for range 10 {
-		require.NoError(t, f.try(f.randomWrites()))
+		f.write(f.randomWrites())
 	}
 	require.NoError(t, f.db.Close())
 	failures := 0
@@ -150,7 +150,7 @@ func TestApplyOutlastsFailedReads(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			f := newFaulty(t, seed)
 			for range 60 {
-				require.NoError(t, f.try(f.randomWrites()))
+				f.write(f.randomWrites())
 			}
 			_, err := f.db.Flush(context.Background())
 			require.NoError(t, err)
@@ -164,12 +164,12 @@ func TestApplyOutlastsFailedReads(t *testing.T) {
 				return false, nil
 			})
 			for range 20 {
-				require.NoError(t, f.try(f.randomWrites()), "ingest goes on")
+				f.write(f.randomWrites())
 			}
 			time.Sleep(50 * time.Millisecond)
 			require.Positive(t, failed.Load())
 			f.disk.heal()
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			_, err = f.sent[len(f.sent)-1].pending.Applied(ctx)
 			require.NoError(t, err, "apply goes on")

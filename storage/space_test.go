@@ -28,7 +28,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 				if existing {
 					f = newFaulty(t, uint64(nth))
 					disk, mem = f.disk, f.fs
-					require.NoError(t, f.try(f.randomWrites()))
+					f.write(f.randomWrites())
 					require.NoError(t, f.db.Close())
 				}
 				calls := 0
@@ -86,7 +86,7 @@ func TestFullDiskAtCheckpoint(t *testing.T) {
 	f := newFaulty(t, 7)
 	refused := 0
 	for nth := range 12 {
-		require.NoError(t, f.try(f.randomWrites()))
+		f.write(f.randomWrites())
 		calls := 0
 		f.disk.set(func(c diskCall) (bool, error) {
 			if strings.HasPrefix(c.path, "copy") && c.takesSpace() {
@@ -106,7 +106,7 @@ func TestFullDiskAtCheckpoint(t *testing.T) {
 			}
 		}
 		f.disk.heal()
-		require.NoError(t, f.try(f.randomWrites()))
+		f.write(f.randomWrites())
 	}
 	require.Greater(t, refused, 8)
 	through, err := f.db.Checkpoint(context.Background(), "whole")
@@ -146,7 +146,7 @@ func (f *faulty) hasAlarm(name string) bool {
 }
 
 func (f *faulty) eventually(what string, ok func() bool) {
-	require.Eventually(f.t, ok, 5*time.Second, 10*time.Millisecond, what)
+	require.Eventually(f.t, ok, patience, 10*time.Millisecond, what)
 }
 
 // Low space stops ingest before the disk is full, and more space lets it go on, without a restart.
@@ -155,7 +155,7 @@ func TestLowSpaceStopsIngest(t *testing.T) {
 	f.createTags()
 	_, err := f.fs.Stat(path.Join("store", ballastName))
 	require.NoError(t, err, "the ballast is made")
-	require.NoError(t, f.try(f.randomWrites()))
+	f.write(f.randomWrites())
 
 	f.disk.free.Store(1<<20 - 1)
 	f.eventually("alarm", func() bool { return f.hasAlarm("low_disk_space") })
@@ -177,7 +177,7 @@ func TestLowSpaceStopsIngest(t *testing.T) {
 	f.disk.free.Store(1 << 22)
 	f.eventually("resume", func() bool { return !f.hasAlarm("low_disk_space") })
 	require.False(t, f.db.Status().IngestStopped)
-	require.NoError(t, f.try(f.randomWrites()))
+	f.write(f.randomWrites())
 	requireSame(t, f.db, modelOf(f.sent), f.rng)
 	require.NoError(t, f.db.Close())
 }
@@ -206,10 +206,10 @@ func TestLowSpaceAtOpen(t *testing.T) {
 	select {
 	case name := <-made:
 		require.Equal(t, path.Join("store", ballastName), name)
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the ballast is not tried again")
 	}
 	f.createTags()
-	require.NoError(t, f.try(f.randomWrites()))
+	f.write(f.randomWrites())
 	require.NoError(t, f.db.Close())
 }
