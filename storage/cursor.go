@@ -132,6 +132,7 @@ func (c *Cursor) Next(ctx context.Context) (*Block, error) {
 			p := c.parts[0]
 			c.parts = c.parts[1:]
 			if err := c.list(p); err != nil {
+				c.groups = nil // some may be made, of less than they are of
 				return nil, c.damaged(p.Range(), err)
 			}
 			continue
