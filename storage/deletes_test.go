@@ -2,13 +2,16 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/record"
 )
 
@@ -28,6 +31,9 @@ func (h *history) put(t *testing.T, mode model.WriteMode, from int64, bits ...ui
 	run.Samples.Type = model.Float64
 	for i, b := range bits {
 		run.Samples.Append(model.Sample{Time: from + int64(i), Type: model.Float64, Bits: b})
+	}
+	if mode == model.Remove {
+		run.All, run.Samples = true, model.Samples{Type: model.Float64, Times: run.Samples.Times}
 	}
 	p, err := h.db.Submit(context.Background(), &Batch{Runs: []Run{run}})
 	require.NoError(t, err)
@@ -68,6 +74,49 @@ func TestUndeleteWindow(t *testing.T) {
 		require.Len(t, h.db.Deletes(), 2)
 		require.NoError(t, h.db.Close())
 	}
+}
+
+// TestReadBehindDamagedHistory: a sample that was removed stays away where the history that says so cannot be read. An
+// undone delete that is sealed makes the read ask the history.
+func TestReadBehindDamagedHistory(t *testing.T) {
+	ctx := context.Background()
+	h := newHistory(t, 1, vfs.NewMem())
+	h.put(t, model.Update, 10, 1, 2, 3)
+	offset, err := h.db.DeleteRange(ctx, []model.TagID{1}, model.TimeRange{Start: 10, End: 11}, "ann", "test rig")
+	require.NoError(t, err)
+	seal(t, h.db)
+	_, err = h.db.Undelete(ctx, offset, "bob", "wrong")
+	require.NoError(t, err)
+	h.put(t, model.Update, 20, 4)
+	_, err = h.db.Flush(ctx)
+	require.NoError(t, err)
+	h.put(t, model.Remove, 20, 0)
+	_, err = h.db.Flush(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{1, 2, 3}, floatsOf(t, h.db))
+
+	damaged := 0
+	b := h.db.engine.NewBatch()
+	for _, space := range []keys.Space{keys.Data, keys.SealedData} {
+		require.NoError(t, h.db.scan(space, func(k, v []byte) error {
+			k = append([]byte{byte(space)}, k...)
+			x, err := keys.DecodeChunk(k)
+			if err != nil || x.Kind != keys.Version && x.Kind != keys.SealedVersion {
+				return err
+			}
+			damaged++
+			return b.Set(k, append(slices.Clone(v), 0), nil)
+		}))
+	}
+	require.Positive(t, damaged)
+	require.NoError(t, h.db.engine.Apply(b, pebble.NoSync))
+	v, err := h.db.View(ctx, Accepted)
+	require.NoError(t, err)
+	have, err := readDamaged(v, 1)
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.Empty(t, have)
+	v.Close()
+	require.NoError(t, h.db.Close())
 }
 
 // TestRangeDeletesThatMakeNoSense: the door refuses them, and a record of one does no harm.
