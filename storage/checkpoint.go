@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path"
+
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // Checkpoint writes a copy of the store into the new directory dir and returns the offset it holds: what is flushed as
@@ -34,7 +36,7 @@ func (db *DB) checkpoint(ctx context.Context, dir string) (uint64, error) {
 	// offset that the copy itself has, and not trimmed meanwhile.
 	db.trimMu.Lock()
 	defer db.trimMu.Unlock()
-	if err := makeDir(fs, dir); err != nil {
+	if err := durable.MakeDir(fs, dir); err != nil {
 		return 0, err
 	}
 	from := db.archived.value()
@@ -46,7 +48,7 @@ func (db *DB) checkpoint(ctx context.Context, dir string) (uint64, error) {
 		return 0, err
 	}
 	if b, err := readFile(fs, path.Join(db.dir, acceptedName)); err == nil {
-		if err := writeFile(fs, dir, acceptedName, b); err != nil {
+		if err := durable.WriteFile(fs, dir, acceptedName, b); err != nil {
 			return 0, err
 		}
 	} else if !isNotExist(err) {

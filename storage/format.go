@@ -3,13 +3,14 @@ package storage
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // The file FORMAT makes a directory a store. It is the first file of a new store and the last of a checkpoint, so that
@@ -46,14 +47,14 @@ func (db *DB) openFormat() error {
 		return fmt.Errorf("make the store's id: %w", err)
 	}
 	db.uuid[6], db.uuid[8] = db.uuid[6]&0x0F|0x40, db.uuid[8]&0x3F|0x80
-	if err := makeDir(fs, db.dir); err != nil {
+	if err := durable.MakeDir(fs, db.dir); err != nil {
 		return err
 	}
 	return db.writeFormat(db.dir)
 }
 
 func (db *DB) writeFormat(dir string) error {
-	return writeFile(db.o.FS, dir, formatName, fmt.Appendf(nil, formatText, formatVersion, db.uuid[:]))
+	return durable.WriteFile(db.o.FS, dir, formatName, fmt.Appendf(nil, formatText, formatVersion, db.uuid[:]))
 }
 
 func (db *DB) parseFormat(b []byte) error {
@@ -72,45 +73,6 @@ func (db *DB) parseFormat(b []byte) error {
 		return fmt.Errorf("read %s: %q: %w", formatName, b, ErrCorrupt)
 	}
 	return nil
-}
-
-// makeDir makes a directory that a power cut does not take away: its parent is synced too.
-func makeDir(fs vfs.FS, dir string) error {
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return syncDir(fs, fs.PathDir(dir))
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// writeFile puts a small file in place so that after a power cut either the old one or the whole new one is there.
-func writeFile(fs vfs.FS, dir, name string, b []byte) error {
-	temp := fs.PathJoin(dir, name+".new")
-	f, err := fs.Create(temp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(temp, fs.PathJoin(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(fs, dir)
 }
 
 // maxSmallFile bounds the small text files, which are read whole.

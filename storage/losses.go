@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/varvedb/varve/storage/durable"
 	"github.com/varvedb/varve/storage/record"
 )
 
@@ -60,7 +61,7 @@ func (l *losses) accept(db *DB, r OffsetRange, author, reason string) error {
 	if err != nil && !isNotExist(err) {
 		return err
 	}
-	if err := writeFile(db.o.FS, db.dir, acceptedName, append(old, acceptedLine(r, author, reason)...)); err != nil {
+	if err := durable.WriteFile(db.o.FS, db.dir, acceptedName, append(old, acceptedLine(r, author, reason)...)); err != nil {
 		return err
 	}
 	l.accepted = append(l.accepted, r)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/durable"
 	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/record"
 )
@@ -338,7 +339,7 @@ func TestStoredFilesOfVersion1(t *testing.T) {
 	require.Equal(t, exampleUUID, db.uuid)
 
 	fs := vfs.NewMem()
-	require.NoError(t, writeFile(fs, "", acceptedName, storedRow(t, "ACCEPTED-LOSS")))
+	require.NoError(t, durable.WriteFile(fs, "", acceptedName, storedRow(t, "ACCEPTED-LOSS")))
 	var l losses
 	require.NoError(t, l.load(fs, ""))
 	require.Equal(t, []OffsetRange{exampleAccepted}, l.accepted)
@@ -365,7 +366,7 @@ func TestHostileFormatFiles(t *testing.T) {
 func TestHostileAcceptedLossFiles(t *testing.T) {
 	for _, text := range []string{"\n", "1\n", "1 2\n", "1 2 mara \"x\"\n", "-1 2 \"a\" \"b\"\n", "1 2 \"a\" \"b\n", "1 99999999999999999999 \"a\" \"b\"\n"} {
 		fs := vfs.NewMem()
-		require.NoError(t, writeFile(fs, "", acceptedName, []byte(text)))
+		require.NoError(t, durable.WriteFile(fs, "", acceptedName, []byte(text)))
 		var l losses
 		require.ErrorIs(t, l.load(fs, ""), ErrCorrupt, "%q", text)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/durable"
 	"github.com/varvedb/varve/storage/keys"
 )
 
@@ -310,7 +311,7 @@ func (s *scrub) keep(db *DB) {
 	s.mu.Lock()
 	b := s.state.append(nil)
 	s.mu.Unlock()
-	if err := writeFile(db.o.FS, db.dir, scrubName, b); err != nil {
+	if err := durable.WriteFile(db.o.FS, db.dir, scrubName, b); err != nil {
 		db.o.Logger.Warn("keep how far the scrub is", "error", err)
 	}
 }

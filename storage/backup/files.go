@@ -75,45 +75,6 @@ func hashFile(ctx context.Context, from vfs.FS, name string, buf []byte) (n int6
 
 func notExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// makeDir makes a directory that a power cut does not take away. Those above it are made too; the one right above is synced.
-func makeDir(fs vfs.FS, dir string) error {
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return syncDir(fs, fs.PathDir(dir))
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// writeFile puts a small file in place so that after a power cut either none or the whole one is there.
-func writeFile(fs vfs.FS, dir, name string, b []byte) error {
-	temp := fs.PathJoin(dir, name+".new")
-	f, err := fs.Create(temp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(temp, fs.PathJoin(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(fs, dir)
-}
-
 // readFile reads a file of at most limit bytes.
 func readFile(fs vfs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fs.Open(name)

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // The layout of a folder. It reaches disk: see docs/format/backup.md.
@@ -93,7 +94,7 @@ func create(fs vfs.FS, dir string, store model.UUID) (*Folder, error) {
 }
 
 func (f *Folder) create() error {
-	if err := makeDir(f.fs, f.dir); err != nil {
+	if err := durable.MakeDir(f.fs, f.dir); err != nil {
 		return err
 	}
 	b, err := readFile(f.fs, f.path(folderName), folderBytesMax)
@@ -117,12 +118,12 @@ func (f *Folder) create() error {
 		return err
 	}
 	for _, dir := range []string{objectsName, manifestsName} {
-		if err := makeDir(f.fs, f.path(dir)); err != nil {
+		if err := durable.MakeDir(f.fs, f.path(dir)); err != nil {
 			return err
 		}
 	}
 	if b == nil {
-		return writeFile(f.fs, f.dir, folderName, fmt.Appendf(nil, folderText, formatVersion, f.store[:]))
+		return durable.WriteFile(f.fs, f.dir, folderName, fmt.Appendf(nil, folderText, formatVersion, f.store[:]))
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // Pruned is what a prune removed and kept.
@@ -53,7 +55,7 @@ func prune(fs vfs.FS, dir string, keep int) (p Pruned, err error) {
 		}
 		p.Removed = append(p.Removed, m.ID)
 	}
-	if err := syncDir(fs, f.path(manifestsName)); err != nil {
+	if err := durable.SyncDir(fs, f.path(manifestsName)); err != nil {
 		return p, err
 	}
 	if err := fs.RemoveAll(f.path(objectsTemp)); err != nil && !notExist(err) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // A restore works in a directory beside its target and renames it when all is there. The marker tells such a directory that an
@@ -120,16 +121,16 @@ func (r *restoring) prepare() error {
 			return err
 		}
 	}
-	if err := makeDir(r.fs, r.work); err != nil {
+	if err := durable.MakeDir(r.fs, r.work); err != nil {
 		return err
 	}
-	return writeFile(r.fs, r.work, markerName, []byte(r.m.ID+"\n"))
+	return durable.WriteFile(r.fs, r.work, markerName, []byte(r.m.ID+"\n"))
 }
 
 // copy copies every file and holds it against its length and hash. FORMAT, which makes a directory a store, comes last.
 func (r *restoring) copy(ctx context.Context) error {
 	for _, dir := range storeDirs {
-		if err := makeDir(r.fs, r.fs.PathJoin(r.work, dir)); err != nil {
+		if err := durable.MakeDir(r.fs, r.fs.PathJoin(r.work, dir)); err != nil {
 			return err
 		}
 	}
@@ -150,14 +151,14 @@ func (r *restoring) copy(ctx context.Context) error {
 		}
 	}
 	for _, dir := range storeDirs {
-		if err := syncDir(r.fs, r.fs.PathJoin(r.work, dir)); err != nil {
+		if err := durable.SyncDir(r.fs, r.fs.PathJoin(r.work, dir)); err != nil {
 			return err
 		}
 	}
 	if err := r.file(ctx, r.m.Files[last]); err != nil { // a manifest without it does not read
 		return err
 	}
-	return syncDir(r.fs, r.work)
+	return durable.SyncDir(r.fs, r.work)
 }
 
 func (r *restoring) file(ctx context.Context, f File) error {
@@ -215,7 +216,7 @@ func (r *restoring) finish() error {
 	if err := r.fs.Remove(r.fs.PathJoin(r.work, markerName)); err != nil {
 		return err
 	}
-	if err := syncDir(r.fs, r.work); err != nil {
+	if err := durable.SyncDir(r.fs, r.work); err != nil {
 		return err
 	}
 	if _, err := r.fs.Stat(r.target); err == nil { // empty: see prepare
@@ -226,5 +227,5 @@ func (r *restoring) finish() error {
 	if err := r.fs.Rename(r.work, r.target); err != nil {
 		return err
 	}
-	return syncDir(r.fs, r.fs.PathDir(r.target))
+	return durable.SyncDir(r.fs, r.fs.PathDir(r.target))
 }

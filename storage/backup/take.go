@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/durable"
 )
 
 // Options say how a backup is made.
@@ -99,7 +100,7 @@ func (k *taking) run(ctx context.Context, db *storage.DB, o *Options) (Taken, er
 	if _, err := parseManifest(text); err != nil {
 		return Taken{}, err
 	}
-	return k.taken, writeFile(k.fs, k.path(manifestsName), m.ID+manifestEnd, text)
+	return k.taken, durable.WriteFile(k.fs, k.path(manifestsName), m.ID+manifestEnd, text)
 }
 
 // begin gives the backup its id and clears away what an interrupted one was copying.
@@ -121,7 +122,7 @@ func (k *taking) begin(m *Manifest) error {
 	if err := k.fs.RemoveAll(k.path(objectsTemp)); err != nil && !notExist(err) {
 		return err
 	}
-	return makeDir(k.fs, k.path(objectsTemp))
+	return durable.MakeDir(k.fs, k.path(objectsTemp))
 }
 
 // describe fills in what the store holds.
@@ -259,7 +260,7 @@ func (k *taking) place(f File, temp string) error {
 		return k.fs.Remove(temp)
 	}
 	dir := k.fs.PathDir(k.object(f.Hash))
-	if err := makeDir(k.fs, dir); err != nil {
+	if err := durable.MakeDir(k.fs, dir); err != nil {
 		return err
 	}
 	if err := k.fs.Rename(temp, k.object(f.Hash)); err != nil {
@@ -267,7 +268,7 @@ func (k *taking) place(f File, temp string) error {
 	}
 	k.taken.NewFiles++
 	k.taken.NewBytes += f.Length
-	return syncDir(k.fs, dir)
+	return durable.SyncDir(k.fs, dir)
 }
 
 // has reports whether the folder has the file. What lies under a hash got its name when it was durable, so that its length
