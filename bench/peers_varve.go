@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 	"google.golang.org/grpc"
 
 	"github.com/varvedb/varve/bench/plant"
@@ -144,42 +143,26 @@ func (v *varve) ask(ctx context.Context, q *question) (answer, error) {
 
 // rowsOf appends the rows of a record batch to the series of their tags.
 func rowsOf(r arrow.Record, into answer) error {
-	times, err := column[*array.Timestamp](r, "time")
+	c, err := rawColumnsOf(r)
 	if err != nil {
 		return err
-	}
-	values, err := column[*array.Float64](r, "value")
-	if err != nil {
-		return err
-	}
-	quality, err := column[*array.Uint32](r, "quality")
-	if err != nil {
-		return err
-	}
-	tags, err := column[*array.Dictionary](r, "tag")
-	if err != nil {
-		return err
-	}
-	names, ok := tags.Dictionary().(*array.String)
-	if !ok {
-		return fmt.Errorf("dictionary of column tag has %s, want text", tags.Dictionary().DataType())
 	}
 	last, s := -1, (*series)(nil)
 	for row := range int(r.NumRows()) {
-		if at := tags.GetValueIndex(row); at != last {
-			tag, err := tagOf([]byte(names.Value(at)))
+		if at := c.tags.GetValueIndex(row); at != last {
+			tag, err := tagOf([]byte(c.names.Value(at)))
 			if err != nil {
 				return err
 			}
 			last, s = at, into.of(tag)
 		}
-		if q := quality.Value(row); q != 0 {
-			return fmt.Errorf("a sample of %s with quality %#x, all were sent as good", names.Value(last), q)
+		if q := c.quality.Value(row); q != 0 {
+			return fmt.Errorf("a sample of %s with quality %#x, all were sent as good", c.names.Value(last), q)
 		}
-		if int64(times.Value(row))%millisecond != 0 {
-			return fmt.Errorf("a sample at %d ns, only whole milliseconds were sent", int64(times.Value(row)))
+		if int64(c.times.Value(row))%millisecond != 0 {
+			return fmt.Errorf("a sample at %d ns, only whole milliseconds were sent", int64(c.times.Value(row)))
 		}
-		s.add(int64(times.Value(row))/millisecond, values.Value(row))
+		s.add(int64(c.times.Value(row))/millisecond, c.values.Value(row))
 	}
 	return nil
 }

@@ -147,28 +147,12 @@ type comparer struct {
 }
 
 func (c *comparer) visit(r arrow.Record) error {
-	times, err := column[*array.Timestamp](r, "time")
+	x, err := rawColumnsOf(r)
 	if err != nil {
 		return err
-	}
-	values, err := column[*array.Float64](r, "value")
-	if err != nil {
-		return err
-	}
-	quality, err := column[*array.Uint32](r, "quality")
-	if err != nil {
-		return err
-	}
-	tags, err := column[*array.Dictionary](r, "tag")
-	if err != nil {
-		return err
-	}
-	names, ok := tags.Dictionary().(*array.String)
-	if !ok {
-		return fmt.Errorf("dictionary of column tag has %s, want text", tags.Dictionary().DataType())
 	}
 	for row := range int(r.NumRows()) {
-		if err := c.row(int64(times.Value(row)), names.Value(tags.GetValueIndex(row)), values.Value(row), quality.Value(row)); err != nil {
+		if err := c.row(int64(x.times.Value(row)), x.names.Value(x.tags.GetValueIndex(row)), x.values.Value(row), x.quality.Value(row)); err != nil {
 			return err
 		}
 	}
@@ -200,6 +184,36 @@ func (c *comparer) done() error {
 		return fmt.Errorf("the answer ends with tag %d of %d", c.tag, len(c.tags))
 	}
 	return nil
+}
+
+// rawColumns is what a raw query of numbers answers with, a row a sample.
+type rawColumns struct {
+	times   *array.Timestamp
+	values  *array.Float64
+	quality *array.Uint32
+	tags    *array.Dictionary
+	names   *array.String // of the tags
+}
+
+func rawColumnsOf(r arrow.Record) (c rawColumns, err error) {
+	if c.times, err = column[*array.Timestamp](r, "time"); err != nil {
+		return c, err
+	}
+	if c.values, err = column[*array.Float64](r, "value"); err != nil {
+		return c, err
+	}
+	if c.quality, err = column[*array.Uint32](r, "quality"); err != nil {
+		return c, err
+	}
+	if c.tags, err = column[*array.Dictionary](r, "tag"); err != nil {
+		return c, err
+	}
+	names, ok := c.tags.Dictionary().(*array.String)
+	if !ok {
+		return c, fmt.Errorf("dictionary of column tag has %s, want text", c.tags.Dictionary().DataType())
+	}
+	c.names = names
+	return c, nil
 }
 
 func column[T arrow.Array](r arrow.Record, name string) (T, error) {
