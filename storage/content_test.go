@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/golden"
 	"github.com/varvedb/varve/internal/plain"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/chunk"
@@ -199,7 +200,7 @@ func TestContentIsAsDocumented(t *testing.T) {
 
 	blocks := map[string][]byte{}
 	for _, name := range []string{"samples", "versions", "content"} {
-		blocks[name] = goldenOn(t, contentPage, name)
+		blocks[name] = golden.Block(t, contentPage, name)
 	}
 	c := have[0]
 	require.Equal(t, uint64(2), c.Samples)
@@ -228,24 +229,6 @@ func contentText(t testing.TB) string {
 	b, err := os.ReadFile(contentPage)
 	require.NoError(t, err)
 	return string(b)
-}
-
-// goldenOn is the bytes of a block of hexadecimal digits of a page. What follows a ; is a remark.
-func goldenOn(t testing.TB, page, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
-	require.True(t, ok, "%s has no block %q", page, name)
-	block, _, _ = strings.Cut(block, "```")
-	var digits strings.Builder
-	for line := range strings.Lines(block) {
-		line, _, _ = strings.Cut(line, ";")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	require.NoError(t, err)
-	return b
 }
 
 // TestContentListsAreReadAsWritten writes lists of two stores of one log and reads them again.

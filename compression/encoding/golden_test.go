@@ -3,12 +3,12 @@ package encoding
 import (
 	"encoding/hex"
 	"math"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/golden"
 )
 
 // noon is 2026-01-01 12:00:00 UTC.
@@ -78,32 +78,9 @@ func (e example) encode() []byte {
 	return AppendBlobs(nil, v)
 }
 
-// readExamples is the blocks of a page that begin with ```hex and a name; what stands behind two spaces is for people.
-func readExamples(t *testing.T, page string) map[string][]byte {
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	out := map[string][]byte{}
-	name := ""
-	for i, line := range strings.Split(string(text), "\n") {
-		switch {
-		case strings.HasPrefix(line, "```hex "):
-			name = strings.TrimPrefix(line, "```hex ")
-			out[name] = []byte{}
-		case line == "```":
-			name = ""
-		case name != "":
-			digits, _, _ := strings.Cut(line, "  ")
-			b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
-			require.NoError(t, err, "%s line %d", page, i+1)
-			out[name] = append(out[name], b...)
-		}
-	}
-	return out
-}
-
 // TestPageAndCodeAgree holds docs/format/encodings.md against what is written and read.
 func TestPageAndCodeAgree(t *testing.T) {
-	page := readExamples(t, "../../docs/format/encodings.md")
+	page := golden.Blocks(t, "../../docs/format/encodings.md")
 	require.Len(t, page, len(examples), "an example on the page that no test writes")
 	for name, e := range examples {
 		b := page[name]

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/golden"
 )
 
 // sealedExamples are the columns that docs/format/sealed.md spells out. Of a float64 column f64 has the bits, of a float32
@@ -108,7 +110,7 @@ func realColumn(e *SealedEncoder, v []uint64) []byte {
 
 // TestSealedPageAndCodeAgree holds docs/format/sealed.md against what is written and read.
 func TestSealedPageAndCodeAgree(t *testing.T) {
-	page := readExamples(t, "../../docs/format/sealed.md")
+	page := golden.Blocks(t, "../../docs/format/sealed.md")
 	for name, x := range sealedExamples {
 		var e SealedEncoder
 		var d SealedDecoder

@@ -13,28 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/varvedb/varve/internal/golden"
 	"github.com/varvedb/varve/model"
 )
 
 const page = "../../docs/format/catalog.md"
-
-// golden is the bytes of a fenced block of the page, found by the words behind its fence. What follows a ; is a remark.
-func golden(t *testing.T, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
-	require.True(t, ok, "%s has no block %q", page, name)
-	block, _, _ = strings.Cut(block, "```")
-	var digits strings.Builder
-	for line := range strings.Lines(block) {
-		line, _, _ = strings.Cut(line, ";")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	require.NoError(t, err)
-	return b
-}
 
 // exampleChanges are those of the worked example.
 func exampleChanges() []Change {
@@ -63,7 +46,7 @@ func exampleCatalog(t *testing.T) *Catalog {
 
 func TestRecordIsAsDocumented(t *testing.T) {
 	payload := AppendChanges(nil, exampleChanges())
-	require.Equal(t, fmt.Sprintf("% x", golden(t, "record")), fmt.Sprintf("% x", payload))
+	require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, "record")), fmt.Sprintf("% x", payload))
 	changes, err := DecodeChanges(payload)
 	require.NoError(t, err)
 	require.Equal(t, exampleChanges(), changes)
@@ -73,8 +56,8 @@ func TestRowsAreAsDocumented(t *testing.T) {
 	rows := exampleCatalog(t).TakeChanged()
 	require.Len(t, rows, 3)
 	for i, name := range []string{"meta", "tag", "set"} {
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name+" key")), fmt.Sprintf("% x", rows[i].Key))
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name+" value")), fmt.Sprintf("% x", rows[i].Value))
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name+" key")), fmt.Sprintf("% x", rows[i].Key))
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name+" value")), fmt.Sprintf("% x", rows[i].Value))
 	}
 }
 

@@ -3,12 +3,11 @@ package chunk
 import (
 	"encoding/hex"
 	"math"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/golden"
 	"github.com/varvedb/varve/model"
 )
 
@@ -69,32 +68,9 @@ func examples() map[string][]byte {
 	}
 }
 
-// readExamples is the blocks of a page that begin with ```hex and a name; what stands behind two spaces is for people.
-func readExamples(t *testing.T, page string) map[string][]byte {
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	out := map[string][]byte{}
-	name := ""
-	for i, line := range strings.Split(string(text), "\n") {
-		switch {
-		case strings.HasPrefix(line, "```hex "):
-			name = strings.TrimPrefix(line, "```hex ")
-			out[name] = []byte{}
-		case line == "```":
-			name = ""
-		case name != "":
-			digits, _, _ := strings.Cut(line, "  ")
-			b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
-			require.NoError(t, err, "%s line %d", page, i+1)
-			out[name] = append(out[name], b...)
-		}
-	}
-	return out
-}
-
 // TestPageAndCodeAgree holds docs/format/chunk.md against what is written and read.
 func TestPageAndCodeAgree(t *testing.T) {
-	page := readExamples(t, "../../docs/format/chunk.md")
+	page := golden.Blocks(t, "../../docs/format/chunk.md")
 	want := examples()
 	for name, b := range want {
 		require.Equal(t, hex.EncodeToString(b), hex.EncodeToString(page[name]), name)

@@ -9,27 +9,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/golden"
 )
 
 const page = "../../docs/format/identity.md"
-
-// golden is the bytes of a fenced block of the page, found by the words behind its fence. What follows a ; is a remark.
-func golden(t *testing.T, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
-	require.True(t, ok, "%s has no block %q", page, name)
-	block, _, _ = strings.Cut(block, "```")
-	var digits strings.Builder
-	for line := range strings.Lines(block) {
-		line, _, _ = strings.Cut(line, ";")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	require.NoError(t, err)
-	return b
-}
 
 // exampleTable is that of the worked example: batches 1, 2 and 4 of one queue.
 func exampleTable(t *testing.T) *Table {
@@ -44,15 +28,15 @@ func TestRowsAreAsDocumented(t *testing.T) {
 	rows := exampleTable(t).TakeChanged()
 	require.Len(t, rows, 5)
 	for i, name := range []string{"meta", "source", "identity", "holes", "hashes"} {
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name+" key")), fmt.Sprintf("% x", rows[i].Key))
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name+" key")), fmt.Sprintf("% x", rows[i].Key))
 		if name == "hashes" { // 517 bytes; the page leaves out the zeros
 			continue
 		}
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name+" value")), fmt.Sprintf("% x", rows[i].Value))
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name+" value")), fmt.Sprintf("% x", rows[i].Value))
 	}
 	value := rows[4].Value
 	require.Len(t, value, 1+64*8+4)
-	front, zeros, end := golden(t, "hashes value, front"), make([]byte, 59*8), golden(t, "hashes value, end")
+	front, zeros, end := golden.Block(t, page, "hashes value, front"), make([]byte, 59*8), golden.Block(t, page, "hashes value, end")
 	require.Equal(t, fmt.Sprintf("% x", append(append(front, zeros...), end...)), fmt.Sprintf("% x", value))
 	require.LessOrEqual(t, len(rows[2].Key)+len(rows[2].Value), 100)
 }

@@ -1,34 +1,15 @@
 package keys
 
 import (
-	"encoding/hex"
 	"fmt"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/golden"
 )
 
 const page = "../../docs/format/keys.md"
-
-// golden is the bytes of a fenced block of the page, found by the words behind its fence. What follows a ; is a remark.
-func golden(t *testing.T, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
-	require.True(t, ok, "%s has no block %q", page, name)
-	block, _, _ = strings.Cut(block, "```")
-	var digits strings.Builder
-	for line := range strings.Lines(block) {
-		line, _, _ = strings.Cut(line, ";")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	require.NoError(t, err)
-	return b
-}
 
 func TestKeysAreAsDocumented(t *testing.T) {
 	const at = 1_700_000_000_000_000_000 // 2023-11-14T22:13:20Z
@@ -43,13 +24,13 @@ func TestKeysAreAsDocumented(t *testing.T) {
 		"latest": AppendTag(nil, Latest, 300), "partitions": AppendPartitions(nil, 300, Day),
 		"directory": AppendDirectory(nil, Directory, DayOf(at), 40),
 	} {
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name)), fmt.Sprintf("% x", key), name)
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name)), fmt.Sprintf("% x", key), name)
 	}
 	// What stands on the page is read back, whatever this release would write.
-	have, err := DecodeChunk(golden(t, "packed"))
+	have, err := DecodeChunk(golden.Block(t, page, "packed"))
 	require.NoError(t, err)
 	require.Equal(t, pack, have)
-	haveHeader, err := DecodeHeader(golden(t, "header"))
+	haveHeader, err := DecodeHeader(golden.Block(t, page, "header"))
 	require.NoError(t, err)
 	require.Equal(t, header, haveHeader)
 }

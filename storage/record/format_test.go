@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/hex"
 	"fmt"
 	"os"
 	"strings"
@@ -9,28 +8,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/golden"
 	"github.com/varvedb/varve/model"
 )
 
 const page = "../../docs/format/record.md"
-
-// golden is the bytes of a fenced block of the page, found by the words behind its fence. What follows a ; is a remark.
-func golden(t *testing.T, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(string(text), "```hex "+name+"\n")
-	require.True(t, ok, "%s has no block %q", page, name)
-	block, _, _ = strings.Cut(block, "```")
-	var digits strings.Builder
-	for line := range strings.Lines(block) {
-		line, _, _ = strings.Cut(line, ";")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	require.NoError(t, err)
-	return b
-}
 
 // The worked examples of the page.
 const (
@@ -95,7 +77,7 @@ func examples() map[string][]byte {
 
 func TestPayloadsAreAsDocumented(t *testing.T) {
 	for name, payload := range examples() {
-		require.Equal(t, fmt.Sprintf("% x", golden(t, name)), fmt.Sprintf("% x", payload), name)
+		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name)), fmt.Sprintf("% x", payload), name)
 	}
 }
 

@@ -4,11 +4,11 @@ import (
 	"encoding/hex"
 	"flag"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/golden"
 	"github.com/varvedb/varve/model"
 )
 
@@ -71,7 +71,7 @@ func examples() map[string][]Partial {
 
 // TestPageAndCodeAgree holds docs/format/rollup.md against what is written and read.
 func TestPageAndCodeAgree(t *testing.T) {
-	page := readExamples(t, "../../docs/format/rollup.md")
+	page := golden.Blocks(t, "../../docs/format/rollup.md")
 	for name, ps := range examples() {
 		require.Equal(t, hex.EncodeToString(AppendRow(nil, ps, AllGroups)), hex.EncodeToString(page[name]), name)
 		requireRow(t, ps, page[name])
@@ -102,27 +102,4 @@ func requireRow(t *testing.T, ps []Partial, b []byte) {
 		require.Equal(t, exact(ps[i]), exact(have[i]), "partial %d", i)
 	}
 	require.Equal(t, hex.EncodeToString(b), hex.EncodeToString(AppendRow(nil, have, AllGroups)))
-}
-
-// readExamples is the blocks of a page that begin with ```hex and a name; what stands behind two spaces is for people.
-func readExamples(t *testing.T, page string) map[string][]byte {
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	out := map[string][]byte{}
-	name := ""
-	for i, line := range strings.Split(string(text), "\n") {
-		switch {
-		case strings.HasPrefix(line, "```hex "):
-			name = strings.TrimPrefix(line, "```hex ")
-			out[name] = []byte{}
-		case line == "```":
-			name = ""
-		case name != "":
-			digits, _, _ := strings.Cut(line, "  ")
-			b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
-			require.NoError(t, err, "%s line %d", page, i+1)
-			out[name] = append(out[name], b...)
-		}
-	}
-	return out
 }
