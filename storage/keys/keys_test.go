@@ -126,13 +126,17 @@ func TestHeaderKeysComeBackAndCompareAsTheirFields(t *testing.T) {
 		if rapid.Bool().Draw(t, "one time") {
 			b.Start = a.Start
 		}
+		if rapid.Bool().Draw(t, "one generation") {
+			b.Generation = a.Generation
+		}
 		ka, kb := a.Append(nil), b.Append(nil)
 		have, err := DecodeHeader(ka)
 		require.NoError(t, err)
 		require.Equal(t, a, have)
 		want := cmp.Or(
 			cmp.Compare(Period(a.Start), Period(b.Start)), cmp.Compare(a.Level, b.Level), cmp.Compare(a.Tag, b.Tag),
-			cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Seq, b.Seq),
+			cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Generation, b.Generation),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Seq, b.Seq),
 		)
 		require.Equal(t, want, bytes.Compare(ka, kb), "%+v %+v", a, b)
 		require.True(t, bytes.HasPrefix(ka, AppendHeaders(nil, Period(a.Start), a.Level, a.Tag, a.Stream)))
