@@ -25,7 +25,7 @@ func TestWhoWaitsIsToldThatApplyEnded(t *testing.T) {
 	ctx := context.Background()
 
 	db.mu.RLock() // apply has to wait
-	payload := record.AppendRetention(record.AppendHeader(nil, record.Header{Kind: record.RetentionDrop}), &record.Retention{Reason: string(make([]byte, 8<<10))})
+	payload := record.AppendForecast(record.AppendHeader(nil, record.Header{Kind: record.ForecastRun}), &record.Forecast{Model: string(make([]byte, 8<<10))})
 	p, err := db.submit(ctx, payload)
 	require.NoError(t, err)
 	answers := make(chan error, 4)

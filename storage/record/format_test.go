@@ -46,8 +46,10 @@ var (
 		{Tag: 2, Mode: model.Remove, All: true, Samples: model.Samples{Type: model.String, Times: []int64{exampleTime + 5e6}}},
 	}
 	exampleDelete    = DeleteRange{Tags: []model.TagID{1, 300}, From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "test rig"}
-	exampleDrop      = Retention{Class: "fast", From: model.MinTime, To: exampleTime, Reason: "30 days"}
-	exampleHold      = Retention{Class: "fast", From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "audit"}
+	exampleBitmap    = []byte{0x3a, 0x30, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0x10, 0, 0, 0, 1, 0, 0x2c, 1} // tags 1 and 300
+	exampleErasure   = Erasure{What: OldSamples, Cause: ByRetention, Class: "fast", Tags: exampleBitmap, From: model.MinTime, To: exampleTime, Reason: "30 days"}
+	exampleHold      = Hold{Tags: []byte{}, From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "audit"}
+	exampleRule      = Rule{Class: "fast", Versions: 7 * 86400e9, Samples: 30 * 86400e9, Author: "mara", Reason: "policy 12"}
 	exampleState     = State{Source: "plc-7", State: Missing, Gap: model.NotCollected, From: exampleTime, To: exampleTime + 60e9}
 	exampleNote      = Note{ID: model.UUID{0x9a, 15: 0x01}, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 1, Text: "valve stuck", Author: "mara"}
 	exampleForecast  = Forecast{Stream: 1, Issued: exampleTime, Model: "day ahead", Tags: []model.TagID{1}}
@@ -64,8 +66,9 @@ func examples() map[string][]byte {
 		"catalog change": append(header(CatalogChange), exampleCatalogue...),
 		"edit":           append(header(Edit), appendBatch(Edit, &exampleEdit, exampleEditRuns)...),
 		"delete":         AppendDelete(header(Delete), &exampleDelete),
-		"retention drop": AppendRetention(header(RetentionDrop), &exampleDrop),
-		"retention hold": AppendRetention(header(RetentionHold), &exampleHold),
+		"erase":          AppendErasure(header(Erase), &exampleErasure),
+		"hold":           AppendHold(header(HoldErase), &exampleHold),
+		"retention rule": AppendRule(header(RetentionRule), &exampleRule),
 		"collector":      AppendState(header(CollectorState), &exampleState),
 		"annotation":     AppendNote(header(Annotation), &exampleNote),
 		"forecast run":   AppendForecast(header(ForecastRun), &exampleForecast),
@@ -97,8 +100,9 @@ func TestStoredVersion1(t *testing.T) {
 	require.Equal(t, exampleCatalogue, stored(t, "catalog change", CatalogChange))
 	require.Empty(t, stored(t, "cut", Cut))
 	requireStored(t, "delete", Delete, exampleDelete, DecodeDelete)
-	requireStored(t, "retention drop", RetentionDrop, exampleDrop, DecodeRetention)
-	requireStored(t, "retention hold", RetentionHold, exampleHold, DecodeRetention)
+	requireStored(t, "erase", Erase, exampleErasure, DecodeErasure)
+	requireStored(t, "hold", HoldErase, exampleHold, DecodeHold)
+	requireStored(t, "retention rule", RetentionRule, exampleRule, DecodeRule)
 	requireStored(t, "collector", CollectorState, exampleState, DecodeState)
 	requireStored(t, "annotation", Annotation, exampleNote, DecodeNote)
 	requireStored(t, "forecast run", ForecastRun, exampleForecast, DecodeForecast)

@@ -56,7 +56,9 @@ func FuzzOthers(f *testing.F) {
 		b := payload[headerSize:]
 		again(t, b, DecodeDelete, AppendDelete)
 		again(t, b, DecodeUndelete, AppendUndelete)
-		again(t, b, DecodeRetention, AppendRetention)
+		again(t, b, DecodeErasure, AppendErasure)
+		again(t, b, DecodeHold, AppendHold)
+		again(t, b, DecodeRule, AppendRule)
 		again(t, b, DecodeState, AppendState)
 		again(t, b, DecodeNote, AppendNote)
 		again(t, b, DecodeForecast, AppendForecast)

@@ -52,36 +52,111 @@ func DecodeUndelete(b []byte) (UndeleteRange, error) {
 	return u, r.end()
 }
 
-// Retention is the body of a RetentionDrop or RetentionHold record: it concerns a class's data before To (drop) or in
-// [From, To) (hold; Release lifts it).
-type Retention struct {
-	Class          string
-	From, To       int64
-	Release        bool
+// What an Erase record takes for good. The numbers reach disk and are never renumbered.
+type What uint8
+
+const (
+	OldVersions       What = 1 // values that ended before To, by ingest time; those that stand stay
+	OldSamples        What = 2 // samples of [From, To) and their history; rollups stay and answer for them
+	SamplesAndRollups What = 3 // everything in [From, To)
+)
+
+// Cause is why an Erase record was written. The numbers reach disk and are never renumbered.
+type Cause uint8
+
+const (
+	ByRetention Cause = 1 // a rule of a class
+	ByPurge     Cause = 2 // a person
+	ByBudget    Cause = 3 // the disk budget
+)
+
+// Erasure is the body of an Erase record: what tags have in [From, To) goes for good, and nothing brings it back.
+type Erasure struct {
+	What           What
+	Cause          Cause
+	Class          string // of the rule, else empty
+	Tags           []byte // a roaring bitmap of ids; empty: all tags
+	From, To       int64  // sample times; of OldVersions ingest times
 	Author, Reason string
 }
 
-// AppendRetention writes a RetentionDrop or RetentionHold body.
-func AppendRetention(dst []byte, t *Retention) []byte {
-	dst = appendBytes(dst, t.Class)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.From))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.To))
-	release := byte(0)
-	if t.Release {
-		release = 1
-	}
-	dst = append(dst, release)
-	dst = appendBytes(dst, t.Author)
-	return appendBytes(dst, t.Reason)
+// AppendErasure writes an Erase body.
+func AppendErasure(dst []byte, e *Erasure) []byte {
+	dst = append(dst, byte(e.What), byte(e.Cause))
+	dst = appendBytes(dst, e.Class)
+	dst = appendBytes(dst, string(e.Tags))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.From))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.To))
+	dst = appendBytes(dst, e.Author)
+	return appendBytes(dst, e.Reason)
 }
 
-// DecodeRetention reads a RetentionDrop or RetentionHold body.
-func DecodeRetention(b []byte) (Retention, error) {
+// DecodeErasure reads an Erase body. The bitmap is not looked at; it is part of b.
+func DecodeErasure(b []byte) (Erasure, error) {
 	r := reader{b: b}
-	t := Retention{Class: string(r.bytes("class")), From: int64(r.fixed64("from")), To: int64(r.fixed64("to"))}
-	t.Release = r.byte("release") != 0
-	t.Author, t.Reason = string(r.bytes("author")), string(r.bytes("reason"))
-	return t, r.end()
+	e := Erasure{What: What(r.byte("what")), Cause: Cause(r.byte("cause")), Class: string(r.bytes("class")), Tags: r.bytes("tags")}
+	e.From, e.To = int64(r.fixed64("from")), int64(r.fixed64("to"))
+	e.Author, e.Reason = string(r.bytes("author")), string(r.bytes("reason"))
+	if r.err == nil && (e.What < OldVersions || e.What > SamplesAndRollups || e.Cause < ByRetention || e.Cause > ByBudget) {
+		r.fail(fmt.Sprintf("erase %d for cause %d", e.What, e.Cause))
+	}
+	return e, r.end()
+}
+
+// Hold is the body of a Hold record: no Erase record takes what tags have in [From, To) until it is released.
+type Hold struct {
+	Release        uint64 // offset of the Hold record that this one ends; 0: a new hold
+	Tags           []byte // as in Erasure
+	From, To       int64  // sample times
+	Author, Reason string
+}
+
+// AppendHold writes a Hold body.
+func AppendHold(dst []byte, h *Hold) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, h.Release)
+	dst = appendBytes(dst, string(h.Tags))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.From))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.To))
+	dst = appendBytes(dst, h.Author)
+	return appendBytes(dst, h.Reason)
+}
+
+// DecodeHold reads a Hold body. The bitmap is not looked at; it is part of b.
+func DecodeHold(b []byte) (Hold, error) {
+	r := reader{b: b}
+	h := Hold{Release: r.fixed64("release"), Tags: r.bytes("tags"), From: int64(r.fixed64("from")), To: int64(r.fixed64("to"))}
+	h.Author, h.Reason = string(r.bytes("author")), string(r.bytes("reason"))
+	return h, r.end()
+}
+
+// Rule is the body of a RetentionRule record: for how long the tags of a class keep what. A later rule of the class takes its
+// place.
+type Rule struct {
+	Class                      string // empty: tags without a class
+	Versions, Samples, Rollups int64  // nanoseconds; 0: for good
+	Author, Reason             string
+}
+
+// AppendRule writes a RetentionRule body.
+func AppendRule(dst []byte, u *Rule) []byte {
+	dst = appendBytes(dst, u.Class)
+	for _, d := range []int64{u.Versions, u.Samples, u.Rollups} {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(d))
+	}
+	dst = appendBytes(dst, u.Author)
+	return appendBytes(dst, u.Reason)
+}
+
+// DecodeRule reads a RetentionRule body.
+func DecodeRule(b []byte) (Rule, error) {
+	r := reader{b: b}
+	u := Rule{Class: string(r.bytes("class"))}
+	u.Versions, u.Samples, u.Rollups = int64(r.fixed64("versions")), int64(r.fixed64("samples")), int64(r.fixed64("rollups"))
+	u.Author, u.Reason = string(r.bytes("author")), string(r.bytes("reason"))
+	if r.err == nil && (u.Versions < 0 || u.Samples < 0 || u.Rollups < 0) {
+		r.fail("a time to keep below 0")
+	}
+	return u, r.end()
 }
 
 // Collector says what a CollectorState record reports. The numbers reach disk and are never renumbered.

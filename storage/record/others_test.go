@@ -1,6 +1,7 @@
 package record
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,8 +39,19 @@ func TestOtherKindsComeBack(t *testing.T) {
 		d := DeleteRange{Tags: drawTags(t), From: from, To: to, Author: author, Reason: reason}
 		requireExact(t, d, AppendDelete(nil, &d), DecodeDelete)
 
-		r := Retention{Class: reason, From: from, To: to, Release: rapid.Bool().Draw(t, "release"), Author: author, Reason: reason}
-		requireExact(t, r, AppendRetention(nil, &r), DecodeRetention)
+		tags := append([]byte{}, rapid.SliceOf(rapid.Byte()).Draw(t, "bitmap")...)
+		e := Erasure{
+			What: What(rapid.IntRange(1, 3).Draw(t, "what")), Cause: Cause(rapid.IntRange(1, 3).Draw(t, "cause")), Class: reason,
+			Tags: tags, From: from, To: to, Author: author, Reason: reason,
+		}
+		requireExact(t, e, AppendErasure(nil, &e), DecodeErasure)
+
+		h := Hold{Release: rapid.Uint64().Draw(t, "release"), Tags: tags, From: from, To: to, Author: author, Reason: reason}
+		requireExact(t, h, AppendHold(nil, &h), DecodeHold)
+
+		kept := rapid.Int64Range(0, math.MaxInt64)
+		u := Rule{Class: author, Versions: kept.Draw(t, "versions"), Samples: kept.Draw(t, "samples"), Rollups: kept.Draw(t, "rollups"), Author: author, Reason: reason}
+		requireExact(t, u, AppendRule(nil, &u), DecodeRule)
 
 		s := State{
 			Source: author, State: Collector(rapid.IntRange(1, 3).Draw(t, "state")),
@@ -89,7 +101,7 @@ func TestNewerReleaseIsNotDamage(t *testing.T) {
 			case b == 0:
 				require.ErrorIs(t, err, ErrCorrupt)
 				require.NotErrorIs(t, err, ErrVersion)
-			case at == 0 && b > version, at == 1 && b > int(Undelete):
+			case at == 0 && b > version, at == 1 && b > int(RetentionRule):
 				require.ErrorIs(t, err, ErrVersion)
 				require.NotErrorIs(t, err, ErrCorrupt)
 			default:

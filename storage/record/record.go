@@ -29,14 +29,15 @@ const (
 	CatalogChange  Kind = 2
 	Edit           Kind = 3 // samples with author and reason
 	Delete         Kind = 4 // a time range of tags
-	RetentionDrop  Kind = 5
-	RetentionHold  Kind = 6
+	Erase          Kind = 5 // what tags have, for good: by retention, a purge or the disk budget
+	HoldErase      Kind = 6 // keeps Erase records from a range of tags, or ends that
 	CollectorState Kind = 7 // alive, unchanged until t, or samples lost from t to t
 	Annotation     Kind = 8
 	ForecastRun    Kind = 9
 	Cut            Kind = 10 // ends the generation behind this record
 	AcceptLoss     Kind = 11 // an operator lets apply go on behind lost offsets
 	Undelete       Kind = 12 // what a Delete took away stands again
+	RetentionRule  Kind = 13 // for how long a class of tags keeps what
 )
 
 const (
@@ -83,8 +84,8 @@ func DecodeHeader(b []byte) (Header, []byte, error) {
 	if h.Kind == 0 {
 		return Header{}, nil, fmt.Errorf("read record header: kind 0: %w", ErrCorrupt)
 	}
-	if h.Kind > Undelete {
-		return Header{}, nil, fmt.Errorf("read record header: kind %d, newest known is %d: %w", h.Kind, Undelete, ErrVersion)
+	if h.Kind > RetentionRule {
+		return Header{}, nil, fmt.Errorf("read record header: kind %d, newest known is %d: %w", h.Kind, RetentionRule, ErrVersion)
 	}
 	return h, b[headerSize:], nil
 }
