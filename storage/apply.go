@@ -77,7 +77,11 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 		return fmt.Errorf("apply record %d: %w", offset, err)
 	}
 	db.finish(offset, outcome)
-	if h.Kind == record.Cut || h.Kind == record.Delete || h.Kind == record.Undelete || db.full() {
+	switch h.Kind {
+	case record.Cut, record.Delete, record.Undelete, record.Erase:
+		return db.cut(ctx, offset, h.Ingest)
+	}
+	if db.full() {
 		return db.cut(ctx, offset, h.Ingest)
 	}
 	return nil
@@ -117,13 +121,24 @@ func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome
 		return outcome{}, err
 	case record.Delete, record.Undelete:
 		return a.rangeOp(offset, h, body)
+	case record.Erase:
+		return a.erase(offset, h, body)
+	case record.HoldErase, record.RetentionRule:
+		err := db.takeOp(offset, h, body)
+		if errors.Is(err, ErrNoHold) {
+			return outcome{err: err}, nil
+		}
+		if err == nil {
+			db.noteOp(offset, h, body)
+		}
+		return outcome{}, err
 	case record.Cut:
 		return outcome{}, nil
 	case record.AcceptLoss:
 		_, err := record.DecodeLoss(body)
 		return outcome{}, err
 	}
-	// Retention and forecasts have their format but no door in this release: whoever wrote one has a newer one.
+	// Forecasts have their format but no door in this release: whoever wrote one has a newer one.
 	return outcome{}, fmt.Errorf("kind %d: %w", h.Kind, record.ErrVersion)
 }
 

@@ -39,7 +39,8 @@ type Cursor struct {
 	err    error // of listing partitions; delivered by the first Next
 	met    onMet
 	ops    []*rangeOp   // of the tag
-	open   []*rangeOp   // of these, what is not folded into the sealed data of the partition being read
+	erased []erased     // of the tag
+	open   []*rangeOp   // of ops, what is not folded into the sealed data of the partition being read
 	now    *past        // of the partition being read: past, or where range deletes have to be undone from history
 	past   *past        // of who asks what was, see past.go; nil: the samples that stand
 	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
@@ -173,6 +174,7 @@ func (c *Cursor) list(p keys.Partition) error {
 	if err != nil {
 		return err
 	}
+	c.cutErased(p)
 	if c.now != nil {
 		if err := c.listPast(p); err != nil {
 			return err
@@ -222,8 +224,10 @@ func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err er
 			gone = gone || k
 		}
 	}
-	if c.now == nil && len(hold) > 0 {
-		c.cutDeleted(hold)
+	if c.now == nil {
+		for _, d := range hold {
+			c.cutTaken(d.offset, d.in)
+		}
 	}
 	return gone, nil
 }
@@ -595,6 +599,7 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 func (c *Cursor) reset(tag model.TagID) {
 	c.tag, c.parts, c.groups, c.err = tag, nil, nil, nil
 	c.ops = c.src.opsOf(tag)
+	c.erased = c.src.erasedOf(tag)
 }
 
 // cutOrigins is the origins of the samples [from, to).

@@ -55,6 +55,8 @@ type DB struct {
 	written     uint64 // newest generation in the engine
 	ingest      int64  // ingest time of the newest record applied
 	ops         rangeOps
+	erasures    *erasures
+	ledger      ledger
 	pendingRows []row // small rows for the generation being filled
 
 	applied  mark // highest offset visible to reads
@@ -91,6 +93,7 @@ func Open(dir string, o Options) (*DB, error) {
 		sealer:     newSealer(o.Now()),
 		waiting:    map[uint64]*pending{},
 		head:       head.New(),
+		erasures:   &erasures{},
 		applyEnd:   newEnding(),
 		toWrite:    make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),
 		writeDone: make(chan struct{}), applyDone: make(chan struct{}), closing: make(chan struct{}),
@@ -270,6 +273,7 @@ func (db *DB) load() error {
 	if err := db.loadDeletes(); err != nil {
 		return fmt.Errorf("load range deletes: %w", err)
 	}
+	db.settleErasures()
 	if err := db.loadLatest(); err != nil {
 		return fmt.Errorf("load newest samples: %w", err)
 	}

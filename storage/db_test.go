@@ -19,6 +19,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/chunk"
+	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/record"
 )
 
@@ -188,9 +189,10 @@ func (h *history) batch(writes []plain.Write) *Batch {
 	return b
 }
 
-// testOp is a range delete, or the undoing of one.
+// testOp is a range delete, or the undoing of one, or what is erased for good.
 type testOp struct {
 	id, undo       uint64
+	erase          record.Cause // 0: nothing
 	tags           []model.TagID
 	in             model.TimeRange
 	author, reason string
@@ -198,6 +200,10 @@ type testOp struct {
 }
 
 func (o *testOp) apply(m plain.Store) {
+	if o.erase != 0 {
+		m.Erase(o.tags, o.in)
+		return
+	}
 	v := plain.Version{Author: o.author, Reason: o.reason, Ingest: o.ingest}
 	if o.undo != 0 {
 		m.Undelete(o.undo, v)
@@ -216,7 +222,9 @@ func (h *history) randomOp() *testOp {
 			open = append(open, d.Offset)
 		}
 	}
-	if len(open) > 0 && r.IntN(2) == 0 {
+	if r.IntN(3) == 0 {
+		o.erase = record.Cause(1 + r.IntN(3))
+	} else if len(open) > 0 && r.IntN(2) == 0 {
 		o.undo = open[r.IntN(len(open))]
 		h.undone = append(h.undone, o.undo)
 		return o
@@ -226,23 +234,35 @@ func (h *history) randomOp() *testOp {
 			o.tags = append(o.tags, tag+1)
 		}
 	}
-	if len(o.tags) == 0 {
+	if len(o.tags) == 0 && (o.erase == 0 || r.IntN(3) > 0) {
 		o.tags = []model.TagID{1}
 	}
 	from := int64(r.IntN(5*1440)-2*1440) * 60e9
 	o.in = model.TimeRange{Start: from, End: from + []int64{1, 3600e9, 86400e9, 3 * 86400e9}[r.IntN(4)]}
+	if o.erase != 0 && r.IntN(2) == 0 { // whole days
+		o.in = model.TimeRange{Start: keys.DayOf(o.in.Start).Range().Start, End: keys.DayOf(o.in.End - 1).Range().End}
+	}
 	if r.IntN(12) == 0 {
 		o.in = model.All
 	}
 	return o
 }
 
-// submitOp sends a range delete or the undoing of one without waiting.
+// submitOp sends it without waiting.
 func (h *history) submitOp(o *testOp) (*pending, error) {
 	payload := record.AppendHeader(nil, record.Header{Kind: record.Undelete})
-	if o.undo != 0 {
+	switch {
+	case o.undo != 0:
 		payload = record.AppendUndelete(payload, &record.UndeleteRange{Offset: o.undo, Author: o.author, Reason: o.reason})
-	} else {
+	case o.erase != 0:
+		x := record.Erasure{What: record.SamplesAndRollups, Cause: o.erase, Class: "fast", From: o.in.Start, To: o.in.End}
+		if o.tags != nil {
+			b, err := encodeTags(tagSet(o.tags))
+			require.NoError(h.t, err)
+			x.Tags = b
+		}
+		payload = record.AppendErasure(record.AppendHeader(nil, record.Header{Kind: record.Erase}), &x)
+	default:
 		payload = record.AppendHeader(nil, record.Header{Kind: record.Delete})
 		payload = record.AppendDelete(payload, &record.DeleteRange{Tags: o.tags, From: o.in.Start, To: o.in.End, Author: o.author, Reason: o.reason})
 	}
@@ -377,7 +397,15 @@ func requireSame(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 		requireCounts(t, v, m, tag)
 		asOf := startOfTestClock - 1e9 + rng.Int64N(150e9)
 		for _, in := range []model.TimeRange{model.All, model.Between(from, to)} {
-			want, have := m.AsOf(tag, in, asOf), collect(t, v.SamplesAsOf(tag, in, asOf))
+			past := v.SamplesAsOf(tag, in, asOf)
+			if errors.Is(past.err, ErrErased) {
+				require.True(t, slices.ContainsFunc(v.src.erasedOf(tag), func(x erased) bool {
+					return chunk.Second(x.ingest) > chunk.Second(asOf) && x.in.Start < in.End && in.Start < x.in.End
+				}))
+				past.Close()
+				continue
+			}
+			want, have := m.AsOf(tag, in, asOf), collect(t, past)
 			require.Equal(t, len(want), len(have), "tag %d %v as of %d", tag, in, asOf)
 			for i := range want {
 				require.True(t, sameSample(want[i], have[i]), "tag %d %v as of %d: want %+v, have %+v", tag, in, asOf, want[i], have[i])

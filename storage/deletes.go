@@ -153,8 +153,7 @@ func (a *applier) rangeOp(offset uint64, h record.Header, body []byte) (outcome,
 		return outcome{}, err
 	}
 	db.ops.add(op)
-	key := binary.BigEndian.AppendUint64(nil, offset)
-	db.pendingRows = append(db.pendingRows, twice(keys.Deletes, keys.DeletesMirror, key, opRow(h.Ingest, h.Kind, body))...)
+	db.noteOp(offset, h, body)
 	for _, tag := range op.tags {
 		if _, ok := db.catalog.Type(tag); !ok {
 			continue
@@ -196,8 +195,15 @@ func (db *DB) decodeOp(offset uint64, ingest int64, kind record.Kind, body []byt
 	return &rangeOp{offset: offset, ingest: ingest, undo: u.Offset, tags: d.tags, in: d.in, author: u.Author, reason: u.Reason}, nil
 }
 
-// Rows of range deletes are version 1: ingest time, kind of the record, its body, CRC-32C of all before it.
+// Rows of range deletes, erasures, holds and retention rules are version 1: ingest time, kind of the record, its body,
+// CRC-32C of all before it.
 const opVersion = 1
+
+// noteOp keeps such a record for ever: who took what away, and why. DB.mu is held.
+func (db *DB) noteOp(offset uint64, h record.Header, body []byte) {
+	key := binary.BigEndian.AppendUint64(nil, offset)
+	db.pendingRows = append(db.pendingRows, twice(keys.Deletes, keys.DeletesMirror, key, opRow(h.Ingest, h.Kind, body))...)
+}
 
 func opRow(ingest int64, kind record.Kind, body []byte) []byte {
 	v := append(make([]byte, 0, 14+len(body)), opVersion)
@@ -206,40 +212,52 @@ func opRow(ingest int64, kind record.Kind, body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(v, crc32.Checksum(v, castagnoli))
 }
 
-// readOp takes a row of a range delete. Those before it are known: what undoes one names it.
-func (db *DB) readOp(key, value []byte) (*rangeOp, error) {
+// loadOp takes a row. Those before it are taken already: what ends something names it.
+func (db *DB) loadOp(key, value []byte) error {
 	if err := checkRow(value, opVersion, 0); err != nil {
-		return nil, fmt.Errorf("read range delete: %w", err)
+		return fmt.Errorf("read range delete: %w", err)
 	}
 	if len(key) != 8 || len(value) < 14 {
-		return nil, fmt.Errorf("read range delete: key of %d bytes, value of %d: %w", len(key), len(value), ErrCorrupt)
+		return fmt.Errorf("read range delete: key of %d bytes, value of %d: %w", len(key), len(value), ErrCorrupt)
 	}
-	kind := record.Kind(value[9])
-	if kind != record.Delete && kind != record.Undelete {
-		return nil, fmt.Errorf("read range delete: kind %d: %w", kind, ErrCorrupt)
+	offset := binary.BigEndian.Uint64(key)
+	h := record.Header{Kind: record.Kind(value[9]), Ingest: int64(binary.LittleEndian.Uint64(value[1:]))}
+	if err := db.takeOp(offset, h, value[10:len(value)-4]); err != nil {
+		return fmt.Errorf("read range delete: %w: %w", ErrCorrupt, err)
 	}
-	op, err := db.decodeOp(binary.BigEndian.Uint64(key), int64(binary.LittleEndian.Uint64(value[1:])), kind, value[10:len(value)-4])
-	if err != nil {
-		return nil, fmt.Errorf("read range delete: %w: %w", ErrCorrupt, err)
-	}
-	return op, nil
+	return nil
 }
 
-func (db *DB) loadDeletes() error {
-	take := func(k, v []byte) error {
-		op, err := db.readOp(k, v)
+func (db *DB) takeOp(offset uint64, h record.Header, body []byte) error {
+	switch h.Kind {
+	case record.Delete, record.Undelete:
+		op, err := db.decodeOp(offset, h.Ingest, h.Kind, body)
 		if err == nil {
 			db.ops.add(op)
 		}
 		return err
+	case record.Erase:
+		e, err := db.decodeErasure(offset, h.Ingest, body)
+		if err == nil {
+			db.addErasure(e)
+		}
+		return err
+	case record.HoldErase:
+		return db.ledger.hold(offset, h.Ingest, body)
+	case record.RetentionRule:
+		return db.ledger.rule(offset, h.Ingest, body)
 	}
-	err := db.scan(keys.Deletes, take)
+	return fmt.Errorf("kind %d: %w", h.Kind, ErrCorrupt)
+}
+
+func (db *DB) loadDeletes() error {
+	err := db.scan(keys.Deletes, db.loadOp)
 	if err == nil || !isDamage(err) {
 		return err
 	}
 	db.alarms.raise("store_damaged", fmt.Sprintf("%v: the second copy is used", err))
-	db.ops = rangeOps{}
-	return db.scan(keys.DeletesMirror, take)
+	db.ops, db.ledger, db.erasures = rangeOps{}, ledger{}, &erasures{}
+	return db.scan(keys.DeletesMirror, db.loadOp)
 }
 
 // opsOf is the range deletes and their undoings of a tag that the sources know, in order.
@@ -320,19 +338,14 @@ func (s *sources) opAge(offset uint64) uint64 {
 	return age
 }
 
-// cutDeleted takes out the pieces that range deletes took away whole, and notes the ranges to be taken out of others.
-func (c *Cursor) cutDeleted(hold []*rangeOp) {
+// cutTaken takes out the pieces that the record of an offset took away whole, and notes the range to be taken out of others.
+func (c *Cursor) cutTaken(offset uint64, in model.TimeRange) {
 	c.pieces = slices.DeleteFunc(c.pieces, func(x piece) bool {
-		return len(x.gone) == 0 && slices.ContainsFunc(hold, func(d *rangeOp) bool {
-			return d.in.Contains(x.first) && d.in.Contains(x.last) && c.src.before(&x, d.offset)
-		})
+		return len(x.gone) == 0 && in.Contains(x.first) && in.Contains(x.last) && c.src.before(&x, offset)
 	})
 	for i := range c.pieces {
-		x := &c.pieces[i]
-		for _, d := range hold {
-			if d.in.Overlaps(x.first, x.last) && c.src.before(x, d.offset) {
-				x.cuts = append(x.cuts, d.in)
-			}
+		if x := &c.pieces[i]; in.Overlaps(x.first, x.last) && c.src.before(x, offset) {
+			x.cuts = append(x.cuts, in)
 		}
 	}
 }

@@ -19,10 +19,13 @@ type generation struct {
 	samples     uint64
 	bytes       uint64 // of chunk and packed values
 	versions    uint64 // bytes of version and deletion values
+	ingest      int64  // ingest time of its last record; of a sealed one that of the newest generation in it
+	folded      uint64 // what Erase records up to this offset take is gone from it; of sealed ones only
 	packed      bool
 	hasVersions bool
 	deletions   bool
 	sealed      bool
+	thinned     bool // of some tags only rollups are left; of sealed ones only
 }
 
 // directory says which generations a partition consists of. It is small, kept in memory, and never changed: a change makes
@@ -103,6 +106,14 @@ func sealedThrough(gens []generation) uint64 {
 	return 0
 }
 
+// foldedThrough is the offset up to which Erase records have been folded into a partition.
+func foldedThrough(gens []generation) (offset uint64) {
+	for _, g := range gens {
+		offset = max(offset, g.folded)
+	}
+	return offset
+}
+
 // isSealed reports whether a generation is one of the sealed ones of a partition.
 func isSealed(gens []generation, id uint64) bool {
 	i, found := slices.BinarySearchFunc(gens, id, func(g generation, id uint64) int { return cmp.Compare(g.id, id) })
@@ -125,14 +136,15 @@ func overlapping(gens []generation, in model.TimeRange, newest uint64, dst []gen
 	return dst
 }
 
-// Directory rows are version 1: first, last, samples, bytes, version bytes, flags, CRC-32C of all before it.
+// Directory rows are version 1: first, last, samples, bytes, version bytes, ingest time, folded, flags, CRC-32C of all before it.
 const (
 	directoryVersion   = 1
-	directorySize      = 1 + 5*8 + 1 + 4
+	directorySize      = 1 + 7*8 + 1 + 4
 	directoryPacked    = 1
 	directoryVersions  = 2
 	directoryDeletions = 4
 	directorySealed    = 8
+	directoryThinned   = 16
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -140,7 +152,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (g *generation) append(dst []byte) []byte {
 	n := len(dst)
 	dst = append(dst, directoryVersion)
-	for _, v := range []uint64{uint64(g.first), uint64(g.last), g.samples, g.bytes, g.versions} {
+	for _, v := range []uint64{uint64(g.first), uint64(g.last), g.samples, g.bytes, g.versions, uint64(g.ingest), g.folded} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
 	flags := byte(0)
@@ -156,6 +168,9 @@ func (g *generation) append(dst []byte) []byte {
 	if g.sealed {
 		flags |= directorySealed
 	}
+	if g.thinned {
+		flags |= directoryThinned
+	}
 	dst = append(dst, flags)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
 }
@@ -165,11 +180,11 @@ func decodeGeneration(id uint64, b []byte) (generation, error) {
 		return generation{}, fmt.Errorf("read directory row of generation %d: %w", id, err)
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[1+8*i:]) }
-	flags := b[41]
+	flags := b[57]
 	return generation{
-		id: id, first: int64(u(0)), last: int64(u(1)), samples: u(2), bytes: u(3), versions: u(4),
+		id: id, first: int64(u(0)), last: int64(u(1)), samples: u(2), bytes: u(3), versions: u(4), ingest: int64(u(5)), folded: u(6),
 		packed: flags&directoryPacked != 0, hasVersions: flags&directoryVersions != 0, deletions: flags&directoryDeletions != 0,
-		sealed: flags&directorySealed != 0,
+		sealed: flags&directorySealed != 0, thinned: flags&directoryThinned != 0,
 	}, nil
 }
 

@@ -104,7 +104,7 @@ func (w *generationWriter) tag(id model.TagID) error {
 func (w *generationWriter) in(p keys.Partition, first, last int64) *generation {
 	g := w.dir[p]
 	if g == nil {
-		g = &generation{id: w.e.offset, first: first, last: last}
+		g = &generation{id: w.e.offset, first: first, last: last, ingest: w.e.ingest}
 		w.dir[p] = g
 	}
 	g.first, g.last = min(g.first, first), max(g.last, last)

@@ -53,6 +53,7 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 		from = to
 	}
 	hold, _ := holding(src.opsOf(tag))
+	gone := src.erasedOf(tag)
 	for i, h := range src.lookHeads {
 		if g := h.Tag(tag); g != nil {
 			for _, t := range l.times {
@@ -62,6 +63,11 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 		for _, d := range hold { // one that ended this head
 			if h.After < d.offset && (i+1 == len(src.lookHeads) || d.offset <= src.lookHeads[i+1].After) {
 				l.remove(d.in)
+			}
+		}
+		for _, x := range gone {
+			if h.After < x.offset && (i+1 == len(src.lookHeads) || x.offset <= src.lookHeads[i+1].After) {
+				l.remove(x.in)
 			}
 		}
 	}

@@ -88,7 +88,7 @@ func (c *Cursor) giveBack() {
 	c.merged = keptData(c.merged)
 	clear(c.pieces[:cap(c.pieces)])
 	c.src, c.parts, c.groups, c.pieces, c.heads, c.block, c.err = nil, nil, nil, c.pieces[:0], nil, Block{}, nil
-	c.ops, c.open, c.now = nil, nil, nil
+	c.ops, c.open, c.now, c.erased = nil, nil, nil, nil
 	partialCursors.Put(c)
 }
 
@@ -269,10 +269,10 @@ func (r *partialReader) cut(ctx context.Context, p keys.Partition, h int, start 
 }
 
 // usable is the hours of a partition that its rollups, of the seal that day is of, are right for: nothing that is not sealed
-// lies over them, and no range delete or its undoing that they do not know concerns them.
+// lies over them, and no range delete or its undoing, and nothing erased, that they do not know concerns them.
 func (r *partialReader) usable(p keys.Partition) (m hourMask, day rollupFound, err error) {
 	gens := r.src.directory.of(p)
-	if r.noRow || !r.long || !wholeDay(p) || sealedThrough(gens) == 0 || len(openOps(r.cursor.ops, p, sealedThrough(gens))) > 0 {
+	if r.noRow || !r.long || !wholeDay(p) || sealedThrough(gens) == 0 || len(openOps(r.cursor.ops, p, sealedThrough(gens))) > 0 || r.cursor.erases(p) {
 		return 0, day, nil
 	}
 	if day, err = r.rows.find(levelDay, p, gens, nil); err != nil || len(day.value) == 0 {

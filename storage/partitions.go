@@ -78,7 +78,10 @@ func (s *sources) storedPartitions(tag model.TagID, first, last keys.Partition) 
 		if bit > partitionBit(last.Number) {
 			break
 		}
-		out = append(out, keys.Partition{Span: keys.Day, Number: int32(bit ^ 1<<31)})
+		p := keys.Partition{Span: keys.Day, Number: int32(bit ^ 1<<31)}
+		if _, found := slices.BinarySearchFunc(s.directory.parts, p, compareParts); found { // else all of it was erased
+			out = append(out, p)
+		}
 	}
 	return out, nil
 }

@@ -42,6 +42,9 @@ const (
 func (v *View) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) *Cursor {
 	c := v.src.cursor(tag, in)
 	c.past = &past{asOf: chunk.Second(asOf)}
+	if err := c.knownAsOf(asOf); err != nil {
+		c.parts, c.err = nil, &RangeError{Tag: tag, In: in, Err: err}
+	}
 	return c
 }
 
@@ -149,8 +152,8 @@ func (c *Cursor) deliverPast(g *group) error {
 	c.addOps(p)
 	events := settleEvents(p.events, p.both)
 	if p.settled != nil {
-		if len(events) > 0 {
-			p.settled(events)
+		if told := sinceFloor(events, c.src.erasures.floor(c.tag)); len(told) > 0 {
+			p.settled(told)
 		}
 		if !p.both {
 			return nil

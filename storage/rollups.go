@@ -44,6 +44,7 @@ type rollups struct {
 	fine    [fineOfDay]rollup.Partial
 	fresh   hourMask // to be made of samples
 	old     bool     // there is a row that this seal must replace
+	few     bool     // roll up even a sample
 	spoiled bool     // samples that cannot be read, or are of several types: no row
 }
 
@@ -247,6 +248,9 @@ func (r *rollups) end(ctx context.Context) error {
 		}
 	}
 	least := int64(max(s.db.o.SealedSamples/sealedOwn, 1))
+	if r.few {
+		least = 1
+	}
 	n := day.Counts().All()
 	if r.spoiled || n < least {
 		if !r.old {

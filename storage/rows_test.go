@@ -53,7 +53,7 @@ const rowTime = 1_700_000_000_000_000_000 // 2023-11-14T22:13:20Z
 
 var (
 	exampleGeneration = generation{
-		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, versions: 33, packed: true, hasVersions: true,
+		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, versions: 33, ingest: rowTime + 60e9, packed: true, hasVersions: true,
 	}
 	exampleHeader   = headerValue{length: 60e9, count: 600, bytes: 2700}
 	exampleSealed   = headerValue{length: 60e9, count: 600, bytes: 2700, before: 1e9}
@@ -155,10 +155,10 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, exampleNote, n)
 
-	op, err := new(DB).readOp([]byte{7: 40}, storedRow(t, "range delete"))
-	require.NoError(t, err)
+	var db DB
+	require.NoError(t, db.loadOp([]byte{7: 40}, storedRow(t, "range delete")))
 	d := &exampleRangeDelete
-	require.Equal(t, &rangeOp{offset: 40, ingest: rowTime + 1e9, tags: d.Tags, in: model.TimeRange{Start: d.From, End: d.To}, author: d.Author, reason: d.Reason}, op)
+	require.Equal(t, &rangeOp{offset: 40, ingest: rowTime + 1e9, tags: d.Tags, in: model.TimeRange{Start: d.From, End: d.To}, author: d.Author, reason: d.Reason}, db.ops.all[0])
 }
 
 // noteBody takes the body of a record out of a note row.
@@ -173,7 +173,7 @@ var rowReaders = map[string]func(b []byte) error{
 	"directory": func(b []byte) error { _, err := decodeGeneration(40, b); return err },
 	"latest":    func(b []byte) error { return new(latestTable).load(1, b) },
 	"applied":   func(b []byte) error { _, _, err := decodeApplied(b); return err },
-	"range":     func(b []byte) error { _, err := new(DB).readOp(make([]byte, 8), b); return err },
+	"range":     func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
 }
 
 // TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in

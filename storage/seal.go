@@ -34,6 +34,7 @@ type sealing struct {
 	p       keys.Partition
 	through uint64 // newest generation to be sealed, and the name of the seal
 	whole   bool   // rewrite what older seals left too
+	forget  bool   // look at each version, whether it is to be kept
 	src     sources
 	all     []generation // of the partition, up to through
 	cursor  *Cursor
@@ -52,21 +53,31 @@ type sealing struct {
 // remain is what is taken away from a sealed generation.
 type remain struct{ samples, bytes uint64 }
 
-// seal seals the generations of a partition up to through, which must be durable. It does nothing if there are none.
+// sealOptions say what a seal does.
+type sealOptions struct {
+	through uint64 // of what generations, which must be durable
+	name    uint64 // of the seal, if higher than the newest of them; then it is made even if there is nothing new
+	whole   bool   // rewrite what older seals left too
+	forget  bool   // look at each version, whether it is to be kept
+}
+
+// seal seals generations of a partition. It does nothing if there are none.
 // It returns how many bytes of older seals it superseded. The sealer's mu is held.
-func (db *DB) seal(ctx context.Context, p keys.Partition, through uint64, whole bool) (dead uint64, err error) {
-	s := &sealing{db: db, p: p, through: through, whole: whole, src: db.storedOnly(), left: map[uint64]remain{}}
+func (db *DB) seal(ctx context.Context, p keys.Partition, o sealOptions) (dead uint64, err error) {
+	s := &sealing{db: db, p: p, whole: o.whole, forget: o.forget, src: db.storedOnly(), left: map[uint64]remain{}}
 	defer s.src.close()
-	s.src.newest = min(s.src.newest, through)
+	s.src.newest = min(s.src.newest, o.through)
+	s.src.erasures = &erasures{floors: s.src.erasures.floors} // what else is erased goes when it is folded
 	for _, g := range s.src.directory.of(p) {
 		if g.id <= s.src.newest {
 			s.all = append(s.all, g)
 		}
 	}
-	if n := len(s.all); n == 0 || s.all[n-1].sealed { // sealed, or nothing new since
+	n := len(s.all)
+	if n == 0 || s.all[n-1].sealed && o.name <= s.all[n-1].id { // sealed, or nothing new since
 		return 0, nil
 	}
-	s.through = s.all[len(s.all)-1].id
+	s.through = max(s.all[n-1].id, o.name)
 	s.src.offset = s.through // range deletes behind it are not for this seal
 	if err := s.run(ctx); err != nil {
 		return 0, fmt.Errorf("seal %s through generation %d: %w", p, s.through, err)
@@ -81,7 +92,9 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	s.entry = generation{id: s.through, sealed: true, first: s.all[0].first, last: s.all[0].last}
 	for _, g := range s.all {
 		s.entry.first, s.entry.last = min(s.entry.first, g.first), max(s.entry.last, g.last)
+		s.entry.ingest, s.entry.thinned = max(s.entry.ingest, g.ingest), s.entry.thinned || g.thinned
 	}
+	s.entry.folded = s.through
 	s.cursor = s.src.cursor(0, model.TimeRange{})
 	defer s.cursor.Close()
 	s.cursor.in, s.cursor.met = s.p.Range(), s.meet
@@ -176,7 +189,7 @@ func (s *sealing) tagsOf(k keys.Kind, generation uint64, tags *roaring.Bitmap) e
 func (s *sealing) tag(ctx context.Context, tag model.TagID) error {
 	c := s.cursor
 	c.reset(tag)
-	if len(openOps(c.ops, s.p, sealedThrough(s.all))) > 0 {
+	if s.forget || len(openOps(c.ops, s.p, sealedThrough(s.all))) > 0 {
 		return s.retell(ctx, tag)
 	}
 	if _, err := c.gather(s.p, c.in); err != nil {
@@ -456,7 +469,7 @@ func (s *sealing) versions(ctx context.Context, tag model.TagID) error {
 		return nil
 	}
 	rows := rowWriter{sealing: s, tag: tag}
-	rows.take(settleEvents(events, true))
+	rows.take(sinceFloor(settleEvents(events, true), s.src.erasures.floor(tag)))
 	return rows.write(ctx)
 }
 

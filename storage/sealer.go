@@ -21,6 +21,7 @@ type sealer struct {
 	serial uint64                       // of tables made
 	dead   map[keys.Partition]uint64    // bytes of sealed chunks that later seals superseded
 	retry  map[keys.Partition]time.Time // not before, after a failure
+	erased []keys.Partition             // seals lost something that the LSM has still to let go of
 
 	touchMu sync.Mutex
 	touched map[keys.Partition]time.Time // when the newest generation was written
@@ -103,7 +104,20 @@ func (db *DB) reclaim(ctx context.Context, parts []keys.Partition) error {
 	}
 	lower := keys.AppendGeneration(nil, parts[0], keys.Unsealed, 0)
 	upper := keys.Next(parts[len(parts)-1].Append([]byte{byte(keys.Data)}))
-	return engineError("drop what is sealed", db.engine.Compact(ctx, lower, upper, false))
+	if err := db.engine.Compact(ctx, lower, upper, false); err != nil {
+		return engineError("drop what is sealed", err)
+	}
+	db.sealer.mu.Lock()
+	erased := db.sealer.erased
+	db.sealer.erased = nil
+	db.sealer.mu.Unlock()
+	for _, p := range erased {
+		lower := p.Append([]byte{byte(keys.SealedData)})
+		if err := db.engine.Compact(ctx, lower, keys.Next(lower), false); err != nil {
+			return engineError("drop what is erased", err)
+		}
+	}
+	return nil
 }
 
 // sealDue seals a partition, or says why it cannot be, and reports whether it did.
@@ -126,6 +140,11 @@ func (db *DB) sealNow(ctx context.Context, p keys.Partition) error {
 	if err := db.clearLeftover(); err != nil {
 		return err
 	}
+	durable := db.archived.value()
+	if err := db.fold(ctx, p, durable); err != nil {
+		s.retry[p] = db.o.Now().Add(sealRetry)
+		return err
+	}
 	db.mu.RLock()
 	gens := db.directory.of(p)
 	db.mu.RUnlock()
@@ -137,7 +156,7 @@ func (db *DB) sealNow(ctx context.Context, p keys.Partition) error {
 		}
 	}
 	whole := seals >= wholeAfter || s.dead[p] > live
-	dead, err := db.seal(ctx, p, db.archived.value(), whole)
+	dead, err := db.seal(ctx, p, sealOptions{through: durable, whole: whole})
 	switch {
 	case err != nil:
 		s.retry[p] = db.o.Now().Add(sealRetry)
@@ -171,7 +190,8 @@ func (db *DB) dueForSeal() []keys.Partition {
 			}
 		}
 		quiet := now.Sub(db.sealer.lastTouched(p.name)) >= db.o.SealAfter
-		if count > 0 && (quiet || count >= db.o.SealGenerations || bytes >= uint64(db.o.SealBytes)) && !now.Before(db.sealer.retry[p.name]) {
+		sealing := count > 0 && (quiet || count >= db.o.SealGenerations || bytes >= uint64(db.o.SealBytes))
+		if (sealing || db.nextErasure(p.name, durable) != nil) && !now.Before(db.sealer.retry[p.name]) {
 			due = append(due, p.name)
 		}
 	}
@@ -190,7 +210,7 @@ func (db *DB) Seal(ctx context.Context) (uint64, error) {
 	db.mu.RUnlock()
 	var done []keys.Partition
 	for _, p := range parts {
-		if sealedThrough(p.gens) == p.gens[len(p.gens)-1].id {
+		if sealedThrough(p.gens) == p.gens[len(p.gens)-1].id && db.nextErasure(p.name, offset) == nil {
 			continue
 		}
 		if err := db.sealNow(ctx, p.name); err != nil {

@@ -73,6 +73,7 @@ func (c *Cursor) history(p keys.Partition) ([]event, error) {
 	}
 	events = append(events, sealed...)
 	events = slices.DeleteFunc(events, func(e event) bool { return !c.in.Contains(e.Time) })
+	events = c.withoutErased(p, events)
 	slices.SortStableFunc(events, compareEvents)
 	return events, nil
 }

@@ -27,6 +27,7 @@ type sources struct {
 	lookHeads []*head.Head // heads that cursors leave out, see lookup
 	offset    uint64
 	ops       bool // there are range deletes
+	erasures  *erasures
 }
 
 // sourcesAt is the sources as they are now, for records up to offset.
@@ -39,7 +40,7 @@ func (db *DB) sourcesAt(offset uint64) sources {
 // sourcesLocked is sourcesAt for who holds DB.mu.
 func (db *DB) sourcesLocked(offset uint64) sources {
 	db.readers.Add(1)
-	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset, ops: len(db.ops.all) > 0}
+	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset, ops: len(db.ops.all) > 0, erasures: db.erasures}
 	s.heads = append(append(s.heads, db.frozen...), db.head)
 	for _, h := range s.heads {
 		h.Acquire()

@@ -5,6 +5,7 @@ package plain
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/varvedb/varve/model"
@@ -54,6 +55,15 @@ func (s Store) DeleteRange(id uint64, tags []model.TagID, in model.TimeRange, v 
 					x.Versions = append(x.Versions, v)
 				}
 			}
+		}
+	}
+}
+
+// Erase takes everything that tags have in a range, as if it had never been; no tags are all.
+func (s Store) Erase(tags []model.TagID, in model.TimeRange) {
+	for tag, times := range s {
+		if tags == nil || slices.Contains(tags, tag) {
+			maps.DeleteFunc(times, func(t int64, _ []Slot) bool { return in.Contains(t) })
 		}
 	}
 }
