@@ -53,12 +53,13 @@ const (
 	Exists    Outcome = 3 // Insert found the key present
 	Absent    Outcome = 4 // Replace or Remove found no such key
 	Ambiguous Outcome = 5 // several samples stand at that time and no seq says which
+	Closed    Outcome = 6 // samples of that time were erased and their rollups kept: nothing can be written there
 )
 
-var outcomeNames = [...]string{Applied: "applied", Ignored: "ignored", Exists: "exists", Absent: "absent", Ambiguous: "ambiguous"}
+var outcomeNames = [...]string{Applied: "applied", Ignored: "ignored", Exists: "exists", Absent: "absent", Ambiguous: "ambiguous", Closed: "closed"}
 
 func (o Outcome) String() string {
-	if o >= Applied && o <= Ambiguous {
+	if o >= Applied && o <= Closed {
 		return outcomeNames[o]
 	}
 	return fmt.Sprintf("outcome(%d)", uint8(o))

@@ -16,8 +16,9 @@ import (
 type door struct {
 	catalog         *catalog.Catalog
 	now             func() time.Time
-	maxAhead        time.Duration // from the clock to the last instant taken; negative for no limit
-	minTime         int64         // first instant taken
+	maxAhead        time.Duration           // from the clock to the last instant taken; negative for no limit
+	minTime         int64                   // first instant taken
+	kept            func(model.TagID) int64 // first instant taken of a tag; nil: there is none
 	refuseNonFinite bool
 	maxSamples      int // of one batch
 	maxRuns         int // runs and frames of one batch, and runs that frames become

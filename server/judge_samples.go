@@ -14,6 +14,7 @@ import (
 func (j *judge) judgeSamples(id model.TagID, s *model.Samples, mode model.WriteMode) {
 	j.faults = j.faults[:0]
 	j.judgeTimes(s)
+	j.judgeAge(id, s)
 	if mode == model.Remove {
 		return
 	}
@@ -52,6 +53,25 @@ func (j *judge) judgeTimes(s *model.Samples) {
 		}
 		j.blame(s, i, fault{varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW, func() string {
 			return fmt.Sprintf("time %s (%d) is not from %s to %s, the window of this server now", model.FormatTime(t), t, model.FormatTime(earliest), model.FormatTime(latest))
+		}})
+	}
+}
+
+// judgeAge refuses what is older than the tag's class keeps.
+func (j *judge) judgeAge(id model.TagID, s *model.Samples) {
+	if j.kept == nil {
+		return
+	}
+	since := j.kept(id)
+	if since == model.MinTime {
+		return
+	}
+	for i, t := range s.Times {
+		if t >= since {
+			continue
+		}
+		j.blame(s, i, fault{varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW, func() string {
+			return fmt.Sprintf("time %s (%d) is before %s: older samples are not kept of this tag", model.FormatTime(t), t, model.FormatTime(since))
 		}})
 	}
 }

@@ -36,12 +36,14 @@ var outcomeCodes = map[model.Outcome]varvev1.RejectCode{
 	model.Exists:    varvev1.RejectCode_REJECT_CODE_EXISTS,
 	model.Absent:    varvev1.RejectCode_REJECT_CODE_ABSENT,
 	model.Ambiguous: varvev1.RejectCode_REJECT_CODE_AMBIGUOUS,
+	model.Closed:    varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW,
 }
 
 var outcomeReasons = map[model.Outcome]string{
 	model.Exists:    "a sample stands at this time already; use another write mode to change it",
 	model.Absent:    "no sample stands at this time, or none with the seq that was given",
 	model.Ambiguous: "several samples stand at this time; say which by seq, or all of them to remove",
+	model.Closed:    "samples of this time were erased and only their rollups are kept; nothing can be written there",
 }
 
 // runOrigin says where in a batch as sent a run that storage got came from.

@@ -218,7 +218,7 @@ func (s *Server) door() door {
 	o := &s.options
 	return door{
 		catalog: s.db.Catalog(), now: o.Now, maxAhead: o.MaxAhead, minTime: max(o.MinTime, model.MinTime),
-		refuseNonFinite: o.RefuseNonFinite, maxSamples: o.MaxBatchSamples, maxRuns: o.MaxBatchRuns,
+		kept: s.db.KeptSince, refuseNonFinite: o.RefuseNonFinite, maxSamples: o.MaxBatchSamples, maxRuns: o.MaxBatchRuns,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
@@ -204,6 +205,10 @@ func (a *applier) applyRun(rec *head.Record, n int, index uint32, res *Result) e
 	if t, ok := db.catalog.Type(run.Tag); !ok || t != s.Type {
 		db.alarms.raise("record_refused", fmt.Sprintf("record %d, run %d: tag %d is not of type %s; the run was left out", rec.Offset, n, run.Tag, s.Type))
 		res.fail(n, 0, s.Len(), model.Absent)
+		return nil
+	}
+	if until := db.erasures.closedUntil(run.Tag); until > model.MinTime && slices.ContainsFunc(s.Times, func(t int64) bool { return t < until }) {
+		res.fail(n, 0, s.Len(), model.Closed) // the door says it of each sample; this is who came in between
 		return nil
 	}
 	if db.mustLook(run) {

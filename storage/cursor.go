@@ -40,6 +40,7 @@ type Cursor struct {
 	met    onMet
 	ops    []*rangeOp   // of the tag
 	erased []erased     // of the tag
+	deep   bool         // look at erased samples whose rollups stay while they are still there
 	open   []*rangeOp   // of ops, what is not folded into the sealed data of the partition being read
 	now    *past        // of the partition being read: past, or where range deletes have to be undone from history
 	past   *past        // of who asks what was, see past.go; nil: the samples that stand

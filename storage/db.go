@@ -36,6 +36,7 @@ type DB struct {
 	identities    *identity.Table
 	alarms        *alarms
 	space         spaceGuard
+	kept          atomic.Pointer[kept]
 	closed        atomic.Bool
 
 	// submitMu makes the order of Submit calls the order of offsets and of ingest times. It is never held while mu is
@@ -195,6 +196,7 @@ func (db *DB) start() error {
 	if !db.o.still {
 		db.background.Go(func() { db.runTimer(ctx) })
 		db.background.Go(func() { db.runSealer(ctx) })
+		db.background.Go(func() { db.runRetention(ctx) })
 		if db.o.ScrubRate > 0 {
 			db.background.Go(func() { db.runScrub(ctx) })
 		}

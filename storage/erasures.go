@@ -45,6 +45,7 @@ func (h *hold) has(tag model.TagID) bool { return h.tags == nil || h.tags.Contai
 // erased is what an erasure takes of one tag.
 type erased struct {
 	offset uint64
+	gone   bool // nothing of it is left on the disk
 	ingest int64
 	what   record.What
 	in     model.TimeRange
@@ -70,7 +71,7 @@ func (e *erasure) of(tag model.TagID, dst []erased) []erased {
 		left = apart(left, kept)
 	}
 	for _, in := range left {
-		dst = append(dst, erased{e.offset, e.ingest, e.what, in})
+		dst = append(dst, erased{offset: e.offset, ingest: e.ingest, what: e.what, in: in})
 	}
 	return dst
 }
@@ -94,6 +95,7 @@ type erasures struct {
 	open   []*erasure // of samples, ascending, still on disk somewhere; and of versions until every partition was looked at
 	done   []*erasure // of samples, folded everywhere; those of one class are one
 	floors []*erasure // of versions, those of one class are one
+	closes bool       // samples alone were erased: see closedUntil
 }
 
 // with is the erasures with one more.
@@ -103,6 +105,7 @@ func (s *erasures) with(e *erasure) *erasures {
 	if e.what == record.OldVersions {
 		next.floors = joined(s.floors, e)
 	}
+	next.closes = s.closes || e.what == record.OldSamples
 	return &next
 }
 
@@ -143,7 +146,7 @@ func (s *erasures) of(tag model.TagID, offset uint64) (out []erased) {
 		out = e.of(tag, out)
 	}
 	for i := n; i < len(out); i++ {
-		out[i].offset = 0 // nothing is left to be looked for
+		out[i].gone = true
 	}
 	return out
 }
@@ -157,6 +160,26 @@ func (s *erasures) floor(tag model.TagID) int64 {
 		}
 	}
 	return floor
+}
+
+// closedUntil is the instant before which nothing can be written of a tag, because its rollups there outlived their
+// samples; MinTime where anything can.
+func (s *erasures) closedUntil(tag model.TagID) int64 {
+	until := int64(model.MinTime)
+	if !s.closes {
+		return until
+	}
+	for _, list := range [][]*erasure{s.open, s.done} {
+		for _, e := range list {
+			if e.what != record.OldSamples {
+				continue
+			}
+			for _, x := range e.of(tag, nil) {
+				until = max(until, x.in.End)
+			}
+		}
+	}
+	return until
 }
 
 // erase applies an Erase record. DB.mu is held, and let go of while newest samples are looked for.
@@ -196,6 +219,7 @@ func (a *applier) erase(offset uint64, h record.Header, body []byte) (outcome, e
 func (db *DB) addErasure(e *erasure) {
 	db.ledger.erasures = append(db.ledger.erasures, e)
 	db.erasures = db.erasures.with(e)
+	db.noteKeptLocked(nil)
 }
 
 func (db *DB) decodeErasure(offset uint64, ingest int64, body []byte) (*erasure, error) {
@@ -268,7 +292,7 @@ func (c *Cursor) cutErased(p keys.Partition) {
 	}
 	folded, in := foldedThrough(c.src.directory.of(p)), p.Range()
 	for i := range c.erased {
-		if x := &c.erased[i]; x.open(folded, in) {
+		if x := &c.erased[i]; x.open(folded, in) && !(c.deep && x.what == record.OldSamples) {
 			c.cutTaken(x.offset, x.in)
 		}
 	}
@@ -277,13 +301,32 @@ func (c *Cursor) cutErased(p keys.Partition) {
 // erases reports whether anything is to be cut out of a partition.
 func (c *Cursor) erases(p keys.Partition) bool {
 	return len(c.erased) > 0 && slices.ContainsFunc(c.erased, func(x erased) bool {
-		return x.open(foldedThrough(c.src.directory.of(p)), p.Range())
+		return x.open(foldedThrough(c.src.directory.of(p)), p.Range()) && !(c.deep && x.what == record.OldSamples)
 	})
+}
+
+// thinned reports whether the tag's samples of a partition are off the disk and its rollups stay.
+func (c *Cursor) thinned(p keys.Partition) bool {
+	thin := uint64(0)
+	for i := range c.erased {
+		if x := &c.erased[i]; x.what == record.OldSamples && covers(x.in, p) && (x.gone || x.offset <= foldedThrough(c.src.directory.of(p))) {
+			thin = max(thin, x.offset)
+		}
+	}
+	return thin > 0 && !slices.ContainsFunc(c.erased, func(x erased) bool {
+		return x.what == record.SamplesAndRollups && x.offset > thin && covers(x.in, p)
+	})
+}
+
+// covers reports whether a range has all of a partition.
+func covers(in model.TimeRange, p keys.Partition) bool {
+	r := p.Range()
+	return in.Start <= r.Start && in.End >= r.End
 }
 
 // open reports whether anything of a partition, into which Erase records up to an offset are folded, may still be there.
 func (x *erased) open(folded uint64, in model.TimeRange) bool {
-	return x.offset > folded && x.in.Start < in.End && in.Start < x.in.End
+	return !x.gone && x.offset > folded && x.in.Start < in.End && in.Start < x.in.End
 }
 
 // withoutErased takes out of the history of a partition what was erased.

@@ -65,7 +65,7 @@ func (db *DB) settleErasures() {
 	if len(db.erasures.open) == 0 {
 		return
 	}
-	next := &erasures{done: db.erasures.done, floors: db.erasures.floors}
+	next := &erasures{done: db.erasures.done, floors: db.erasures.floors, closes: db.erasures.closes}
 	for _, e := range db.erasures.open {
 		switch {
 		case e.offset > db.written, // some of what it concerns may not be in the directory yet
@@ -77,6 +77,7 @@ func (db *DB) settleErasures() {
 	}
 	if len(next.open) < len(db.erasures.open) {
 		db.erasures = next
+		db.noteKeptLocked(nil)
 	}
 }
 
@@ -198,7 +199,7 @@ func (f *folding) cuts(tag model.TagID) (cuts []model.TimeRange, whole bool) {
 	for _, x := range f.e.of(tag, nil) {
 		if x.in.Start < in.End && in.Start < x.in.End {
 			cuts = append(cuts, x.in)
-			whole = whole || x.in.Start <= in.Start && x.in.End >= in.End
+			whole = whole || covers(x.in, f.p)
 		}
 	}
 	return cuts, whole
@@ -549,8 +550,10 @@ func (f *folding) rollUp(ctx context.Context, tag model.TagID) error {
 	if len(openOps(f.src.opsOf(tag), f.p, newest)) == 0 {
 		rows := rollupRows{src: &f.src, tag: tag}
 		day, err := rows.find(levelDay, f.p, f.seals, nil)
+		hours, err2 := rows.find(levelHours, f.p, f.seals, nil)
 		rows.close()
-		if err != nil && !isRollupDamage(err) || err == nil && len(day.value) > 0 {
+		err = errors.Join(err, err2)
+		if err != nil && !isRollupDamage(err) || err == nil && len(day.value) > 0 && hours.generation == day.generation {
 			return err
 		}
 	}

@@ -84,6 +84,9 @@ func (o *Options) setDefaults() error {
 	if o.BallastBytes == 0 {
 		o.BallastBytes = 64 << 20
 	}
+	if o.DiskBudget < 0 {
+		return fmt.Errorf("DiskBudget is %d: must not be negative", o.DiskBudget)
+	}
 	if o.UndeleteWindow < 0 {
 		return fmt.Errorf("UndeleteWindow %s: must not be negative", o.UndeleteWindow)
 	}

@@ -52,7 +52,7 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 	r.rows = rollupRows{src: &v.src, tag: tag}
 	defer r.rows.close()
 	r.cursor = partialCursors.Get().(*Cursor)
-	r.cursor.src = &v.src
+	r.cursor.src, r.cursor.deep = &v.src, true
 	r.cursor.reset(tag)
 	defer r.cursor.giveBack()
 	least := hourNanos
@@ -88,7 +88,7 @@ func (c *Cursor) giveBack() {
 	c.merged = keptData(c.merged)
 	clear(c.pieces[:cap(c.pieces)])
 	c.src, c.parts, c.groups, c.pieces, c.heads, c.block, c.err = nil, nil, nil, c.pieces[:0], nil, Block{}, nil
-	c.ops, c.open, c.now, c.erased = nil, nil, nil, nil
+	c.ops, c.open, c.now, c.erased, c.deep = nil, nil, nil, nil, false
 	partialCursors.Put(c)
 }
 
@@ -112,13 +112,16 @@ type partialReader struct {
 	cursor *Cursor
 	inHead []keys.Partition // of what heads have, ascending
 
-	raw   model.TimeRange // to be read before what comes next
-	hours []rollup.Partial
-	plain rollup.Plain
-	fine  rollup.Plain // of the ten minutes of a day
-	row   rollup.Row
-	noRow bool // rows cannot be read any more
-	long  bool // a rollup fits a bucket
+	raw  model.TimeRange // to be read before what comes next
+	thin bool            // rollups are all that is left of the partition
+	// opened: hours or plain have the hours of the partition
+	opened bool
+	hours  []rollup.Partial
+	plain  rollup.Plain
+	fine   rollup.Plain // of the ten minutes of a day
+	row    rollup.Row
+	noRow  bool // rows cannot be read any more
+	long   bool // a rollup fits a bucket
 }
 
 func (r *partialReader) run(ctx context.Context) error {
@@ -145,8 +148,15 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 	start := in.Start
 	in.Start, in.End = max(in.Start, r.edges[0]), min(in.End, r.edges[len(r.edges)-1])
 	r.raw = model.TimeRange{Start: in.Start, End: in.Start}
-	usable, day, err := r.usable(p)
-	if err != nil {
+	var day rollupFound
+	var usable hourMask
+	var err error
+	r.hours, r.opened, r.thin = r.hours[:0], false, r.cursor.thinned(p)
+	if r.thin {
+		if usable, day, err = r.left(p); usable == 0 {
+			return err
+		}
+	} else if usable, day, err = r.usable(p); err != nil {
 		return err
 	}
 	if usable == 0 {
@@ -372,7 +382,17 @@ func (r *partialReader) openHours(p keys.Partition, day rollupFound) (bool, erro
 			return false, r.damaged(err)
 		}
 	}
+	r.opened = true
 	return true, nil
+}
+
+// empty reports whether one of the hours that are open has no samples.
+func (r *partialReader) empty(h int) bool {
+	if len(r.hours) > 0 {
+		return r.hours[h].Empty()
+	}
+	p := r.plain.Partial(h, h+1)
+	return p.Empty()
 }
 
 // addHours adds hours [from, to), which lie in the bucket being filled.
@@ -388,10 +408,28 @@ func (r *partialReader) addHours(from, to int) error {
 	return nil
 }
 
+// left is the rollups of a partition whose samples are erased: there is nothing else, whatever lies over them.
+func (r *partialReader) left(p keys.Partition) (hourMask, rollupFound, error) {
+	if r.noRow {
+		return 0, rollupFound{}, r.cursor.damaged(p.Range(), fmt.Errorf("the rollups that outlived its samples: %w", ErrCorrupt))
+	}
+	day, err := r.rows.find(levelDay, p, r.src.directory.of(p), nil)
+	switch {
+	case isRollupDamage(err):
+		return 0, day, r.cursor.damaged(p.Range(), fmt.Errorf("the rollups that outlived its samples: %w: %w", ErrCorrupt, err))
+	case err != nil || len(day.value) == 0:
+		return 0, day, err
+	}
+	return allHours, day, nil
+}
+
 // flush adds the samples that are to be read.
 func (r *partialReader) flush(ctx context.Context, p keys.Partition) error {
 	if r.raw.Empty() {
 		return nil
+	}
+	if r.thin {
+		return r.nothing(p)
 	}
 	c := r.cursor
 	c.reset(r.tag)
@@ -407,6 +445,23 @@ func (r *partialReader) flush(ctx context.Context, p keys.Partition) error {
 		}
 		r.add(&b.Samples)
 	}
+}
+
+// nothing passes over what is to be read of a partition whose samples are erased, if there were none.
+func (r *partialReader) nothing(p keys.Partition) error {
+	start := p.Range().Start
+	var over hourMask
+	over.set(start, r.raw.Start, r.raw.End-1)
+	for h := range hoursOfDay {
+		if !over.has(h) {
+			continue
+		}
+		if !r.opened || !r.empty(h) {
+			return r.cursor.damaged(r.raw, errErased(r.raw, "only rollups are left: ask for whole days, hours or, of minimum, maximum, count and average, ten minutes"))
+		}
+	}
+	r.raw.Start = r.raw.End
+	return nil
 }
 
 func (r *partialReader) add(s *model.Samples) {
@@ -435,7 +490,8 @@ func (r *partialReader) bound(ctx context.Context, in model.TimeRange, p *rollup
 			near.End = in.Start + boundNear
 		}
 	}
-	for _, in := range []model.TimeRange{near, in} {
+	all := in
+	for _, in := range []model.TimeRange{near, all} {
 		if in.Empty() {
 			return nil
 		}
@@ -449,6 +505,9 @@ func (r *partialReader) bound(ctx context.Context, in model.TimeRange, p *rollup
 		if in.Reverse {
 			slices.Reverse(c.parts)
 		}
+		if slices.ContainsFunc(c.parts, c.thinned) {
+			return r.boundLeft(ctx, all, p)
+		}
 		b, err := c.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			continue
@@ -460,6 +519,99 @@ func (r *partialReader) bound(ctx context.Context, in model.TimeRange, p *rollup
 		return nil
 	}
 	return nil
+}
+
+// boundLeft is bound where the samples of some partitions are erased: rollups know the first and the last of them.
+func (r *partialReader) boundLeft(ctx context.Context, in model.TimeRange, p *rollup.Partial) error {
+	c := r.cursor
+	parts, err := r.src.partitionsOf(r.tag, in)
+	if err != nil {
+		return err
+	}
+	if in.Reverse {
+		slices.Reverse(parts)
+	}
+	for _, part := range parts {
+		if c.thinned(part) {
+			x, ok, err := r.endOf(part, in)
+			if err != nil {
+				return err
+			}
+			if ok {
+				s := model.Samples{Type: x.Type}
+				s.Append(x.Sample)
+				p.Add(&s, 0, 1)
+				return nil
+			}
+			continue
+		}
+		c.reset(r.tag)
+		c.in, c.parts = in, []keys.Partition{part}
+		b, err := c.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.Add(&b.Samples, 0, 1)
+		return nil
+	}
+	return nil
+}
+
+// endOf is the first sample in a range, of a reverse one the last, as rollups of a partition know it.
+func (r *partialReader) endOf(p keys.Partition, in model.TimeRange) (x rollup.Point, ok bool, err error) {
+	r.raw = p.Range()                          // what is to be said in errors
+	rows := rollupRows{src: r.src, tag: r.tag} // those of r only go ahead
+	defer rows.close()
+	r.rows, rows = rows, r.rows
+	defer func() { r.rows, rows = rows, r.rows }()
+	_, day, err := r.left(p)
+	if err != nil || len(day.value) == 0 {
+		return x, false, err
+	}
+	ends := func(q *rollup.Partial) (rollup.Point, bool) {
+		if in.Reverse {
+			return q.Last()
+		}
+		return q.First()
+	}
+	if in.Start <= r.raw.Start && in.End >= r.raw.End {
+		q, err := rollup.Decode(day.value)
+		if err != nil {
+			return x, false, r.cursor.damaged(r.raw, fmt.Errorf("%w: %w", ErrCorrupt, err))
+		}
+		x, ok = ends(&q)
+		return x, ok, nil
+	}
+	row, err := r.rows.find(levelHours, p, r.src.directory.of(p), nil)
+	if err == nil && row.generation == day.generation {
+		if hours, err := decodeRollups(row.value, hoursOfDay); err == nil {
+			return endOfHours(hours, r.raw.Start, in, ends)
+		}
+	}
+	return x, false, r.cursor.damaged(r.raw, errErased(r.raw, "only rollups are left, and they do not know the sample next to %s", in))
+}
+
+// endOfHours is endOf by the hours of a day. An hour that the range cuts is in the way if it has samples.
+func endOfHours(hours []rollup.Partial, start int64, in model.TimeRange, ends func(*rollup.Partial) (rollup.Point, bool)) (x rollup.Point, ok bool, err error) {
+	for i := range hours {
+		h := i
+		if in.Reverse {
+			h = len(hours) - 1 - i
+		}
+		hour := model.TimeRange{Start: start + int64(h)*hourNanos, End: start + int64(h+1)*hourNanos}
+		switch {
+		case hours[h].Empty() || hour.End <= in.Start || hour.Start >= in.End:
+		case hour.Start < in.Start || hour.End > in.End:
+			return x, false, errErased(hour, "only rollups are left, and they do not know the sample next to %s", in)
+		default:
+			x, ok = ends(&hours[h])
+			return x, ok, nil
+		}
+	}
+	return x, false, nil
 }
 
 // headPartitions is the partitions in which heads have anything of a tag, ascending.

@@ -18,7 +18,14 @@ import (
 type ledger struct {
 	erasures []*erasure // all there were, in order
 	holds    []*hold    // in force
+	released []released // those that were
 	rules    map[string]RetentionRule
+}
+
+// released is a hold and the offset of the record that ended it.
+type released struct {
+	offset uint64
+	hold   *hold
 }
 
 // RetentionRule says for how long the tags of a class keep what; 0 is for good. Samples are counted by their time, and go in
@@ -64,6 +71,7 @@ func (l *ledger) hold(offset uint64, ingest int64, body []byte) error {
 		if at < 0 {
 			return fmt.Errorf("release hold %d: %w", x.Release, ErrNoHold)
 		}
+		l.released = append(slices.Clip(l.released), released{offset, l.holds[at]})
 		l.holds = slices.Delete(slices.Clone(l.holds), at, at+1)
 		return nil
 	}

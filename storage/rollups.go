@@ -248,17 +248,18 @@ func (r *rollups) end(ctx context.Context) error {
 		}
 	}
 	least := int64(max(s.db.o.SealedSamples/sealedOwn, 1))
-	if r.few {
-		least = 1
-	}
 	n := day.Counts().All()
+	forHours := hoursOfDay * least
+	if r.few {
+		least, forHours = 1, 1
+	}
 	if r.spoiled || n < least {
 		if !r.old {
 			return nil
 		}
 		return s.tables.header(ctx, rollupRow(levelDay, r.tag, s.p, s.through), nil)
 	}
-	if n >= hoursOfDay*least {
+	if n >= forHours {
 		v := rollup.AppendRow(nil, r.hours[:], rollup.AllGroups)
 		if err := s.tables.header(ctx, rollupRow(levelHours, r.tag, s.p, s.through), v); err != nil {
 			return err

@@ -111,6 +111,11 @@ func (db *DB) reclaim(ctx context.Context, parts []keys.Partition) error {
 	erased := db.sealer.erased
 	db.sealer.erased = nil
 	db.sealer.mu.Unlock()
+	if len(erased) > 0 { // newest samples were erased too
+		if err := db.engine.Compact(ctx, []byte{byte(keys.Latest)}, []byte{byte(keys.Latest) + 1}, false); err != nil {
+			return engineError("drop what is erased", err)
+		}
+	}
 	for _, p := range erased {
 		lower := p.Append([]byte{byte(keys.SealedData)})
 		if err := db.engine.Compact(ctx, lower, keys.Next(lower), false); err != nil {

@@ -81,6 +81,9 @@ type Options struct {
 	// delete in need. The defaults are 1 GiB and 64 MiB. Negative switches either off.
 	MinFreeBytes int64
 	BallastBytes int64
+	// DiskBudget erases the oldest days of all tags, for good, while the store is larger than this many bytes. Holds keep what they
+	// keep, and the newest two days stay. The default is none.
+	DiskBudget int64
 	// ScrubRate is how many bytes a second are read of stored tables to find damage that nobody has met yet. A pass over all of
 	// them is begun every day. The default is 4 MiB, a terabyte in three days; negative for no scrub.
 	ScrubRate int64
@@ -163,8 +166,8 @@ type OffsetRange struct{ First, End uint64 }
 
 // Alarm is a condition an operator should look at.
 type Alarm struct {
-	// Name is stable: apply_stopped, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused, seal_failing,
-	// scrub_found_damage, sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
+	// Name is stable: apply_stopped, disk_budget_exceeded, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused,
+	// retention_failing, seal_failing, scrub_found_damage, sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
 	Name   string
 	Detail string
 	Since  time.Time
