@@ -49,6 +49,13 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.AdminService/DeleteRange":   Admin,
 	"/varve.v1.AdminService/UndeleteRange": Admin,
 	"/varve.v1.AdminService/ListDeletes":   Read,
+	"/varve.v1.AdminService/Purge":         Admin,
+	"/varve.v1.AdminService/ListErasures":  Read,
+	"/varve.v1.AdminService/Hold":          Admin,
+	"/varve.v1.AdminService/ReleaseHold":   Admin,
+	"/varve.v1.AdminService/ListHolds":     Read,
+	"/varve.v1.AdminService/SetRetention":  Admin,
+	"/varve.v1.AdminService/ListRetention": Read,
 
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,
 	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,

@@ -16,33 +16,46 @@ func (s *adminService) DeleteRange(ctx context.Context, r *varvev1.DeleteRangeRe
 	if err != nil {
 		return nil, err
 	}
-	if n := len(r.Tags) + len(r.TagIds); n == 0 || n > storage.MaxDeleteTags {
-		return nil, fmt.Errorf("%d tags to delete of, least is 1, most is %d: %w", n, storage.MaxDeleteTags, errBadField)
+	ids, in, err := s.tagsAndRange(r, 1)
+	if err != nil {
+		return nil, fmt.Errorf("delete: %w", err)
 	}
-	if r.StartNs < model.MinTime || r.StartNs >= r.EndNs {
-		return nil, fmt.Errorf("range to delete from %d to %d: the end must be later: %w", r.StartNs, r.EndNs, errBadField)
-	}
-	var ids []model.TagID
-	for _, name := range r.Tags {
-		tag, ok := s.db.Catalog().ByName(name)
-		if !ok {
-			return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
-		}
-		ids = append(ids, tag.ID)
-	}
-	for _, id := range r.TagIds {
-		if _, ok := s.db.Catalog().Tag(model.TagID(id)); !ok {
-			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
-		}
-		ids = append(ids, model.TagID(id))
-	}
-	in := model.TimeRange{Start: r.StartNs, End: r.EndNs}
 	offset, err := s.db.DeleteRange(ctx, ids, in, author, r.Reason)
 	if err != nil {
 		return nil, fmt.Errorf("delete %s of %d tags: %w", in, len(ids), err)
 	}
 	s.log.Warn("range deleted", "offset", offset, "tags", len(ids), "range", in.String(), "author", author, "reason", r.Reason)
 	return &varvev1.DeleteRangeResponse{Offset: offset}, nil
+}
+
+// tagsAndRange is what a request says of tags, at least so many, and a range.
+func (s *adminService) tagsAndRange(r interface {
+	GetTags() []string
+	GetTagIds() []uint32
+	GetStartNs() int64
+	GetEndNs() int64
+}, least int) (ids []model.TagID, in model.TimeRange, err error) {
+	if n := len(r.GetTags()) + len(r.GetTagIds()); n < least || n > storage.MaxDeleteTags {
+		return nil, in, fmt.Errorf("%d tags, least is %d, most is %d: %w", n, least, storage.MaxDeleteTags, errBadField)
+	}
+	in = model.TimeRange{Start: r.GetStartNs(), End: r.GetEndNs()}
+	if in.Start < model.MinTime || in.Empty() {
+		return nil, in, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
+	}
+	for _, name := range r.GetTags() {
+		tag, ok := s.db.Catalog().ByName(name)
+		if !ok {
+			return nil, in, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
+		}
+		ids = append(ids, tag.ID)
+	}
+	for _, id := range r.GetTagIds() {
+		if _, ok := s.db.Catalog().Tag(model.TagID(id)); !ok {
+			return nil, in, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
+		}
+		ids = append(ids, model.TagID(id))
+	}
+	return ids, in, nil
 }
 
 func (s *adminService) UndeleteRange(ctx context.Context, r *varvev1.UndeleteRangeRequest) (*varvev1.UndeleteRangeResponse, error) {
@@ -61,13 +74,7 @@ func (s *adminService) UndeleteRange(ctx context.Context, r *varvev1.UndeleteRan
 func (s *adminService) ListDeletes(_ *varvev1.ListDeletesRequest, stream grpc.ServerStreamingServer[varvev1.RangeDelete]) error {
 	for _, d := range s.db.Deletes() {
 		out := &varvev1.RangeDelete{Offset: d.Offset, IngestNs: d.Ingest, StartNs: d.In.Start, EndNs: d.In.End, Author: d.Author, Reason: d.Reason}
-		for _, id := range d.Tags {
-			name := ""
-			if tag, ok := s.db.Catalog().Tag(id); ok {
-				name = tag.Name
-			}
-			out.TagIds, out.Tags = append(out.TagIds, uint32(id)), append(out.Tags, name)
-		}
+		out.TagIds, out.Tags = s.named(d.Tags)
 		if u := d.Undone; u != nil {
 			out.Undone = &varvev1.Undelete{Offset: u.Offset, IngestNs: u.Ingest, Author: u.Author, Reason: u.Reason}
 		}
@@ -76,6 +83,18 @@ func (s *adminService) ListDeletes(_ *varvev1.ListDeletesRequest, stream grpc.Se
 		}
 	}
 	return nil
+}
+
+// named is the ids of tags and their current names.
+func (s *adminService) named(tags []model.TagID) (ids []uint32, names []string) {
+	for _, id := range tags {
+		name := ""
+		if tag, ok := s.db.Catalog().Tag(id); ok {
+			name = tag.Name
+		}
+		ids, names = append(ids, uint32(id)), append(names, name)
+	}
+	return ids, names
 }
 
 // whoAndWhy is the author of a call, the authenticated one where there is one, and checks author and reason.

@@ -50,9 +50,7 @@ Times are ` + timeexpr.Help + `.`,
 	}
 	f.client.register(cmd)
 	f.who(cmd)
-	cmd.Flags().StringVar(&f.start, "start", "", "first instant; required")
-	cmd.Flags().StringVar(&f.end, "end", "", "instant behind the last; required")
-	cmd.Flags().StringVar(&f.zone, "tz", "", "IANA zone of times that carry none (default UTC)")
+	f.span(cmd)
 	cmd.AddCommand(newDeleteListCommand())
 	return cmd
 }
@@ -77,28 +75,42 @@ func (f *deleteFlags) check() error {
 	return nil
 }
 
+// span registers the flags of a range.
+func (f *deleteFlags) span(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.start, "start", "", "first instant; required")
+	cmd.Flags().StringVar(&f.end, "end", "", "instant behind the last; required")
+	cmd.Flags().StringVar(&f.zone, "tz", "", "IANA zone of times that carry none (default UTC)")
+}
+
+// readSpan is the range that the flags say.
+func (f *deleteFlags) readSpan() (start, end int64, err error) {
+	zone, err := loadZone(f.zone)
+	if err != nil {
+		return 0, 0, usageError(err)
+	}
+	now := time.Now()
+	if f.start == "" || f.end == "" {
+		return 0, 0, usageError(errors.New("--start and --end are required"))
+	}
+	if start, err = timeexpr.Parse(f.start, now, zone); err != nil {
+		return 0, 0, usageError(fmt.Errorf("--start: %w", err))
+	}
+	if end, err = timeexpr.Parse(f.end, now, zone); err != nil {
+		return 0, 0, usageError(fmt.Errorf("--end: %w", err))
+	}
+	if start >= end {
+		return 0, 0, usageError(errors.New("--end must be later than --start"))
+	}
+	return start, end, nil
+}
+
 func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	zone, err := loadZone(f.zone)
+	start, end, err := f.readSpan()
 	if err != nil {
-		return usageError(err)
-	}
-	now := time.Now()
-	if f.start == "" || f.end == "" {
-		return usageError(errors.New("--start and --end are required"))
-	}
-	start, err := timeexpr.Parse(f.start, now, zone)
-	if err != nil {
-		return usageError(fmt.Errorf("--start: %w", err))
-	}
-	end, err := timeexpr.Parse(f.end, now, zone)
-	if err != nil {
-		return usageError(fmt.Errorf("--end: %w", err))
-	}
-	if start >= end {
-		return usageError(errors.New("--end must be later than --start"))
+		return err
 	}
 	c, err := f.client.dial()
 	if err != nil {
@@ -109,10 +121,7 @@ func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	req := &varvev1.DeleteRangeRequest{StartNs: start, EndNs: end, Author: f.author, Reason: f.reason}
-	for _, t := range tags {
-		req.TagIds = append(req.TagIds, t.Id)
-	}
+	req := &varvev1.DeleteRangeRequest{StartNs: start, EndNs: end, Author: f.author, Reason: f.reason, TagIds: idsOf(tags)}
 	answer, err := c.admin.DeleteRange(cmd.Context(), req)
 	if err != nil {
 		return c.explain(err)
@@ -122,6 +131,13 @@ func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted of %d tags, as log record %d; varve undelete %d brings it back\n", len(tags), answer.Offset, answer.Offset)
 	return err
+}
+
+func idsOf(tags []foundTag) (ids []uint32) {
+	for _, t := range tags {
+		ids = append(ids, t.Id)
+	}
+	return ids
 }
 
 type offsetJSON struct {
@@ -229,14 +245,16 @@ func (c *client) deletes(ctx context.Context) ([]rangeDelete, error) {
 		if err != nil {
 			return nil, err
 		}
-		at := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
-		r := rangeDelete{Offset: d.Offset, At: at(d.IngestNs), Tags: slices.Clone(d.Tags), Start: at(d.StartNs), End: at(d.EndNs), Author: d.Author, Reason: d.Reason}
+		r := rangeDelete{Offset: d.Offset, At: utcText(d.IngestNs), Tags: slices.Clone(d.Tags), Start: utcText(d.StartNs), End: utcText(d.EndNs), Author: d.Author, Reason: d.Reason}
 		if u := d.Undone; u != nil {
-			r.Undone = &undoneRange{u.Offset, at(u.IngestNs), u.Author, u.Reason}
+			r.Undone = &undoneRange{u.Offset, utcText(u.IngestNs), u.Author, u.Reason}
 		}
 		out = append(out, r)
 	}
 }
+
+// utcText is an instant as JSON and tables have it.
+func utcText(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
 func printDeletes(w io.Writer, deletes []rangeDelete) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -30,7 +30,7 @@ type serveFlags struct {
 	storage                            storage.Options
 	maxMessage, generationBytes        size
 	sealBytes                          size
-	scrubRate                          size
+	scrubRate, diskBudget              size
 	minFree, ballast                   size
 	minTime                            string
 }
@@ -100,6 +100,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.storage.UndeleteWindow, "undelete-window", 30*24*time.Hour, "time after a range delete for which it can be undone")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
+	flags.Var(&f.diskBudget, "disk-budget", "size of the store above which the oldest days of all tags are erased for good; 0 for no limit")
 	flags.Var(&f.scrubRate, "scrub-rate", "bytes a second read to find damage that no query has met; 0 for no scrub")
 	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
 	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
@@ -192,6 +193,7 @@ func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
 	o.MemoryBytes = int64(f.memory)
 	o.GenerationBytes = int64(f.generationBytes)
 	o.SealBytes = int64(f.sealBytes)
+	o.DiskBudget = int64(f.diskBudget)
 	o.ScrubRate = offIfZero(f.scrubRate)
 	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)
 	o.OnFatal = func(err error) {

@@ -21,6 +21,1062 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ErasedWhat int32
+
+const (
+	ErasedWhat_ERASED_WHAT_UNSPECIFIED ErasedWhat = 0
+	ErasedWhat_ERASED_WHAT_VERSIONS    ErasedWhat = 1 // values that were replaced or removed
+	ErasedWhat_ERASED_WHAT_SAMPLES     ErasedWhat = 2 // samples and their history; rollups are kept
+	ErasedWhat_ERASED_WHAT_ALL         ErasedWhat = 3
+)
+
+// Enum value maps for ErasedWhat.
+var (
+	ErasedWhat_name = map[int32]string{
+		0: "ERASED_WHAT_UNSPECIFIED",
+		1: "ERASED_WHAT_VERSIONS",
+		2: "ERASED_WHAT_SAMPLES",
+		3: "ERASED_WHAT_ALL",
+	}
+	ErasedWhat_value = map[string]int32{
+		"ERASED_WHAT_UNSPECIFIED": 0,
+		"ERASED_WHAT_VERSIONS":    1,
+		"ERASED_WHAT_SAMPLES":     2,
+		"ERASED_WHAT_ALL":         3,
+	}
+)
+
+func (x ErasedWhat) Enum() *ErasedWhat {
+	p := new(ErasedWhat)
+	*p = x
+	return p
+}
+
+func (x ErasedWhat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ErasedWhat) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (ErasedWhat) Type() protoreflect.EnumType {
+	return &file_varve_v1_admin_proto_enumTypes[0]
+}
+
+func (x ErasedWhat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ErasedWhat.Descriptor instead.
+func (ErasedWhat) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type ErasedCause int32
+
+const (
+	ErasedCause_ERASED_CAUSE_UNSPECIFIED ErasedCause = 0
+	ErasedCause_ERASED_CAUSE_RETENTION   ErasedCause = 1
+	ErasedCause_ERASED_CAUSE_PURGE       ErasedCause = 2
+	ErasedCause_ERASED_CAUSE_DISK_BUDGET ErasedCause = 3
+)
+
+// Enum value maps for ErasedCause.
+var (
+	ErasedCause_name = map[int32]string{
+		0: "ERASED_CAUSE_UNSPECIFIED",
+		1: "ERASED_CAUSE_RETENTION",
+		2: "ERASED_CAUSE_PURGE",
+		3: "ERASED_CAUSE_DISK_BUDGET",
+	}
+	ErasedCause_value = map[string]int32{
+		"ERASED_CAUSE_UNSPECIFIED": 0,
+		"ERASED_CAUSE_RETENTION":   1,
+		"ERASED_CAUSE_PURGE":       2,
+		"ERASED_CAUSE_DISK_BUDGET": 3,
+	}
+)
+
+func (x ErasedCause) Enum() *ErasedCause {
+	p := new(ErasedCause)
+	*p = x
+	return p
+}
+
+func (x ErasedCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ErasedCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (ErasedCause) Type() protoreflect.EnumType {
+	return &file_varve_v1_admin_proto_enumTypes[1]
+}
+
+func (x ErasedCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ErasedCause.Descriptor instead.
+func (ErasedCause) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+type PurgeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names, current or former; with tag_ids 1 to 10,000
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`
+	StartNs       int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"` // ns UTC; the first instant of the range
+	EndNs         int64                  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`       // ns UTC, later than start_ns; behind the last instant of the range
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`                     // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                     // why, 1 to 4,096 bytes
+	NoWait        bool                   `protobuf:"varint,7,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`      // answer once reads have nothing of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeRequest) Reset() {
+	*x = PurgeRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeRequest) ProtoMessage() {}
+
+func (x *PurgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeRequest.ProtoReflect.Descriptor instead.
+func (*PurgeRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PurgeRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *PurgeRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *PurgeRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *PurgeRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *PurgeRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *PurgeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PurgeRequest) GetNoWait() bool {
+	if x != nil {
+		return x.NoWait
+	}
+	return false
+}
+
+type PurgeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its log record
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeResponse) Reset() {
+	*x = PurgeResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeResponse) ProtoMessage() {}
+
+func (x *PurgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeResponse.ProtoReflect.Descriptor instead.
+func (*PurgeResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PurgeResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ListErasuresRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListErasuresRequest) Reset() {
+	*x = ListErasuresRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListErasuresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListErasuresRequest) ProtoMessage() {}
+
+func (x *ListErasuresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListErasuresRequest.ProtoReflect.Descriptor instead.
+func (*ListErasuresRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+// Erasure is something that was taken for good.
+type Erasure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`                       // of its log record
+	IngestNs      int64                  `protobuf:"zigzag64,2,opt,name=ingest_ns,json=ingestNs,proto3" json:"ingest_ns,omitempty"` // when, ns UTC
+	What          ErasedWhat             `protobuf:"varint,3,opt,name=what,proto3,enum=varve.v1.ErasedWhat" json:"what,omitempty"`
+	Cause         ErasedCause            `protobuf:"varint,4,opt,name=cause,proto3,enum=varve.v1.ErasedCause" json:"cause,omitempty"`
+	Class         string                 `protobuf:"bytes,5,opt,name=class,proto3" json:"class,omitempty"`                        // of the rule, where cause is RETENTION
+	TagCount      uint32                 `protobuf:"varint,6,opt,name=tag_count,json=tagCount,proto3" json:"tag_count,omitempty"` // how many tags; 0 for all
+	StartNs       int64                  `protobuf:"zigzag64,7,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`  // [start, end), ns UTC; of VERSIONS the times of ingest at which they ended
+	EndNs         int64                  `protobuf:"zigzag64,8,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Author        string                 `protobuf:"bytes,9,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	OnDisk        bool                   `protobuf:"varint,11,opt,name=on_disk,json=onDisk,proto3" json:"on_disk,omitempty"` // some of it is not yet off the disk
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Erasure) Reset() {
+	*x = Erasure{}
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Erasure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Erasure) ProtoMessage() {}
+
+func (x *Erasure) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
+func (*Erasure) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Erasure) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Erasure) GetIngestNs() int64 {
+	if x != nil {
+		return x.IngestNs
+	}
+	return 0
+}
+
+func (x *Erasure) GetWhat() ErasedWhat {
+	if x != nil {
+		return x.What
+	}
+	return ErasedWhat_ERASED_WHAT_UNSPECIFIED
+}
+
+func (x *Erasure) GetCause() ErasedCause {
+	if x != nil {
+		return x.Cause
+	}
+	return ErasedCause_ERASED_CAUSE_UNSPECIFIED
+}
+
+func (x *Erasure) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Erasure) GetTagCount() uint32 {
+	if x != nil {
+		return x.TagCount
+	}
+	return 0
+}
+
+func (x *Erasure) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *Erasure) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *Erasure) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Erasure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Erasure) GetOnDisk() bool {
+	if x != nil {
+		return x.OnDisk
+	}
+	return false
+}
+
+type HoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names, current or former; with tag_ids up to 10,000, none for all tags, later ones included
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`
+	StartNs       int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"` // ns UTC; the first instant of the range
+	EndNs         int64                  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`       // ns UTC, later than start_ns; behind the last instant of the range
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`                     // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                     // why, 1 to 4,096 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldRequest) Reset() {
+	*x = HoldRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldRequest) ProtoMessage() {}
+
+func (x *HoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldRequest.ProtoReflect.Descriptor instead.
+func (*HoldRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HoldRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *HoldRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *HoldRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *HoldRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *HoldRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *HoldRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type HoldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its log record; names it for ReleaseHold
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldResponse) Reset() {
+	*x = HoldResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldResponse) ProtoMessage() {}
+
+func (x *HoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldResponse.ProtoReflect.Descriptor instead.
+func (*HoldResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HoldResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ReleaseHoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of a Hold, see ListHolds
+	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`  // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`  // why, 1 to 4,096 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldRequest) Reset() {
+	*x = ReleaseHoldRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldRequest) ProtoMessage() {}
+
+func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReleaseHoldRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReleaseHoldRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ReleaseHoldRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReleaseHoldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its own log record
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldResponse) Reset() {
+	*x = ReleaseHoldResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldResponse) ProtoMessage() {}
+
+func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReleaseHoldResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ListHoldsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldsRequest) Reset() {
+	*x = ListHoldsRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldsRequest) ProtoMessage() {}
+
+func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
+func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+// HeldRange is a hold in force.
+type HeldRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`                       // of its log record
+	IngestNs      int64                  `protobuf:"zigzag64,2,opt,name=ingest_ns,json=ingestNs,proto3" json:"ingest_ns,omitempty"` // since when, ns UTC
+	TagIds        []uint32               `protobuf:"varint,3,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`  // ascending; none for all tags
+	Tags          []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`                            // their current names, in the same order
+	StartNs       int64                  `protobuf:"zigzag64,5,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`    // [start, end), ns UTC
+	EndNs         int64                  `protobuf:"zigzag64,6,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Author        string                 `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldRange) Reset() {
+	*x = HeldRange{}
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldRange) ProtoMessage() {}
+
+func (x *HeldRange) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldRange.ProtoReflect.Descriptor instead.
+func (*HeldRange) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *HeldRange) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *HeldRange) GetIngestNs() int64 {
+	if x != nil {
+		return x.IngestNs
+	}
+	return 0
+}
+
+func (x *HeldRange) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *HeldRange) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *HeldRange) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *HeldRange) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *HeldRange) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *HeldRange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RetentionRule says for how long the tags of a class keep what; 0 is for good, the least is a day. Ages are counted from the
+// clock or from the newest sample of the store, whichever is earlier.
+type RetentionRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Class         string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`                                // as Tag.retention; empty for tags without a class
+	VersionsNs    int64                  `protobuf:"zigzag64,2,opt,name=versions_ns,json=versionsNs,proto3" json:"versions_ns,omitempty"` // values that were replaced or removed, counted from when they ended
+	SamplesNs     int64                  `protobuf:"zigzag64,3,opt,name=samples_ns,json=samplesNs,proto3" json:"samples_ns,omitempty"`    // samples and their history, in whole UTC days
+	RollupsNs     int64                  `protobuf:"zigzag64,4,opt,name=rollups_ns,json=rollupsNs,proto3" json:"rollups_ns,omitempty"`    // rollups, not shorter than samples; 0 keeps them when samples go
+	Offset        uint64                 `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`                             // of its log record; only in answers
+	SinceNs       int64                  `protobuf:"zigzag64,6,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`          // ns UTC; only in answers
+	Author        string                 `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`                              // only in answers
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`                              // only in answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionRule) Reset() {
+	*x = RetentionRule{}
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionRule) ProtoMessage() {}
+
+func (x *RetentionRule) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionRule.ProtoReflect.Descriptor instead.
+func (*RetentionRule) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RetentionRule) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *RetentionRule) GetVersionsNs() int64 {
+	if x != nil {
+		return x.VersionsNs
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetSamplesNs() int64 {
+	if x != nil {
+		return x.SamplesNs
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetRollupsNs() int64 {
+	if x != nil {
+		return x.RollupsNs
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *RetentionRule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SetRetentionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *RetentionRule         `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"` // who; the authenticated identity where there is one, 1 to 256 bytes
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why, 1 to 4,096 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetentionRequest) Reset() {
+	*x = SetRetentionRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionRequest) ProtoMessage() {}
+
+func (x *SetRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionRequest.ProtoReflect.Descriptor instead.
+func (*SetRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetRetentionRequest) GetRule() *RetentionRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *SetRetentionRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *SetRetentionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SetRetentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"` // of its log record
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetentionResponse) Reset() {
+	*x = SetRetentionResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionResponse) ProtoMessage() {}
+
+func (x *SetRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionResponse.ProtoReflect.Descriptor instead.
+func (*SetRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SetRetentionResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ListRetentionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRetentionRequest) Reset() {
+	*x = ListRetentionRequest{}
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRetentionRequest) ProtoMessage() {}
+
+func (x *ListRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRetentionRequest.ProtoReflect.Descriptor instead.
+func (*ListRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+type ListRetentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*RetentionRule       `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"` // ascending by class
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRetentionResponse) Reset() {
+	*x = ListRetentionResponse{}
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRetentionResponse) ProtoMessage() {}
+
+func (x *ListRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRetentionResponse.ProtoReflect.Descriptor instead.
+func (*ListRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListRetentionResponse) GetRules() []*RetentionRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 type DeleteRangeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names, current or former; with tag_ids 1 to 10,000
@@ -35,7 +1091,7 @@ type DeleteRangeRequest struct {
 
 func (x *DeleteRangeRequest) Reset() {
 	*x = DeleteRangeRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +1103,7 @@ func (x *DeleteRangeRequest) String() string {
 func (*DeleteRangeRequest) ProtoMessage() {}
 
 func (x *DeleteRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[0]
+	mi := &file_varve_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +1116,7 @@ func (x *DeleteRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRangeRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRangeRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteRangeRequest) GetTags() []string {
@@ -114,7 +1170,7 @@ type DeleteRangeResponse struct {
 
 func (x *DeleteRangeResponse) Reset() {
 	*x = DeleteRangeResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -126,7 +1182,7 @@ func (x *DeleteRangeResponse) String() string {
 func (*DeleteRangeResponse) ProtoMessage() {}
 
 func (x *DeleteRangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[1]
+	mi := &file_varve_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -139,7 +1195,7 @@ func (x *DeleteRangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRangeResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRangeResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRangeResponse) GetOffset() uint64 {
@@ -160,7 +1216,7 @@ type UndeleteRangeRequest struct {
 
 func (x *UndeleteRangeRequest) Reset() {
 	*x = UndeleteRangeRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +1228,7 @@ func (x *UndeleteRangeRequest) String() string {
 func (*UndeleteRangeRequest) ProtoMessage() {}
 
 func (x *UndeleteRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[2]
+	mi := &file_varve_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +1241,7 @@ func (x *UndeleteRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteRangeRequest.ProtoReflect.Descriptor instead.
 func (*UndeleteRangeRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UndeleteRangeRequest) GetOffset() uint64 {
@@ -218,7 +1274,7 @@ type UndeleteRangeResponse struct {
 
 func (x *UndeleteRangeResponse) Reset() {
 	*x = UndeleteRangeResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +1286,7 @@ func (x *UndeleteRangeResponse) String() string {
 func (*UndeleteRangeResponse) ProtoMessage() {}
 
 func (x *UndeleteRangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[3]
+	mi := &file_varve_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +1299,7 @@ func (x *UndeleteRangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteRangeResponse.ProtoReflect.Descriptor instead.
 func (*UndeleteRangeResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UndeleteRangeResponse) GetOffset() uint64 {
@@ -261,7 +1317,7 @@ type ListDeletesRequest struct {
 
 func (x *ListDeletesRequest) Reset() {
 	*x = ListDeletesRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +1329,7 @@ func (x *ListDeletesRequest) String() string {
 func (*ListDeletesRequest) ProtoMessage() {}
 
 func (x *ListDeletesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[4]
+	mi := &file_varve_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +1342,7 @@ func (x *ListDeletesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeletesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeletesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // RangeDelete is a DeleteRange as it was made.
@@ -307,7 +1363,7 @@ type RangeDelete struct {
 
 func (x *RangeDelete) Reset() {
 	*x = RangeDelete{}
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +1375,7 @@ func (x *RangeDelete) String() string {
 func (*RangeDelete) ProtoMessage() {}
 
 func (x *RangeDelete) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[5]
+	mi := &file_varve_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +1388,7 @@ func (x *RangeDelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeDelete.ProtoReflect.Descriptor instead.
 func (*RangeDelete) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RangeDelete) GetOffset() uint64 {
@@ -411,7 +1467,7 @@ type Undelete struct {
 
 func (x *Undelete) Reset() {
 	*x = Undelete{}
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +1479,7 @@ func (x *Undelete) String() string {
 func (*Undelete) ProtoMessage() {}
 
 func (x *Undelete) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[6]
+	mi := &file_varve_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +1492,7 @@ func (x *Undelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undelete.ProtoReflect.Descriptor instead.
 func (*Undelete) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Undelete) GetOffset() uint64 {
@@ -475,7 +1531,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +1543,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[7]
+	mi := &file_varve_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +1556,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type StatusResponse struct {
@@ -532,7 +1588,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +1600,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[8]
+	mi := &file_varve_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +1613,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -724,7 +1780,7 @@ type Scrub struct {
 
 func (x *Scrub) Reset() {
 	*x = Scrub{}
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +1792,7 @@ func (x *Scrub) String() string {
 func (*Scrub) ProtoMessage() {}
 
 func (x *Scrub) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[9]
+	mi := &file_varve_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +1805,7 @@ func (x *Scrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
 func (*Scrub) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Scrub) GetPass() uint64 {
@@ -817,7 +1873,7 @@ type BytesOnDisk struct {
 
 func (x *BytesOnDisk) Reset() {
 	*x = BytesOnDisk{}
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1885,7 @@ func (x *BytesOnDisk) String() string {
 func (*BytesOnDisk) ProtoMessage() {}
 
 func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[10]
+	mi := &file_varve_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1898,7 @@ func (x *BytesOnDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BytesOnDisk.ProtoReflect.Descriptor instead.
 func (*BytesOnDisk) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BytesOnDisk) GetLog() uint64 {
@@ -906,7 +1962,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1974,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[11]
+	mi := &file_varve_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1987,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Alarm) GetName() string {
@@ -973,7 +2029,7 @@ type OffsetRange struct {
 
 func (x *OffsetRange) Reset() {
 	*x = OffsetRange{}
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +2041,7 @@ func (x *OffsetRange) String() string {
 func (*OffsetRange) ProtoMessage() {}
 
 func (x *OffsetRange) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[12]
+	mi := &file_varve_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +2054,7 @@ func (x *OffsetRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OffsetRange.ProtoReflect.Descriptor instead.
 func (*OffsetRange) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OffsetRange) GetFirst() uint64 {
@@ -1023,7 +2079,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	mi := &file_varve_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +2091,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[13]
+	mi := &file_varve_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +2104,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 type FlushResponse struct {
@@ -1060,7 +2116,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	mi := &file_varve_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +2128,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[14]
+	mi := &file_varve_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +2141,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FlushResponse) GetArchivedOffset() uint64 {
@@ -1103,7 +2159,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	mi := &file_varve_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +2171,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[15]
+	mi := &file_varve_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +2184,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type SealResponse struct {
@@ -1140,7 +2196,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	mi := &file_varve_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +2208,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[16]
+	mi := &file_varve_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +2221,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SealResponse) GetArchivedOffset() uint64 {
@@ -1185,7 +2241,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[17]
+	mi := &file_varve_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +2253,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[17]
+	mi := &file_varve_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +2266,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CheckpointRequest) GetDirectory() string {
@@ -1230,7 +2286,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[18]
+	mi := &file_varve_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +2298,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[18]
+	mi := &file_varve_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +2311,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CheckpointResponse) GetOffset() uint64 {
@@ -1283,7 +2339,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[19]
+	mi := &file_varve_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +2351,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[19]
+	mi := &file_varve_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +2364,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AcceptLossRequest) GetRange() *OffsetRange {
@@ -1340,7 +2396,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[20]
+	mi := &file_varve_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +2408,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[20]
+	mi := &file_varve_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +2421,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type ContentHashesRequest struct {
@@ -1379,7 +2435,7 @@ type ContentHashesRequest struct {
 
 func (x *ContentHashesRequest) Reset() {
 	*x = ContentHashesRequest{}
-	mi := &file_varve_v1_admin_proto_msgTypes[21]
+	mi := &file_varve_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +2447,7 @@ func (x *ContentHashesRequest) String() string {
 func (*ContentHashesRequest) ProtoMessage() {}
 
 func (x *ContentHashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[21]
+	mi := &file_varve_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +2460,7 @@ func (x *ContentHashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHashesRequest.ProtoReflect.Descriptor instead.
 func (*ContentHashesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ContentHashesRequest) GetStartNs() int64 {
@@ -1436,7 +2492,7 @@ type ContentHashesResponse struct {
 
 func (x *ContentHashesResponse) Reset() {
 	*x = ContentHashesResponse{}
-	mi := &file_varve_v1_admin_proto_msgTypes[22]
+	mi := &file_varve_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +2504,7 @@ func (x *ContentHashesResponse) String() string {
 func (*ContentHashesResponse) ProtoMessage() {}
 
 func (x *ContentHashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[22]
+	mi := &file_varve_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +2517,7 @@ func (x *ContentHashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHashesResponse.ProtoReflect.Descriptor instead.
 func (*ContentHashesResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ContentHashesResponse) GetUuid() string {
@@ -1523,7 +2579,7 @@ type ContentHash struct {
 
 func (x *ContentHash) Reset() {
 	*x = ContentHash{}
-	mi := &file_varve_v1_admin_proto_msgTypes[23]
+	mi := &file_varve_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +2591,7 @@ func (x *ContentHash) String() string {
 func (*ContentHash) ProtoMessage() {}
 
 func (x *ContentHash) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_admin_proto_msgTypes[23]
+	mi := &file_varve_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +2604,7 @@ func (x *ContentHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentHash.ProtoReflect.Descriptor instead.
 func (*ContentHash) Descriptor() ([]byte, []int) {
-	return file_varve_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_varve_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ContentHash) GetDay() int32 {
@@ -1611,7 +2667,77 @@ var File_varve_v1_admin_proto protoreflect.FileDescriptor
 
 const file_varve_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\xa3\x01\n" +
+	"\x14varve/v1/admin.proto\x12\bvarve.v1\"\xb6\x01\n" +
+	"\fPurgeRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x17\n" +
+	"\ano_wait\x18\a \x01(\bR\x06noWait\"'\n" +
+	"\rPurgeResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"\x15\n" +
+	"\x13ListErasuresRequest\"\xc3\x02\n" +
+	"\aErasure\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x1b\n" +
+	"\tingest_ns\x18\x02 \x01(\x12R\bingestNs\x12(\n" +
+	"\x04what\x18\x03 \x01(\x0e2\x14.varve.v1.ErasedWhatR\x04what\x12+\n" +
+	"\x05cause\x18\x04 \x01(\x0e2\x15.varve.v1.ErasedCauseR\x05cause\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\tR\x05class\x12\x1b\n" +
+	"\ttag_count\x18\x06 \x01(\rR\btagCount\x12\x19\n" +
+	"\bstart_ns\x18\a \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\b \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\t \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12\x17\n" +
+	"\aon_disk\x18\v \x01(\bR\x06onDisk\"\x9c\x01\n" +
+	"\vHoldRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"&\n" +
+	"\fHoldResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"\\\n" +
+	"\x12ReleaseHoldRequest\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"-\n" +
+	"\x13ReleaseHoldResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"\x12\n" +
+	"\x10ListHoldsRequest\"\xcf\x01\n" +
+	"\tHeldRange\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x1b\n" +
+	"\tingest_ns\x18\x02 \x01(\x12R\bingestNs\x12\x17\n" +
+	"\atag_ids\x18\x03 \x03(\rR\x06tagIds\x12\x12\n" +
+	"\x04tags\x18\x04 \x03(\tR\x04tags\x12\x19\n" +
+	"\bstart_ns\x18\x05 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x06 \x01(\x12R\x05endNs\x12\x16\n" +
+	"\x06author\x18\a \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"\xe7\x01\n" +
+	"\rRetentionRule\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12\x1f\n" +
+	"\vversions_ns\x18\x02 \x01(\x12R\n" +
+	"versionsNs\x12\x1d\n" +
+	"\n" +
+	"samples_ns\x18\x03 \x01(\x12R\tsamplesNs\x12\x1d\n" +
+	"\n" +
+	"rollups_ns\x18\x04 \x01(\x12R\trollupsNs\x12\x16\n" +
+	"\x06offset\x18\x05 \x01(\x04R\x06offset\x12\x19\n" +
+	"\bsince_ns\x18\x06 \x01(\x12R\asinceNs\x12\x16\n" +
+	"\x06author\x18\a \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"r\n" +
+	"\x13SetRetentionRequest\x12+\n" +
+	"\x04rule\x18\x01 \x01(\v2\x17.varve.v1.RetentionRuleR\x04rule\x12\x16\n" +
+	"\x06author\x18\x02 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\".\n" +
+	"\x14SetRetentionResponse\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\"\x16\n" +
+	"\x14ListRetentionRequest\"F\n" +
+	"\x15ListRetentionResponse\x12-\n" +
+	"\x05rules\x18\x01 \x03(\v2\x17.varve.v1.RetentionRuleR\x05rules\"\xa3\x01\n" +
 	"\x12DeleteRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -1729,7 +2855,18 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\bfirst_ns\x18\x05 \x01(\x12R\afirstNs\x12\x17\n" +
 	"\alast_ns\x18\x06 \x01(\x12R\x06lastNs\x12\x12\n" +
 	"\x04hash\x18\a \x01(\x06R\x04hash\x12\x16\n" +
-	"\x06damage\x18\b \x01(\tR\x06damage2\x86\x05\n" +
+	"\x06damage\x18\b \x01(\tR\x06damage*q\n" +
+	"\n" +
+	"ErasedWhat\x12\x1b\n" +
+	"\x17ERASED_WHAT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ERASED_WHAT_VERSIONS\x10\x01\x12\x17\n" +
+	"\x13ERASED_WHAT_SAMPLES\x10\x02\x12\x13\n" +
+	"\x0fERASED_WHAT_ALL\x10\x03*}\n" +
+	"\vErasedCause\x12\x1c\n" +
+	"\x18ERASED_CAUSE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ERASED_CAUSE_RETENTION\x10\x01\x12\x16\n" +
+	"\x12ERASED_CAUSE_PURGE\x10\x02\x12\x1c\n" +
+	"\x18ERASED_CAUSE_DISK_BUDGET\x10\x032\xe8\b\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.varve.v1.StatusRequest\x1a\x18.varve.v1.StatusResponse\x128\n" +
 	"\x05Flush\x12\x16.varve.v1.FlushRequest\x1a\x17.varve.v1.FlushResponse\x12G\n" +
@@ -1741,7 +2878,14 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"AcceptLoss\x12\x1b.varve.v1.AcceptLossRequest\x1a\x1c.varve.v1.AcceptLossResponse\x12J\n" +
 	"\vDeleteRange\x12\x1c.varve.v1.DeleteRangeRequest\x1a\x1d.varve.v1.DeleteRangeResponse\x12P\n" +
 	"\rUndeleteRange\x12\x1e.varve.v1.UndeleteRangeRequest\x1a\x1f.varve.v1.UndeleteRangeResponse\x12D\n" +
-	"\vListDeletes\x12\x1c.varve.v1.ListDeletesRequest\x1a\x15.varve.v1.RangeDelete0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\vListDeletes\x12\x1c.varve.v1.ListDeletesRequest\x1a\x15.varve.v1.RangeDelete0\x01\x128\n" +
+	"\x05Purge\x12\x16.varve.v1.PurgeRequest\x1a\x17.varve.v1.PurgeResponse\x12B\n" +
+	"\fListErasures\x12\x1d.varve.v1.ListErasuresRequest\x1a\x11.varve.v1.Erasure0\x01\x125\n" +
+	"\x04Hold\x12\x15.varve.v1.HoldRequest\x1a\x16.varve.v1.HoldResponse\x12J\n" +
+	"\vReleaseHold\x12\x1c.varve.v1.ReleaseHoldRequest\x1a\x1d.varve.v1.ReleaseHoldResponse\x12>\n" +
+	"\tListHolds\x12\x1a.varve.v1.ListHoldsRequest\x1a\x13.varve.v1.HeldRange0\x01\x12M\n" +
+	"\fSetRetention\x12\x1d.varve.v1.SetRetentionRequest\x1a\x1e.varve.v1.SetRetentionResponse\x12P\n" +
+	"\rListRetention\x12\x1e.varve.v1.ListRetentionRequest\x1a\x1f.varve.v1.ListRetentionResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_admin_proto_rawDescOnce sync.Once
@@ -1755,64 +2899,100 @@ func file_varve_v1_admin_proto_rawDescGZIP() []byte {
 	return file_varve_v1_admin_proto_rawDescData
 }
 
-var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_varve_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_varve_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_varve_v1_admin_proto_goTypes = []any{
-	(*DeleteRangeRequest)(nil),    // 0: varve.v1.DeleteRangeRequest
-	(*DeleteRangeResponse)(nil),   // 1: varve.v1.DeleteRangeResponse
-	(*UndeleteRangeRequest)(nil),  // 2: varve.v1.UndeleteRangeRequest
-	(*UndeleteRangeResponse)(nil), // 3: varve.v1.UndeleteRangeResponse
-	(*ListDeletesRequest)(nil),    // 4: varve.v1.ListDeletesRequest
-	(*RangeDelete)(nil),           // 5: varve.v1.RangeDelete
-	(*Undelete)(nil),              // 6: varve.v1.Undelete
-	(*StatusRequest)(nil),         // 7: varve.v1.StatusRequest
-	(*StatusResponse)(nil),        // 8: varve.v1.StatusResponse
-	(*Scrub)(nil),                 // 9: varve.v1.Scrub
-	(*BytesOnDisk)(nil),           // 10: varve.v1.BytesOnDisk
-	(*Alarm)(nil),                 // 11: varve.v1.Alarm
-	(*OffsetRange)(nil),           // 12: varve.v1.OffsetRange
-	(*FlushRequest)(nil),          // 13: varve.v1.FlushRequest
-	(*FlushResponse)(nil),         // 14: varve.v1.FlushResponse
-	(*SealRequest)(nil),           // 15: varve.v1.SealRequest
-	(*SealResponse)(nil),          // 16: varve.v1.SealResponse
-	(*CheckpointRequest)(nil),     // 17: varve.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),    // 18: varve.v1.CheckpointResponse
-	(*AcceptLossRequest)(nil),     // 19: varve.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),    // 20: varve.v1.AcceptLossResponse
-	(*ContentHashesRequest)(nil),  // 21: varve.v1.ContentHashesRequest
-	(*ContentHashesResponse)(nil), // 22: varve.v1.ContentHashesResponse
-	(*ContentHash)(nil),           // 23: varve.v1.ContentHash
+	(ErasedWhat)(0),               // 0: varve.v1.ErasedWhat
+	(ErasedCause)(0),              // 1: varve.v1.ErasedCause
+	(*PurgeRequest)(nil),          // 2: varve.v1.PurgeRequest
+	(*PurgeResponse)(nil),         // 3: varve.v1.PurgeResponse
+	(*ListErasuresRequest)(nil),   // 4: varve.v1.ListErasuresRequest
+	(*Erasure)(nil),               // 5: varve.v1.Erasure
+	(*HoldRequest)(nil),           // 6: varve.v1.HoldRequest
+	(*HoldResponse)(nil),          // 7: varve.v1.HoldResponse
+	(*ReleaseHoldRequest)(nil),    // 8: varve.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),   // 9: varve.v1.ReleaseHoldResponse
+	(*ListHoldsRequest)(nil),      // 10: varve.v1.ListHoldsRequest
+	(*HeldRange)(nil),             // 11: varve.v1.HeldRange
+	(*RetentionRule)(nil),         // 12: varve.v1.RetentionRule
+	(*SetRetentionRequest)(nil),   // 13: varve.v1.SetRetentionRequest
+	(*SetRetentionResponse)(nil),  // 14: varve.v1.SetRetentionResponse
+	(*ListRetentionRequest)(nil),  // 15: varve.v1.ListRetentionRequest
+	(*ListRetentionResponse)(nil), // 16: varve.v1.ListRetentionResponse
+	(*DeleteRangeRequest)(nil),    // 17: varve.v1.DeleteRangeRequest
+	(*DeleteRangeResponse)(nil),   // 18: varve.v1.DeleteRangeResponse
+	(*UndeleteRangeRequest)(nil),  // 19: varve.v1.UndeleteRangeRequest
+	(*UndeleteRangeResponse)(nil), // 20: varve.v1.UndeleteRangeResponse
+	(*ListDeletesRequest)(nil),    // 21: varve.v1.ListDeletesRequest
+	(*RangeDelete)(nil),           // 22: varve.v1.RangeDelete
+	(*Undelete)(nil),              // 23: varve.v1.Undelete
+	(*StatusRequest)(nil),         // 24: varve.v1.StatusRequest
+	(*StatusResponse)(nil),        // 25: varve.v1.StatusResponse
+	(*Scrub)(nil),                 // 26: varve.v1.Scrub
+	(*BytesOnDisk)(nil),           // 27: varve.v1.BytesOnDisk
+	(*Alarm)(nil),                 // 28: varve.v1.Alarm
+	(*OffsetRange)(nil),           // 29: varve.v1.OffsetRange
+	(*FlushRequest)(nil),          // 30: varve.v1.FlushRequest
+	(*FlushResponse)(nil),         // 31: varve.v1.FlushResponse
+	(*SealRequest)(nil),           // 32: varve.v1.SealRequest
+	(*SealResponse)(nil),          // 33: varve.v1.SealResponse
+	(*CheckpointRequest)(nil),     // 34: varve.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 35: varve.v1.CheckpointResponse
+	(*AcceptLossRequest)(nil),     // 36: varve.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),    // 37: varve.v1.AcceptLossResponse
+	(*ContentHashesRequest)(nil),  // 38: varve.v1.ContentHashesRequest
+	(*ContentHashesResponse)(nil), // 39: varve.v1.ContentHashesResponse
+	(*ContentHash)(nil),           // 40: varve.v1.ContentHash
 }
 var file_varve_v1_admin_proto_depIdxs = []int32{
-	6,  // 0: varve.v1.RangeDelete.undone:type_name -> varve.v1.Undelete
-	10, // 1: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
-	11, // 2: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
-	12, // 3: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
-	9,  // 4: varve.v1.StatusResponse.scrub:type_name -> varve.v1.Scrub
-	12, // 5: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
-	23, // 6: varve.v1.ContentHashesResponse.rows:type_name -> varve.v1.ContentHash
-	7,  // 7: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
-	13, // 8: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
-	17, // 9: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
-	15, // 10: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
-	21, // 11: varve.v1.AdminService.ContentHashes:input_type -> varve.v1.ContentHashesRequest
-	19, // 12: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
-	0,  // 13: varve.v1.AdminService.DeleteRange:input_type -> varve.v1.DeleteRangeRequest
-	2,  // 14: varve.v1.AdminService.UndeleteRange:input_type -> varve.v1.UndeleteRangeRequest
-	4,  // 15: varve.v1.AdminService.ListDeletes:input_type -> varve.v1.ListDeletesRequest
-	8,  // 16: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
-	14, // 17: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
-	18, // 18: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
-	16, // 19: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
-	22, // 20: varve.v1.AdminService.ContentHashes:output_type -> varve.v1.ContentHashesResponse
-	20, // 21: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
-	1,  // 22: varve.v1.AdminService.DeleteRange:output_type -> varve.v1.DeleteRangeResponse
-	3,  // 23: varve.v1.AdminService.UndeleteRange:output_type -> varve.v1.UndeleteRangeResponse
-	5,  // 24: varve.v1.AdminService.ListDeletes:output_type -> varve.v1.RangeDelete
-	16, // [16:25] is the sub-list for method output_type
-	7,  // [7:16] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 0: varve.v1.Erasure.what:type_name -> varve.v1.ErasedWhat
+	1,  // 1: varve.v1.Erasure.cause:type_name -> varve.v1.ErasedCause
+	12, // 2: varve.v1.SetRetentionRequest.rule:type_name -> varve.v1.RetentionRule
+	12, // 3: varve.v1.ListRetentionResponse.rules:type_name -> varve.v1.RetentionRule
+	23, // 4: varve.v1.RangeDelete.undone:type_name -> varve.v1.Undelete
+	27, // 5: varve.v1.StatusResponse.bytes:type_name -> varve.v1.BytesOnDisk
+	28, // 6: varve.v1.StatusResponse.alarms:type_name -> varve.v1.Alarm
+	29, // 7: varve.v1.StatusResponse.lost:type_name -> varve.v1.OffsetRange
+	26, // 8: varve.v1.StatusResponse.scrub:type_name -> varve.v1.Scrub
+	29, // 9: varve.v1.AcceptLossRequest.range:type_name -> varve.v1.OffsetRange
+	40, // 10: varve.v1.ContentHashesResponse.rows:type_name -> varve.v1.ContentHash
+	24, // 11: varve.v1.AdminService.Status:input_type -> varve.v1.StatusRequest
+	30, // 12: varve.v1.AdminService.Flush:input_type -> varve.v1.FlushRequest
+	34, // 13: varve.v1.AdminService.Checkpoint:input_type -> varve.v1.CheckpointRequest
+	32, // 14: varve.v1.AdminService.Seal:input_type -> varve.v1.SealRequest
+	38, // 15: varve.v1.AdminService.ContentHashes:input_type -> varve.v1.ContentHashesRequest
+	36, // 16: varve.v1.AdminService.AcceptLoss:input_type -> varve.v1.AcceptLossRequest
+	17, // 17: varve.v1.AdminService.DeleteRange:input_type -> varve.v1.DeleteRangeRequest
+	19, // 18: varve.v1.AdminService.UndeleteRange:input_type -> varve.v1.UndeleteRangeRequest
+	21, // 19: varve.v1.AdminService.ListDeletes:input_type -> varve.v1.ListDeletesRequest
+	2,  // 20: varve.v1.AdminService.Purge:input_type -> varve.v1.PurgeRequest
+	4,  // 21: varve.v1.AdminService.ListErasures:input_type -> varve.v1.ListErasuresRequest
+	6,  // 22: varve.v1.AdminService.Hold:input_type -> varve.v1.HoldRequest
+	8,  // 23: varve.v1.AdminService.ReleaseHold:input_type -> varve.v1.ReleaseHoldRequest
+	10, // 24: varve.v1.AdminService.ListHolds:input_type -> varve.v1.ListHoldsRequest
+	13, // 25: varve.v1.AdminService.SetRetention:input_type -> varve.v1.SetRetentionRequest
+	15, // 26: varve.v1.AdminService.ListRetention:input_type -> varve.v1.ListRetentionRequest
+	25, // 27: varve.v1.AdminService.Status:output_type -> varve.v1.StatusResponse
+	31, // 28: varve.v1.AdminService.Flush:output_type -> varve.v1.FlushResponse
+	35, // 29: varve.v1.AdminService.Checkpoint:output_type -> varve.v1.CheckpointResponse
+	33, // 30: varve.v1.AdminService.Seal:output_type -> varve.v1.SealResponse
+	39, // 31: varve.v1.AdminService.ContentHashes:output_type -> varve.v1.ContentHashesResponse
+	37, // 32: varve.v1.AdminService.AcceptLoss:output_type -> varve.v1.AcceptLossResponse
+	18, // 33: varve.v1.AdminService.DeleteRange:output_type -> varve.v1.DeleteRangeResponse
+	20, // 34: varve.v1.AdminService.UndeleteRange:output_type -> varve.v1.UndeleteRangeResponse
+	22, // 35: varve.v1.AdminService.ListDeletes:output_type -> varve.v1.RangeDelete
+	3,  // 36: varve.v1.AdminService.Purge:output_type -> varve.v1.PurgeResponse
+	5,  // 37: varve.v1.AdminService.ListErasures:output_type -> varve.v1.Erasure
+	7,  // 38: varve.v1.AdminService.Hold:output_type -> varve.v1.HoldResponse
+	9,  // 39: varve.v1.AdminService.ReleaseHold:output_type -> varve.v1.ReleaseHoldResponse
+	11, // 40: varve.v1.AdminService.ListHolds:output_type -> varve.v1.HeldRange
+	14, // 41: varve.v1.AdminService.SetRetention:output_type -> varve.v1.SetRetentionResponse
+	16, // 42: varve.v1.AdminService.ListRetention:output_type -> varve.v1.ListRetentionResponse
+	27, // [27:43] is the sub-list for method output_type
+	11, // [11:27] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_admin_proto_init() }
@@ -1825,13 +3005,14 @@ func file_varve_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_admin_proto_rawDesc), len(file_varve_v1_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   24,
+			NumEnums:      2,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_varve_v1_admin_proto_goTypes,
 		DependencyIndexes: file_varve_v1_admin_proto_depIdxs,
+		EnumInfos:         file_varve_v1_admin_proto_enumTypes,
 		MessageInfos:      file_varve_v1_admin_proto_msgTypes,
 	}.Build()
 	File_varve_v1_admin_proto = out.File

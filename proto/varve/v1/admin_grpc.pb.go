@@ -28,6 +28,13 @@ const (
 	AdminService_DeleteRange_FullMethodName   = "/varve.v1.AdminService/DeleteRange"
 	AdminService_UndeleteRange_FullMethodName = "/varve.v1.AdminService/UndeleteRange"
 	AdminService_ListDeletes_FullMethodName   = "/varve.v1.AdminService/ListDeletes"
+	AdminService_Purge_FullMethodName         = "/varve.v1.AdminService/Purge"
+	AdminService_ListErasures_FullMethodName  = "/varve.v1.AdminService/ListErasures"
+	AdminService_Hold_FullMethodName          = "/varve.v1.AdminService/Hold"
+	AdminService_ReleaseHold_FullMethodName   = "/varve.v1.AdminService/ReleaseHold"
+	AdminService_ListHolds_FullMethodName     = "/varve.v1.AdminService/ListHolds"
+	AdminService_SetRetention_FullMethodName  = "/varve.v1.AdminService/SetRetention"
+	AdminService_ListRetention_FullMethodName = "/varve.v1.AdminService/ListRetention"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -60,6 +67,24 @@ type AdminServiceClient interface {
 	UndeleteRange(ctx context.Context, in *UndeleteRangeRequest, opts ...grpc.CallOption) (*UndeleteRangeResponse, error)
 	// ListDeletes streams every DeleteRange there was, oldest first, those undone too.
 	ListDeletes(ctx context.Context, in *ListDeletesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RangeDelete], error)
+	// Purge takes what tags have in a time range for good: samples, their history and rollups. It answers once they are gone
+	// from every later read and, unless no_wait is set, off the disk. Nothing brings them back; backups made before still have
+	// them, and log segments until they are trimmed. FAILED_PRECONDITION where a hold keeps any of it.
+	Purge(ctx context.Context, in *PurgeRequest, opts ...grpc.CallOption) (*PurgeResponse, error)
+	// ListErasures streams everything that was ever taken for good, oldest first: by retention, by a purge, by the disk budget.
+	ListErasures(ctx context.Context, in *ListErasuresRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Erasure], error)
+	// Hold keeps what tags have in a time range from being taken for good, by whatever cause, until ReleaseHold. Edits and range
+	// deletes go on: they lose nothing.
+	Hold(ctx context.Context, in *HoldRequest, opts ...grpc.CallOption) (*HoldResponse, error)
+	// ReleaseHold ends a hold. NOT_FOUND where none is in force under the offset.
+	ReleaseHold(ctx context.Context, in *ReleaseHoldRequest, opts ...grpc.CallOption) (*ReleaseHoldResponse, error)
+	// ListHolds streams the holds in force, oldest first.
+	ListHolds(ctx context.Context, in *ListHoldsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HeldRange], error)
+	// SetRetention says for how long the tags of a class keep what, in place of what was said before. It takes effect within a
+	// minute.
+	SetRetention(ctx context.Context, in *SetRetentionRequest, opts ...grpc.CallOption) (*SetRetentionResponse, error)
+	// ListRetention is the rules in force, by class.
+	ListRetention(ctx context.Context, in *ListRetentionRequest, opts ...grpc.CallOption) (*ListRetentionResponse, error)
 }
 
 type adminServiceClient struct {
@@ -178,6 +203,94 @@ func (c *adminServiceClient) ListDeletes(ctx context.Context, in *ListDeletesReq
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ListDeletesClient = grpc.ServerStreamingClient[RangeDelete]
 
+func (c *adminServiceClient) Purge(ctx context.Context, in *PurgeRequest, opts ...grpc.CallOption) (*PurgeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeResponse)
+	err := c.cc.Invoke(ctx, AdminService_Purge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListErasures(ctx context.Context, in *ListErasuresRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Erasure], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_ListErasures_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListErasuresRequest, Erasure]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListErasuresClient = grpc.ServerStreamingClient[Erasure]
+
+func (c *adminServiceClient) Hold(ctx context.Context, in *HoldRequest, opts ...grpc.CallOption) (*HoldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldResponse)
+	err := c.cc.Invoke(ctx, AdminService_Hold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ReleaseHold(ctx context.Context, in *ReleaseHoldRequest, opts ...grpc.CallOption) (*ReleaseHoldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseHoldResponse)
+	err := c.cc.Invoke(ctx, AdminService_ReleaseHold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListHolds(ctx context.Context, in *ListHoldsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HeldRange], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_ListHolds_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListHoldsRequest, HeldRange]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListHoldsClient = grpc.ServerStreamingClient[HeldRange]
+
+func (c *adminServiceClient) SetRetention(ctx context.Context, in *SetRetentionRequest, opts ...grpc.CallOption) (*SetRetentionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetRetentionResponse)
+	err := c.cc.Invoke(ctx, AdminService_SetRetention_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListRetention(ctx context.Context, in *ListRetentionRequest, opts ...grpc.CallOption) (*ListRetentionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRetentionResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListRetention_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -208,6 +321,24 @@ type AdminServiceServer interface {
 	UndeleteRange(context.Context, *UndeleteRangeRequest) (*UndeleteRangeResponse, error)
 	// ListDeletes streams every DeleteRange there was, oldest first, those undone too.
 	ListDeletes(*ListDeletesRequest, grpc.ServerStreamingServer[RangeDelete]) error
+	// Purge takes what tags have in a time range for good: samples, their history and rollups. It answers once they are gone
+	// from every later read and, unless no_wait is set, off the disk. Nothing brings them back; backups made before still have
+	// them, and log segments until they are trimmed. FAILED_PRECONDITION where a hold keeps any of it.
+	Purge(context.Context, *PurgeRequest) (*PurgeResponse, error)
+	// ListErasures streams everything that was ever taken for good, oldest first: by retention, by a purge, by the disk budget.
+	ListErasures(*ListErasuresRequest, grpc.ServerStreamingServer[Erasure]) error
+	// Hold keeps what tags have in a time range from being taken for good, by whatever cause, until ReleaseHold. Edits and range
+	// deletes go on: they lose nothing.
+	Hold(context.Context, *HoldRequest) (*HoldResponse, error)
+	// ReleaseHold ends a hold. NOT_FOUND where none is in force under the offset.
+	ReleaseHold(context.Context, *ReleaseHoldRequest) (*ReleaseHoldResponse, error)
+	// ListHolds streams the holds in force, oldest first.
+	ListHolds(*ListHoldsRequest, grpc.ServerStreamingServer[HeldRange]) error
+	// SetRetention says for how long the tags of a class keep what, in place of what was said before. It takes effect within a
+	// minute.
+	SetRetention(context.Context, *SetRetentionRequest) (*SetRetentionResponse, error)
+	// ListRetention is the rules in force, by class.
+	ListRetention(context.Context, *ListRetentionRequest) (*ListRetentionResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -244,6 +375,27 @@ func (UnimplementedAdminServiceServer) UndeleteRange(context.Context, *UndeleteR
 }
 func (UnimplementedAdminServiceServer) ListDeletes(*ListDeletesRequest, grpc.ServerStreamingServer[RangeDelete]) error {
 	return status.Error(codes.Unimplemented, "method ListDeletes not implemented")
+}
+func (UnimplementedAdminServiceServer) Purge(context.Context, *PurgeRequest) (*PurgeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Purge not implemented")
+}
+func (UnimplementedAdminServiceServer) ListErasures(*ListErasuresRequest, grpc.ServerStreamingServer[Erasure]) error {
+	return status.Error(codes.Unimplemented, "method ListErasures not implemented")
+}
+func (UnimplementedAdminServiceServer) Hold(context.Context, *HoldRequest) (*HoldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hold not implemented")
+}
+func (UnimplementedAdminServiceServer) ReleaseHold(context.Context, *ReleaseHoldRequest) (*ReleaseHoldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseHold not implemented")
+}
+func (UnimplementedAdminServiceServer) ListHolds(*ListHoldsRequest, grpc.ServerStreamingServer[HeldRange]) error {
+	return status.Error(codes.Unimplemented, "method ListHolds not implemented")
+}
+func (UnimplementedAdminServiceServer) SetRetention(context.Context, *SetRetentionRequest) (*SetRetentionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRetention not implemented")
+}
+func (UnimplementedAdminServiceServer) ListRetention(context.Context, *ListRetentionRequest) (*ListRetentionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRetention not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -414,6 +566,118 @@ func _AdminService_ListDeletes_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ListDeletesServer = grpc.ServerStreamingServer[RangeDelete]
 
+func _AdminService_Purge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Purge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Purge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Purge(ctx, req.(*PurgeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListErasures_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListErasuresRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ListErasures(m, &grpc.GenericServerStream[ListErasuresRequest, Erasure]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListErasuresServer = grpc.ServerStreamingServer[Erasure]
+
+func _AdminService_Hold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Hold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Hold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Hold(ctx, req.(*HoldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ReleaseHold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseHoldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ReleaseHold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ReleaseHold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ReleaseHold(ctx, req.(*ReleaseHoldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListHolds_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListHoldsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ListHolds(m, &grpc.GenericServerStream[ListHoldsRequest, HeldRange]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListHoldsServer = grpc.ServerStreamingServer[HeldRange]
+
+func _AdminService_SetRetention_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetRetentionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).SetRetention(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_SetRetention_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).SetRetention(ctx, req.(*SetRetentionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListRetention_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRetentionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListRetention(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListRetention_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListRetention(ctx, req.(*ListRetentionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -449,6 +713,26 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "UndeleteRange",
 			Handler:    _AdminService_UndeleteRange_Handler,
 		},
+		{
+			MethodName: "Purge",
+			Handler:    _AdminService_Purge_Handler,
+		},
+		{
+			MethodName: "Hold",
+			Handler:    _AdminService_Hold_Handler,
+		},
+		{
+			MethodName: "ReleaseHold",
+			Handler:    _AdminService_ReleaseHold_Handler,
+		},
+		{
+			MethodName: "SetRetention",
+			Handler:    _AdminService_SetRetention_Handler,
+		},
+		{
+			MethodName: "ListRetention",
+			Handler:    _AdminService_ListRetention_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -459,6 +743,16 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListDeletes",
 			Handler:       _AdminService_ListDeletes_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListErasures",
+			Handler:       _AdminService_ListErasures_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListHolds",
+			Handler:       _AdminService_ListHolds_Handler,
 			ServerStreams: true,
 		},
 	},
