@@ -11,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/record"
 )
 
 // BenchmarkIngest submits what a plant of 10,000 tags at 1 Hz sends, in batches of 2,000 runs of 10 samples, and waits
@@ -145,4 +147,53 @@ func benchmarkIngest(b *testing.B, mode model.WriteMode) {
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-sys")
 	p.close()
+}
+
+// BenchmarkErase erases part of a sealed day of 10,000 tags, 3.6 million samples, until it is off the disk. Written is by the
+// LSM, the compaction that lets go of it included.
+func BenchmarkErase(b *testing.B) {
+	for _, x := range []struct {
+		name string
+		what record.What
+		take func(tag model.TagID) bool
+	}{
+		{"all", record.SamplesAndRollups, func(model.TagID) bool { return true }},
+		{"half", record.SamplesAndRollups, func(tag model.TagID) bool { return tag%2 == 0 }},
+		{"one", record.SamplesAndRollups, func(tag model.TagID) bool { return tag == 5000 }},
+		{"half-thinned", record.OldSamples, func(tag model.TagID) bool { return tag%2 == 0 }},
+	} {
+		b.Run(x.name, func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				p := openPlant(b)
+				for i := range 5 * 36 {
+					p.send(i, model.Update)
+				}
+				_, err := p.db.Seal(context.Background())
+				require.NoError(b, err)
+				tags := roaring.New()
+				for tag := model.TagID(1); tag <= plantTags; tag++ {
+					if x.take(tag) {
+						tags.Add(uint32(tag))
+					}
+				}
+				samples, written := p.db.Status().Samples, writtenBy(p.db)
+				b.StartTimer()
+				_, err = p.db.submitErasure(context.Background(), &record.Erasure{What: x.what, Cause: record.ByRetention, Class: "c", From: p.db.directory.parts[0].name.Range().Start, To: p.db.directory.parts[0].name.Range().End}, tags)
+				require.NoError(b, err)
+				require.NoError(b, p.db.FoldErased(context.Background()))
+				b.StopTimer()
+				b.ReportMetric(float64(writtenBy(p.db)-written)/float64(samples), "B-written/sample")
+				require.Less(b, p.db.Status().Samples, samples)
+				p.close()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// writtenBy is the bytes that flushes and compactions of the LSM wrote.
+func writtenBy(db *DB) uint64 {
+	t := db.engine.Metrics().Total()
+	return t.TableBytesFlushed + t.TableBytesCompacted
 }

@@ -116,12 +116,13 @@ func (db *DB) fold(ctx context.Context, p keys.Partition, durable uint64) error 
 		if err := db.foldOne(ctx, p, e); err != nil {
 			return fmt.Errorf("erase of %s what record %d says: %w", p, e.offset, err)
 		}
-		db.sealer.erased = append(db.sealer.erased, p)
 	}
 }
 
 func (db *DB) foldOne(ctx context.Context, p keys.Partition, e *erasure) error {
+	all := p.Append([]byte{byte(keys.SealedData)})
 	if e.what == record.OldVersions {
+		db.sealer.erased = append(db.sealer.erased, stretch{all, keys.Next(all)})
 		_, err := db.seal(ctx, p, sealOptions{through: e.offset, name: e.offset, whole: true, forget: true})
 		return err
 	}
@@ -174,8 +175,9 @@ func (f *folding) run(ctx context.Context) error {
 		all = all && whole
 	}
 	if all {
-		return f.drop(ctx, present)
+		return f.drop(ctx)
 	}
+	f.note(taken)
 	for it := taken.Iterator(); it.HasNext(); {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -191,6 +193,30 @@ func (f *folding) run(ctx context.Context) error {
 		}
 	}
 	return f.finish(!taken.IsEmpty() && f.e.what == record.OldSamples)
+}
+
+// fewTags is up to how many tags the LSM is told of each by itself what it may let go of: it rewrites the tables that have any
+// of it.
+const fewTags = 64
+
+// note notes which keys the LSM is to let go of; no tags are the whole partition.
+func (f *folding) note(tags *roaring.Bitmap) {
+	s := &f.db.sealer
+	if tags == nil || tags.GetCardinality() > fewTags {
+		all := f.p.Append([]byte{byte(keys.SealedData)})
+		s.erased = append(s.erased, stretch{all, keys.Next(all)})
+		return
+	}
+	for _, g := range f.seals {
+		pack := keys.AppendGeneration(nil, f.p, keys.SealedPacked, g.id)
+		s.erased = append(s.erased, stretch{pack, keys.Next(pack)})
+		for _, tag := range tagsOf(tags) {
+			for _, k := range []keys.Kind{keys.Sealed, keys.SealedVersion} {
+				lower := keys.AppendGenerationTag(f.p, k, g.id, tag)
+				s.erased = append(s.erased, stretch{lower, keys.Next(lower)})
+			}
+		}
+	}
 }
 
 // cuts is what is to be taken of a tag in the partition, and whether that is all there is.
@@ -268,7 +294,8 @@ func (f *folding) headers(tag model.TagID, level byte, each func(key []byte, h k
 }
 
 // drop takes all seals of the partition as they are.
-func (f *folding) drop(ctx context.Context, present *roaring.Bitmap) error {
+func (f *folding) drop(ctx context.Context) error {
+	f.note(nil)
 	for it := f.own.Iterator(); it.HasNext(); {
 		if err := ctx.Err(); err != nil {
 			return err

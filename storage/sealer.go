@@ -21,7 +21,7 @@ type sealer struct {
 	serial uint64                       // of tables made
 	dead   map[keys.Partition]uint64    // bytes of sealed chunks that later seals superseded
 	retry  map[keys.Partition]time.Time // not before, after a failure
-	erased []keys.Partition             // seals lost something that the LSM has still to let go of
+	erased []stretch                    // of keys that the LSM has still to let go of
 
 	touchMu sync.Mutex
 	touched map[keys.Partition]time.Time // when the newest generation was written
@@ -29,6 +29,9 @@ type sealer struct {
 	opened  time.Time // nothing is quiet for longer than the store is open
 	cleared bool      // what a crash left is removed
 }
+
+// stretch is keys from lower up to, but not including, upper.
+type stretch struct{ lower, upper []byte }
 
 // sealRetry is how long a partition that could not be sealed is left alone.
 const sealRetry = time.Minute
@@ -116,9 +119,8 @@ func (db *DB) reclaim(ctx context.Context, parts []keys.Partition) error {
 			return engineError("drop what is erased", err)
 		}
 	}
-	for _, p := range erased {
-		lower := p.Append([]byte{byte(keys.SealedData)})
-		if err := db.engine.Compact(ctx, lower, keys.Next(lower), false); err != nil {
+	for _, x := range erased {
+		if err := db.engine.Compact(ctx, x.lower, x.upper, false); err != nil {
 			return engineError("drop what is erased", err)
 		}
 	}
