@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -312,6 +313,55 @@ func TestDeleteRangeAtTheDoor(t *testing.T) {
 	require.NoError(t, err)
 	_, err = admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: d.Offset, Author: "x", Reason: "y"})
 	requireCode(t, codes.NotFound, err, "or it is undone")
+}
+
+// TestRetentionAtTheDoor holds the door's judgement of purges, holds and rules, and of samples that are too old for one.
+func TestRetentionAtTheDoor(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1e9, 1, 2, 3))
+	admin := varvev1.NewAdminServiceClient(s.conn)
+	ctx := testContext(t)
+	for _, c := range []struct {
+		r    *varvev1.PurgeRequest
+		code codes.Code
+		text string
+	}{
+		{&varvev1.PurgeRequest{Tags: []string{"a"}, EndNs: 1, Reason: "x"}, codes.InvalidArgument, "author"},
+		{&varvev1.PurgeRequest{EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "0 tags"},
+		{&varvev1.PurgeRequest{Tags: []string{"a"}, StartNs: 1, EndNs: 1, Author: "x", Reason: "x"}, codes.InvalidArgument, "later"},
+		{&varvev1.PurgeRequest{Tags: []string{"b"}, EndNs: 1, Author: "x", Reason: "x"}, codes.NotFound, `"b"`},
+	} {
+		_, err := admin.Purge(ctx, c.r)
+		requireCode(t, c.code, err, c.text)
+	}
+	for _, rule := range []*varvev1.RetentionRule{
+		nil, {SamplesNs: 1}, {SamplesNs: -1}, {RollupsNs: 48 * 3600e9}, {SamplesNs: 48 * 3600e9, RollupsNs: 24 * 3600e9}, {Class: strings.Repeat("x", 300)},
+	} {
+		_, err := admin.SetRetention(ctx, &varvev1.SetRetentionRequest{Rule: rule, Author: "x", Reason: "x"})
+		requireCode(t, codes.InvalidArgument, err, "")
+	}
+	hold, err := admin.Hold(ctx, &varvev1.HoldRequest{StartNs: 0, EndNs: 2e9, Author: "x", Reason: "all of it"})
+	require.NoError(t, err)
+	_, err = admin.Purge(ctx, &varvev1.PurgeRequest{Tags: []string{"a"}, EndNs: 5e9, Author: "x", Reason: "x"})
+	requireCode(t, codes.FailedPrecondition, err, "hold")
+	_, err = admin.ReleaseHold(ctx, &varvev1.ReleaseHoldRequest{Offset: hold.Offset + 7, Author: "x", Reason: "x"})
+	requireCode(t, codes.NotFound, err, "no hold")
+	_, err = admin.ReleaseHold(ctx, &varvev1.ReleaseHoldRequest{Offset: hold.Offset, Author: "x", Reason: "x"})
+	require.NoError(t, err)
+	_, err = admin.Purge(ctx, &varvev1.PurgeRequest{Tags: []string{"a"}, EndNs: 2e9, Author: "x", Reason: "x"})
+	require.NoError(t, err)
+
+	_, err = admin.SetRetention(ctx, &varvev1.SetRetentionRequest{Rule: &varvev1.RetentionRule{SamplesNs: 24 * 3600e9, RollupsNs: 48 * 3600e9}, Author: "x", Reason: "x"})
+	require.NoError(t, err)
+	s.write(t, floats("a", 10*24*3600e9, 1, 2, 3))
+	_, err = admin.Flush(ctx, &varvev1.FlushRequest{})
+	require.NoError(t, err)
+	require.NoError(t, s.db.ApplyRetention(ctx))
+	answer, err := varvev1.NewIngestServiceClient(s.conn).Write(ctx, &varvev1.WriteRequest{Batch: &varvev1.Batch{Runs: []*varvev1.Run{floats("a", 9*24*3600e9-1e9, 1, 2, 3)}}})
+	require.NoError(t, err)
+	require.Equal(t, varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW, answer.Result.Rejections[0].Code)
+	require.Contains(t, answer.Result.Rejections[0].Reason, "older samples are not kept")
+	require.EqualValues(t, 1, answer.Result.Rejections[0].Count)
 }
 
 func TestLatest(t *testing.T) {

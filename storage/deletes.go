@@ -146,7 +146,7 @@ func (db *DB) Deletes() []RangeDelete {
 func (a *applier) rangeOp(offset uint64, h record.Header, body []byte) (outcome, error) {
 	db := a.db
 	op, err := db.decodeOp(offset, h.Ingest, h.Kind, body)
-	if errors.Is(err, ErrNotDeleted) {
+	if errors.Is(err, ErrNotDeleted) || errors.Is(err, ErrErased) {
 		return outcome{err: err}, nil
 	}
 	if err != nil {
@@ -191,6 +191,11 @@ func (db *DB) decodeOp(offset uint64, ingest int64, kind record.Kind, body []byt
 	d, undone := db.ops.find(u.Offset)
 	if d == nil || undone != nil {
 		return nil, notDeleted(u.Offset)
+	}
+	for _, tag := range d.tags {
+		if floor := db.erasures.floor(tag); d.ingest < floor {
+			return nil, fmt.Errorf("range delete %d: what it took away was erased: versions that ended before %s are: %w", u.Offset, model.FormatTime(floor), ErrErased)
+		}
 	}
 	return &rangeOp{offset: offset, ingest: ingest, undo: u.Offset, tags: d.tags, in: d.in, author: u.Author, reason: u.Reason}, nil
 }

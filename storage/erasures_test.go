@@ -212,6 +212,9 @@ func TestVersionsGoByTheirAge(t *testing.T) {
 	h.clock.Store(11 * day)
 	h.put(t, model.Update, 5*day, 10, 20) // ends 1 and 2
 	h.put(t, model.Remove, 5*day+2, 0)    // ends 3
+	h.put(t, model.Update, 6*day, 6)
+	deleted, err := h.db.DeleteRange(ctx, []model.TagID{1}, model.TimeRange{Start: 6 * day, End: 7 * day}, "ann", "x")
+	require.NoError(t, err)
 	seal(t, h.db)
 	h.clock.Store(30 * day)
 	h.put(t, model.Update, 5*day, 100) // ends 10
@@ -231,13 +234,15 @@ func TestVersionsGoByTheirAge(t *testing.T) {
 			out = append(out, b.Bits...)
 		}
 	}
-	require.Equal(t, []uint64{1, 10, 2, 3}, modified())
-	_, err := h.db.SetRetention(ctx, &RetentionRule{Versions: 5 * 24 * time.Hour, Author: "ann", Reason: "policy"})
+	require.Equal(t, []uint64{1, 10, 2, 3, 6}, modified())
+	_, err = h.db.SetRetention(ctx, &RetentionRule{Versions: 5 * 24 * time.Hour, Author: "ann", Reason: "policy"})
 	require.NoError(t, err)
 	_, err = h.db.Flush(ctx)
 	require.NoError(t, err)
 	require.NoError(t, h.db.ApplyRetention(ctx))
 	require.Equal(t, []uint64{10}, modified())
+	_, err = h.db.Undelete(ctx, deleted, "ann", "wrong")
+	require.ErrorIs(t, err, ErrErased)
 	require.NoError(t, h.db.FoldErased(ctx))
 	seal(t, h.db)
 	require.Equal(t, []uint64{10}, modified())

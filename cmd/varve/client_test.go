@@ -384,6 +384,58 @@ func TestDeleteAndUndelete(t *testing.T) {
 	require.Contains(t, why, "no tag")
 }
 
+// What is purged is gone and on record; a hold keeps it; a rule is shown as it was given.
+func TestPurgeHoldAndRetention(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := serveInProcess(t, dir)
+	at := func(args ...string) []string { return append(args, "--server", address) }
+	varve(t, at("import", writeFile(t, "x.csv", "time,f,g\n2024-01-01T00:00:00Z,1,5\n2024-01-01T00:00:01Z,2,6\n2024-01-02T00:00:00Z,3,7\n"))...)
+	stored := func(args ...string) string {
+		return varve(t, at(append([]string{"query", "--start", "2024-01-01", "--end", "2024-01-03", "--output", "csv"}, args...)...)...)
+	}
+	says := varve(t, at("hold", "add", "--start", "2024-01-02", "--end", "2024-01-03", "--author", "lee", "--reason", "case 7", "--output", "json", "f")...)
+	var hold struct{ Offset uint64 }
+	require.NoError(t, json.Unmarshal([]byte(says), &hold))
+	_, why := fails(t, at("purge", "--start", "2024-01-01", "--end", "2024-01-03", "--reason", "x", "f")...)
+	require.Contains(t, why, "a hold keeps it")
+	require.Contains(t, varve(t, at("hold", "list")...), `"case 7"`)
+	require.Contains(t, varve(t, at("purge", "--start", "2024-01-01", "--end", "2024-01-01T00:00:01Z", "--author", "ann", "--reason", "named", "f")...), "purged of 1 tags")
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:01Z,f,2,Good\n2024-01-02T00:00:00Z,f,3,Good\n", stored("f"))
+	require.Equal(t, "time,tag,value,quality,ingest_time,source,kind,edit_time,author,reason,edit_offset\n", stored("--modified", "f"))
+	require.Contains(t, varve(t, at("retention", "set", "", "--samples", "90d", "--rollups", "10y", "--reason", "policy 12")...), "keeps samples 90d, rollups 10y, versions for good")
+
+	stop()
+	address, _ = serveInProcess(t, dir)
+	var gone []erasure
+	require.NoError(t, json.Unmarshal([]byte(varve(t, at("purge", "list", "--output", "json")...)), &gone))
+	require.Len(t, gone, 1)
+	require.Equal(t, []any{"all", "purge", uint32(1), "2024-01-01T00:00:00Z", "ann", "named", false}, []any{gone[0].What, gone[0].Cause, gone[0].Tags, gone[0].Start, gone[0].Author, gone[0].Reason, gone[0].OnDisk})
+	require.Contains(t, varve(t, at("hold", "release", "--reason", "closed", strconv.FormatUint(hold.Offset, 10))...), "is released")
+	var holds []heldRange
+	require.NoError(t, json.Unmarshal([]byte(varve(t, at("hold", "list", "--output", "json")...)), &holds))
+	require.Empty(t, holds)
+	var rules []retentionRule
+	require.NoError(t, json.Unmarshal([]byte(varve(t, at("retention", "list", "--output", "json")...)), &rules))
+	require.Len(t, rules, 1)
+	require.Equal(t, []string{"", "90d", "10y", "for good", "policy 12"}, []string{rules[0].Class, rules[0].Samples, rules[0].Rollups, rules[0].Versions, rules[0].Reason})
+	_, why = fails(t, at("retention", "set", "x", "--samples", "1h", "--reason", "y")...)
+	require.Contains(t, why, "least is 24h")
+	_, why = fails(t, at("hold", "release", "--reason", "again", strconv.FormatUint(hold.Offset, 10))...)
+	require.Contains(t, why, "no hold is in force")
+}
+
+func TestAges(t *testing.T) {
+	for text, want := range map[string]string{"90d": "90d", "14d": "2w", "365d": "1y", "10y": "10y", "36h": "36h0m0s", "48h": "2d", "for good": "for good"} {
+		var a age
+		require.NoError(t, a.Set(text), text)
+		require.Equal(t, want, a.String())
+	}
+	for _, text := range []string{"", "d", "0d", "-1d", "1.5y", "99999999y", "1 d", "-3h"} {
+		var a age
+		require.Error(t, a.Set(text), text)
+	}
+}
+
 func TestTagsAreMadeAndChanged(t *testing.T) {
 	address, _ := serveInProcess(t, t.TempDir())
 	at := func(args ...string) []string { return append(args, "--server", address) }
@@ -436,6 +488,8 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--start and --end":       {"delete", "--reason", "x", "a"},
 		"--reason is required":    {"delete", "--start", "0", "--end", "1", "a"},
 		"must be a number":        {"undelete", "--reason", "x", "a"},
+		"no tag to purge":         {"purge"},
+		"name the tags, or say":   {"hold", "add", "--reason", "x", "--start", "0", "--end", "1"},
 	} {
 		code, says := fails(t, args...)
 		require.Equal(t, exitUsage, code, args)
