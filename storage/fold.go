@@ -390,7 +390,7 @@ func (f *folding) tag(ctx context.Context, tag model.TagID) error {
 	}
 	live := slices.Clone(c.pieces)
 	for i := range live {
-		if x := &live[i]; whole && x.key.Kind.Sealed() {
+		if x := &live[i]; whole && x.sealed() {
 			f.lose(x.age, x.count, x.bytes)
 		}
 	}
@@ -537,22 +537,11 @@ func (f *folding) packs(seal uint64, taken *roaring.Bitmap) error {
 				return nil
 			}
 			changed = true
-			cuts, whole := f.cuts(tag)
-			if whole {
-				return nil
+			left, err := f.packed(seal, tag, b)
+			if err == nil && left != nil {
+				pack.Add(tag, left)
 			}
-			if len(b) > 0 {
-				left, err := f.left(b, cuts)
-				if err != nil {
-					return fmt.Errorf("tag %d: %w", tag, err)
-				}
-				f.lose(seal, uint64(f.data.Len()-left.Len()), 0)
-				if b = nil; left.Len() > 0 {
-					b = f.encoder.Append(nil, &left.Samples, left.Origins)
-				}
-			}
-			pack.Add(tag, b)
-			return nil
+			return err
 		})
 		switch {
 		case err != nil:
@@ -567,6 +556,32 @@ func (f *folding) packs(seal uint64, taken *roaring.Bitmap) error {
 		}
 	}
 	return engineError("read packed chunks", it.Error())
+}
+
+// packed is what is left of a tag's chunk in a shared block: nil for nothing, no bytes where it must say that nothing is left.
+func (f *folding) packed(seal uint64, tag model.TagID, b []byte) ([]byte, error) {
+	cuts, whole := f.cuts(tag)
+	if len(b) == 0 {
+		if whole {
+			return nil, nil
+		}
+		return b, nil
+	}
+	if whole {
+		info, err := chunk.Inspect(b)
+		f.lose(seal, uint64(info.Count), uint64(len(b)))
+		return nil, err
+	}
+	left, err := f.left(b, cuts)
+	if err != nil {
+		return nil, fmt.Errorf("tag %d: %w", tag, err)
+	}
+	out := []byte{}
+	if left.Len() > 0 {
+		out = f.encoder.Append(nil, &left.Samples, left.Origins)
+	}
+	f.lose(seal, uint64(f.data.Len()-left.Len()), uint64(max(len(b)-len(out), 0)))
+	return out, nil
 }
 
 // rollUp makes sure that rollups say what samples said that are about to go.
