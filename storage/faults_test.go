@@ -257,6 +257,19 @@ func TestFailingFlushDoesNotSpin(t *testing.T) {
 	f.restart()
 }
 
+// A memtable that holds nothing is flushed to no table. That is no failure, and what comes next does not pause behind it.
+func TestFlushOfNothingIsNoFailure(t *testing.T) {
+	db, err := Open("store", testOptions(vfs.NewMem()))
+	require.NoError(t, err)
+	disk := db.engineOptions.FS.(*pausingFS)
+	require.NoError(t, db.engine.Flush()) // of what making the store left
+	before := db.engine.Metrics().Flush.Count
+	require.NoError(t, db.engine.Flush())
+	require.Equal(t, before+1, db.engine.Metrics().Flush.Count)
+	require.False(t, disk.failed.Load())
+	require.NoError(t, db.Close())
+}
+
 // F5, F6: the disk is full for one kind of call, or for all. Reads go on; ingest is refused with ErrLowSpace, or waits;
 // when space returns it goes on by itself, and what was refused can be sent again under its identity.
 func TestFullDisk(t *testing.T) {
