@@ -18,14 +18,43 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A whole run on a small plant: the figures are worth nothing, but every answer is compared with what was sent.
-func TestMeasure(t *testing.T) {
+// measurable is a directory and the program of this tree, where figures can be had.
+func measurable(t *testing.T) (dir, binary string) {
 	if _, err := cpuSeconds("self"); err != nil {
 		t.Skip("figures come from /proc, which this machine does not have: ", err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	binary, err := build(t.Context(), dir)
 	require.NoError(t, err)
+	return dir, binary
+}
+
+// A plant sent in order and shuffled is the same plant, by every answer and by hash.
+func TestMeasureShuffle(t *testing.T) {
+	o := small("w1", 0)
+	o.Dir, o.Binary = measurable(t)
+	o.Tags, o.Step, o.RunSamples, o.InFlight, o.Queries, o.Seal = 20, 10, 1, 4, true, true
+	require.NoError(t, o.validate())
+	r, err := measureShuffle(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, 20, r.Equal)
+	require.Positive(t, r.AcceptedRate)
+	require.Positive(t, r.SealedBytes)
+	var table bytes.Buffer
+	require.NoError(t, r.table(&table))
+	require.Contains(t, table.String(), "same content")
+
+	a := []content{{day: 1, tag: 1, hash: 1}, {day: 1, tag: 2, hash: 2}}
+	b := []content{{day: 1, tag: 1, hash: 1}, {day: 1, tag: 2, hash: 3}}
+	_, err = compareContents(a, b)
+	require.ErrorContains(t, err, "hash:3")
+	_, err = compareContents(a, b[:1])
+	require.Error(t, err)
+}
+
+// A whole run on a small plant: the figures are worth nothing, but every answer is compared with what was sent.
+func TestMeasure(t *testing.T) {
+	dir, binary := measurable(t)
 	for _, workload := range []string{"w1", "w2"} {
 		o := small(workload, 0)
 		o.Tags, o.InFlight, o.Queries, o.Dir, o.Binary = 20, 4, true, dir, binary
