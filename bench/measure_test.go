@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"testing"
 
@@ -50,6 +51,31 @@ func TestMeasureShuffle(t *testing.T) {
 	require.ErrorContains(t, err, "hash:3")
 	_, err = compareContents(a, b[:1])
 	require.Error(t, err)
+}
+
+// More tags and more samples, both series small.
+func TestMeasureGrowth(t *testing.T) {
+	o := &growthOptions{
+		Series: []string{"tags", "amount"}, Tags: []int{20, 200}, Samples: 20_000, AmountTags: 20, Total: 240_000, Stage: 80_000, Connections: 2, Repeat: 1, Output: "table",
+	}
+	o.Dir, o.Binary = measurable(t)
+	require.NoError(t, o.validate())
+	r, err := measureGrowth(t.Context(), o, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, r.Tags, 2)
+	require.Equal(t, 1.0, r.Tags[0].Rate)
+	require.Positive(t, r.Tags[1].StartedIdleRSS)
+	require.Len(t, r.Amount, 4)
+	require.Equal(t, uint64(240_000), r.Amount[3].Stored.Samples)
+	require.Zero(t, r.Amount[3].Stored.Generations)
+	var table bytes.Buffer
+	require.NoError(t, r.table(&table))
+	require.Contains(t, table.String(), "sealed")
+
+	o.Tags = []int{30}
+	require.ErrorContains(t, o.validate(), "--samples")
+	o.Tags, o.Total = []int{20}, 100_000
+	require.ErrorContains(t, o.validate(), "--total")
 }
 
 // A whole run on a small plant: the figures are worth nothing, but every answer is compared with what was sent.
