@@ -117,6 +117,7 @@ func (f *faulty) restart() {
 func TestFailedLogSyncEndsTheProcess(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			f := newFaulty(t, seed)
 			var count atomic.Int64
 			nth := 1 + f.rng.Int64N(60)
@@ -167,6 +168,7 @@ func TestFailedWriteInsideTheLSM(t *testing.T) {
 	for _, what := range []string{"table write", "table sync", "manifest write", "manifest sync", "directory sync"} {
 		for seed := range uint64(4) {
 			t.Run(fmt.Sprintf("%s/seed=%d", strings.ReplaceAll(what, " ", "-"), seed), func(t *testing.T) {
+				t.Parallel()
 				f := newFaulty(t, seed)
 				var count atomic.Int64
 				nth := 1 + f.rng.Int64N(8)

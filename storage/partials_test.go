@@ -23,6 +23,7 @@ import (
 func TestPartialsAreThoseOfTheSamples(t *testing.T) {
 	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			fs := vfs.NewMem()
 			h := newHistory(t, seed, fs)
 			options, steps := testOptions(fs), 120
