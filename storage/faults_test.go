@@ -115,7 +115,7 @@ func (f *faulty) restart() {
 // F4: an fsync of the log fails. Nothing is acknowledged from then on, the process is told to end, and the next one finds
 // every acknowledged batch.
 func TestFailedLogSyncEndsTheProcess(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(fewer(40)) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			f := newFaulty(t, seed)
@@ -166,7 +166,7 @@ func TestFailedLogSyncEndsTheProcess(t *testing.T) {
 // ends; a flush is never taken for durable.
 func TestFailedWriteInsideTheLSM(t *testing.T) {
 	for _, what := range []string{"table write", "table sync", "manifest write", "manifest sync", "directory sync"} {
-		for seed := range uint64(4) {
+		for seed := range uint64(fewer(4)) {
 			t.Run(fmt.Sprintf("%s/seed=%d", strings.ReplaceAll(what, " ", "-"), seed), func(t *testing.T) {
 				t.Parallel()
 				f := newFaulty(t, seed)
@@ -287,7 +287,7 @@ func TestFullDisk(t *testing.T) {
 		"lsm, not logs": func(c diskCall) bool { return c.part() == "lsm" && c.takesSpace() },
 	}
 	for kind, match := range kinds {
-		for seed := range uint64(3) {
+		for seed := range uint64(fewer(3)) {
 			t.Run(fmt.Sprintf("%s/seed=%d", strings.ReplaceAll(kind, " ", "-"), seed), func(t *testing.T) {
 				t.Parallel()
 				f := newFaulty(t, seed)
