@@ -30,7 +30,7 @@ const (
 // bucketQuestions is Q3 of W1, Q4 and Q6 of W2.
 func bucketQuestions(o *options) (out []bucketQuestion) {
 	start := o.start() * millisecond
-	length := int64(o.samplesPerTag()) * second
+	length := int64(o.lasting(o.samplesPerTag()))
 	ask := func(name string, tags int, start, length, step int64, aggregates ...string) {
 		q := bucketQuestion{name: name, request: &varvev1.ReadAggregatesRequest{StartNs: start, EndNs: start + length, StepNs: step, Aggregates: aggregates}}
 		for i := range tags {
@@ -126,7 +126,7 @@ func bucketsOf(o *options, tag int, r *varvev1.ReadAggregatesRequest) []bucket {
 		step = r.EndNs - r.StartNs
 	}
 	out := make([]bucket, (r.EndNs-r.StartNs+step-1)/step)
-	p := plant.NewTag(o.Seed, tag, o.start(), 1000)
+	p := plant.NewTag(o.Seed, tag, o.start(), o.step())
 	times, values := make([]int64, 600), make([]float64, 600)
 	before, valueBefore := int64(math.MinInt64), 0.0
 	slope := func(from, to int64, a, b float64) {

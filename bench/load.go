@@ -188,7 +188,7 @@ func newSender(ctx context.Context, server string, o *options, source string, ep
 		err = s.greet(&varvev1.Hello{Source: source, Epoch: epoch, Kind: varvev1.SourceKind_SOURCE_KIND_COLLECTOR, CreateTags: true, WantApplied: true})
 	}
 	if err == nil {
-		err = s.resolve(o, w)
+		err = s.resolve(w)
 	}
 	if err != nil {
 		s.close()
@@ -222,9 +222,22 @@ func (s *sender) greet(h *varvev1.Hello) error {
 	return nil
 }
 
+// resolveAtOnce is how many tags a message names: a million do not fit the largest message a server takes.
+const resolveAtOnce = 10_000
+
 // resolve creates the tags of the workload and keeps their ids.
-func (s *sender) resolve(o *options, w workload) error {
+func (s *sender) resolve(w workload) error {
 	from, to := w.tags()
+	s.first, s.ids = from, make([]uint32, 0, to-from)
+	for at := from; at < to; at += resolveAtOnce {
+		if err := s.resolveSome(at, min(at+resolveAtOnce, to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sender) resolveSome(from, to int) error {
 	ask := &varvev1.Resolve{}
 	for tag := from; tag < to; tag++ {
 		ask.Tags = append(ask.Tags, &varvev1.NewTag{Name: plant.Name(tag), Type: varvev1.Type_TYPE_FLOAT64})
@@ -237,12 +250,11 @@ func (s *sender) resolve(o *options, w workload) error {
 	if len(resolved) != len(ask.Tags) {
 		return fmt.Errorf("resolve %d tags: %d answers in %T", len(ask.Tags), len(resolved), answer.Message)
 	}
-	s.first, s.ids = from, make([]uint32, len(resolved))
 	for i, r := range resolved {
 		if r.Id == 0 {
 			return fmt.Errorf("resolve %s: %s %s", ask.Tags[i].Name, r.Code, r.Reason)
 		}
-		s.ids[i] = r.Id
+		s.ids = append(s.ids, r.Id)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func newCommand() *cobra.Command {
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.AddCommand(newPeersCommand())
+	cmd.AddCommand(newPeersCommand(), newShuffleCommand(), newGrowthCommand())
 	cmd.AddCommand(&cobra.Command{
 		Use:    clientCommand,
 		Short:  "The load generator's process: settings on standard input, progress on standard output",
@@ -67,8 +67,11 @@ func newCommand() *cobra.Command {
 	return cmd
 }
 
+// tabled is a report that writes itself for reading; as JSON it is for keeping.
+type tabled interface{ table(io.Writer) error }
+
 // printReport writes the table to stdout, or JSON to stdout and the table to stderr.
-func printReport(r *report, output string, stdout, stderr io.Writer) error {
+func printReport(r tabled, output string, stdout, stderr io.Writer) error {
 	if output == "table" {
 		return r.table(stdout)
 	}

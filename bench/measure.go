@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // measure runs everything the options ask for.
@@ -28,7 +30,7 @@ func measure(ctx context.Context, o *options) (*report, error) {
 		}
 	}
 	r := &report{Machine: describeMachine(), Workload: *o, Samples: uint64(o.samples())}
-	if err := measureStore(ctx, binary, filepath.Join(dir, "store"), o, r); err != nil {
+	if err := measureStore(ctx, binary, filepath.Join(dir, "store"), o, r, nil); err != nil {
 		return nil, err
 	}
 	if o.Kill {
@@ -52,8 +54,8 @@ func workDir(o *options) (string, error) {
 	return os.MkdirTemp(o.Dir, "varve-bench-")
 }
 
-// measureStore loads an empty store, flushes it, and asks it questions.
-func measureStore(ctx context.Context, binary, data string, o *options, r *report) error {
+// measureStore loads an empty store, flushes it, and asks it questions; last comes what look asks, unless it is nil.
+func measureStore(ctx context.Context, binary, data string, o *options, r *report, look func(*grpc.ClientConn) error) error {
 	s, err := startServer(ctx, binary, data, o.ServerArgs)
 	if err != nil {
 		return err
@@ -91,6 +93,11 @@ func measureStore(ctx context.Context, binary, data string, o *options, r *repor
 	}
 	if o.Seal && o.Queries {
 		if r.SealedQueries, err = measureQueries(ctx, s, o); err != nil {
+			return err
+		}
+	}
+	if look != nil {
+		if err := look(conn); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -13,15 +14,21 @@ import (
 type options struct {
 	Workload     string `json:"workload"`
 	Tags         int    `json:"tags"`
-	Hours        int    `json:"hours,omitempty"` // W1
-	Days         int    `json:"days,omitempty"`  // W2
+	Hours        int    `json:"hours,omitempty"`        // W1
+	Days         int    `json:"days,omitempty"`         // W2
+	Step         int    `json:"step_seconds,omitempty"` // between samples of a tag; 0 means 1
 	Connections  int    `json:"connections"`
 	Mode         string `json:"mode"`
 	LatePercent  int    `json:"late_percent"`
+	Shuffled     bool   `json:"shuffled,omitempty"`
 	RunSamples   int    `json:"run_samples"`
 	BatchSamples int    `json:"batch_samples"`
 	InFlight     int    `json:"in_flight_batches"` // per connection
 	Seed         uint64 `json:"seed"`
+
+	// What only the series of a growing store set.
+	TagSamples int   `json:"samples_per_tag,omitempty"` // in place of Hours
+	Begin      int64 `json:"begin_ms,omitempty"`        // the first step, in place of the workload's
 
 	Queries    bool     `json:"-"`
 	Kill       bool     `json:"-"`
@@ -47,6 +54,8 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.Short, "short", false, "half an hour (w1) or 20 days (w2) of samples, about 18 million")
 	f.IntVar(&o.Connections, "connections", 2, "connections, each with its share of the tags")
 	f.StringVar(&o.Mode, "mode", "update", "write mode: update or insert")
+	f.IntVar(&o.Step, "step", 1, "seconds between the samples of a tag, w1")
+	f.BoolVar(&o.Shuffled, "shuffled", false, "send the slices of time, a run of every tag each, in random order, w1")
 	f.IntVar(&o.LatePercent, "late", 0, "percent of the runs that are sent ten minutes of sample time late, w1")
 	f.IntVar(&o.RunSamples, "run-samples", 0, "samples of one tag that travel together; 0 means 10 for w1 and 1,000 for w2")
 	f.IntVar(&o.BatchSamples, "batch-samples", 20_000, "samples of a batch")
@@ -74,8 +83,8 @@ func (o *options) validate() error {
 	case "w2":
 		o.Hours = 0
 		o.Tags, o.RunSamples = orElse(o.Tags, 10), orElse(o.RunSamples, 1000)
-		if o.LatePercent != 0 {
-			return errors.New("--late: w2 has no late samples")
+		if o.LatePercent != 0 || o.Shuffled || o.Step > 1 {
+			return errors.New("--late, --shuffled, --step: w2 has none of them")
 		}
 	default:
 		return fmt.Errorf("--workload %q: must be w1 or w2", o.Workload)
@@ -89,6 +98,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("--connections %d: must be from 1 to the number of tags, %d", o.Connections, o.Tags)
 	case o.LatePercent < 0 || o.LatePercent > 100:
 		return fmt.Errorf("--late %d: must be from 0 to 100", o.LatePercent)
+	case o.Shuffled && (o.LatePercent > 0 || o.Kill):
+		return errors.New("--shuffled: not with --late or --kill")
+	case o.Step < 0 || o.Step > 3600:
+		return fmt.Errorf("--step %d: must be from 1 to 3600", o.Step)
 	case o.RunSamples < 1 || o.BatchSamples < o.RunSamples:
 		return fmt.Errorf("--batch-samples %d: must hold at least one run of --run-samples %d", o.BatchSamples, o.RunSamples)
 	case o.samplesPerTag()%o.RunSamples != 0:
@@ -106,13 +119,27 @@ func orElse(n, otherwise int) int {
 	return n
 }
 
-// samplesPerTag is how many seconds the workload covers.
+// step is the milliseconds between samples of a tag.
+func (o *options) step() int64 { return int64(max(o.Step, 1)) * 1000 }
+
+// within is how many samples a tag has in some seconds, or in all of the workload if that is shorter.
+func (o *options) within(seconds int) int {
+	return min(seconds*1000/int(o.step()), o.samplesPerTag())
+}
+
+// lasting is how long so many samples of a tag take.
+func (o *options) lasting(samples int) time.Duration {
+	return time.Duration(samples) * time.Duration(o.step()) * time.Millisecond
+}
+
 func (o *options) samplesPerTag() int {
 	switch {
+	case o.TagSamples > 0:
+		return o.TagSamples
 	case o.Workload == "w1" && o.Short:
-		return 1800
+		return 1800_000 / int(o.step())
 	case o.Workload == "w1":
-		return o.Hours * 3600
+		return o.Hours * 3600_000 / int(o.step())
 	case o.Short:
 		return 20 * 86_400
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -35,10 +34,10 @@ func measureQueries(ctx context.Context, s *server, o *options) ([]*queryReport,
 		tags    int
 		samples int
 	}{
-		{"Q1", 1, min(3600, o.samplesPerTag())},
-		{"Q2", min(100, o.Tags), min(10_800, o.samplesPerTag())},
+		{"Q1", 1, o.within(3600)},
+		{"Q2", min(100, o.Tags), o.within(10_800)},
 	} {
-		q.name = fmt.Sprintf("%s raw, tags=%d, %s", q.name, q.tags, time.Duration(q.samples)*time.Second)
+		q.name = fmt.Sprintf("%s raw, tags=%d, %s", q.name, q.tags, o.lasting(q.samples))
 		question, tags := rangeOf(o, q.tags, q.samples)
 		for _, d := range []struct {
 			name string
@@ -106,9 +105,9 @@ func measureLatest(ctx context.Context, s *server, conn *grpc.ClientConn, o *opt
 // rangeOf asks for the first samples of tags spread evenly over the plant.
 func rangeOf(o *options, count, samples int) (*varvev1.ReadRangeRequest, []int) {
 	r := &varvev1.ReadRangeRequest{StartNs: o.start() * millisecond, EndNs: math.MaxInt64}
-	if samples < o.samplesPerTag() {
+	if samples < o.samplesPerTag() || o.Begin != 0 { // else nothing follows
 		// A sample is at most 40 ms late, so that half a second before the next is behind every one asked for.
-		r.EndNs = (o.start()+int64(samples)*1000)*millisecond - second/2
+		r.EndNs = (o.start()+int64(samples)*o.step())*millisecond - second/2
 	}
 	var tags []int
 	for i := range count {

@@ -43,12 +43,16 @@ func grpcDoor(conn *grpc.ClientConn, method string) door {
 		if err := stream.CloseSend(); err != nil {
 			return err
 		}
-		r, err := ipc.NewReader(&arrowBytes{stream: stream}, ipc.WithAllocator(memory))
+		answer := &arrowBytes{stream: stream}
+		r, err := ipc.NewReader(answer, ipc.WithAllocator(memory))
 		if err != nil {
 			return err
 		}
 		defer r.Release()
-		return visitAll(r, visit)
+		if err := visitAll(r, visit); err != nil {
+			return err
+		}
+		return answer.end()
 	}
 }
 
@@ -71,7 +75,13 @@ func flightDoor(conn *grpc.ClientConn) door {
 			return err
 		}
 		defer r.Release()
-		return visitAll(r, visit)
+		if err := visitAll(r, visit); err != nil {
+			return err
+		}
+		if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+			return errors.Join(errors.New("a message behind the end of the answer"), err)
+		}
+		return nil
 	}
 }
 
@@ -107,6 +117,13 @@ func (a *arrowBytes) Read(p []byte) (int, error) {
 		}
 	}
 	return a.now.Read(p)
+}
+
+// end waits until the server is done with the question. What it holds for one is free only then, and the next, asked as soon
+// as the last row is here, could find no room.
+func (a *arrowBytes) end() error {
+	_, err := io.Copy(io.Discard, a)
+	return err
 }
 
 // open reads the front of an ArrowData: its one field is ipc, so what follows is the bytes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"runtime"
 	"sync"
 
@@ -33,7 +34,11 @@ func workloadsOf(o *options, kept *columns) (all []workload) {
 		from, to := c*o.Tags/o.Connections, (c+1)*o.Tags/o.Connections
 		if kept != nil {
 			late := lateness{percent: o.LatePercent, slices: 600 / o.RunSamples}
-			all = append(all, &sliced{columns: kept, from: from, to: to, late: late, tag: from})
+			s := &sliced{columns: kept, from: from, to: to, late: late, tag: from}
+			if o.Shuffled {
+				s.order = rand.New(rand.NewPCG(o.Seed, uint64(c))).Perm(kept.slices())
+			}
+			all = append(all, s)
 		} else {
 			all = append(all, newYear(o, from, to))
 		}
@@ -80,7 +85,7 @@ func (c *columns) at(slice, tag int) ([]int64, []float64) {
 // makeTag is the first samples of one tag.
 func makeTag(o *options, tag, samples int) ([]int64, []float64) {
 	times, values := make([]int64, samples), make([]float64, samples)
-	plant.NewTag(o.Seed, tag, o.start(), 1000).Next(times, values)
+	plant.NewTag(o.Seed, tag, o.start(), o.step()).Next(times, values)
 	for i := range times {
 		times[i] *= millisecond
 	}
@@ -89,7 +94,10 @@ func makeTag(o *options, tag, samples int) ([]int64, []float64) {
 
 // start is the workload's first step in milliseconds.
 func (o *options) start() int64 {
-	if o.Workload == "w2" {
+	switch {
+	case o.Begin != 0:
+		return o.Begin
+	case o.Workload == "w2":
 		return plant.YearBefore
 	}
 	return plant.Start
@@ -104,11 +112,12 @@ func (l lateness) holds(tag, slice int) bool {
 }
 
 // sliced is W1: slice after slice of time, in each a run of every tag; then, where runs are held back, those of an
-// earlier slice.
+// earlier slice. Where the slices are shuffled none is held back.
 type sliced struct {
 	*columns
 	from, to int // tags
 	late     lateness
+	order    []int // of the slices; nil for that of time
 
 	slice  int
 	tag    int
@@ -132,6 +141,9 @@ func (s *sliced) next() (int, []int64, []float64, bool) {
 			}
 			if slice < 0 || slice >= slices || s.late.holds(tag, slice) != s.behind {
 				continue
+			}
+			if s.order != nil {
+				slice = s.order[slice]
 			}
 			times, values := s.at(slice, tag)
 			return tag, times, values, true
@@ -160,7 +172,7 @@ type year struct {
 func newYear(o *options, from, to int) *year {
 	y := &year{from: from, left: o.samplesPerTag() / o.RunSamples, times: make([]int64, o.RunSamples), values: make([]float64, o.RunSamples)}
 	for tag := from; tag < to; tag++ {
-		y.plant = append(y.plant, plant.NewTag(o.Seed, tag, o.start(), 1000))
+		y.plant = append(y.plant, plant.NewTag(o.Seed, tag, o.start(), o.step()))
 	}
 	return y
 }

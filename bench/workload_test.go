@@ -67,6 +67,25 @@ func TestLateRunsAreSentOnceAndLate(t *testing.T) {
 	require.InDelta(t, 0.10, float64(late)/float64(runs), 0.02)
 }
 
+func TestShuffledSlicesAreSentOnce(t *testing.T) {
+	o := small("w1", 0)
+	o.Step, o.RunSamples, o.Shuffled = 10, 1, true
+	times, values, _, runs := drain(t, o)
+	require.Equal(t, o.samples(), runs)
+	for tag := range o.Tags {
+		wantTimes, wantValues := makeTag(o, tag, o.samplesPerTag())
+		require.Len(t, wantTimes, 360)
+		require.False(t, slices.IsSorted(times[tag]))
+		at := map[int64]float64{}
+		for i, x := range times[tag] {
+			at[x] = values[tag][i]
+		}
+		for i, x := range wantTimes {
+			require.Equal(t, wantValues[i], at[x], "tag %d", tag)
+		}
+	}
+}
+
 func TestOptionsSayWhatIsWrong(t *testing.T) {
 	for want, spoil := range map[string]func(*options){
 		"--workload":    func(o *options) { o.Workload = "w3" },
@@ -74,6 +93,8 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		"--mode":        func(o *options) { o.Mode = "append" },
 		"--connections": func(o *options) { o.Connections = 8 },
 		"--late":        func(o *options) { o.LatePercent = 101 },
+		"--shuffled":    func(o *options) { o.Shuffled, o.Kill = true, true },
+		"--step":        func(o *options) { o.Step = -1 },
 		"--run-samples": func(o *options) { o.RunSamples = 7 },
 	} {
 		o := small("w1", 0)

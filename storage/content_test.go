@@ -98,7 +98,7 @@ func modelContents(m plain.Store) []Content {
 // TestContentIsThatOfTheLog feeds one history to stores that cut, seal, restart and encode differently. All of them have the
 // content that the plain model has.
 func TestContentIsThatOfTheLog(t *testing.T) {
-	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 6)) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", fewer(6))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			fs := vfs.NewMem()

@@ -22,6 +22,15 @@ func seeds(name string, std int) int {
 	return std
 }
 
+// fewer is n, or a quarter of it in a short run: of seeds that the Makefile does not count, whose every one the race detector
+// makes ten times as long.
+func fewer(n int) int {
+	if testing.Short() {
+		return (n + 3) / 4
+	}
+	return n
+}
+
 // powerCut is a store on a file system that forgets what was not synced, and what was sent to it.
 type powerCut struct {
 	*history

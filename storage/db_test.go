@@ -486,8 +486,9 @@ func sameSample(a, b model.Sample) bool {
 }
 
 func TestStoreAnswersLikeThePlainModel(t *testing.T) {
-	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", fewer(20))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			fs := vfs.NewMem()
 			h := newHistory(t, seed, fs)
 			for i := range 120 {

@@ -20,6 +20,10 @@ const formatMajor = pebble.FormatTableFormatV6
 // damaged table keeps compactions from its range of keys, and slower reads there are better than no ingest at all.
 const maxUncompacted = 1000
 
+// nothingToFlush is the error, which the LSM keeps to itself, that a flush of an empty memtable ends with. It is what becomes
+// of the memtable beside a generation whose batch is flushed as it is, and no failure.
+const nothingToFlush = "pebble: empty table"
+
 // openEngine opens the LSM. It runs without a log of its own: the ingest log is the only one, and a generation is
 // durable once a flush made it so. What is flushed is always a prefix of what was written.
 func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.Options, error) {
@@ -49,7 +53,8 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 			},
 			// Whichever failed waits before it is tried again, and not the other.
 			FlushEnd: func(i pebble.FlushInfo) {
-				if disk.failed.Store(i.Err != nil); i.Err == nil {
+				failed := i.Err != nil && i.Err.Error() != nothingToFlush
+				if disk.failed.Store(failed); !failed {
 					alarms.clear("writes_failing")
 				}
 			},

@@ -21,8 +21,9 @@ import (
 // TestPartialsAreThoseOfTheSamples writes random histories in every mode, with edits, removals and late samples, seals and
 // opens again at random moments, and holds what buckets between random edges say against what the plain model's samples say.
 func TestPartialsAreThoseOfTheSamples(t *testing.T) {
-	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", fewer(20))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			fs := vfs.NewMem()
 			h := newHistory(t, seed, fs)
 			options, steps := testOptions(fs), 120

@@ -22,6 +22,7 @@ import (
 func TestFailedReads(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			f := newFaulty(t, seed)
 			for range 80 {
 				f.write(f.randomWrites())
@@ -148,6 +149,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 func TestApplyOutlastsFailedReads(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			f := newFaulty(t, seed)
 			for range 60 {
 				f.write(f.randomWrites())

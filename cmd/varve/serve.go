@@ -148,9 +148,9 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if err != nil {
 		return usageError(err)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		// The budget covers what the store and queries keep; a fifth more is for what passes through.
-		debug.SetMemoryLimit(int64(f.memory) + int64(f.memory)/5)
+	ours := os.Getenv("GOMEMLIMIT") == ""
+	if ours {
+		debug.SetMemoryLimit(memoryLimit(int64(f.memory), 0))
 	}
 	db, err := storage.Open(f.data, f.storageOptions(logger))
 	if err != nil {
@@ -170,6 +170,12 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	if ours {
+		group.Go(func() error {
+			followTags(ctx, int64(f.memory), func() int { return db.Catalog().Len() })
+			return nil
+		})
+	}
 	if f.metrics != "" {
 		group.Go(func() error {
 			return s.ServeMetrics(ctx, f.metrics, func(a net.Addr) { logger.Info("metrics", "address", a.String()) })

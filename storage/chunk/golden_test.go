@@ -29,6 +29,17 @@ func fourSamples() (model.Samples, []Origin) {
 	return s, []Origin{{Samples: 3, Source: 3, Ingest: noon/1e9 + 1}, {Samples: 1, Source: 200, Ingest: noon/1e9 + 3600}}
 }
 
+// shuffledSamples is sixteen seconds of a constant that came in another order: every other one a second later, from source 3.
+func shuffledSamples() (model.Samples, []Origin) {
+	s := model.Samples{Type: model.Float64}
+	var origins []Origin
+	for i := range int64(16) {
+		s.Append(model.Sample{Time: noon + i*1e9, Type: model.Float64, Bits: math.Float64bits(21.5)})
+		origins = append(origins, Origin{Samples: 1, Source: 3, Ingest: noon/1e9 + 60 + i%2})
+	}
+	return s, origins
+}
+
 func twoVersions() []VersionRow {
 	value := model.Sample{Time: noon, Type: model.Float64, Bits: math.Float64bits(21.5)}
 	corrected := value
@@ -53,6 +64,7 @@ func examples() map[string][]byte {
 	var p Packer
 	one, oneFrom := oneSample()
 	four, fourFrom := fourSamples()
+	many, manyFrom := shuffledSamples()
 	oneChunk, fourChunk := e.Append(nil, &one, oneFrom), e.Append(nil, &four, fourFrom)
 	var sealed SealedEncoder
 	p.Add(7, oneChunk)
@@ -62,6 +74,7 @@ func examples() map[string][]byte {
 		"chunk-four-samples":  fourChunk,
 		"sealed-one-sample":   sealed.Append(nil, &one, oneFrom),
 		"sealed-four-samples": sealed.Append(nil, &four, fourFrom),
+		"sealed-shuffled":     sealed.Append(nil, &many, manyFrom),
 		"pack-two-tags":       p.Finish(nil),
 		"versions-two":        AppendVersions(nil, twoVersions()),
 		"deletions-three":     AppendDeletions(nil, threeDeletions()),
@@ -93,6 +106,10 @@ func TestPageAndCodeAgree(t *testing.T) {
 	require.NoError(t, dec.Decode(page["sealed-four-samples"], model.All, &d))
 	requireSame(t, &four, &d.Samples)
 	require.Equal(t, fourFrom, d.Origins)
+	many, manyFrom := shuffledSamples()
+	require.NoError(t, dec.Decode(page["sealed-shuffled"], model.All, &d))
+	requireSame(t, &many, &d.Samples)
+	require.Equal(t, manyFrom, d.Origins)
 	b, ok, err := Find(page["pack-two-tags"], 300)
 	require.NoError(t, err)
 	require.True(t, ok)

@@ -61,6 +61,34 @@ func TestNewerCodecOfAColumnIsNoDamage(t *testing.T) {
 	}
 }
 
+// Origins in columns that do not fit the chunk, under a right checksum, are damage and not a panic or a lie about samples.
+func TestHostileOriginColumns(t *testing.T) {
+	var dec SealedDecoder
+	var d Data
+	good := examples()["sealed-shuffled"]
+	at := bytes.Index(good, []byte{0, 16}) // where the columns begin
+	require.Positive(t, at)
+	for i := at; i < len(good)-crcBytes; i++ {
+		for to := range 256 {
+			b := reseal(good, i, byte(to))
+			if err := dec.Decode(b, model.All, &d); err != nil {
+				require.True(t, errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion), "byte %d is %#x: %v", i, to, err)
+				continue
+			}
+			n := 0
+			for _, o := range d.Origins {
+				require.Positive(t, o.Samples)
+				n += o.Samples
+			}
+			require.Equal(t, d.Len(), n, "byte %d is %#x", i, to)
+		}
+	}
+	for _, count := range []byte{0, 1, manyOrigins - 1, 17, 0x7F} { // fewer than make columns, more than there are samples
+		require.ErrorIs(t, dec.Decode(reseal(good, at+1, count), model.All, &d), ErrCorrupt, "%d origins", count)
+	}
+	require.ErrorIs(t, Decode(reseal(examples()["chunk-one-sample"], 13, 0), &d), ErrCorrupt, "an unsealed chunk has a list")
+}
+
 func TestFlippedPackNeverLies(t *testing.T) {
 	want := examples()
 	pack := bytes.Clone(want["pack-two-tags"])

@@ -52,9 +52,35 @@ func (e *SealedEncoder) Append(dst []byte, s *model.Samples, origins []Origin) [
 	}
 	dst = append(dst, e.body...)
 	if flags&hasOrigins != 0 {
-		dst = appendOrigins(dst, origins, s.Times[0])
+		dst = e.appendOrigins(dst, origins, s.Times[0])
 	}
 	return seal(dst, from)
+}
+
+// manyOrigins is how many origins are written as columns. Samples that came in another order than that of time have one for
+// every run that came together, and as a list those take more room than the values.
+const manyOrigins = 16
+
+// appendOrigins writes the origins of a chunk whose first sample is at first: a list, or 0 and columns.
+func (e *SealedEncoder) appendOrigins(dst []byte, origins []Origin, first int64) []byte {
+	if len(origins) < manyOrigins {
+		return appendOrigins(dst, origins, first)
+	}
+	dst = binary.AppendUvarint(append(dst, 0), uint64(len(origins)))
+	from := second(first)
+	for i, field := range []func(*Origin) uint64{
+		func(o *Origin) uint64 { return uint64(o.Samples) },
+		func(o *Origin) uint64 { return uint64(o.Source) },
+		func(o *Origin) uint64 { return uint64(o.Ingest - from) },
+	} {
+		e.body = e.body[:0]
+		e.appendInts(len(origins), func(i int) uint64 { return field(&origins[i]) })
+		if i < 2 { // the last takes what is left
+			dst = binary.AppendUvarint(dst, uint64(len(e.body)))
+		}
+		dst = append(dst, e.body...)
+	}
+	return dst
 }
 
 func (e *SealedEncoder) appendInts(n int, at func(int) uint64) {
@@ -125,7 +151,8 @@ func inspectSealed(b []byte) (Info, error) {
 // ready.
 type SealedDecoder struct {
 	columns encoding.SealedDecoder
-	firsts  []int64 // of the blocks of a chunk
+	firsts  []int64     // of the blocks of a chunk
+	runs    [3][]uint64 // samples, sources and seconds of many origins
 }
 
 // Decode reads the blocks of a sealed chunk that may hold samples of a range into into, whose memory it reuses; b may be
@@ -163,7 +190,7 @@ func (d *SealedDecoder) decode(b []byte, in model.TimeRange, into *Data) error {
 	if err := d.others(&c, into, n, from, to); err != nil {
 		return err
 	}
-	if err := into.decodeSealedOrigins(&c, first, lo, hi); err != nil {
+	if err := d.origins(&c, into, first, lo, hi); err != nil {
 		return err
 	}
 	if err := checkOrder(&into.Samples); err != nil {
@@ -246,22 +273,71 @@ func (d *SealedDecoder) others(c *sealedColumns, into *Data, n, from, to int) er
 	return nil
 }
 
-// decodeSealedOrigins reads the origins of the samples [lo, hi) of a chunk whose first sample is at first.
-func (d *Data) decodeSealedOrigins(c *sealedColumns, first int64, lo, hi int) error {
+// origins reads the origins of the samples [lo, hi) of a chunk whose first sample is at first.
+func (d *SealedDecoder) origins(c *sealedColumns, into *Data, first int64, lo, hi int) error {
 	if c.flags&hasOrigins == 0 {
 		if len(c.origins) > 0 {
 			return fmt.Errorf("%d bytes behind the last column: %w", len(c.origins), ErrCorrupt)
 		}
 		return nil
 	}
-	rest, err := d.decodeOrigins(c.Count, first, c.origins)
+	if len(c.origins) > 0 && c.origins[0] == 0 {
+		if err := d.manyOrigins(c, into, first); err != nil {
+			return err
+		}
+		into.Origins = CutOrigins(into.Origins, lo, hi)
+		return nil
+	}
+	rest, err := into.decodeOrigins(c.Count, first, c.origins)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
 		return fmt.Errorf("%d bytes behind the origins: %w", len(rest), ErrCorrupt)
 	}
-	d.Origins = CutOrigins(d.Origins, lo, hi)
+	into.Origins = CutOrigins(into.Origins, lo, hi)
+	return nil
+}
+
+// manyOrigins reads all origins of a chunk that are written as columns.
+func (d *SealedDecoder) manyOrigins(c *sealedColumns, into *Data, first int64) error {
+	count, b, err := uvarint(c.origins[1:], "origins")
+	if err != nil {
+		return err
+	}
+	if count < manyOrigins || count > uint64(c.Count) {
+		return fmt.Errorf("%d origins in columns of %d samples: %w", count, c.Count, ErrCorrupt)
+	}
+	n := int(count)
+	for i := range d.runs {
+		column := b
+		if i < len(d.runs)-1 {
+			var size uint64
+			if size, b, err = uvarint(b, "length of origins"); err != nil {
+				return err
+			}
+			if size > uint64(len(b)) {
+				return fmt.Errorf("origins take %d bytes, %d are there: %w", size, len(b), ErrCorrupt)
+			}
+			column, b = b[:size], b[size:]
+		}
+		d.runs[i] = sized(d.runs[i], n)
+		if err := d.columns.Ints(d.runs[i], n, column, 0, (n+encoding.SealedBlock-1)/encoding.SealedBlock); err != nil {
+			return columnErr("origins", err)
+		}
+	}
+	left, from := uint64(c.Count), second(first)
+	for i := range n {
+		samples, source := d.runs[0][i], d.runs[1][i]
+		if samples < 1 || samples > left || source > 1<<32-1 {
+			return fmt.Errorf("origin %d of %d: %d samples of source %d, %d are left: %w", i+1, n, samples, source, left, ErrCorrupt)
+		}
+		into.Origins = append(into.Origins, Origin{Samples: int(samples), Source: uint32(source), Ingest: from + int64(d.runs[2][i])})
+		left -= samples
+	}
+	if left > 0 {
+		return fmt.Errorf("origins leave %d of %d samples out: %w", left, c.Count, ErrCorrupt)
+	}
 	return nil
 }
 

@@ -103,6 +103,42 @@ func TestSealedRangesHoldTheirSamples(t *testing.T) {
 	}
 }
 
+// shuffledOrigins is origins of n samples that came in slices of so many, in another order than that of time.
+func shuffledOrigins(rng *rand.Rand, n, slice int) (out []Origin) {
+	for at := 0; at < n; at += slice {
+		out = append(out, Origin{Samples: min(slice, n-at), Source: 1 + uint32(rng.IntN(2)), Ingest: 1_700_000_000 + int64(rng.IntN(20))})
+	}
+	return out
+}
+
+// Samples that came shuffled have an origin a run, of any number of runs; they come back, whole and from the middle, and take
+// less than a byte where there are few seconds and sources.
+func TestShuffledOriginsComeBack(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 9))
+	var e SealedEncoder
+	var dec SealedDecoder
+	var d Data
+	for _, slices := range []int{1, manyOrigins - 1, manyOrigins, manyOrigins + 1, 1023, 1024, 1025, 4000} {
+		s := model.Samples{Type: model.Float64}
+		for i := range int64(slices * 3) {
+			s.Append(model.Sample{Time: i * 1e9, Type: model.Float64})
+		}
+		origins := shuffledOrigins(rng, s.Len(), 3)
+		plain := len(e.Append(nil, &s, []Origin{{Samples: s.Len(), Source: 1, Ingest: 1_700_000_000}}))
+		b := e.Append(nil, &s, origins)
+		if slices > 1000 {
+			require.Less(t, len(b)-plain, slices)
+		}
+		require.NoError(t, dec.Decode(b, model.All, &d))
+		requireSame(t, &s, &d.Samples)
+		require.Equal(t, origins, d.Origins)
+		in := model.TimeRange{Start: s.Times[s.Len()/2], End: s.Times[s.Len()/2] + 1}
+		require.NoError(t, dec.Decode(b, in, &d))
+		lo := int(d.Times[0] / 1e9)
+		require.Equal(t, CutOrigins(origins, lo, lo+d.Len()), d.Origins)
+	}
+}
+
 func TestAnyFlippedBitOfASealedChunkIsNoticed(t *testing.T) {
 	var e SealedEncoder
 	var dec SealedDecoder

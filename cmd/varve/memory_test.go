@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The limit of memory grows while tags are made, and not only when the server starts.
+func TestMemoryLimitFollowsTheTags(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	ctx, cancel := context.WithCancel(t.Context())
+	var tags atomic.Int64
+	tags.Store(1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		followTags(ctx, 5<<30, func() int { return int(tags.Load()) })
+	}()
+	limit := func(n int64) func() bool {
+		return func() bool { return debug.SetMemoryLimit(-1) == 6<<30+n<<10 }
+	}
+	require.Eventually(t, limit(1000), 30*time.Second, time.Millisecond)
+	tags.Store(1_000_000)
+	require.Eventually(t, limit(1_000_000), 30*time.Second, time.Millisecond)
+	cancel()
+	<-done
+}
