@@ -98,11 +98,21 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	}
 	s.cursor.packs = newPackWalkers(&s.src)
 	defer func() { err = errors.Join(err, s.cursor.packs.close()) }()
-	for it := tags.Iterator(); it.HasNext(); {
+	if s.cursor.walkers, err = newChunkWalkers(&s.src, s.p, s.all); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.cursor.walkers.close()) }()
+	rest := tags.Iterator()
+	for tag := model.TagID(0); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		tag := model.TagID(it.Next())
+		if tag, err = s.next(tag, rest); err != nil {
+			return err
+		}
+		if tag == 0 {
+			break
+		}
 		if err := s.tag(ctx, tag); err != nil {
 			return fmt.Errorf("tag %d: %w", tag, err)
 		}
@@ -116,12 +126,24 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	return s.commit()
 }
 
-// tags is the tags that the generations to be sealed have anything of.
+// next is the first tag behind one that has a chunk or is among the rest, 0 for none.
+func (s *sealing) next(behind model.TagID, rest roaring.IntPeekable) (model.TagID, error) {
+	tag, err := s.cursor.walkers.next(behind)
+	for rest.HasNext() && rest.PeekNext() <= uint32(behind) {
+		rest.Next()
+	}
+	if rest.HasNext() && (tag == 0 || rest.PeekNext() < uint32(tag)) {
+		tag = model.TagID(rest.PeekNext())
+	}
+	return tag, err
+}
+
+// tags is the tags that the generations to be sealed have anything of beside chunks that are not sealed.
 func (s *sealing) tags() (*roaring.Bitmap, error) {
 	tags := roaring.New()
 	for i := range s.all {
 		g := &s.all[i]
-		kinds := []keys.Kind{keys.Unsealed, keys.Packed, keys.Version, keys.Deletion}
+		kinds := []keys.Kind{keys.Packed, keys.Version, keys.Deletion}
 		if g.sealed {
 			kinds = []keys.Kind{keys.Sealed, keys.SealedPacked, keys.SealedVersion}
 			if !s.whole {
