@@ -132,12 +132,14 @@ func (p *plant) send(i int, mode model.WriteMode) {
 func benchmarkIngest(b *testing.B, mode model.WriteMode) {
 	p := openPlant(b)
 	b.ResetTimer()
+	before := cpuSeconds(b)
 	for i := range b.N {
 		p.send(i, mode)
 	}
 	_, err := p.last.Applied(context.Background())
 	require.NoError(b, err)
 	b.StopTimer()
+	b.ReportMetric((cpuSeconds(b)-before)*1e9/float64(b.N*plantRuns*plantRun), "cpu-ns/sample")
 	b.ReportMetric(float64(b.N)*plantRuns*plantRun/b.Elapsed().Seconds()/1e6, "Msamples/s")
 	_, err = p.db.Flush(context.Background())
 	require.NoError(b, err)

@@ -30,22 +30,23 @@ type Cursor struct {
 	gens   []generation
 	pieces []piece
 
-	data   []chunk.Data // decode targets of a group
-	merged chunk.Data
-	sealed chunk.SealedDecoder
-	heads  []head.Resolved
-	key    []byte
-	block  Block
-	err    error // of listing partitions; delivered by the first Next
-	met    onMet
-	ops    []*rangeOp   // of the tag
-	erased []erased     // of the tag
-	deep   bool         // look at erased samples whose rollups stay while they are still there
-	open   []*rangeOp   // of ops, what is not folded into the sealed data of the partition being read
-	now    *past        // of the partition being read: past, or where range deletes have to be undone from history
-	past   *past        // of who asks what was, see past.go; nil: the samples that stand
-	packs  *packWalkers // of who reads all tags in order; nil: packed blocks are looked up one by one
-	room   func(n int) (times []int64, bits []uint64)
+	data    []chunk.Data // decode targets of a group
+	merged  chunk.Data
+	sealed  chunk.SealedDecoder
+	heads   []head.Resolved
+	key     []byte
+	block   Block
+	err     error // of listing partitions; delivered by the first Next
+	met     onMet
+	ops     []*rangeOp    // of the tag
+	erased  []erased      // of the tag
+	deep    bool          // look at erased samples whose rollups stay while they are still there
+	open    []*rangeOp    // of ops, what is not folded into the sealed data of the partition being read
+	now     *past         // of the partition being read: past, or where range deletes have to be undone from history
+	past    *past         // of who asks what was, see past.go; nil: the samples that stand
+	packs   *packWalkers  // of who reads all tags in order; nil: packed blocks are looked up one by one
+	walkers *chunkWalkers // likewise, of chunks that are not sealed
+	room    func(n int) (times []int64, bits []uint64)
 }
 
 // piece is one run of samples ascending by (time, seq): a chunk, a packed chunk or what a head has.
@@ -577,8 +578,7 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	}
 	b := x.packed
 	if b == nil {
-		c.key = x.key.Append(c.key[:0])
-		v, closer, err := c.src.engine.Get(c.key)
+		v, closer, err := c.get(x)
 		if err != nil {
 			return engineError(fmt.Sprintf("read chunk of generation %d", x.age), missing(err))
 		}
@@ -594,6 +594,16 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	}
 	x.data = into
 	return nil
+}
+
+// get is the bytes of the chunk of a piece; they hold until closed, or the next chunk is asked for.
+func (c *Cursor) get(x *piece) ([]byte, io.Closer, error) {
+	c.key = x.key.Append(c.key[:0])
+	if c.walkers != nil && x.key.Kind == keys.Unsealed {
+		b, err := c.walkers.find(x.age, c.key)
+		return b, io.NopCloser(nil), err
+	}
+	return c.src.engine.Get(c.key)
 }
 
 // reset makes the cursor one of another tag over no range, keeping its memory and its iterator.

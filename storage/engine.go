@@ -77,6 +77,9 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 		o.TargetFileSizes[i] = 32 << 20
 	}
 	o.TargetFileSizes[0] = 16 << 20
+	// Small where the first level gets to. A compaction of small rows takes along what it can of that level, up to 25 of these,
+	// as long as no more of the level it goes to is rewritten for it; chunks there gain nothing from that, and wait to be sealed.
+	o.TargetFileSizes[1] = 2 << 20
 	for i := range o.Levels {
 		// Chunks are packed already: compressing them again costs time and saves nothing.
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }

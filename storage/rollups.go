@@ -129,12 +129,13 @@ func (r *rollups) before() (hours, fine []rollup.Partial, err error) {
 	defer it.close()
 	var row [numLevels]rollupFound
 	for level := byte(levelHours); level < numLevels; level++ {
+		var goneErr error
 		row[level], err = it.find(level, s.p, s.all, func(h keys.Header) {
 			if h.Generation != s.through {
-				s.gone = append(s.gone, h.Append(nil))
+				goneErr = errors.Join(goneErr, s.gone.Delete(h.Append(nil), nil))
 			}
 		})
-		if err != nil {
+		if err = errors.Join(err, goneErr); err != nil {
 			return nil, nil, r.damaged(err)
 		}
 	}

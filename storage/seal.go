@@ -42,7 +42,7 @@ type sealing struct {
 	tables *sealedTables
 	chunks chunkWriter
 	hourly rollups
-	gone   [][]byte          // headers and rollup rows to be deleted
+	gone   *pebble.Batch     // deletes headers and rollup rows
 	left   map[uint64]remain // what sealed generations lose to this one
 	entry  generation        // of the directory
 	met    []event           // values of the tag being sealed that met others of their key
@@ -101,6 +101,12 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	if err := s.db.clearUnfinished(s.p, s.through); err != nil {
 		return err
 	}
+	s.gone = s.db.engine.NewBatch()
+	defer func() {
+		if s.gone != nil {
+			err = errors.Join(err, s.gone.Close())
+		}
+	}()
 	s.tables = newSealedTables(s.db)
 	defer func() { err = errors.Join(err, s.tables.discard()) }()
 	s.chunks.sealing, s.chunks.most = s, s.db.o.SealedSamples
@@ -111,11 +117,21 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	}
 	s.cursor.packs = newPackWalkers(&s.src)
 	defer func() { err = errors.Join(err, s.cursor.packs.close()) }()
-	for it := tags.Iterator(); it.HasNext(); {
+	if s.cursor.walkers, err = newChunkWalkers(&s.src, s.p, s.all); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.cursor.walkers.close()) }()
+	rest := tags.Iterator()
+	for tag := model.TagID(0); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		tag := model.TagID(it.Next())
+		if tag, err = s.next(tag, rest); err != nil {
+			return err
+		}
+		if tag == 0 {
+			break
+		}
 		if err := s.tag(ctx, tag); err != nil {
 			return fmt.Errorf("tag %d: %w", tag, err)
 		}
@@ -129,12 +145,24 @@ func (s *sealing) run(ctx context.Context) (err error) {
 	return s.commit()
 }
 
-// tags is the tags that the generations to be sealed have anything of.
+// next is the first tag behind one that has a chunk or is among the rest, 0 for none.
+func (s *sealing) next(behind model.TagID, rest roaring.IntPeekable) (model.TagID, error) {
+	tag, err := s.cursor.walkers.next(behind)
+	for rest.HasNext() && rest.PeekNext() <= uint32(behind) {
+		rest.Next()
+	}
+	if rest.HasNext() && (tag == 0 || rest.PeekNext() < uint32(tag)) {
+		tag = model.TagID(rest.PeekNext())
+	}
+	return tag, err
+}
+
+// tags is the tags that the generations to be sealed have anything of beside chunks that are not sealed.
 func (s *sealing) tags() (*roaring.Bitmap, error) {
 	tags := roaring.New()
 	for i := range s.all {
 		g := &s.all[i]
-		kinds := []keys.Kind{keys.Unsealed, keys.Packed, keys.Version, keys.Deletion}
+		kinds := []keys.Kind{keys.Packed, keys.Version, keys.Deletion}
 		if g.sealed {
 			kinds = []keys.Kind{keys.Sealed, keys.SealedPacked, keys.SealedVersion}
 			if !s.whole {
@@ -285,8 +313,8 @@ func (s *sealing) retell(ctx context.Context, tag model.TagID) error {
 	for i := range c.pieces {
 		x := &c.pieces[i]
 		low, high = min(low, x.low()), max(high, x.high())
-		if x.sealed() {
-			s.replace(x)
+		if err := s.replace(x); err != nil {
+			return err
 		}
 	}
 	if err := c.listPast(s.p); err != nil || len(c.groups) == 0 {
@@ -417,8 +445,8 @@ func (s *sealing) region(ctx context.Context, pieces []piece) error {
 		x := &pieces[i]
 		low, high = min(low, x.low()), max(high, x.high())
 		gone = gone || len(x.gone) > 0 && !x.interrupts
-		if x.sealed() {
-			s.replace(x)
+		if err := s.replace(x); err != nil {
+			return err
 		}
 	}
 	s.chunks.region(low, high)
@@ -436,12 +464,18 @@ func (s *sealing) region(ctx context.Context, pieces []piece) error {
 	return s.chunks.endRegion(ctx)
 }
 
-// replace notes that a sealed chunk of an older seal is no longer needed.
-func (s *sealing) replace(x *piece) {
+// replace notes that the chunk of a piece, of a generation or an older seal, is no longer needed.
+func (s *sealing) replace(x *piece) error {
+	switch x.key.Kind {
+	case keys.Sealed:
+		l := s.left[x.age]
+		s.left[x.age] = remain{l.samples + x.count, l.bytes + x.bytes}
+	case keys.Unsealed:
+	default:
+		return nil
+	}
 	h := x.key.Header()
-	s.gone = append(s.gone, h.Append(nil))
-	l := s.left[x.age]
-	s.left[x.age] = remain{l.samples + x.count, l.bytes + x.bytes}
+	return s.gone.Delete(h.Append(nil), nil)
 }
 
 // meet notes a value that may be no longer the one that stands.
@@ -498,7 +532,9 @@ func (s *sealing) commit() error {
 	db.directory = db.directory.replaced(s.p, gens)
 	db.mu.Unlock()
 	// From here on no new view looks at what was replaced, and older ones have a snapshot of it.
-	if err := db.clearSealed(s.p, s.gone); err != nil {
+	gone := s.gone
+	s.gone = nil // committed, or closed, from here on
+	if err := db.clearSealed(s.p, gone); err != nil {
 		return err
 	}
 	_, err := db.engine.AsyncFlush()
@@ -531,24 +567,23 @@ func setDirectory(b *pebble.Batch, p keys.Partition, g *generation) error {
 	return nil
 }
 
-// clearSealed removes what the seals of a partition made superfluous: generations that are in them, older seals that a
-// whole one replaced, and the headers named. Nothing that a view could still need goes, since views have snapshots.
-func (db *DB) clearSealed(p keys.Partition, headers [][]byte) error {
+// clearSealed removes what the seals of a partition made superfluous: generations that are in them, and older seals that a
+// whole one replaced. b deletes the headers of the former already, unless it is nil. Nothing that a view could still need
+// goes, since views have snapshots.
+func (db *DB) clearSealed(p keys.Partition, b *pebble.Batch) error {
 	db.mu.RLock()
 	gens := db.directory.of(p)
 	db.mu.RUnlock()
-	b := db.engine.NewBatch()
-	for _, k := range headers {
-		if err := b.Delete(k, nil); err != nil {
-			return err
-		}
+	headersToo := b == nil
+	if headersToo {
+		b = db.engine.NewBatch()
 	}
 	stored, err := db.storedGenerations(p)
 	if err != nil {
 		return err
 	}
 	through := sealedThrough(gens)
-	if err := db.clearUnsealed(b, p, through); err != nil {
+	if err := db.clearUnsealed(b, p, through, headersToo); err != nil {
 		return err
 	}
 	for _, g := range stored {
@@ -574,12 +609,12 @@ func (db *DB) clearSealed(p keys.Partition, headers [][]byte) error {
 
 // clearUnsealed deletes what the generations up to through wrote of a partition, but for directory rows: one range for each
 // kind, so that the LSM can drop tables that lie in it whole.
-func (db *DB) clearUnsealed(b *pebble.Batch, p keys.Partition, through uint64) error {
+func (db *DB) clearUnsealed(b *pebble.Batch, p keys.Partition, through uint64, headersToo bool) error {
 	for _, k := range []keys.Kind{keys.Unsealed, keys.Packed, keys.Version, keys.Deletion} {
 		lower, upper := keys.AppendGeneration(nil, p, k, 0), keys.AppendGeneration(nil, p, k, through+1)
-		headers := b
-		if k != keys.Unsealed {
-			headers = nil
+		var headers *pebble.Batch
+		if k == keys.Unsealed && headersToo {
+			headers = b
 		}
 		found, err := db.clearHeaders(headers, lower, upper)
 		if err != nil {

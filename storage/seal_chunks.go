@@ -41,7 +41,13 @@ func (w *chunkWriter) begin(tag model.TagID, packs bool) {
 func (w *chunkWriter) region(low, high int64) {
 	w.regions++
 	w.low, w.high, w.from, w.start = low, high, low, 0
-	w.pending.Reset()
+	empty(&w.pending, 0)
+}
+
+// empty takes the samples out of d and keeps all of its memory, which no reader has.
+func empty(d *chunk.Data, t model.Type) {
+	d.Samples.Reset(t)
+	d.Origins = d.Origins[:0]
 }
 
 // left is how many samples are not written yet.
@@ -70,8 +76,7 @@ func (w *chunkWriter) add(ctx context.Context, b *Block) error {
 		}
 	}
 	if w.start >= 4*w.most {
-		w.spare.Reset()
-		w.spare.Samples.Reset(d.Type)
+		empty(&w.spare, d.Type)
 		appendSamples(&w.spare, d, w.start, d.Len())
 		w.spare.Origins = append(w.spare.Origins, cutOrigins(d.Origins, w.start, d.Len())...)
 		w.pending, w.spare, w.start = w.spare, w.pending, 0

@@ -91,6 +91,12 @@ func requireSealedOnly(t *testing.T, db *DB) {
 		require.Fail(t, "left behind", "%+v", c)
 		return nil
 	}))
+	require.NoError(t, db.scan(keys.Headers, func(k, _ []byte) error {
+		h, err := keys.DecodeHeader(append([]byte{byte(keys.Headers)}, k...))
+		require.NoError(t, err)
+		require.Equal(t, keys.Sealed, h.Kind, "header left behind: %+v", h)
+		return nil
+	}))
 }
 
 // TestSealRewritesWhatIsDirty holds how much a seal rewrites: nothing of chunks that later samples do not overlap, and a

@@ -15,14 +15,14 @@ var floatCodecs = []struct {
 			return dst, false
 		}
 		e.words, e.misses, e.missed = c.convert(e.words, e.misses[:0], e.missed[:0], v, 0)
-		return e.appendDecimals(append(dst, sealedFloatDecimal), c, len(v)), true
+		return e.appendDecimals(append(dst, sealedFloatDecimal), c, len(v), intPlan{}), true
 	}},
 	{"dictionary", func(e *SealedEncoder, dst []byte, v []uint64) ([]byte, bool) {
 		if !e.table.collect(v) {
 			return dst, false
 		}
 		e.table.arrangeFloats(0)
-		return e.appendFloatDictionary(append(dst, sealedFloatDictionary), v, 0), true
+		return e.appendFloatDictionary(append(dst, sealedFloatDictionary), v, 0, intPlan{}), true
 	}},
 	{"bits", func(e *SealedEncoder, dst []byte, v []uint64) ([]byte, bool) {
 		return e.appendBits(append(dst, sealedFloatBits), v, 0), true

@@ -113,10 +113,10 @@ func (c decimals) convert(words []uint64, places []uint64, missed []uint64, v []
 	return words, places, missed
 }
 
-// appendDecimals writes the column that convert left in e: digits, exceptions, integers.
-func (e *SealedEncoder) appendDecimals(dst []byte, c decimals, n int) []byte {
+// appendDecimals writes the column that convert left in e: digits, exceptions, integers. plan is as for appendPlanned.
+func (e *SealedEncoder) appendDecimals(dst []byte, c decimals, n int, plan intPlan) []byte {
 	dst = appendExceptions(append(dst, byte(c.digits)), n, e.misses, e.missed)
-	return e.appendIntColumn(dst, e.words)
+	return e.appendPlanned(dst, e.words, plan)
 }
 
 func (d *SealedDecoder) readDecimals(dst []uint64, n int, b []byte, from, to int, shift uint) (ok, known bool) {

@@ -78,11 +78,12 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 	n := float64(len(v)) / 8
 	dec := e.planDecimal(v, shift)
 	best, codec := math.MaxFloat64, byte(0)
+	var plan intPlan // of decimals or ranks, whichever is best
 	if dec.ok {
 		e.words, e.misses, e.missed = dec.convert(e.words, e.misses[:0], e.missed[:0], v, shift)
 		s, run := sampled(&e.sample, e.words)
-		p := e.planInts(s, run)
-		best, codec = p.bits*n+float64(len(e.misses))*10, sealedFloatDecimal
+		plan = e.planInts(s, run)
+		best, codec = plan.bits*n+float64(len(e.misses))*10, sealedFloatDecimal
 	}
 	if outer && e.table.collect(v) {
 		e.table.arrangeFloats(shift)
@@ -93,7 +94,7 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		p := e.planInts(s, run)
 		cost := p.bits*n + e.floatTableCost(dec, shift)
 		if cost < best*0.98 {
-			best, codec = cost, sealedFloatDictionary
+			best, codec, plan = cost, sealedFloatDictionary, p
 		}
 	}
 	if codec != sealedFloatDecimal || best > n*24 {
@@ -123,9 +124,9 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 	dst = append(dst, codec)
 	switch codec {
 	case sealedFloatDecimal:
-		return e.appendDecimals(dst, dec, len(v))
+		return e.appendDecimals(dst, dec, len(v), plan)
 	case sealedFloatDictionary:
-		return e.appendFloatDictionary(dst, v, shift)
+		return e.appendFloatDictionary(dst, v, shift, plan)
 	case sealedFloatReal:
 		return e.appendReal(dst, v, shift)
 	case sealedFloatXOR:
@@ -161,7 +162,7 @@ func (e *SealedEncoder) floatTableCost(dec decimals, shift uint) float64 {
 	return 20 + float64(sum)/8
 }
 
-func (e *SealedEncoder) appendFloatDictionary(dst []byte, v []uint64, shift uint) []byte {
+func (e *SealedEncoder) appendFloatDictionary(dst []byte, v []uint64, shift uint, plan intPlan) []byte {
 	ranks := sized(e.words, len(v))
 	for i, x := range v {
 		ranks[i] = uint64(e.table.rank(x))
@@ -170,7 +171,7 @@ func (e *SealedEncoder) appendFloatDictionary(dst []byte, v []uint64, shift uint
 	dst = binary.AppendUvarint(dst, uint64(len(e.table.values)))
 	at := len(dst)
 	dst = insertLength(e.nested().appendFloats(dst, e.table.values, shift, false), at)
-	return e.appendIntColumn(dst, ranks)
+	return e.appendPlanned(dst, ranks, plan)
 }
 
 func (e *SealedEncoder) appendSealedFloatRuns(dst []byte, v []uint64, shift uint, runs int) []byte {

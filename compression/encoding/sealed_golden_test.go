@@ -87,13 +87,13 @@ func tabled(e *SealedEncoder, v []uint64) []byte {
 func decimalColumn(e *SealedEncoder, v []uint64) []byte {
 	c := decimals{ok: true, digits: 2}
 	e.words, e.misses, e.missed = c.convert(nil, nil, nil, v, 0)
-	return e.appendDecimals([]byte{sealedFloatDecimal}, c, len(v))
+	return e.appendDecimals([]byte{sealedFloatDecimal}, c, len(v), intPlan{})
 }
 
 func floatDictionary(e *SealedEncoder, v []uint64) []byte {
 	e.table.collect(v)
 	e.table.arrangeFloats(0)
-	return e.appendFloatDictionary([]byte{sealedFloatDictionary}, v, 0)
+	return e.appendFloatDictionary([]byte{sealedFloatDictionary}, v, 0, intPlan{})
 }
 
 func xorColumn(_ *SealedEncoder, v []uint64) []byte {

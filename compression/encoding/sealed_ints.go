@@ -133,6 +133,11 @@ func slopesOf(room *[sampleMost]uint64, s []uint64, run int) []uint64 {
 
 // appendIntColumn writes v without looking for a dictionary.
 func (e *SealedEncoder) appendIntColumn(dst []byte, v []uint64) []byte {
+	return e.appendPlanned(dst, v, intPlan{})
+}
+
+// appendPlanned is appendIntColumn where planInts was asked about a sample of v before; p is what it said, or zero.
+func (e *SealedEncoder) appendPlanned(dst []byte, v []uint64, p intPlan) []byte {
 	runs := 1
 	for i := 1; i < len(v); i++ {
 		if v[i] != v[i-1] {
@@ -142,8 +147,10 @@ func (e *SealedEncoder) appendIntColumn(dst []byte, v []uint64) []byte {
 	if runs == 1 {
 		return binary.AppendUvarint(append(dst, sealedConstant), zigzag(int64(v[0])))
 	}
-	s, run := sampled(&e.sample, v)
-	p := e.planInts(s, run)
+	if p.codec == 0 {
+		s, run := sampled(&e.sample, v)
+		p = e.planInts(s, run)
+	}
 	if runs < len(v)/2 {
 		least, most := v[0], v[0]
 		for _, x := range v {
