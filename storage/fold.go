@@ -587,7 +587,9 @@ func (f *folding) packed(seal uint64, tag model.TagID, b []byte) ([]byte, error)
 // rollUp makes sure that rollups say what samples said that are about to go.
 func (f *folding) rollUp(ctx context.Context, tag model.TagID) error {
 	newest := f.seals[len(f.seals)-1].id
-	s := sealing{db: f.db, p: f.p, through: newest, src: f.src, all: f.seals, cursor: f.cursor, tables: &sealedTables{db: f.db, headers: f.batch}}
+	old := f.db.engine.NewBatch() // the rows are deleted below, all of them
+	defer func() { _ = old.Close() }()
+	s := sealing{db: f.db, p: f.p, through: newest, src: f.src, all: f.seals, cursor: f.cursor, gone: old, tables: &sealedTables{db: f.db, headers: f.batch}}
 	r := rollups{sealing: &s, few: true}
 	if len(openOps(f.src.opsOf(tag), f.p, newest)) == 0 {
 		rows := rollupRows{src: &f.src, tag: tag}
