@@ -113,14 +113,18 @@ func (c *powerCut) live() {
 // send sends a batch or, now and then, a range delete, behind which a generation ends.
 func (c *powerCut) send() {
 	if c.rng.IntN(10) == 0 {
-		c.tick()
-		op := c.randomOp()
-		p, err := c.submitOp(op)
-		require.NoError(c.t, err)
-		c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
+		c.sendOp()
 		return
 	}
 	c.sendWrites()
+}
+
+func (c *powerCut) sendOp() {
+	c.tick()
+	op := c.randomOp()
+	p, err := c.submitOp(op)
+	require.NoError(c.t, err)
+	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
 }
 
 func (c *powerCut) sendWrites() {

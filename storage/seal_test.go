@@ -45,6 +45,10 @@ func cutInsideSeal(t *testing.T, seed uint64) {
 		for range 1 + rng.IntN(8) {
 			c.send()
 		}
+		if rng.IntN(2) == 0 {
+			c.sendOp() // so that the seal folds it
+			c.send()
+		}
 		_, err := c.db.Flush(context.Background())
 		require.NoError(t, err)
 		c.countAcked()
