@@ -148,7 +148,7 @@ func (s *sealing) tags() (*roaring.Bitmap, error) {
 
 func (s *sealing) tagsOf(k keys.Kind, generation uint64, tags *roaring.Bitmap) error {
 	lower := keys.AppendGeneration(nil, s.p, k, generation)
-	it, err := s.cursor.iterator(lower, keys.Next(lower))
+	it, err := s.cursor.rows(s.p, k, generation, lower, keys.Next(lower))
 	if err != nil {
 		return engineError("list tags", err)
 	}
@@ -224,7 +224,7 @@ func (s *sealing) readHistory(tag model.TagID) error {
 	s.history = s.history[:0]
 	for i := range s.all {
 		if g := &s.all[i]; g.hasVersions && !g.sealed {
-			rows, err := readVersions(s.src.engine, s.p, keys.Version, g.id, tag)
+			rows, err := s.src.versions(s.p, keys.Version, g.id, tag)
 			if err != nil {
 				return err
 			}
@@ -542,7 +542,10 @@ func (db *DB) clearSealed(p keys.Partition, headers [][]byte) error {
 		if g.id > through || isSealed(gens, g.id) {
 			continue
 		}
-		if g.sealed {
+		switch {
+		case g.moved > 0:
+			db.clearMoved(b, p, &g)
+		case g.sealed:
 			if _, err := db.clearSealedData(b, p, g.id); err != nil {
 				return err
 			}
@@ -602,6 +605,11 @@ func (db *DB) clearHeaders(b *pebble.Batch, lower, upper []byte) (found bool, er
 		return false, engineError("list chunks to be cleared away", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	return clearHeadersOf(b, it)
+}
+
+// clearHeadersOf is clearHeaders for the keys of it.
+func clearHeadersOf(b *pebble.Batch, it rows) (found bool, err error) {
 	tag := model.TagID(0) // the last whose rows are deleted; no tag has the id 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if found = true; b == nil {
