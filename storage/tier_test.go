@@ -26,7 +26,7 @@ func move(t testing.TB, db *DB, wanted func() bool) (moved int) {
 	db.sealer.mu.Lock()
 	defer db.sealer.mu.Unlock()
 	require.NoError(t, db.knowObjects())
-	for _, p := range db.directory.parts {
+	for _, p := range partsOf(db) {
 		for _, g := range p.gens {
 			if !g.sealed || !wanted() {
 				continue
@@ -43,6 +43,12 @@ func move(t testing.TB, db *DB, wanted func() bool) (moved int) {
 }
 
 func all() bool { return true }
+
+func partsOf(db *DB) []partition {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return db.directory.parts
+}
 
 func sweep(t testing.TB, db *DB) {
 	db.sealer.mu.Lock()
@@ -63,7 +69,9 @@ func requireSwept(t testing.TB, db *DB) {
 	require.NoError(t, db.scan(keys.SealedData, func(k, _ []byte) error {
 		c, err := keys.DecodeChunk(append([]byte{byte(keys.SealedData)}, k...))
 		require.NoError(t, err)
+		db.mu.RLock()
 		_, moved := db.directory.object(c.Partition, c.Generation)
+		db.mu.RUnlock()
 		require.False(t, moved, "left behind: %+v", c)
 		return nil
 	}))
@@ -223,7 +231,7 @@ func cutInsideMove(t *testing.T, seed uint64) {
 func sealWhole(t testing.TB, db *DB) {
 	db.sealer.mu.Lock()
 	defer db.sealer.mu.Unlock()
-	for _, p := range db.directory.parts {
+	for _, p := range partsOf(db) {
 		if n := len(p.gens); !p.gens[n-1].sealed {
 			_, err := db.seal(context.Background(), p.name, db.archived.value(), true)
 			require.NoError(t, err)
