@@ -271,6 +271,23 @@ func (t *tiering) unreachable(n objectName, cause error) error {
 	return err
 }
 
+// answers reports whether the object that could not be reached last would be, whether it is still there or not.
+func (t *tiering) answers() bool {
+	t.mu.Lock()
+	name := t.missed.String()
+	t.mu.Unlock()
+	for _, s := range t.stores() {
+		o, err := s.Open(name)
+		switch {
+		case err == nil:
+			_ = o.Close()
+		case !errors.Is(err, tier.ErrNotFound):
+			return false
+		}
+	}
+	return true
+}
+
 func (t *tiering) reached() {
 	if t.down.Swap(false) {
 		t.alarms.clear("tier_unreachable")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,22 +31,14 @@ import (
 // tendTier moves what is due and removes what nobody needs any more. It ends after a while, so that sealing gets its turn.
 func (db *DB) tendTier(ctx context.Context) {
 	t, now := &db.tier, time.Now()
-	if t.down.Load() && now.Sub(t.probed) >= tierRetry/6 {
-		t.probed = now
-		t.mu.Lock()
-		n := t.missed
-		t.mu.Unlock()
-		if o, err := t.acquire(n); err == nil {
-			t.reached()
-			_ = t.release(o)
-		}
-	}
-	if t.own == nil {
-		return
-	}
 	db.sealer.mu.Lock()
 	defer db.sealer.mu.Unlock()
-	if now.Before(t.retry) {
+	if t.down.Load() && now.Sub(t.probed) >= tierRetry/6 {
+		if t.probed = now; t.answers() {
+			t.reached()
+		}
+	}
+	if t.own == nil || now.Before(t.retry) {
 		return
 	}
 	err := db.moveDue(ctx, now.Add(time.Second))
@@ -210,7 +203,6 @@ func (db *DB) copySeal(ctx context.Context, n objectName) (bytes uint64, err err
 
 // objectWritable is an object being written, as the writer of tables wants it.
 type objectWritable struct {
-	tier   *tiering
 	name   objectName
 	out    tier.Writer
 	buf    *bufio.Writer
@@ -225,9 +217,9 @@ var _ objstorage.Writable = (*objectWritable)(nil)
 func (db *DB) newObject(ctx context.Context, n objectName) (*objectWritable, error) {
 	out, err := db.tier.own.Create(n.String())
 	if err != nil {
-		return nil, db.tier.unreachable(n, err)
+		return nil, notWritten(n, err)
 	}
-	return &objectWritable{tier: &db.tier, name: n, out: out, buf: bufio.NewWriterSize(out, tableBuffer), pace: paced(ctx, tierRate)}, nil
+	return &objectWritable{name: n, out: out, buf: bufio.NewWriterSize(out, tableBuffer), pace: paced(ctx, tierRate)}, nil
 }
 
 func (w *objectWritable) Write(p []byte) error {
@@ -239,15 +231,19 @@ func (w *objectWritable) Write(p []byte) error {
 	}
 	w.bytes += uint64(len(p))
 	if _, err := w.buf.Write(p); err != nil {
-		w.failed = w.tier.unreachable(w.name, err)
+		w.failed = notWritten(w.name, err)
 	}
 	return w.failed
+}
+
+func notWritten(n objectName, err error) error {
+	return &ObjectError{n.String(), fmt.Errorf("write it: %w", err)}
 }
 
 func (w *objectWritable) Finish() error {
 	if w.failed == nil {
 		if err := w.buf.Flush(); err != nil {
-			w.failed = w.tier.unreachable(w.name, err)
+			w.failed = notWritten(w.name, err)
 		}
 	}
 	if w.failed != nil {
@@ -256,9 +252,8 @@ func (w *objectWritable) Finish() error {
 	}
 	w.ended = true
 	if err := w.out.Finish(); err != nil {
-		return w.tier.unreachable(w.name, err)
+		return notWritten(w.name, err)
 	}
-	w.tier.reached()
 	return nil
 }
 
@@ -321,7 +316,7 @@ func (w writableWriter) Write(p []byte) (int, error) {
 
 // sweepTier removes objects that no directory row names, once nobody reads by a directory that did. While a checkpoint is
 // there that may name them all of them stay. The sealer's mu is held.
-func (db *DB) sweepTier() error {
+func (db *DB) sweepTier() (err error) {
 	t := &db.tier
 	if err := db.knowObjects(); err != nil {
 		return err
@@ -360,6 +355,9 @@ func (db *DB) sweepTier() error {
 	if err := db.engine.Flush(); err != nil {
 		return err
 	}
+	if gone, err = db.unnamed(gone); err != nil {
+		return err
+	}
 	for _, name := range append(gone, pins...) {
 		if err := t.own.Remove(name); err != nil && !errors.Is(err, tier.ErrNotFound) {
 			return err
@@ -368,6 +366,29 @@ func (db *DB) sweepTier() error {
 		t.forget(name)
 	}
 	return nil
+}
+
+// unnamed is those of some objects that no row of the directory names which the LSM has, be it one that is not looked at any more.
+func (db *DB) unnamed(objects []string) ([]string, error) {
+	for _, space := range []keys.Space{keys.Directory, keys.DirectoryMirror} {
+		err := db.scan(space, func(k, v []byte) error {
+			p, id, err := keys.DecodeDirectory(append([]byte{byte(keys.Directory)}, k...))
+			if err != nil {
+				return err
+			}
+			g, err := decodeGeneration(id, v)
+			if err != nil {
+				return err
+			}
+			name := objectName{p: p, seal: id}.String()
+			objects = slices.DeleteFunc(objects, func(n string) bool { return g.moved > 0 && n == name })
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return objects, nil
 }
 
 // forget closes an object that is removed.
@@ -411,9 +432,19 @@ func (db *DB) pin(dir string) error {
 	if err := db.knowObjects(); err != nil {
 		return err
 	}
-	var name string
-	for i := 0; name == "" || t.made[name]; i++ {
-		name = fmt.Sprintf("%s%d", pinPrefix, i)
+	name := ""
+	for i := 0; name == ""; i++ {
+		free := fmt.Sprintf("%s%d", pinPrefix, i)
+		held := false
+		if t.made[free] {
+			var err error
+			if held, err = db.pinned(free); err != nil {
+				return err
+			}
+		}
+		if !held {
+			name = free
+		}
 	}
 	w, err := t.own.Create(name)
 	if err != nil {

@@ -7,12 +7,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
@@ -421,7 +423,9 @@ func TestUnreachableTier(t *testing.T) {
 			require.Error(t, err, "a copy without what it names is none")
 
 			heal()
+			db.sealer.mu.Lock()
 			db.tier.probed = time.Time{}
+			db.sealer.mu.Unlock()
 			db.tendTier(context.Background())
 			require.Empty(t, alarmOf(db, "tier_unreachable"))
 			requireSame(t, db, h.model, h.rng)
@@ -441,24 +445,32 @@ func TestFullTier(t *testing.T) {
 		h.step()
 	}
 	seal(t, h.db)
-	db := h.db
-	db.o.TierAfter = 0
 	h.clock.Add(400 * 86400e9)
 	h.step() // the newest record dates what is old
-	seal(t, db)
+	seal(t, h.db)
+	require.NoError(t, h.db.Close())
 	disk.fail(syscall.ENOSPC, func(c diskCall) bool { return strings.HasPrefix(c.path, "slow/") && c.takesSpace() })
+	o := clocked(testOptions(disk), h.clock)
+	o.TierDir, o.TierAfter = "slow", time.Hour
+	db, err := Open("store", o)
+	require.NoError(t, err)
+	h.db = db
 	db.sealer.mu.Lock()
-	err := db.moveDue(context.Background(), time.Now().Add(time.Hour))
+	err = db.moveDue(context.Background(), time.Now().Add(time.Hour))
 	db.sealer.mu.Unlock()
-	require.ErrorIs(t, err, ErrUnreachable)
-	require.ErrorContains(t, err, "no space")
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, "object d")
+	db.tendTier(context.Background())
+	require.Contains(t, alarmOf(db, "tier_failing"), "no space")
 	require.Zero(t, db.Status().Moved)
 	requireSame(t, db, h.model, h.rng)
 	disk.heal()
+	db.tendTier(context.Background())
+	require.Zero(t, db.Status().Moved, "it is left alone for a while")
 	db.sealer.mu.Lock()
-	require.NoError(t, db.moveDue(context.Background(), time.Now().Add(time.Hour)))
+	db.tier.retry = time.Time{}
 	db.sealer.mu.Unlock()
-	require.NotZero(t, db.Status().Moved)
+	require.Eventually(t, func() bool { db.tendTier(context.Background()); return db.Status().Moved > 0 }, time.Minute, time.Millisecond)
 	require.Empty(t, db.Status().Alarms)
 	requireSame(t, db, h.model, h.rng)
 	requireSwept(t, db)
@@ -467,19 +479,21 @@ func TestFullTier(t *testing.T) {
 
 // TestOnlyOldDaysAreMoved: a day is moved once it ended TierAfter before the newest record was taken.
 func TestOnlyOldDaysAreMoved(t *testing.T) {
-	fs, h := tieredStore(t, 5)
-	require.NoError(t, h.db.Close())
-	fs, h2 := vfs.NewCrashableMem(), &history{t: t, rng: rand.New(rand.NewPCG(5, 12)), model: plain.Store{}, tags: len(testTypes), clock: newClock(), tierDir: "slow"}
-	h2.open(fs)
-	h2.createTags()
+	fs := vfs.NewMem()
+	h := &history{t: t, rng: rand.New(rand.NewPCG(5, 12)), model: plain.Store{}, tags: len(testTypes), clock: newClock()}
+	h.open(fs)
+	h.createTags()
 	for range 40 {
-		h2.step()
+		h.step()
 	}
-	db := h2.db
-	db.o.TierAfter = 12 * time.Hour
-	h2.clock.Store(2*86400e9 + 12*3600e9) // the first day, counted from 1970, ended 36 hours ago, the second 12
-	h2.step()
-	seal(t, db)
+	h.clock.Store(2*86400e9 + 12*3600e9) // the day of number 1 ended 12 hours ago
+	h.step()
+	seal(t, h.db)
+	require.NoError(t, h.db.Close())
+	o := clocked(testOptions(fs), h.clock)
+	o.TierDir, o.TierAfter = "slow", 12*time.Hour
+	db, err := Open("store", o)
+	require.NoError(t, err)
 	db.sealer.mu.Lock()
 	require.NoError(t, db.moveDue(context.Background(), time.Now().Add(time.Hour)))
 	db.sealer.mu.Unlock()
@@ -651,4 +665,71 @@ func TestTierFile(t *testing.T) {
 	_, err = parseTier([]byte("varve tier\nformat 2\nwhatever\n"))
 	require.ErrorIs(t, err, ErrVersion)
 	require.Equal(t, fenced(t, "text TIER"), string((&tierFile{store: "/var/lib/varve", own: "/mnt/slow/9aa0000000000001", from: []string{"/mnt/old/4b00000000000001"}}).append(nil)))
+}
+
+// TestEverySyncOfAMoveMatters takes out one kind of sync at a time: the power cut behind a move then takes samples away.
+func TestEverySyncOfAMoveMatters(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		skip    func(diskCall) bool
+		matters bool
+	}{
+		{"none", func(diskCall) bool { return false }, false},
+		{"object", func(c diskCall) bool { return !c.dir && strings.HasSuffix(c.path, ".sst.new") }, true},
+		{"names of objects", func(c diskCall) bool { return c.dir && strings.HasPrefix(c.path, "slow/") }, true},
+		{"name of the folder", func(c diskCall) bool { return c.dir && c.path == "slow" }, true},
+		{"name of the tier", func(c diskCall) bool { return c.dir && c.path == "." && calledFrom("placeTier") }, true},
+		{"TIER", func(c diskCall) bool { return strings.HasSuffix(c.path, tierName+".new") }, true},
+		{"names in the store", func(c diskCall) bool { return c.dir && c.path == "store" && calledFrom("placeTier") }, false}, // the log syncs them again
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			mem := vfs.NewCrashableMem()
+			disk := &diskFS{FS: mem}
+			met := 0
+			disk.set(func(c diskCall) (bool, error) {
+				if c.op != "sync" || byLSM() && !strings.HasPrefix(c.path, "slow") || !x.skip(c) {
+					return false, nil
+				}
+				met++
+				return true, nil
+			})
+			h := &history{t: t, rng: rand.New(rand.NewPCG(10, 12)), model: plain.Store{}, tags: len(testTypes), clock: newClock(), tierDir: "slow"}
+			h.open(disk)
+			h.createTags()
+			for range 20 {
+				h.step()
+			}
+			seal(t, h.db)
+			move(t, h.db, all)
+			clone := mem.CrashClone(vfs.CrashCloneCfg{})
+			require.NoError(t, h.db.Close())
+			require.Equal(t, x.name == "none", met == 0)
+			r := &recorder{TB: t}
+			said := r.run(func(r testing.TB) {
+				o := testOptions(clone)
+				o.TierDir = "slow"
+				db, err := Open("store", o)
+				require.NoError(r, err)
+				defer db.Close()
+				requireSame(r, db, h.model, h.rng)
+				_, err = db.Flush(context.Background())
+				require.NoError(r, err)
+			})
+			require.Equal(t, x.matters, said != "", "%s", said)
+		})
+	}
+}
+
+// TestMovedSealsLeaveTheDisk: the LSM gives back the space of what was moved by itself.
+func TestMovedSealsLeaveTheDisk(t *testing.T) {
+	_, h := tieredStore(t, 11)
+	require.Eventually(t, func() bool {
+		levels, err := h.db.engine.SSTables()
+		require.NoError(t, err)
+		return !slices.ContainsFunc(levels[len(levels)-1], func(x pebble.SSTableInfo) bool { // above lies only that it is deleted
+			return x.Smallest.UserKey[0] == byte(keys.SealedData)
+		})
+	}, time.Minute, 10*time.Millisecond)
+	requireSame(t, h.db, h.model, h.rng)
+	require.NoError(t, h.db.Close())
 }

@@ -100,6 +100,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.storage.UndeleteWindow, "undelete-window", 30*24*time.Hour, "time after a range delete for which it can be undone")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
+	flags.StringVar(&f.storage.TierDir, "tier-dir", "", "directory on a larger, slower disk that old sealed days are moved to; empty for none")
+	flags.DurationVar(&f.storage.TierAfter, "tier-after", 30*24*time.Hour, "time after its end for which a day stays in --data; negative for ever")
 	flags.Var(&f.scrubRate, "scrub-rate", "bytes a second read to find damage that no query has met; 0 for no scrub")
 	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
 	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
