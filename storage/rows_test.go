@@ -163,6 +163,15 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.Equal(t, &rangeOp{offset: 40, ingest: rowTime + 1e9, tags: d.Tags, in: model.TimeRange{Start: d.From, End: d.To}, author: d.Author, reason: d.Reason}, op)
 }
 
+// TestStoredRowsOfVersion2 reads the one kind of row that has a version 2.
+func TestStoredRowsOfVersion2(t *testing.T) {
+	b, err := os.ReadFile("testdata/v2/directory-moved")
+	require.NoError(t, err)
+	g, err := decodeGeneration(40, b)
+	require.NoError(t, err)
+	require.Equal(t, exampleMoved, g)
+}
+
 // noteBody takes the body of a record out of a note row.
 func noteBody(t *testing.T, b []byte, ingest int64) []byte {
 	require.NoError(t, checkRow(b, noteVersion, 0))
@@ -230,6 +239,13 @@ func TestSoundRowsOfForeignInsides(t *testing.T) {
 		require.ErrorIs(t, rowReaders[name](resum(append(row, 0))), ErrCorrupt, "%s with a byte more", name)
 		row[0] = 0
 		require.ErrorIs(t, rowReaders[name](resum(row)), ErrCorrupt, "%s of version 0", name)
+	}
+	for _, g := range []generation{{id: 40, moved: 5}, {id: 40, sealed: true, moved: 5}} { // not of a seal; then no bytes
+		row := g.append(nil)
+		if g.sealed {
+			row[42] = 0
+		}
+		require.ErrorIs(t, rowReaders["directory"](resum(row)), ErrCorrupt)
 	}
 	row := exampleRows(t)["latest"]
 	row[1] = 9

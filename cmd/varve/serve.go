@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -131,6 +132,11 @@ func (f *serveFlags) check() error {
 			return fmt.Errorf("--min-time %q: must be RFC 3339, such as 2000-01-01T00:00:00Z", f.minTime)
 		}
 		f.server.MinTime = t.UnixNano()
+	}
+	if f.storage.TierDir != "" { // it is noted in the store, for tools that run elsewhere
+		if f.storage.TierDir, err = filepath.Abs(f.storage.TierDir); err != nil {
+			return fmt.Errorf("--tier-dir: %w", err)
+		}
 	}
 	if f.memory < 64<<20 {
 		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
