@@ -90,6 +90,13 @@ type badBlock struct {
 // before each block with its size; nil for as fast as it goes. A file that is gone is no damage if the LSM let go of it
 // meanwhile: the error then is os.ErrNotExist.
 func (db *DB) checkTable(ctx context.Context, t *table, pace func(bytes int64) error) (bad []badBlock, err error) {
+	if t.object != nil {
+		h := db.holdObject(*t.object)
+		if h == nil { // superseded between the list and the look
+			return nil, nil
+		}
+		defer h.count.Add(-1)
+	}
 	readable, err := t.open(db)
 	if isDamage(err) {
 		return asDamage(t, err, nil)

@@ -391,6 +391,17 @@ func (db *DB) unnamed(objects []string) ([]string, error) {
 	return objects, nil
 }
 
+// holdObject keeps an object until the count is lowered; nil for one that the directory does not name any more.
+func (db *DB) holdObject(n objectName) *holders {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	if have, moved := db.directory.object(n.p, n.seal); !moved || have != n {
+		return nil
+	}
+	db.directory.held.count.Add(1)
+	return db.directory.held
+}
+
 // forget closes an object that is removed.
 func (t *tiering) forget(name string) {
 	t.mu.Lock()
