@@ -29,10 +29,10 @@ func (s *adminService) Status(context.Context, *varvev1.StatusRequest) (*varvev1
 		Tags: uint64(st.Tags), Samples: st.Samples,
 		Bytes: &varvev1.BytesOnDisk{
 			Log: st.Bytes.Log, Samples: st.Bytes.Samples, Sealed: st.Bytes.Sealed, Versions: st.Bytes.Versions,
-			Catalog: st.Bytes.Catalog, Other: st.Bytes.Other, Total: st.Bytes.Total,
+			Catalog: st.Bytes.Catalog, Other: st.Bytes.Other, Total: st.Bytes.Total, Moved: st.Bytes.Moved,
 		},
 		AcceptedOffset: st.Accepted, AppliedOffset: st.Applied, ArchivedOffset: st.Archived, CatalogRevision: st.Revision,
-		Sources: uint64(st.Sources), Generations: uint64(st.Generations), Seals: uint64(st.Seals), Partitions: uint64(st.Partitions),
+		Sources: uint64(st.Sources), Generations: uint64(st.Generations), Seals: uint64(st.Seals), MovedSeals: uint64(st.Moved), Partitions: uint64(st.Partitions),
 		HeadSamples: st.HeadSamples, IngestStopped: st.IngestStopped,
 		MemoryBytes: residentBytes(), Sessions: uint64(s.sessions.count()),
 	}

@@ -43,6 +43,7 @@ var statusOf = []errorCode{
 	{query.ErrWrongType, codes.DataLoss},
 
 	{storage.ErrCorrupt, codes.DataLoss},
+	{storage.ErrUnreachable, codes.Unavailable},
 	{storage.ErrVersion, codes.FailedPrecondition},
 	{storage.ErrLowSpace, codes.ResourceExhausted},
 	{storage.ErrApplyStopped, codes.FailedPrecondition},

@@ -144,6 +144,8 @@ func (c *storeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Versions), "part", "versions")
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Catalog), "part", "catalog")
 	gauge("varve_disk_bytes", bytesHelp, float64(st.Bytes.Other), "part", "other")
+	gauge("varve_tier_bytes", "Bytes of sealed days moved to the tier.", float64(st.Bytes.Moved))
+	gauge("varve_tier_objects", "Objects in the tier that hold them.", float64(st.Moved))
 	if a, ok := c.s.sessions.alarm(); ok {
 		st.Alarms = append(st.Alarms, a)
 	}

@@ -199,3 +199,61 @@ func writtenBy(db *DB) uint64 {
 	t := db.engine.Metrics().Total()
 	return t.TableBytesFlushed + t.TableBytesCompacted
 }
+
+// BenchmarkSealedRange reads an hour of 100 tags, spread over the plant, that are sealed: in the LSM, or in an object of a tier on
+// the same disk. One iteration is all of them: with a cache that has room for all, or on a store just opened.
+func BenchmarkSealedRange(b *testing.B) {
+	for _, place := range []string{"lsm", "tier"} {
+		p := openPlant(b)
+		for i := range 5 * 360 { // an hour
+			p.send(i, model.Update)
+		}
+		require.NoError(b, p.db.Close())
+		o := Options{TierAfter: -1, ScrubRate: -1}
+		if place == "tier" {
+			o.TierDir = p.dir + "/slow"
+		}
+		reopen := func() {
+			var err error
+			p.db, err = Open(p.dir+"/store", o)
+			require.NoError(b, err)
+		}
+		reopen()
+		_, err := p.db.Seal(context.Background())
+		require.NoError(b, err)
+		if place == "tier" {
+			require.NotZero(b, move(b, p.db, all))
+		}
+		for _, cache := range []string{"cold", "warm"} {
+			b.Run("place="+place+"/cache="+cache, func(b *testing.B) {
+				for range b.N {
+					if cache == "cold" {
+						b.StopTimer()
+						require.NoError(b, p.db.Close())
+						reopen()
+						b.StartTimer()
+					}
+					v, err := p.db.View(context.Background(), Accepted)
+					require.NoError(b, err)
+					c := v.Samples(1, model.TimeRange{})
+					rows := 0
+					for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
+						c.Reset(tag, model.All)
+						for {
+							block, err := c.Next(context.Background())
+							if errors.Is(err, io.EOF) {
+								break
+							}
+							require.NoError(b, err)
+							rows += block.Len()
+						}
+					}
+					c.Close()
+					v.Close()
+					require.Equal(b, 100*3600, rows)
+				}
+			})
+		}
+		p.close()
+	}
+}

@@ -108,6 +108,10 @@ func (k *checker) found(d Damage, err error) error {
 	if errors.As(err, &at) {
 		d.Tag, d.In = at.Tag, at.In
 	}
+	var moved *ObjectError
+	if errors.As(err, &moved) {
+		d.File = path.Join(nearName, moved.Object)
+	}
 	if m := tableInError.FindStringSubmatch(err.Error()); m != nil && d.File == "" {
 		d.File = "lsm/" + m[1] + ".sst"
 	}
@@ -183,7 +187,7 @@ func (k *checker) store(ctx context.Context) error {
 
 // tables holds every block against its checksum.
 func (k *checker) tables(ctx context.Context) error {
-	all, err := k.db.tables()
+	all, err := k.db.allTables()
 	if err != nil {
 		return err
 	}
@@ -323,7 +327,7 @@ func (k *checker) headers(ctx context.Context) error {
 			return nil
 		}
 		c := keys.Chunk{Partition: p, Kind: h.Kind, Generation: h.Generation, Tag: h.Tag, Start: h.Start, End: last, Seq: h.Seq}
-		b, closer, err := k.src.engine.Get(c.Append(nil))
+		b, closer, err := k.src.get(&c)
 		if errors.Is(err, pebble.ErrNotFound) {
 			d.Detail = fmt.Sprintf("its chunk of generation %d is missing", h.Generation)
 			k.damage(d)
@@ -378,8 +382,7 @@ func (k *checker) generation(p keys.Partition, g *generation) error {
 		if g.sealed && kind == keys.Deletion {
 			continue
 		}
-		lower := keys.AppendGeneration(nil, p, kind, g.id)
-		err := k.values(lower, func(c keys.Chunk, b []byte) error {
+		err := k.values(p, kind, g.id, func(c keys.Chunk, b []byte) error {
 			has[kind] = true
 			return k.value(p, c, b, g, &have)
 		})
@@ -405,11 +408,12 @@ func (k *checker) generation(p keys.Partition, g *generation) error {
 	return nil
 }
 
-// values reads the values whose keys begin with prefix.
-func (k *checker) values(prefix []byte, yield func(c keys.Chunk, b []byte) error) error {
-	it, err := k.src.engine.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keys.Next(prefix)})
+// values reads the values of a kind that a generation has.
+func (k *checker) values(p keys.Partition, kind keys.Kind, generation uint64, yield func(c keys.Chunk, b []byte) error) error {
+	prefix := keys.AppendGeneration(nil, p, kind, generation)
+	it, err := k.src.rows(p, kind, generation, prefix, keys.Next(prefix))
 	if err != nil {
-		return engineError("read a generation", err)
+		return k.found(Damage{Part: "chunk"}, engineError("read a generation", err))
 	}
 	defer it.Close() // says again what Error said
 	for ok := it.First(); ok; ok = it.Next() {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,10 +22,36 @@ import (
 type table struct {
 	number   uint64
 	size     int64
-	from, to []byte // lowest and highest key
+	from, to []byte      // lowest and highest key
+	object   *objectName // of a table in the tier
 }
 
-func (t *table) name() string { return fmt.Sprintf("lsm/%06d.sst", t.number) }
+func (t *table) name() string {
+	if t.object != nil {
+		return path.Join(nearName, t.object.String())
+	}
+	return fmt.Sprintf("lsm/%06d.sst", t.number)
+}
+
+// open opens the file to be read past every cache.
+func (t *table) open(db *DB) (objstorage.Readable, error) {
+	if t.object != nil {
+		o, err := db.tier.find(*t.object)
+		if err != nil {
+			return nil, err
+		}
+		return &objectReadable{tier: &db.tier, name: *t.object, object: o}, nil
+	}
+	f, err := db.o.FS.Open(path.Join(db.dir, t.name()), vfs.SequentialReadsOption)
+	if err != nil {
+		return nil, err
+	}
+	r, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return r, nil
+}
 
 // tables is the files that the LSM reads from now, ascending by number, each once.
 func (db *DB) tables() ([]table, error) {
@@ -35,11 +62,22 @@ func (db *DB) tables() ([]table, error) {
 	var out []table
 	for _, level := range levels {
 		for _, t := range level {
-			out = append(out, table{uint64(t.BackingSSTNum), int64(t.Size), t.Smallest.UserKey, t.Largest.UserKey})
+			out = append(out, table{uint64(t.BackingSSTNum), int64(t.Size), t.Smallest.UserKey, t.Largest.UserKey, nil})
 		}
 	}
 	slices.SortFunc(out, func(a, b table) int { return int(int64(a.number) - int64(b.number)) })
 	return slices.CompactFunc(out, func(a, b table) bool { return a.number == b.number }), nil
+}
+
+// allTables is the files of the LSM and behind them the objects of the tier.
+func (db *DB) allTables() ([]table, error) {
+	all, err := db.tables()
+	if err != nil {
+		return nil, err
+	}
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return append(all, db.directory.objects()...), nil
 }
 
 // badBlock is a place in a file whose bytes are not those that were written.
@@ -52,13 +90,19 @@ type badBlock struct {
 // before each block with its size; nil for as fast as it goes. A file that is gone is no damage if the LSM let go of it
 // meanwhile: the error then is os.ErrNotExist.
 func (db *DB) checkTable(ctx context.Context, t *table, pace func(bytes int64) error) (bad []badBlock, err error) {
-	f, err := db.o.FS.Open(path.Join(db.dir, t.name()), vfs.SequentialReadsOption)
+	if t.object != nil {
+		h := db.holdObject(*t.object)
+		if h == nil { // superseded between the list and the look
+			return nil, nil
+		}
+		defer h.count.Add(-1)
+	}
+	readable, err := t.open(db)
+	if isDamage(err) {
+		return asDamage(t, err, nil)
+	}
 	if err != nil {
 		return nil, err
-	}
-	readable, err := sstable.NewSimpleReadable(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	r, err := sstable.NewReader(ctx, readable, db.engineOptions.MakeReaderOptions())
 	if err != nil {
@@ -81,8 +125,8 @@ func (db *DB) checkTable(ctx context.Context, t *table, pace func(bytes int64) e
 			}
 		}
 		buf = slices.Grow(buf[:0], int(n))[:n]
-		if _, err := f.ReadAt(buf, int64(h.Offset)); err != nil {
-			if !errors.Is(err, io.EOF) {
+		if err := readable.ReadAt(ctx, buf, int64(h.Offset)); err != nil {
+			if !errors.Is(err, io.EOF) && !isDamage(err) {
 				return bad, fmt.Errorf("read %s at %d: %w", t.name(), h.Offset, err)
 			}
 			bad = append(bad, badBlock{int64(h.Offset), n, fmt.Errorf("the file ends inside it: %w", ErrCorrupt)})
@@ -97,7 +141,7 @@ func (db *DB) checkTable(ctx context.Context, t *table, pace func(bytes int64) e
 
 // asDamage is a table that cannot be opened: damage, unless the disk says otherwise.
 func asDamage(t *table, err, closeErr error) ([]badBlock, error) {
-	if pebble.IsCorruptionError(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if isDamage(err) || pebble.IsCorruptionError(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return []badBlock{{0, t.size, fmt.Errorf("%w: %w", ErrCorrupt, err)}}, closeErr
 	}
 	return nil, errors.Join(fmt.Errorf("read %s: %w", t.name(), err), closeErr)
@@ -137,6 +181,9 @@ func blockSum(kind block.ChecksumType, b []byte, h block.Handle) error {
 func (t *table) holds() string {
 	if len(t.from) == 0 || len(t.to) == 0 {
 		return "unknown rows"
+	}
+	if n := t.object; n != nil {
+		return fmt.Sprintf("samples of %s as generation %d sealed them", n.p, n.seal)
 	}
 	a, errA := keys.DecodeChunk(t.from)
 	b, errB := keys.DecodeChunk(t.to)

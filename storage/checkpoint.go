@@ -39,6 +39,9 @@ func (db *DB) checkpoint(ctx context.Context, dir string) (uint64, error) {
 	if err := durable.MakeDir(fs, dir); err != nil {
 		return 0, err
 	}
+	if err := db.checkpointTier(dir); err != nil {
+		return 0, err
+	}
 	from := db.archived.value()
 	if err := db.engine.Checkpoint(path.Join(dir, "lsm")); err != nil {
 		return 0, err

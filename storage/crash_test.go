@@ -86,6 +86,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 
 func (c *powerCut) options(fs vfs.FS) Options {
 	o := clocked(testOptions(fs), c.clock)
+	o.TierDir, o.TierAfter = c.tierDir, -1
 	o.GenerationSamples = 20 + c.rng.IntN(400)
 	o.SegmentBytes = 4 << 10
 	return o

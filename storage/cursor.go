@@ -25,6 +25,7 @@ type Cursor struct {
 	tag    model.TagID
 	in     model.TimeRange
 	iter   *pebble.Iterator
+	cold   []*tierRows      // of the partition being read
 	parts  []keys.Partition // not yet read, in the order of the range
 	groups []group          // of the partition being read, not yet delivered, in the order of the range
 	gens   []generation
@@ -109,6 +110,7 @@ func (c *Cursor) Close() {
 		_ = c.iter.Close()
 		c.iter = nil
 	}
+	c.closeCold()
 }
 
 // DecodeInto offers memory to decode into, with room for n times and values: of a block that one chunk is, and that is read
@@ -399,7 +401,7 @@ func (c *Cursor) findPacked(p keys.Partition, k keys.Kind, generation uint64) (b
 		return c.packs.find(p, k, generation, c.tag)
 	}
 	lower := keys.AppendGeneration(nil, p, k, generation)
-	it, err := c.iterator(lower, keys.Next(lower))
+	it, err := c.rows(p, k, generation, lower, keys.Next(lower))
 	if err != nil {
 		return nil, false, engineError("find packed chunk", err)
 	}
@@ -598,12 +600,22 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 
 // get is the bytes of the chunk of a piece; they hold until closed, or the next chunk is asked for.
 func (c *Cursor) get(x *piece) ([]byte, io.Closer, error) {
-	c.key = x.key.Append(c.key[:0])
-	if c.walkers != nil && x.key.Kind == keys.Unsealed {
+	k := &x.key
+	c.key = k.Append(c.key[:0])
+	if c.walkers != nil && k.Kind == keys.Unsealed {
 		b, err := c.walkers.find(x.age, c.key)
 		return b, io.NopCloser(nil), err
 	}
-	return c.src.engine.Get(c.key)
+	n, moved := c.src.moved(k.Partition, k.Kind, k.Generation)
+	if !moved {
+		return c.src.engine.Get(c.key)
+	}
+	it, err := c.coldRows(n, c.key, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := valueAt(it, c.key)
+	return v, io.NopCloser(nil), err
 }
 
 // reset makes the cursor one of another tag over no range, keeping its memory and its iterator.

@@ -31,6 +31,7 @@ type DB struct {
 	engineOptions *pebble.Options
 	sealer        sealer
 	scrub         scrub
+	tier          tiering
 	log           *log.Log
 	catalog       *catalog.Catalog
 	identities    *identity.Table
@@ -125,6 +126,14 @@ func (db *DB) openFiles() (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, db.engine.Close())
+		}
+	}()
+	if err := db.openTier(); err != nil {
+		return errors.Join(err, db.tier.close())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.tier.close())
 		}
 	}()
 	if err := db.load(); err != nil {
@@ -254,7 +263,7 @@ func (db *DB) Close() error {
 	db.applied.fail(ErrClosed)
 	db.archived.fail(ErrClosed)
 	db.readers.Wait()
-	return errors.Join(db.log.Close(), db.engine.Close())
+	return errors.Join(db.log.Close(), db.tier.close(), db.engine.Close())
 }
 
 // load reads the rows that the applied state begins with.
@@ -340,6 +349,10 @@ func isDamage(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, chunk.ErrCorrupt) || errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, identity.ErrCorrupt) || errors.Is(err, keys.ErrCorrupt)
 }
 
+// isUnreadable reports whether err says that something cannot be read, and that nothing is gained by waiting: it is damaged, or
+// lies in a tier that does not answer.
+func isUnreadable(err error) bool { return isDamage(err) || errors.Is(err, ErrUnreachable) }
+
 func loadTwice(db *DB, a, b keys.Space, check func(key, value []byte) error, load func(iter.Seq2[[]byte, []byte]) error) error {
 	good, err := db.goodSpace(a, b, check)
 	if err != nil {
@@ -378,6 +391,7 @@ func (db *DB) loadDirectory() error {
 		return err
 	}
 	d := &db.directory
+	d.held = &holders{}
 	err = db.scan(good, func(k, v []byte) error {
 		p, g, err := read(k, v)
 		if err != nil {

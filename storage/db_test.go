@@ -27,15 +27,16 @@ var testTypes = []model.Type{model.Float64, model.Float32, model.Int64, model.Ui
 
 // history drives a store and the plain model with the same random writes.
 type history struct {
-	t      testing.TB
-	rng    *rand.Rand
-	db     *DB
-	model  plain.Store
-	tags   int
-	seq    uint64
-	undone []uint64
-	clock  *atomic.Int64 // nil: the time of the machine
-	tidy   bool          // all values Good, finite numbers
+	t       testing.TB
+	rng     *rand.Rand
+	db      *DB
+	model   plain.Store
+	tags    int
+	seq     uint64
+	undone  []uint64
+	clock   *atomic.Int64 // nil: the time of the machine
+	tierDir string        // of the tier; empty for none
+	tidy    bool          // all values Good, finite numbers
 }
 
 // tick lets some time pass: often none, so that several writes fall into one second, and most often less than one.
@@ -74,7 +75,9 @@ func (h *history) stamp(writes []plain.Write) {
 }
 
 func (h *history) open(fs vfs.FS) {
-	db, err := Open("store", clocked(testOptions(fs), h.clock))
+	o := clocked(testOptions(fs), h.clock)
+	o.TierDir, o.TierAfter = h.tierDir, -1
+	db, err := Open("store", o)
 	require.NoError(h.t, err)
 	h.db = db
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync/atomic"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/keys"
@@ -25,7 +26,8 @@ type generation struct {
 	hasVersions bool
 	deletions   bool
 	sealed      bool
-	thinned     bool // of some tags only rollups are left; of sealed ones only
+	thinned     bool   // of some tags only rollups are left; of sealed ones only
+	moved       uint64 // bytes of the object that has its chunks; 0: the LSM has them, see tier.go
 }
 
 // directory says which generations a partition consists of. It is small, kept in memory, and never changed: a change makes
@@ -33,7 +35,26 @@ type generation struct {
 type directory struct {
 	parts   []partition // ascending
 	samples uint64
+	held    *holders
 }
+
+// holders counts who reads by a directory, so that objects of the tier outlast those who may read them. Its fields change
+// under DB.mu, but for the count, which only falls without it.
+type holders struct {
+	count  atomic.Int64
+	before *holders // of directories that named what this one does not
+}
+
+// after is the holders of a directory that takes the place of another one.
+func (h *holders) after() *holders {
+	for h != nil && h.count.Load() == 0 {
+		h = h.before
+	}
+	return &holders{before: h}
+}
+
+// older reports whether anybody reads by a directory before.
+func (h *holders) older() bool { return h.after().before != nil }
 
 // partition is the generations of one partition: sealed ones, then those newer than all of them. Never changed.
 type partition struct {
@@ -54,7 +75,7 @@ func (d *directory) of(p keys.Partition) []generation {
 // with is the directory with one more generation in each of several partitions. One that is no newer than what is there
 // is left out: the replay of what was durable already.
 func (d *directory) with(added map[keys.Partition]*generation) directory {
-	next := directory{parts: slices.Clone(d.parts), samples: d.samples}
+	next := directory{parts: slices.Clone(d.parts), samples: d.samples, held: d.held}
 	for p, g := range added {
 		i, found := slices.BinarySearchFunc(next.parts, p, compareParts)
 		if !found {
@@ -72,7 +93,7 @@ func (d *directory) with(added map[keys.Partition]*generation) directory {
 
 // replaced is the directory with other generations for one partition.
 func (d *directory) replaced(p keys.Partition, gens []generation) directory {
-	next := directory{parts: slices.Clone(d.parts)}
+	next := directory{parts: slices.Clone(d.parts), held: d.held.after()}
 	i, found := slices.BinarySearchFunc(next.parts, p, compareParts)
 	switch {
 	case found && len(gens) == 0:
@@ -114,6 +135,34 @@ func foldedThrough(gens []generation) (offset uint64) {
 	return offset
 }
 
+// object is the object of the tier that has what a seal wrote of a partition, if it was moved there.
+func (d *directory) object(p keys.Partition, seal uint64) (objectName, bool) {
+	gens := d.of(p)
+	i, found := slices.BinarySearchFunc(gens, seal, func(g generation, id uint64) int { return cmp.Compare(g.id, id) })
+	if !found || !gens[i].sealed || gens[i].moved == 0 {
+		return objectName{}, false
+	}
+	return objectName{p, seal, gens[i].moved}, true
+}
+
+// objects is the objects of the tier as tables to be checked, numbered in their order behind all tables that an LSM can have.
+func (d *directory) objects() (out []table) {
+	for _, p := range d.parts {
+		for _, g := range p.gens {
+			if g.moved == 0 {
+				continue
+			}
+			first := keys.Chunk{Partition: p.name, Kind: keys.Sealed, Generation: g.id, Start: p.name.Range().Start, End: p.name.Range().Start}
+			key := first.Append(nil)
+			out = append(out, table{firstObject + uint64(len(out)), int64(g.moved), key, key, &objectName{p.name, g.id, g.moved}})
+		}
+	}
+	return out
+}
+
+// firstObject is above every number of a table.
+const firstObject = 1 << 48
+
 // isSealed reports whether a generation is one of the sealed ones of a partition.
 func isSealed(gens []generation, id uint64) bool {
 	i, found := slices.BinarySearchFunc(gens, id, func(g generation, id uint64) int { return cmp.Compare(g.id, id) })
@@ -136,10 +185,11 @@ func overlapping(gens []generation, in model.TimeRange, newest uint64, dst []gen
 	return dst
 }
 
-// Directory rows are version 1: first, last, samples, bytes, version bytes, ingest time, folded, flags, CRC-32C of all before it.
+// Directory rows are version 1: first, last, samples, bytes, version bytes, ingest time, folded, moved, flags, CRC-32C of all
+// before it.
 const (
 	directoryVersion   = 1
-	directorySize      = 1 + 7*8 + 1 + 4
+	directorySize      = 1 + 8*8 + 1 + 4
 	directoryPacked    = 1
 	directoryVersions  = 2
 	directoryDeletions = 4
@@ -152,7 +202,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (g *generation) append(dst []byte) []byte {
 	n := len(dst)
 	dst = append(dst, directoryVersion)
-	for _, v := range []uint64{uint64(g.first), uint64(g.last), g.samples, g.bytes, g.versions, uint64(g.ingest), g.folded} {
+	for _, v := range []uint64{uint64(g.first), uint64(g.last), g.samples, g.bytes, g.versions, uint64(g.ingest), g.folded, g.moved} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
 	flags := byte(0)
@@ -180,11 +230,14 @@ func decodeGeneration(id uint64, b []byte) (generation, error) {
 		return generation{}, fmt.Errorf("read directory row of generation %d: %w", id, err)
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[1+8*i:]) }
-	flags := b[57]
+	flags := b[65]
+	if u(7) > 0 && flags&directorySealed == 0 {
+		return generation{}, fmt.Errorf("read directory row of generation %d: %d bytes moved of what is not sealed: %w", id, u(7), ErrCorrupt)
+	}
 	return generation{
 		id: id, first: int64(u(0)), last: int64(u(1)), samples: u(2), bytes: u(3), versions: u(4), ingest: int64(u(5)), folded: u(6),
 		packed: flags&directoryPacked != 0, hasVersions: flags&directoryVersions != 0, deletions: flags&directoryDeletions != 0,
-		sealed: flags&directorySealed != 0, thinned: flags&directoryThinned != 0,
+		sealed: flags&directorySealed != 0, thinned: flags&directoryThinned != 0, moved: u(7),
 	}, nil
 }
 

@@ -413,7 +413,15 @@ func (db *DB) FoldErased(ctx context.Context) error {
 	if _, err := db.Flush(ctx); err != nil {
 		return err
 	}
-	return db.foldAll(ctx)
+	if err := db.foldAll(ctx); err != nil {
+		return err
+	}
+	if db.tier.own == nil {
+		return nil
+	}
+	db.sealer.mu.Lock()
+	defer db.sealer.mu.Unlock()
+	return db.sweepTier()
 }
 
 func tagSet(tags []model.TagID) *roaring.Bitmap {

@@ -126,11 +126,39 @@ func (db *DB) foldOne(ctx context.Context, p keys.Partition, e *erasure) error {
 		_, err := db.seal(ctx, p, sealOptions{through: e.offset, name: e.offset, whole: true, forget: true})
 		return err
 	}
-	if _, err := db.seal(ctx, p, sealOptions{through: e.offset}); err != nil {
+	if err := db.sealToFold(ctx, p, e); err != nil {
 		return err
 	}
-	f := folding{db: db, p: p, e: e, src: db.storedOnly(), lost: map[uint64]remain{}, own: roaring.New()}
-	defer f.src.close()
+	f := newFolding(db, p, e)
+	defer f.close()
+	return f.run(ctx)
+}
+
+// sealToFold seals what came before an erasure. What was moved to a tier is brought back, since an object is never changed,
+// unless all of it goes.
+func (db *DB) sealToFold(ctx context.Context, p keys.Partition, e *erasure) error {
+	db.mu.RLock()
+	gens := db.directory.of(p)
+	db.mu.RUnlock()
+	before := func(g generation) bool { return g.id <= e.offset }
+	moved := slices.ContainsFunc(gens, func(g generation) bool { return before(g) && g.moved > 0 })
+	if !moved {
+		_, err := db.seal(ctx, p, sealOptions{through: e.offset})
+		return err
+	}
+	if !slices.ContainsFunc(gens, func(g generation) bool { return before(g) && !g.sealed }) {
+		f := newFolding(db, p, e)
+		defer f.close()
+		if _, all, err := f.taken(ctx); err != nil || all {
+			return err
+		}
+	}
+	_, err := db.seal(ctx, p, sealOptions{through: e.offset, name: e.offset, whole: true, folded: e.offset - 1})
+	return err
+}
+
+func newFolding(db *DB, p keys.Partition, e *erasure) *folding {
+	f := &folding{db: db, p: p, e: e, src: db.storedOnly(), lost: map[uint64]remain{}, own: roaring.New()}
 	f.src.erasures, f.src.newest, f.src.offset = &erasures{}, min(f.src.newest, e.offset), e.offset
 	for _, g := range f.src.directory.of(p) {
 		if g.id <= e.offset {
@@ -138,11 +166,15 @@ func (db *DB) foldOne(ctx context.Context, p keys.Partition, e *erasure) error {
 		}
 	}
 	f.cursor = f.src.cursor(0, model.TimeRange{})
-	defer f.cursor.Close()
 	f.cursor.in = p.Range()
 	f.batch = db.engine.NewBatch()
-	defer func() { _ = f.batch.Close() }()
-	return f.run(ctx)
+	return f
+}
+
+func (f *folding) close() {
+	_ = f.batch.Close()
+	f.cursor.Close()
+	f.src.close()
 }
 
 // folding takes what one erasure names out of the seals of one partition.
@@ -161,18 +193,9 @@ type folding struct {
 }
 
 func (f *folding) run(ctx context.Context) error {
-	present, err := f.tags(ctx)
+	taken, all, err := f.taken(ctx)
 	if err != nil {
 		return err
-	}
-	taken, all := roaring.New(), f.e.what == record.SamplesAndRollups
-	for it := present.Iterator(); it.HasNext(); {
-		tag := it.Next()
-		cuts, whole := f.cuts(model.TagID(tag))
-		if len(cuts) > 0 {
-			taken.Add(tag)
-		}
-		all = all && whole
 	}
 	if all {
 		return f.drop(ctx)
@@ -193,6 +216,24 @@ func (f *folding) run(ctx context.Context) error {
 		}
 	}
 	return f.finish(!taken.IsEmpty() && f.e.what == record.OldSamples)
+}
+
+// taken is the tags that something is taken of, and whether that is all there is of every tag.
+func (f *folding) taken(ctx context.Context) (taken *roaring.Bitmap, all bool, err error) {
+	present, err := f.tags(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	taken, all = roaring.New(), f.e.what == record.SamplesAndRollups
+	for it := present.Iterator(); it.HasNext(); {
+		tag := it.Next()
+		cuts, whole := f.cuts(model.TagID(tag))
+		if len(cuts) > 0 {
+			taken.Add(tag)
+		}
+		all = all && whole
+	}
+	return taken, all, nil
 }
 
 // fewTags is up to how many tags the LSM is told of each by itself what it may let go of: it rewrites the tables that have any

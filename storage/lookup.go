@@ -93,9 +93,11 @@ func (l *lookup) read(src *sources, tag model.TagID, in model.TimeRange) error {
 			return nil
 		}
 		var where *RangeError
-		if errors.As(err, &where) && isDamage(err) {
+		if errors.As(err, &where) && isUnreadable(err) {
 			l.damaged = append(l.damaged, where.In)
-			src.db.alarms.raise("store_damaged", fmt.Sprintf("%v: writes there that must know what is stored are refused", err))
+			if isDamage(err) { // the tier has an alarm of its own
+				src.db.alarms.raise("store_damaged", fmt.Sprintf("%v: writes there that must know what is stored are refused", err))
+			}
 			continue
 		}
 		if err != nil {
@@ -309,7 +311,7 @@ func (db *DB) findNewestUpTo(tag model.TagID, end int64) error {
 		db.latest.set(tag, x)
 	case errors.Is(err, io.EOF):
 		db.latest.clear(tag)
-	case isDamage(err):
+	case isUnreadable(err):
 		db.latest.clear(tag)
 		db.latest.row(tag).flags |= newestUnknown
 		db.alarms.raise("store_damaged", fmt.Sprintf("find the newest sample of tag %d: %v", tag, err))

@@ -63,6 +63,9 @@ func (o *Options) setDefaults() error {
 	if o.UndeleteWindow == 0 {
 		o.UndeleteWindow = 30 * 24 * time.Hour
 	}
+	if o.TierAfter == 0 {
+		o.TierAfter = 30 * 24 * time.Hour
+	}
 	if o.SealedSamples == 0 {
 		o.SealedSamples = 16 << 10
 	}

@@ -3,8 +3,6 @@ package storage
 import (
 	"errors"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/keys"
@@ -24,7 +22,7 @@ type packName struct {
 
 // packWalker stands in the packed blocks of one generation.
 type packWalker struct {
-	iter    *pebble.Iterator
+	iter    rows
 	entries chunk.Entries
 	tag     model.TagID // of the entry at hand, 0 for none
 	chunk   []byte
@@ -47,7 +45,7 @@ func (w *packWalkers) find(p keys.Partition, k keys.Kind, generation uint64, tag
 	x := w.walkers[name]
 	if x == nil {
 		lower := keys.AppendGeneration(nil, p, k, generation)
-		it, err := w.src.engine.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: keys.Next(lower)})
+		it, err := w.src.rows(p, k, generation, lower, keys.Next(lower))
 		if err != nil {
 			return nil, false, engineError("walk packed chunks", err)
 		}

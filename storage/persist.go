@@ -56,5 +56,5 @@ func (db *DB) resumeApplied() {
 // back.
 func passing(err error) bool {
 	var e syscall.Errno
-	return errors.As(err, &e) && e != syscall.ENOENT
+	return !errors.Is(err, ErrUnreachable) && errors.As(err, &e) && e != syscall.ENOENT
 }

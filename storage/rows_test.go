@@ -55,6 +55,9 @@ var (
 	exampleGeneration = generation{
 		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, versions: 33, ingest: rowTime + 60e9, packed: true, hasVersions: true,
 	}
+	exampleMoved = generation{
+		id: 40, first: rowTime, last: rowTime + 60e9, samples: 1000, bytes: 4500, ingest: rowTime + 60e9, folded: 40, moved: 8192, packed: true, sealed: true,
+	}
 	exampleHeader   = headerValue{length: 60e9, count: 600, bytes: 2700}
 	exampleSealed   = headerValue{length: 60e9, count: 600, bytes: 2700, before: 1e9}
 	exampleReal     = model.Sample{Time: rowTime, Type: model.Float64, Bits: 0x4034800000000000, Quality: model.Uncertain}
@@ -86,17 +89,18 @@ func exampleRows(t *testing.T) map[string][]byte {
 	set, err := roaring.BitmapOf(partitionBit(keys.DayOf(-1).Number), partitionBit(keys.DayOf(rowTime).Number)).ToBytes()
 	require.NoError(t, err)
 	return map[string][]byte{
-		"directory":     exampleGeneration.append(nil),
-		"latest":        rowOf(latestOf(1, exampleReal), 1),
-		"latest text":   rowOf(text, 2),
-		"latest none":   rowOf(none, 3),
-		"header":        exampleHeader.append(nil, keys.Unsealed),
-		"sealed header": exampleSealed.append(nil, keys.Sealed),
-		"applied":       appendApplied(nil, 40, rowTime+1e9),
-		"gap":           noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
-		"annotation":    noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
-		"partitions":    set,
-		"range delete":  opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
+		"directory":       exampleGeneration.append(nil),
+		"directory moved": exampleMoved.append(nil),
+		"latest":          rowOf(latestOf(1, exampleReal), 1),
+		"latest text":     rowOf(text, 2),
+		"latest none":     rowOf(none, 3),
+		"header":          exampleHeader.append(nil, keys.Unsealed),
+		"sealed header":   exampleSealed.append(nil, keys.Sealed),
+		"applied":         appendApplied(nil, 40, rowTime+1e9),
+		"gap":             noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
+		"annotation":      noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
+		"partitions":      set,
+		"range delete":    opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
 	}
 }
 
@@ -117,6 +121,10 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	g, err := decodeGeneration(40, storedRow(t, "directory"))
 	require.NoError(t, err)
 	require.Equal(t, exampleGeneration, g)
+
+	g, err = decodeGeneration(40, storedRow(t, "directory moved"))
+	require.NoError(t, err)
+	require.Equal(t, exampleMoved, g)
 
 	h, err := decodeHeaderValue(storedRow(t, "header"), keys.Unsealed)
 	require.NoError(t, err)
@@ -206,7 +214,7 @@ func TestRowsOfANewerReleaseAreNotDamage(t *testing.T) {
 	rows := exampleRows(t)
 	for _, name := range []string{"directory", "latest", "applied", "header"} {
 		row := rows[name]
-		row[0] = 2
+		row[0] = 3
 		var err error
 		if name == "header" {
 			_, err = decodeHeaderValue(row, keys.Unsealed)
@@ -229,6 +237,8 @@ func TestSoundRowsOfForeignInsides(t *testing.T) {
 		row[0] = 0
 		require.ErrorIs(t, rowReaders[name](resum(row)), ErrCorrupt, "%s of version 0", name)
 	}
+	unsealed := generation{id: 40, moved: 5}
+	require.ErrorIs(t, rowReaders["directory"](unsealed.append(nil)), ErrCorrupt)
 	row := exampleRows(t)["latest"]
 	row[1] = 9
 	require.ErrorIs(t, rowReaders["latest"](resum(row)), ErrCorrupt)

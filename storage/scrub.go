@@ -110,7 +110,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // beginScrub begins a pass over the tables there are.
 func (db *DB) beginScrub() error {
-	all, err := db.tables()
+	all, err := db.allTables()
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (db *DB) beginScrub() error {
 
 // scrubOne reads the next table of the pass, or ends the pass.
 func (db *DB) scrubOne(ctx context.Context) error {
-	all, err := db.tables()
+	all, err := db.allTables()
 	if err != nil {
 		return err
 	}
@@ -155,6 +155,7 @@ func (db *DB) scrubOne(ctx context.Context) error {
 	s.mu.Unlock()
 	bad, err := db.checkTable(ctx, t, db.scrubPace(ctx))
 	switch {
+	case errors.Is(err, ErrUnreachable): // there is an alarm for it; the next pass looks again
 	case isNotExist(err):
 		if gone, err := db.isGone(t); err != nil || gone { // compacted away between the list and the look
 			s.done(t, 0)
@@ -172,7 +173,7 @@ func (db *DB) scrubOne(ctx context.Context) error {
 }
 
 func (db *DB) isGone(t *table) (bool, error) {
-	all, err := db.tables()
+	all, err := db.allTables()
 	for i := range all {
 		if all[i].number == t.number {
 			return false, err

@@ -35,6 +35,7 @@ type sealing struct {
 	through uint64 // newest generation to be sealed, and the name of the seal
 	whole   bool   // rewrite what older seals left too
 	forget  bool   // look at each version, whether it is to be kept
+	folded  uint64 // up to where erasures are folded, if not through the seal
 	src     sources
 	all     []generation // of the partition, up to through
 	cursor  *Cursor
@@ -58,13 +59,14 @@ type sealOptions struct {
 	through uint64 // of what generations, which must be durable
 	name    uint64 // of the seal, if higher than the newest of them; then it is made even if there is nothing new
 	whole   bool   // rewrite what older seals left too
+	folded  uint64 // up to where erasures are folded, if not through the seal
 	forget  bool   // look at each version, whether it is to be kept
 }
 
 // seal seals generations of a partition. It does nothing if there are none.
 // It returns how many bytes of older seals it superseded. The sealer's mu is held.
 func (db *DB) seal(ctx context.Context, p keys.Partition, o sealOptions) (dead uint64, err error) {
-	s := &sealing{db: db, p: p, whole: o.whole, forget: o.forget, src: db.storedOnly(), left: map[uint64]remain{}}
+	s := &sealing{db: db, p: p, whole: o.whole, forget: o.forget, folded: o.folded, src: db.storedOnly(), left: map[uint64]remain{}}
 	defer s.src.close()
 	s.src.newest = min(s.src.newest, o.through)
 	s.src.erasures = &erasures{floors: s.src.erasures.floors} // what else is erased goes when it is folded
@@ -94,7 +96,9 @@ func (s *sealing) run(ctx context.Context) (err error) {
 		s.entry.first, s.entry.last = min(s.entry.first, g.first), max(s.entry.last, g.last)
 		s.entry.ingest, s.entry.thinned = max(s.entry.ingest, g.ingest), s.entry.thinned || g.thinned
 	}
-	s.entry.folded = s.through
+	if s.entry.folded = s.folded; s.folded == 0 {
+		s.entry.folded = s.through
+	}
 	s.cursor = s.src.cursor(0, model.TimeRange{})
 	defer s.cursor.Close()
 	s.cursor.in, s.cursor.met = s.p.Range(), s.meet
@@ -189,7 +193,7 @@ func (s *sealing) tags() (*roaring.Bitmap, error) {
 
 func (s *sealing) tagsOf(k keys.Kind, generation uint64, tags *roaring.Bitmap) error {
 	lower := keys.AppendGeneration(nil, s.p, k, generation)
-	it, err := s.cursor.iterator(lower, keys.Next(lower))
+	it, err := s.cursor.rows(s.p, k, generation, lower, keys.Next(lower))
 	if err != nil {
 		return engineError("list tags", err)
 	}
@@ -265,7 +269,7 @@ func (s *sealing) readHistory(tag model.TagID) error {
 	s.history = s.history[:0]
 	for i := range s.all {
 		if g := &s.all[i]; g.hasVersions && !g.sealed {
-			rows, err := readVersions(s.src.engine, s.p, keys.Version, g.id, tag)
+			rows, err := s.src.versions(s.p, keys.Version, g.id, tag)
 			if err != nil {
 				return err
 			}
@@ -590,7 +594,10 @@ func (db *DB) clearSealed(p keys.Partition, b *pebble.Batch) error {
 		if g.id > through || isSealed(gens, g.id) {
 			continue
 		}
-		if g.sealed {
+		switch {
+		case g.moved > 0:
+			db.clearMoved(b, p, &g)
+		case g.sealed:
 			if _, err := db.clearSealedData(b, p, g.id); err != nil {
 				return err
 			}
@@ -650,6 +657,11 @@ func (db *DB) clearHeaders(b *pebble.Batch, lower, upper []byte) (found bool, er
 		return false, engineError("list chunks to be cleared away", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	return clearHeadersOf(b, it)
+}
+
+// clearHeadersOf is clearHeaders for the keys of it.
+func clearHeadersOf(b *pebble.Batch, it rows) (found bool, err error) {
 	tag := model.TagID(0) // the last whose rows are deleted; no tag has the id 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if found = true; b == nil {

@@ -82,6 +82,7 @@ func (db *DB) runSealer(ctx context.Context) {
 		} else if err != nil {
 			db.o.Logger.Warn("take back the space of what is sealed", "error", err)
 		}
+		db.tendTier(ctx)
 	}
 }
 
@@ -276,7 +277,7 @@ func (db *DB) clearUnfinished(p keys.Partition, generation uint64) error {
 	done := isSealed(db.directory.of(p), generation)
 	db.mu.RUnlock()
 	if done {
-		return nil
+		return db.clearCopied(p, generation)
 	}
 	b := db.engine.NewBatch()
 	found, err := db.clearSealedData(b, p, generation)

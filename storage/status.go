@@ -27,6 +27,10 @@ func (db *DB) Status() Status {
 			s.Bytes.Versions += g.versions
 			if g.sealed {
 				s.Seals++
+				if g.moved > 0 {
+					s.Moved++
+					s.Bytes.Moved += g.moved
+				}
 			} else {
 				s.Generations++
 			}

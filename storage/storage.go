@@ -67,6 +67,12 @@ type Options struct {
 	SealAfter       time.Duration
 	SealGenerations int
 	SealBytes       int64
+	// TierDir is a directory, as a rule on a larger and slower disk, that sealed days are moved to once they ended TierAfter
+	// ago, by the ingest time of the newest record. The store makes a folder of its own in it. Reads find them there; while it
+	// does not answer they fail with ErrUnreachable, and everything else goes on. Empty for no moves: what was moved before
+	// is still read. TierAfter is 30 days by default, and negative for never.
+	TierDir   string
+	TierAfter time.Duration
 	// SealedSamples is about how many samples a sealed chunk has; a tag with fewer than a 64th of it in a partition shares
 	// blocks with others. Larger chunks take less room, and more time to read a little of. The default is 16,384.
 	SealedSamples int
@@ -167,7 +173,8 @@ type OffsetRange struct{ First, End uint64 }
 // Alarm is a condition an operator should look at.
 type Alarm struct {
 	// Name is stable: apply_stopped, disk_budget_exceeded, disk_slow, log_damaged, low_disk_space, reads_failing, record_refused,
-	// retention_failing, seal_failing, scrub_found_damage, sequence_reused, source_fenced, store_damaged, writes_failing or writes_stalled.
+	// retention_failing, seal_failing, scrub_found_damage, sequence_reused, source_fenced, store_damaged, tier_failing,
+	// tier_unreachable, writes_failing or writes_stalled.
 	Name   string
 	Detail string
 	Since  time.Time
@@ -178,6 +185,7 @@ type Alarm struct {
 type BytesOnDisk struct {
 	Log, Samples, Versions, Catalog, Other, Total uint64
 	Sealed                                        uint64 // of Samples, without headers
+	Moved                                         uint64 // of objects in the tier; not in Total, unless they lie in the store's directory
 }
 
 // Status is the state of a DB at one moment.
@@ -193,6 +201,7 @@ type Status struct {
 	Sources       int
 	Generations   int // not sealed
 	Seals         int
+	Moved         int // of these, in the tier
 	Partitions    int
 	HeadSamples   uint64
 	First, Last   int64 // earliest and latest time in generations; both 0 for none

@@ -8,8 +8,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/keys"
@@ -61,7 +59,7 @@ func (c *Cursor) history(p keys.Partition) ([]event, error) {
 		if !g.hasVersions || g.sealed {
 			continue
 		}
-		rows, err := readVersions(c.src.engine, p, keys.Version, g.id, c.tag)
+		rows, err := c.src.versions(p, keys.Version, g.id, c.tag)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +90,7 @@ func (c *Cursor) sealedVersions(p keys.Partition, all []generation) ([]event, er
 		if !g.sealed || !g.hasVersions || g.id > c.src.newest {
 			continue
 		}
-		rows, err := readVersions(c.src.engine, p, keys.SealedVersion, g.id, c.tag)
+		rows, err := c.src.versions(p, keys.SealedVersion, g.id, c.tag)
 		if err != nil {
 			return nil, err
 		}
@@ -107,22 +105,23 @@ func (c *Cursor) sealedVersions(p keys.Partition, all []generation) ([]event, er
 	return nil, nil
 }
 
-func readVersions(r pebble.Reader, p keys.Partition, k keys.Kind, generation uint64, tag model.TagID) ([]chunk.VersionRow, error) {
+// versions is the history that a generation wrote of a tag.
+func (s *sources) versions(p keys.Partition, k keys.Kind, generation uint64, tag model.TagID) ([]chunk.VersionRow, error) {
 	prefix := keys.AppendGenerationTag(p, k, generation, tag)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keys.Next(prefix)})
+	it, err := s.rows(p, k, generation, prefix, keys.Next(prefix))
 	if err != nil {
 		return nil, engineError("read versions", err)
 	}
 	defer it.Close()
-	var rows []chunk.VersionRow
+	var out []chunk.VersionRow
 	for ok := it.First(); ok; ok = it.Next() {
 		more, err := chunk.DecodeVersions(it.Value())
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, more...)
+		out = append(out, more...)
 	}
-	return rows, engineError("read versions", it.Error())
+	return out, engineError("read versions", it.Error())
 }
 
 // assemble turns settled events into versions behind out.

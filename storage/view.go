@@ -45,6 +45,7 @@ func (db *DB) sourcesLocked(offset uint64) sources {
 	for _, h := range s.heads {
 		h.Acquire()
 	}
+	s.directory.held.count.Add(1)
 	return s
 }
 
@@ -74,6 +75,7 @@ func (s *sources) close() {
 		h.Release()
 	}
 	_ = s.engine.Close()
+	s.directory.held.count.Add(-1)
 	s.db.readers.Done()
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -101,6 +102,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
 	flags.Var(&f.diskBudget, "disk-budget", "size of the store above which the oldest days of all tags are erased for good; 0 for no limit")
+	flags.StringVar(&f.storage.TierDir, "tier-dir", "", "directory on a larger, slower disk that old sealed days are moved to; empty for none")
+	flags.DurationVar(&f.storage.TierAfter, "tier-after", 30*24*time.Hour, "time after its end for which a day stays in --data; negative for ever")
 	flags.Var(&f.scrubRate, "scrub-rate", "bytes a second read to find damage that no query has met; 0 for no scrub")
 	flags.Var(&f.minFree, "min-free", "free disk space below which ingest stops; 0 for no limit")
 	flags.Var(&f.ballast, "ballast", "size of the file set aside for a full disk; 0 for none")
@@ -130,6 +133,11 @@ func (f *serveFlags) check() error {
 			return fmt.Errorf("--min-time %q: must be RFC 3339, such as 2000-01-01T00:00:00Z", f.minTime)
 		}
 		f.server.MinTime = t.UnixNano()
+	}
+	if f.storage.TierDir != "" { // it is noted in the store, for tools that run elsewhere
+		if f.storage.TierDir, err = filepath.Abs(f.storage.TierDir); err != nil {
+			return fmt.Errorf("--tier-dir: %w", err)
+		}
 	}
 	if f.memory < 64<<20 {
 		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())

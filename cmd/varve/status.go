@@ -110,6 +110,7 @@ type bytesOnDisk struct {
 	Catalog  uint64 `json:"catalog"`
 	Other    uint64 `json:"other"`
 	Total    uint64 `json:"total"`
+	Moved    uint64 `json:"moved"`
 }
 
 type alarm struct {
@@ -130,7 +131,7 @@ func statusJSON(s *varvev1.StatusResponse) serverStatus {
 		Version: s.Version, UUID: s.Uuid, Started: model.FormatTime(s.StartedNs), Tags: s.Tags, Samples: s.Samples,
 		Bytes: bytesOnDisk{
 			Log: b.GetLog(), Samples: b.GetSamples(), Versions: b.GetVersions(), Catalog: b.GetCatalog(),
-			Other: b.GetOther(), Total: b.GetTotal(),
+			Other: b.GetOther(), Total: b.GetTotal(), Moved: b.GetMoved(),
 		},
 		AcceptedOffset: s.AcceptedOffset, AppliedOffset: s.AppliedOffset, ArchivedOffset: s.ArchivedOffset,
 		CatalogRevision: s.CatalogRevision, Sources: s.Sources, Sessions: s.Sessions, Generations: s.Generations,
@@ -164,6 +165,9 @@ func printStatus(w io.Writer, address string, s *varvev1.StatusResponse) error {
 	row("log offsets", "accepted %d, applied %d, archived %d", s.AcceptedOffset, s.AppliedOffset, s.ArchivedOffset)
 	row("on disk", "%s: samples %s, versions %s, catalog %s, log %s, other %s", inBytes(b.GetTotal()), inBytes(b.GetSamples()),
 		inBytes(b.GetVersions()), inBytes(b.GetCatalog()), inBytes(b.GetLog()), inBytes(b.GetOther()))
+	if s.MovedSeals > 0 {
+		row("in the tier", "%s in %d objects", inBytes(b.GetMoved()), s.MovedSeals)
+	}
 	row("layers", "%d generations in %d partitions", s.Generations, s.Partitions)
 	row("sources", "%d, %d sessions open", s.Sources, s.Sessions)
 	row("scrub", "%s", scrubText(s.Scrub))

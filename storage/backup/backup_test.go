@@ -280,3 +280,77 @@ func TestFoldersBelongToOneStore(t *testing.T) {
 	require.ErrorContains(t, err, "somebody else")
 	require.NoError(t, f.Close())
 }
+
+// TestBackupHasWhatWasMoved: days in the tier are in backups, of a running store and of a stopped one, and come back into the store's own
+// directory; what is there already is not copied again. From there they are moved on.
+func TestBackupHasWhatWasMoved(t *testing.T) {
+	fs := vfs.NewMem()
+	p := newPlant(t, fs, "store", 3)
+	p.write(80)
+	require.NoError(t, p.db.Close())
+	o := options(fs)
+	clock := time.Unix(0, 400*day)
+	moving := func(dir, slow string) *storage.DB {
+		so := storeOptions(fs)
+		so.TierDir, so.TierAfter = slow, time.Hour
+		so.Now = func() time.Time { return clock }
+		db, err := storage.Open(dir, so)
+		require.NoError(t, err)
+		return db
+	}
+	wait := func(db *storage.DB, done func(storage.Status) bool) {
+		require.Eventually(t, func() bool { return done(db.Status()) }, 30*time.Second, 10*time.Millisecond)
+	}
+	p.db = moving("store", "slow")
+	p.write(1) // dates what is old
+	_, err := p.db.Seal(context.Background())
+	require.NoError(t, err)
+	wait(p.db, func(s storage.Status) bool { return s.Seals > 0 && s.Moved == s.Seals })
+	want := listOf(t, p.db)
+
+	_, err = p.db.Checkpoint(context.Background(), "check")
+	require.NoError(t, err)
+	first, err := Take(context.Background(), "check", "folder", o)
+	require.NoError(t, err)
+	require.NoError(t, fs.RemoveAll("check"))
+	require.NoError(t, p.db.Close())
+	moved := 0
+	for _, f := range first.Files {
+		if strings.HasPrefix(f.Name, "tier/") {
+			moved++
+		}
+	}
+	require.NotZero(t, moved)
+	second, err := Take(context.Background(), "store", "folder", o)
+	require.NoError(t, err)
+	for _, f := range second.Files {
+		require.False(t, strings.HasPrefix(f.Name, "TIER"), "places of this machine are no part of a backup")
+	}
+	require.LessOrEqual(t, second.NewFiles, len(second.Files)-moved, "no object is copied twice")
+
+	require.NoError(t, fs.RemoveAll("slow"))
+	_, err = Take(context.Background(), "store", "folder", o)
+	require.Error(t, err, "a backup that lacks what was moved is none")
+	found := 0
+	_, err = Verify(context.Background(), "folder", "", o, func(d storage.Damage) { found++; t.Log(d.String()) })
+	require.NoError(t, err)
+	require.Zero(t, found)
+
+	for _, id := range []string{first.ID, second.ID} {
+		_, err = Restore(context.Background(), "folder", id, "back"+id, o)
+		require.NoError(t, err)
+		db, err := storage.Open("back"+id, storeOptions(fs))
+		require.NoError(t, err)
+		require.Equal(t, want, listOf(t, db))
+		require.NoError(t, db.Close())
+	}
+	db := moving("back"+first.ID, "slow3")
+	wait(db, func(storage.Status) bool {
+		left, err := fs.List("back" + first.ID + "/tier")
+		require.NoError(t, err)
+		return len(left) == 0
+	})
+	require.Equal(t, want, listOf(t, db))
+	require.Empty(t, db.Status().Alarms)
+	require.NoError(t, db.Close())
+}

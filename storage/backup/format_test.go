@@ -50,7 +50,7 @@ func TestManifestsAreAsDocumented(t *testing.T) {
 }
 
 func TestNewerFormatsAreNoDamage(t *testing.T) {
-	newer := strings.Replace(fenced(t, "manifest"), "format 1", "format 2", 1)
+	newer := strings.Replace(fenced(t, "manifest"), "format 1", "format 3", 1)
 	_, err := parseManifest([]byte(newer))
 	require.ErrorIs(t, err, ErrVersion)
 	_, err = parseFolder([]byte(strings.Replace(fenced(t, "BACKUP"), "format 1", "format 2", 1)))

@@ -29,8 +29,12 @@ var (
 	ErrExists = errors.New("directory exists and is not empty")
 )
 
-// formatVersion is that of folders and manifests. It reaches disk.
-const formatVersion = 1
+// formatVersion is that of folders and manifests. It reaches disk. A manifest that names objects of a tier is of tieredVersion:
+// who does not know them would restore a store that lacks them.
+const (
+	formatVersion = 1
+	tieredVersion = 2
+)
 
 // Hash is the SHA-256 of a file.
 type Hash [sha256.Size]byte
@@ -72,11 +76,19 @@ func (m *Manifest) Bytes() (n int64) {
 	return n
 }
 
+// version is the format of the manifest.
+func (m *Manifest) version() int {
+	if slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Name, tierDir+"/") }) {
+		return tieredVersion
+	}
+	return formatVersion
+}
+
 // encode is the manifest as text; it sets Snapshot.
 func (m *Manifest) encode() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "varve backup\nformat %d\nid %s\nstore %x\ntime %s\nrelease %s\n",
-		formatVersion, m.ID, m.Store[:], m.Time.UTC().Format(time.RFC3339), strconv.Quote(m.Release))
+		m.version(), m.ID, m.Store[:], m.Time.UTC().Format(time.RFC3339), strconv.Quote(m.Release))
 	fmt.Fprintf(&b, "offset %d\nlost %d\nrevision %d\ntags %d\nsamples %d\nversions %d\nfirst %d\nlast %d\n",
 		m.Offset, m.Lost, m.Revision, m.Tags, m.Samples, m.Versions, m.First, m.Last)
 	if m.Content != nil {
@@ -106,8 +118,8 @@ func readManifest(text []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if version > formatVersion {
-		return nil, fmt.Errorf("format %d, newest known is %d: %w", version, formatVersion, ErrVersion)
+	if version > tieredVersion {
+		return nil, fmt.Errorf("format %d, newest known is %d: %w", version, tieredVersion, ErrVersion)
 	}
 	if len(text) < lastLine {
 		return nil, fmt.Errorf("%d bytes: %w", len(text), ErrDamaged)
@@ -236,9 +248,12 @@ func (m *Manifest) check() error {
 	return nil
 }
 
+// tierDir is the directory that objects of the tier have in a backup, and in the store made of it, wherever they lay.
+const tierDir = "tier"
+
 // Directories of a store that a backup has files of, and files right in it. Names in a manifest lead nowhere else.
 var (
-	storeDirs  = []string{"log", "lsm"}
+	storeDirs  = []string{"log", "lsm", tierDir}
 	storeFiles = []string{"ACCEPTED-LOSS", "FORMAT"}
 )
 
@@ -250,7 +265,7 @@ func checkName(name string) error {
 	}
 	dir, base, ok := strings.Cut(name, "/")
 	if !ok || !slices.Contains(storeDirs, dir) || !plainName(base) {
-		return fmt.Errorf("file name %.120q: must be FORMAT, ACCEPTED-LOSS, or lie in log or lsm", name)
+		return fmt.Errorf("file name %.120q: must be FORMAT, ACCEPTED-LOSS, or lie in log, lsm or tier", name)
 	}
 	return nil
 }

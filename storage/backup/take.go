@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -95,6 +96,10 @@ func (k *taking) run(ctx context.Context, db *storage.DB, o *Options) (Taken, er
 	if err := k.files(ctx, m); err != nil {
 		return Taken{}, err
 	}
+	if err := k.objects(ctx, db, m); err != nil {
+		return Taken{}, err
+	}
+	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	// All that the manifest names is durable, and so is where it lies; only then it is written.
 	text := m.encode()
 	if _, err := parseManifest(text); err != nil {
@@ -171,7 +176,28 @@ func (k *taking) files(ctx context.Context, m *Manifest) error {
 	return nil
 }
 
-// storeNames is the files of a store that belong into a backup, ascending. Locks, ballast and unfinished files do not.
+// objects puts the objects of the tier into the folder, wherever they lie.
+func (k *taking) objects(ctx context.Context, db *storage.DB, m *Manifest) error {
+	for _, o := range db.TierObjects() {
+		f, err := k.putFrom(ctx, tierDir+"/"+o.Name, o.Bytes, func() (io.ReadCloser, error) {
+			in, err := db.OpenTierObject(o)
+			if err != nil {
+				return nil, err
+			}
+			return struct {
+				io.Reader
+				io.Closer
+			}{io.NewSectionReader(in, 0, in.Size()), in}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("copy object %s of the tier: %w", o.Name, err)
+		}
+		m.Files = append(m.Files, f)
+	}
+	return nil
+}
+
+// storeNames is the files of a store that belong into a backup, but for objects of the tier. Locks, ballast and unfinished files do not.
 func storeNames(fs vfs.FS, dir string) ([]string, error) {
 	var names []string
 	for _, name := range storeFiles {
@@ -182,6 +208,9 @@ func storeNames(fs vfs.FS, dir string) ([]string, error) {
 		}
 	}
 	for _, part := range storeDirs {
+		if part == tierDir {
+			continue
+		}
 		list, err := fs.List(fs.PathJoin(dir, part))
 		if err != nil {
 			return nil, err
@@ -201,30 +230,51 @@ func storeNames(fs vfs.FS, dir string) ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names, nil
 }
 
 // put is a file of the store in the folder: copied, unless the folder has one of the same bytes.
 func (k *taking) put(ctx context.Context, name string) (File, error) {
-	f := File{Name: name}
 	source := k.fs.PathJoin(k.source, name)
 	info, err := k.fs.Stat(source)
 	if err != nil {
-		return f, err
+		return File{Name: name}, err
 	}
+	return k.putFrom(ctx, name, info.Size(), func() (io.ReadCloser, error) { return k.fs.Open(source, vfs.SequentialReadsOption) })
+}
+
+// putFrom is put of what open opens, bytes long.
+func (k *taking) putFrom(ctx context.Context, name string, bytes int64, open func() (io.ReadCloser, error)) (f File, err error) {
+	f.Name = name
 	// Where the backup before has a file of this name and length it is likely the same: reading it tells. A name alone does
 	// not: a store that was restored gives the same names to other tables.
-	if length, ok := k.known[name]; ok && length == info.Size() {
-		if f.Length, f.Hash, err = hashFile(ctx, k.fs, source, k.buf); err != nil || k.has(f) {
+	if length, ok := k.known[name]; ok && length == bytes {
+		if f.Length, f.Hash, err = k.read(ctx, open, nil); err != nil || k.has(f) {
 			return f, err
 		}
 	}
 	temp := k.temp()
-	if f.Length, f.Hash, err = copyFile(ctx, k.fs, source, k.fs, temp, k.buf); err != nil {
+	out, err := k.fs.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return f, err
+	}
+	if f.Length, f.Hash, err = k.read(ctx, open, out); err == nil {
+		err = out.Sync()
+	}
+	if err := errors.Join(err, out.Close()); err != nil {
 		return f, err
 	}
 	return f, k.place(f, temp)
+}
+
+// read is the length and hash of what open opens, copied into a writer unless that is nil.
+func (k *taking) read(ctx context.Context, open func() (io.ReadCloser, error), into io.Writer) (n int64, h Hash, err error) {
+	in, err := open()
+	if err != nil {
+		return 0, h, err
+	}
+	defer in.Close()
+	return sum(ctx, in, into, k.buf)
 }
 
 // write is what the function writes, as a file in the folder.

@@ -1573,6 +1573,7 @@ type StatusResponse struct {
 	Sources         uint64                 `protobuf:"varint,10,opt,name=sources,proto3" json:"sources,omitempty"`                                       // (source, epoch) identities kept
 	Generations     uint64                 `protobuf:"varint,11,opt,name=generations,proto3" json:"generations,omitempty"`                               // unsealed, over all partitions
 	Seals           uint64                 `protobuf:"varint,20,opt,name=seals,proto3" json:"seals,omitempty"`                                           // over all partitions: how often each was sealed since it was last rewritten whole
+	MovedSeals      uint64                 `protobuf:"varint,25,opt,name=moved_seals,json=movedSeals,proto3" json:"moved_seals,omitempty"`               // of these, those that lie in the tier
 	Partitions      uint64                 `protobuf:"varint,12,opt,name=partitions,proto3" json:"partitions,omitempty"`                                 // time ranges that hold stored samples
 	HeadSamples     uint64                 `protobuf:"varint,13,opt,name=head_samples,json=headSamples,proto3" json:"head_samples,omitempty"`            // applied and not yet in a generation
 	IngestStopped   bool                   `protobuf:"varint,14,opt,name=ingest_stopped,json=ingestStopped,proto3" json:"ingest_stopped,omitempty"`      // low disk space or a stopped apply
@@ -1696,6 +1697,13 @@ func (x *StatusResponse) GetGenerations() uint64 {
 func (x *StatusResponse) GetSeals() uint64 {
 	if x != nil {
 		return x.Seals
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetMovedSeals() uint64 {
+	if x != nil {
+		return x.MovedSeals
 	}
 	return 0
 }
@@ -1867,6 +1875,7 @@ type BytesOnDisk struct {
 	Catalog       uint64                 `protobuf:"varint,4,opt,name=catalog,proto3" json:"catalog,omitempty"`   // tags, state sets, batch identities, newest values, directories of generations
 	Other         uint64                 `protobuf:"varint,5,opt,name=other,proto3" json:"other,omitempty"`       // manifests, options, ballast and whatever else lies in the data directory
 	Total         uint64                 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`       // all of it
+	Moved         uint64                 `protobuf:"varint,8,opt,name=moved,proto3" json:"moved,omitempty"`       // in the tier, and not in total unless a restore put it into the data directory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1946,6 +1955,13 @@ func (x *BytesOnDisk) GetOther() uint64 {
 func (x *BytesOnDisk) GetTotal() uint64 {
 	if x != nil {
 		return x.Total
+	}
+	return 0
+}
+
+func (x *BytesOnDisk) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
 	}
 	return 0
 }
@@ -2769,7 +2785,7 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\tingest_ns\x18\x02 \x01(\x12R\bingestNs\x12\x16\n" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x0f\n" +
-	"\rStatusRequest\"\xd2\x05\n" +
+	"\rStatusRequest\"\xf3\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -2784,7 +2800,9 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\asources\x18\n" +
 	" \x01(\x04R\asources\x12 \n" +
 	"\vgenerations\x18\v \x01(\x04R\vgenerations\x12\x14\n" +
-	"\x05seals\x18\x14 \x01(\x04R\x05seals\x12\x1e\n" +
+	"\x05seals\x18\x14 \x01(\x04R\x05seals\x12\x1f\n" +
+	"\vmoved_seals\x18\x19 \x01(\x04R\n" +
+	"movedSeals\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\f \x01(\x04R\n" +
 	"partitions\x12!\n" +
@@ -2804,7 +2822,7 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1f\n" +
 	"\vtotal_bytes\x18\x06 \x01(\x04R\n" +
 	"totalBytes\x12\x18\n" +
-	"\adamaged\x18\a \x01(\x04R\adamaged\"\xb3\x01\n" +
+	"\adamaged\x18\a \x01(\x04R\adamaged\"\xc9\x01\n" +
 	"\vBytesOnDisk\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x04R\x03log\x12\x18\n" +
 	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x16\n" +
@@ -2812,7 +2830,8 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\bversions\x18\x03 \x01(\x04R\bversions\x12\x18\n" +
 	"\acatalog\x18\x04 \x01(\x04R\acatalog\x12\x14\n" +
 	"\x05other\x18\x05 \x01(\x04R\x05other\x12\x14\n" +
-	"\x05total\x18\x06 \x01(\x04R\x05total\"d\n" +
+	"\x05total\x18\x06 \x01(\x04R\x05total\x12\x14\n" +
+	"\x05moved\x18\b \x01(\x04R\x05moved\"d\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x19\n" +
