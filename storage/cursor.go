@@ -228,6 +228,23 @@ func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err er
 	return gone, nil
 }
 
+// sealedOnly reports whether all that gather found are sealed chunks with nothing over them. What a smaller range has is then
+// those of them that it meets.
+func (c *Cursor) sealedOnly(gone bool) bool {
+	return !gone && c.now == nil && !slices.ContainsFunc(c.pieces, func(x piece) bool { return !x.sealed() || len(x.cuts) > 0 })
+}
+
+// narrow lists what a range has of the sealed chunks of a larger one.
+func (c *Cursor) narrow(chunks []piece, in model.TimeRange) {
+	c.in, c.pieces = in, c.pieces[:0]
+	for i := range chunks {
+		if in.Overlaps(chunks[i].first, chunks[i].last) {
+			c.pieces = append(c.pieces, chunks[i])
+		}
+	}
+	c.makeGroups(false)
+}
+
 // iterator is the cursor's iterator with new bounds.
 func (c *Cursor) iterator(lower, upper []byte) (*pebble.Iterator, error) {
 	if c.iter == nil {
@@ -322,15 +339,16 @@ func (c *Cursor) listSealedPacked(p keys.Partition, all []generation, in model.T
 // supersede takes out the sealed chunks that later ones answer for, those that the seal of generation packed made one of a
 // packed block, and those without samples. Chunks that begin behind last are not among the pieces.
 func supersede(pieces []piece, packed uint64, last int64) []piece {
-	several := false
+	several, any := false, false
 	seen := uint64(0)
 	for i := range pieces {
 		if x := &pieces[i]; x.sealed() {
 			several = several || seen != 0 && seen != x.age
+			any = any || x.count == 0 || x.age < packed
 			seen = x.age
 		}
 	}
-	if seen == 0 {
+	if !several && !any {
 		return pieces
 	}
 	kept := make([]piece, 0, len(pieces))
