@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -32,7 +33,7 @@ type Cursor struct {
 
 	data   []chunk.Data // decode targets of a group
 	merged chunk.Data
-	sealed chunk.SealedDecoder
+	sealed *chunk.SealedDecoder // from sealedDecoders once one is needed
 	heads  []head.Resolved
 	key    []byte
 	block  Block
@@ -106,7 +107,14 @@ func (c *Cursor) Close() {
 		_ = c.iter.Close()
 		c.iter = nil
 	}
+	if c.sealed != nil {
+		sealedDecoders.Put(c.sealed)
+		c.sealed = nil
+	}
 }
+
+// sealedDecoders go from cursor to cursor: one works in tens of kilobytes, more than a short answer has.
+var sealedDecoders = sync.Pool{New: func() any { return new(chunk.SealedDecoder) }}
 
 // DecodeInto offers memory to decode into, with room for n times and values: of a block that one chunk is, and that is read
 // forward, they lie there, perhaps behind others of the chunk. Where room returns nil, and for all other blocks, the
@@ -600,6 +608,9 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	}
 	decode := chunk.Decode
 	if x.key.Kind.Sealed() {
+		if c.sealed == nil {
+			c.sealed = sealedDecoders.Get().(*chunk.SealedDecoder)
+		}
 		decode = func(b []byte, into *chunk.Data) error { return c.sealed.Decode(b, c.in, into) }
 	}
 	if err := decode(b, into); err != nil {
