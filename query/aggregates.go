@@ -9,11 +9,11 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
@@ -21,10 +21,11 @@ import (
 )
 
 // A piece of work is up to windowBuckets buckets of one tag; fewer, down to windowLeast, where that keeps every processor
-// busy.
+// busy. Of roundBuckets for each worker the answers are held at once, until they are written in order.
 const (
 	windowBuckets = 1024
 	windowLeast   = 64
+	roundBuckets  = 4 * windowBuckets
 	// partialBytes is what a bucket holds while it is worked on.
 	partialBytes = 1500
 )
@@ -73,10 +74,13 @@ func (a *aggregation) reverse() bool { return a.edges[0] > a.edges[1] }
 func (a *aggregation) bytes() int64 {
 	names := 3*a.tags.nameBytes + 96*int64(len(a.tags.asked))
 	rowBytes := int64(8+4+8+8) + 25*int64(len(a.request.Aggregates))
-	rows := int64(min(a.batchRows(), (len(a.edges)-1)*len(a.tags.asked)))
-	cells := int64(len(a.request.Aggregates)*64 + partialBytes)
-	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*cells) + 8*int64(len(a.edges))
+	rows := int64(a.rows())
+	answers := int64(roundBuckets) * int64(24+48*len(a.request.Aggregates)) // bucketRow and cells
+	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + 8*int64(len(a.edges))
 }
+
+// rows is how many rows a record batch may get.
+func (a *aggregation) rows() int { return min(a.batchRows(), (len(a.edges)-1)*len(a.tags.asked)) }
 
 func (a *aggregation) batchRows() int {
 	if a.request.BatchRows == 0 {
@@ -112,6 +116,7 @@ func (e *Engine) ReadAggregates(ctx context.Context, r AggregatesRequest, sink S
 	}
 	defer view.Close()
 	out := newAggregateEncoder(a, view.Lost(), sink)
+	out.grow(a.rows())
 	if err := a.run(ctx, view, out); err != nil {
 		if flushErr := out.flush(ctx); flushErr != nil {
 			return out.written, errors.Join(err, flushErr)
@@ -128,26 +133,36 @@ type window struct {
 	rows     []bucketRow
 	cells    []cell // of each row, one behind the other
 	err      error
-
-	partials storage.Partials
-	edges    []int64
 }
 
-// keptWindows is the memory of windows, kept from answer to answer: a partial is a kilobyte, and making them anew would cost as
-// much as filling them.
-var keptWindows = sync.Pool{New: func() any { return new([]window) }}
+// worker is the memory that one goroutine calculates in. It is the same for all its windows, so that it stays in the
+// cache: the partials of a window are hundreds of kilobytes.
+type worker struct {
+	partials storage.Partials
+	instants []int64 // the edges in ascending order, and those at which settings change
+	first    []int   // where in instants the edges are
+	edges    []int64 // as storage takes them
+	after    []*rollup.Partial
+}
 
-// giveBack gives windows back without what they refer to.
-func (a *aggregation) giveBack(kept *[]window) {
-	types := a.tags.types()
-	for i := range *kept {
-		w := &(*kept)[i]
-		w.asked, w.err = asked{}, nil
-		if types.has(model.String) || types.has(model.Bytes) {
-			*w = window{}
-		}
+// workshop is memory that goes from answer to answer. Making it anew would cost as much as filling it.
+type workshop struct {
+	workers []worker
+	windows []window
+}
+
+var workshops = sync.Pool{New: func() any { return new(workshop) }}
+
+// giveBack gives a workshop back without what it refers to.
+func (a *aggregation) giveBack(s *workshop) {
+	if types := a.tags.types(); types.has(model.String) || types.has(model.Bytes) {
+		*s = workshop{}
 	}
-	keptWindows.Put(kept)
+	for i := range s.windows {
+		w := &s.windows[i]
+		w.asked, w.err = asked{}, nil
+	}
+	workshops.Put(s)
 }
 
 type bucketRow struct {
@@ -156,7 +171,7 @@ type bucketRow struct {
 	good    float64 // percent
 }
 
-// run works on as many windows at a time as there are workers, and writes them in order.
+// run works on as many windows at a time as there are workers, round by round, and writes each round in order.
 func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder) error {
 	n := len(a.edges) - 1
 	size := min(windowBuckets, n)
@@ -165,15 +180,13 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 	}
 	perTag := (n + size - 1) / size
 	total := perTag * len(a.tags.asked)
-	batch := max(1, min(16, windowBuckets/size)) // of a worker: a tag of few buckets is little work
-	kept := keptWindows.Get().(*[]window)
-	defer a.giveBack(kept)
-	for len(*kept) < min(a.workers*batch, total) {
-		*kept = append(*kept, window{})
-	}
-	windows := (*kept)[:min(a.workers*batch, total)]
+	round := min(a.workers*(roundBuckets/size), total)
+	shop := workshops.Get().(*workshop)
+	defer a.giveBack(shop)
+	shop.workers = append(shop.workers, make([]worker, max(0, a.workers-len(shop.workers)))...)
+	shop.windows = append(shop.windows, make([]window, max(0, round-len(shop.windows)))...)
 	for done := 0; done < total; {
-		now := windows[:min(len(windows), total-done)]
+		now := shop.windows[:min(round, total-done)]
 		for i := range now {
 			w := &now[i]
 			k := done + i
@@ -182,20 +195,7 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 			w.to = min(w.from+size, n)
 			w.rows, w.cells, w.err = w.rows[:0], w.cells[:0], nil
 		}
-		if len(now) == 1 {
-			now[0].err = a.window(ctx, view, out, &now[0])
-		} else {
-			var group errgroup.Group
-			for k := range min(a.workers, len(now)) {
-				group.Go(func() error {
-					for i := k; i < len(now); i += a.workers {
-						now[i].err = a.window(ctx, view, out, &now[i])
-					}
-					return nil
-				})
-			}
-			_ = group.Wait()
-		}
+		a.round(ctx, view, out, shop.workers[:a.workers], now)
 		for i := range now {
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
@@ -209,28 +209,42 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 	return nil
 }
 
-// window reads and calculates one window.
-func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncoder, w *window) error {
-	answer := a.edges[w.from : w.to+1]
-	reverse := a.reverse()
-	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
-	instants := slices.Clone(answer)
-	if reverse {
-		slices.Reverse(instants)
-	}
-	instants, first := splitAtSettings(instants, w.tag)
-	w.edges = append(w.edges[:0], instants...)
-	if reverse {
-		for i := range w.edges {
-			w.edges[i]++
+// round calculates windows. A worker takes the next one whenever it is done with one, so that none waits for a slow one.
+func (a *aggregation) round(ctx context.Context, view View, out *aggregateEncoder, workers []worker, now []window) {
+	var next atomic.Int64
+	work := func(k *worker) {
+		for i := next.Add(1) - 1; i < int64(len(now)); i = next.Add(1) - 1 {
+			now[i].err = a.window(ctx, view, out, k, &now[i])
 		}
 	}
-	if err := view.Partials(ctx, w.tag.ID, w.edges, a.detail, &w.partials); err != nil {
+	var group sync.WaitGroup
+	for i := 1; i < min(len(workers), len(now)); i++ {
+		group.Go(func() { work(&workers[i]) })
+	}
+	work(&workers[0])
+	group.Wait()
+}
+
+// window reads and calculates one window.
+func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncoder, k *worker, w *window) error {
+	answer := a.edges[w.from : w.to+1]
+	reverse := a.reverse()
+	k.splitAtSettings(answer, reverse, w.tag)
+	instants, first := k.instants, k.first
+	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
+	k.edges = append(k.edges[:0], instants...)
+	if reverse {
+		for i := range k.edges {
+			k.edges[i]++
+		}
+	}
+	if err := view.Partials(ctx, w.tag.ID, k.edges, a.detail, &k.partials); err != nil {
 		return err
 	}
-	p := &w.partials
+	p := &k.partials
 	// The next point behind each part, from the right.
-	after := make([]*rollup.Partial, len(p.Buckets))
+	after := slices.Grow(k.after[:0], len(p.Buckets))[:len(p.Buckets)]
+	k.after = after
 	next := &p.After
 	for i := len(p.Buckets) - 1; i >= 0; i-- {
 		after[i] = next
@@ -264,29 +278,35 @@ func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncod
 	return nil
 }
 
-// splitAtSettings adds to ascending edges the instants at which a tag becomes stepped or sloped, and returns where each of
-// the edges given now is.
-func splitAtSettings(edges []int64, tag *model.Tag) (all []int64, at []int) {
+// splitAtSettings makes instants of edges, which descend where reverse: in ascending order, with those at which a tag becomes
+// stepped or sloped.
+func (k *worker) splitAtSettings(edges []int64, reverse bool, tag *model.Tag) {
+	low, high := edges[0], edges[len(edges)-1]
+	if reverse {
+		low, high = high, low
+	}
 	var changes []int64
 	for i := 1; i < len(tag.Settings); i++ {
 		s := &tag.Settings[i]
-		if s.Stepped != tag.Settings[i-1].Stepped && !s.Type.AlwaysStepped() && s.From > edges[0] && s.From < edges[len(edges)-1] {
+		if s.Stepped != tag.Settings[i-1].Stepped && !s.Type.AlwaysStepped() && s.From > low && s.From < high {
 			changes = append(changes, s.From)
 		}
 	}
-	at = make([]int, 0, len(edges))
-	all = make([]int64, 0, len(edges)+len(changes))
-	for _, e := range edges {
+	k.instants, k.first = k.instants[:0], k.first[:0]
+	for i := range edges {
+		e := edges[i]
+		if reverse {
+			e = edges[len(edges)-1-i]
+		}
 		for len(changes) > 0 && changes[0] <= e {
 			if changes[0] < e {
-				all = append(all, changes[0])
+				k.instants = append(k.instants, changes[0])
 			}
 			changes = changes[1:]
 		}
-		at = append(at, len(all))
-		all = append(all, e)
+		k.first = append(k.first, len(k.instants))
+		k.instants = append(k.instants, e)
 	}
-	return all, at
 }
 
 // calculation is of one bucket, of one or, where settings change inside, several intervals.
@@ -337,14 +357,14 @@ func (c *calculation) add(iv rollup.Interval) {
 
 // holdUntil is one nanosecond, the resolution of time, behind the last sample there is: nothing is known behind it.
 func holdUntil(iv *rollup.Interval) int64 {
-	last, ok := iv.In.Last()
+	last, ok := iv.In.LastTime()
 	if !ok {
-		last, ok = iv.Before.Last()
+		last, ok = iv.Before.LastTime()
 	}
-	if !ok || last.Time >= iv.End {
+	if !ok || last >= iv.End {
 		return iv.End
 	}
-	return last.Time + 1
+	return last + 1
 }
 
 func addDurations(a, b rollup.Durations) rollup.Durations {
@@ -517,27 +537,61 @@ func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) 
 	return e
 }
 
-func (e *aggregateEncoder) add(ctx context.Context, w *window) error {
-	n := len(e.columns)
-	for i, r := range w.rows {
-		e.times = append(e.times, r.time)
-		e.tag.indices = append(e.tag.indices, w.index)
-		e.quality = append(e.quality, uint32(r.quality))
-		e.good = append(e.good, r.good)
-		size := 0
-		for k, c := range e.columns {
-			if c.name != PercentGood.String() {
-				c.append(w.cells[i*n+k])
-				size += len(c.blobs.data)
-			}
+// grow makes room for the rows of a record batch.
+func (e *aggregateEncoder) grow(rows int) {
+	e.times, e.tag.indices = slices.Grow(e.times, rows), slices.Grow(e.tag.indices, rows)
+	e.quality, e.good = slices.Grow(e.quality, rows), slices.Grow(e.good, rows)
+	for _, c := range e.columns {
+		if c.kind == cell64 {
+			c.bits = slices.Grow(c.bits, rows)
 		}
-		if len(e.times) >= e.maxRows || size >= batchBlobBytes {
+	}
+}
+
+func (e *aggregateEncoder) add(ctx context.Context, w *window) error {
+	for from := 0; from < len(w.rows); {
+		to := min(len(w.rows), from+e.maxRows-len(e.times))
+		if e.hasBlobs() { // how large the next row is shows once it is there
+			to = from + 1
+		}
+		e.append(w, from, to)
+		if from = to; len(e.times) >= e.maxRows || e.blobBytes() >= batchBlobBytes {
 			if err := e.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// append adds rows [from, to) of a window, column by column.
+func (e *aggregateEncoder) append(w *window, from, to int) {
+	for _, r := range w.rows[from:to] {
+		e.times = append(e.times, r.time)
+		e.tag.indices = append(e.tag.indices, w.index)
+		e.quality = append(e.quality, uint32(r.quality))
+		e.good = append(e.good, r.good)
+	}
+	n := len(e.columns)
+	for k, c := range e.columns {
+		if c.name == PercentGood.String() {
+			continue
+		}
+		for i := from; i < to; i++ {
+			c.append(w.cells[i*n+k])
+		}
+	}
+}
+
+func (e *aggregateEncoder) hasBlobs() bool {
+	return slices.ContainsFunc(e.columns, func(c *aggregateColumn) bool { return c.kind == cellBlob })
+}
+
+func (e *aggregateEncoder) blobBytes() (n int) {
+	for _, c := range e.columns {
+		n += len(c.blobs.data)
+	}
+	return n
 }
 
 func (e *aggregateEncoder) flush(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -72,6 +73,56 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 			}
 		}
 		rec.Release()
+	}
+}
+
+// TestAggregatesOfManyTagsAreThoseOfEach asks for more buckets than one round has, of tags that differ in settings and length,
+// by several workers, and holds each tag's rows against its answer alone by one.
+func TestAggregatesOfManyTagsAreThoseOfEach(t *testing.T) {
+	const tags, buckets = 100, 200
+	rng := rand.New(rand.NewPCG(5, 7))
+	store := &plainStore{samples: map[model.TagID]*storage.Block{}}
+	all := AggregatesRequest{Start: 1000, End: 1000 + buckets*10, Step: 10, Aggregates: []Aggregate{Count, Minimum, Last, TimeWeightedAverage}, BatchRows: MaxBatchRows}
+	for i := range tags {
+		id := model.TagID(i + 1)
+		tag := &model.Tag{ID: id, Name: fmt.Sprint(i), Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}
+		for at := int64(1000); rng.IntN(3) > 0; {
+			at += 1 + int64(rng.IntN(500))
+			last := tag.Settings[len(tag.Settings)-1]
+			tag.Settings = append(tag.Settings, model.Settings{From: at, Type: model.Float64, Stepped: !last.Stepped})
+		}
+		b := &storage.Block{Samples: model.Samples{Type: model.Float64}}
+		for at, n := int64(rng.IntN(1500)), rng.IntN(800); n > 0; n-- {
+			b.Append(model.Sample{Time: at, Type: model.Float64, Bits: math.Float64bits(rng.Float64())})
+			at += 1 + int64(rng.IntN(6))
+		}
+		store.tags, store.samples[id] = append(store.tags, tag), b
+		all.IDs = append(all.IDs, id)
+	}
+	require.Greater(t, tags*buckets, 4*roundBuckets)
+	before := runtime.GOMAXPROCS(4)
+	defer runtime.GOMAXPROCS(before)
+	e, err := New(store, Options{})
+	require.NoError(t, err)
+	for range 2 {
+		rec := readAggregates(t, e, all)
+		runtime.GOMAXPROCS(1)
+		for i, id := range all.IDs {
+			one := all
+			one.IDs = []model.TagID{id}
+			want := readAggregates(t, e, one)
+			have := rec.NewSlice(int64(i)*buckets, int64(i+1)*buckets)
+			for k := range int(rec.NumCols()) {
+				if k != 1 { // the tag, whose index differs
+					require.True(t, array.Equal(want.Column(k), have.Column(k)), "tag %d, column %s", id, rec.ColumnName(k))
+				}
+			}
+			have.Release()
+			want.Release()
+		}
+		rec.Release()
+		runtime.GOMAXPROCS(4)
+		all.Start, all.End = all.End, all.Start
 	}
 }
 

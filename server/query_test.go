@@ -416,3 +416,12 @@ func TestAClientThatStopsReadingLosesItsAnswer(t *testing.T) {
 	}
 	requireCode(t, codes.DeadlineExceeded, err, "stopped reading")
 }
+
+// TestEveryAnswerIsWatched: a kind of answer that is left out would hold memory for as long as its client does not read.
+func TestEveryAnswerIsWatched(t *testing.T) {
+	service := varvev1.QueryService_ServiceDesc
+	require.NotEmpty(t, service.Streams)
+	for _, m := range service.Streams {
+		require.True(t, answers["/"+service.ServiceName+"/"+m.StreamName], m.StreamName)
+	}
+}

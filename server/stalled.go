@@ -16,6 +16,8 @@ var errStalled = errors.New("the client stopped reading")
 // is sent, so that a few clients that stop reading without leaving would refuse all others.
 var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadRange":           true,
+	"/varve.v1.QueryService/ReadModified":        true,
+	"/varve.v1.QueryService/ReadAggregates":      true,
 	"/varve.v1.QueryService/Latest":              true,
 	"/arrow.flight.protocol.FlightService/DoGet": true,
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -33,7 +34,7 @@ type Cursor struct {
 
 	data    []chunk.Data // decode targets of a group
 	merged  chunk.Data
-	sealed  chunk.SealedDecoder
+	sealed  *chunk.SealedDecoder // from sealedDecoders once one is needed
 	heads   []head.Resolved
 	key     []byte
 	block   Block
@@ -111,7 +112,14 @@ func (c *Cursor) Close() {
 		c.iter = nil
 	}
 	c.closeCold()
+	if c.sealed != nil {
+		sealedDecoders.Put(c.sealed)
+		c.sealed = nil
+	}
 }
+
+// sealedDecoders go from cursor to cursor: one works in tens of kilobytes, more than a short answer has.
+var sealedDecoders = sync.Pool{New: func() any { return new(chunk.SealedDecoder) }}
 
 // DecodeInto offers memory to decode into, with room for n times and values: of a block that one chunk is, and that is read
 // forward, they lie there, perhaps behind others of the chunk. Where room returns nil, and for all other blocks, the
@@ -236,6 +244,23 @@ func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err er
 	return gone, nil
 }
 
+// sealedOnly reports whether all that gather found are sealed chunks with nothing over them. What a smaller range has is then
+// those of them that it meets.
+func (c *Cursor) sealedOnly(gone bool) bool {
+	return !gone && c.now == nil && !slices.ContainsFunc(c.pieces, func(x piece) bool { return !x.sealed() || len(x.cuts) > 0 })
+}
+
+// narrow lists what a range has of the sealed chunks of a larger one.
+func (c *Cursor) narrow(chunks []piece, in model.TimeRange) {
+	c.in, c.pieces = in, c.pieces[:0]
+	for i := range chunks {
+		if in.Overlaps(chunks[i].first, chunks[i].last) {
+			c.pieces = append(c.pieces, chunks[i])
+		}
+	}
+	c.makeGroups(false)
+}
+
 // iterator is the cursor's iterator with new bounds.
 func (c *Cursor) iterator(lower, upper []byte) (*pebble.Iterator, error) {
 	if c.iter == nil {
@@ -330,15 +355,16 @@ func (c *Cursor) listSealedPacked(p keys.Partition, all []generation, in model.T
 // supersede takes out the sealed chunks that later ones answer for, those that the seal of generation packed made one of a
 // packed block, and those without samples. Chunks that begin behind last are not among the pieces.
 func supersede(pieces []piece, packed uint64, last int64) []piece {
-	several := false
+	several, any := false, false
 	seen := uint64(0)
 	for i := range pieces {
 		if x := &pieces[i]; x.sealed() {
 			several = several || seen != 0 && seen != x.age
+			any = any || x.count == 0 || x.age < packed
 			seen = x.age
 		}
 	}
-	if seen == 0 {
+	if !several && !any {
 		return pieces
 	}
 	kept := make([]piece, 0, len(pieces))
@@ -589,6 +615,9 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	}
 	decode := chunk.Decode
 	if x.key.Kind.Sealed() {
+		if c.sealed == nil {
+			c.sealed = sealedDecoders.Get().(*chunk.SealedDecoder)
+		}
 		decode = func(b []byte, into *chunk.Data) error { return c.sealed.Decode(b, c.in, into) }
 	}
 	if err := decode(b, into); err != nil {

@@ -189,6 +189,7 @@ type folding struct {
 	own     *roaring.Bitmap   // tags that have keys of their own, of chunks or rollups
 	lost    map[uint64]remain // what is taken out of each seal
 	encoder chunk.SealedEncoder
+	decoder chunk.SealedDecoder
 	data    chunk.Data
 }
 
@@ -520,7 +521,7 @@ func (f *folding) rewrite(x *piece, key, value []byte, cuts []model.TimeRange) e
 
 // left is the samples of a sealed chunk outside of cuts.
 func (f *folding) left(value []byte, cuts []model.TimeRange) (*chunk.Data, error) {
-	if err := f.cursor.sealed.Decode(value, model.All, &f.data); err != nil {
+	if err := f.decoder.Decode(value, model.All, &f.data); err != nil {
 		return nil, err
 	}
 	return without(&f.data, cuts), nil

@@ -112,16 +112,20 @@ type partialReader struct {
 	cursor *Cursor
 	inHead []keys.Partition // of what heads have, ascending
 
-	raw  model.TimeRange // to be read before what comes next
-	thin bool            // rollups are all that is left of the partition
-	// opened: hours or plain have the hours of the partition
-	opened bool
-	hours  []rollup.Partial
-	plain  rollup.Plain
-	fine   rollup.Plain // of the ten minutes of a day
-	row    rollup.Row
-	noRow  bool // rows cannot be read any more
-	long   bool // a rollup fits a bucket
+	raw    model.TimeRange // to be read before what comes next
+	thin   bool            // rollups are all that is left of the partition
+	opened bool            // hours or plain have the hours of the partition
+	// Where rollups leave several stretches of a partition to be read, its chunks are listed once.
+	stretches bool
+	listed    bool
+	chunks    []piece // nil where there is more to it than sealed chunks
+	memory    []piece // of chunks
+	hours     []rollup.Partial
+	plain     rollup.Plain
+	fine      rollup.Plain // of the ten minutes of a day
+	row       rollup.Row
+	noRow     bool // rows cannot be read any more
+	long      bool // a rollup fits a bucket
 }
 
 func (r *partialReader) run(ctx context.Context) error {
@@ -148,6 +152,7 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 	start := in.Start
 	in.Start, in.End = max(in.Start, r.edges[0]), min(in.End, r.edges[len(r.edges)-1])
 	r.raw = model.TimeRange{Start: in.Start, End: in.Start}
+	r.stretches, r.listed = false, false
 	var day rollupFound
 	var usable hourMask
 	var err error
@@ -176,6 +181,7 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 		r.raw.End = in.End
 		return r.flush(ctx, p)
 	}
+	r.stretches = true
 	fine := fineUnknown
 	for h := 0; h < hoursOfDay; {
 		from, to := start+int64(h)*hourNanos, start+int64(h+1)*hourNanos
@@ -431,10 +437,16 @@ func (r *partialReader) flush(ctx context.Context, p keys.Partition) error {
 	if r.thin {
 		return r.nothing(p)
 	}
+	in := r.raw
+	r.raw.Start = r.raw.End
+	r.list(p)
 	c := r.cursor
 	c.reset(r.tag)
-	c.in, c.parts = r.raw, []keys.Partition{p}
-	r.raw.Start = r.raw.End
+	if r.chunks != nil {
+		c.narrow(r.chunks, in)
+	} else {
+		c.in, c.parts = in, []keys.Partition{p}
+	}
 	for {
 		b, err := c.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -462,6 +474,28 @@ func (r *partialReader) nothing(p keys.Partition) error {
 	}
 	r.raw.Start = r.raw.End
 	return nil
+}
+
+// list lists the chunks of a partition of which several stretches are to be read.
+func (r *partialReader) list(p keys.Partition) {
+	if r.listed {
+		return
+	}
+	r.listed, r.chunks = true, nil
+	if !r.stretches {
+		return
+	}
+	c, in := r.cursor, p.Range()
+	in.Start, in.End = max(in.Start, r.edges[0]), min(in.End, r.edges[len(r.edges)-1])
+	c.reset(r.tag)
+	c.in = in
+	gone, err := c.gather(p, in)
+	c.cutErased(p)
+	if err != nil || !c.sealedOnly(gone) { // each stretch finds for itself what is its own of the damage
+		return
+	}
+	r.chunks = append(r.memory[:0], c.pieces...)
+	r.memory = r.chunks
 }
 
 func (r *partialReader) add(s *model.Samples) {

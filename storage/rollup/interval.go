@@ -301,6 +301,11 @@ func (p *Partial) First() (Point, bool) {
 // Last is the last sample, whatever its quality; false if there is none.
 func (p *Partial) Last() (Point, bool) { return p.points[lastSample], p.points[lastSample].present() }
 
+// LastTime is the time of the last sample, whatever its quality; false if there is none.
+func (p *Partial) LastTime() (int64, bool) {
+	return p.points[lastSample].Time, p.points[lastSample].present()
+}
+
 // FirstUsable is the first sample with a value whose quality a calculation may use; false if there is none.
 func (p *Partial) FirstUsable(uncertainAsBad bool) (Point, bool) {
 	first, _ := p.usable(Rule{UncertainAsBad: uncertainAsBad}.mode())

@@ -1,0 +1,117 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/catalog"
+)
+
+// dropped is a Sink that sends nothing.
+type dropped struct{}
+
+func (dropped) Start() error                   { return nil }
+func (dropped) WritePayload(ipc.Payload) error { return nil }
+func (dropped) Close() error                   { return nil }
+
+const benchStart = int64(20_000 * 86_400 * 1e9) // the start of a day
+
+// sealedPlant is a sealed store of tags at 1 Hz, half of them with times that jitter, with decimal values.
+func sealedPlant(b *testing.B, tags, samples int) *storage.DB {
+	db, err := storage.Open("store", storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SealAfter: -1})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	var changes []catalog.Change
+	for i := range tags {
+		changes = append(changes, catalog.Change{Create: &catalog.Create{Tag: model.Tag{
+			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
+		}}})
+	}
+	_, err = db.ChangeCatalog(context.Background(), changes)
+	require.NoError(b, err)
+	rnd := uint64(1)
+	var last *storage.Pending
+	for tag := range tags {
+		s := model.Samples{Type: model.Float64}
+		for i := range samples {
+			rnd = rnd*6364136223846793005 + 1442695040888963407
+			t := benchStart + int64(i)*1e9
+			if tag%2 == 1 {
+				t += int64(rnd>>33%41) * 1e6
+			}
+			s.Times = append(s.Times, t)
+			s.Bits = append(s.Bits, math.Float64bits(math.Round(500+300*math.Sin(float64(i)/5000)+float64(rnd>>40%64))/10))
+		}
+		last, err = db.Submit(context.Background(), &storage.Batch{
+			Source: "s", Epoch: 1, Sequence: uint64(tag + 1), ContentHash: uint64(tag + 1),
+			Runs: []storage.Run{{Tag: model.TagID(tag + 1), Mode: model.Update, Samples: s}},
+		})
+		require.NoError(b, err)
+	}
+	_, err = last.Applied(context.Background())
+	require.NoError(b, err)
+	_, err = db.Seal(context.Background())
+	require.NoError(b, err)
+	return db
+}
+
+// BenchmarkAnswers is whole answers of sealed data but for sending them: minutes of 100 tags over three hours, and an hour and
+// three hours of samples.
+func BenchmarkAnswers(b *testing.B) {
+	const tags = 100
+	e, err := New(FromDB(sealedPlant(b, tags, 10_800)), Options{})
+	require.NoError(b, err)
+	var all Tags
+	for i := range tags {
+		all.IDs = append(all.IDs, model.TagID(i+1))
+	}
+	minutes := func(a Aggregate) func() error {
+		return func() error {
+			_, err := e.ReadAggregates(context.Background(), AggregatesRequest{
+				Tags: all, Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute), Aggregates: []Aggregate{a},
+			}, dropped{})
+			return err
+		}
+	}
+	samples := func(t Tags, d time.Duration) func() error {
+		return func() error {
+			_, err := e.ReadRange(context.Background(), RangeRequest{Tags: t, Start: benchStart, End: benchStart + int64(d)}, dropped{})
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name string
+		ask  func() error
+	}{
+		{"minutes=event_weighted_average", minutes(EventWeightedAverage)},
+		{"minutes=time_weighted_average", minutes(TimeWeightedAverage)},
+		{"samples/tags=1", samples(Tags{IDs: all.IDs[:1]}, time.Hour)},
+		{"samples/tags=100", samples(all, 3*time.Hour)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuSeconds(b)
+			for b.Loop() {
+				require.NoError(b, c.ask())
+			}
+			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+		})
+	}
+}
+
+// cpuSeconds is what this process has taken of the processors so far.
+func cpuSeconds(b *testing.B) float64 {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
