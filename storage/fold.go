@@ -122,7 +122,7 @@ func (db *DB) fold(ctx context.Context, p keys.Partition, durable uint64) error 
 func (db *DB) foldOne(ctx context.Context, p keys.Partition, e *erasure) error {
 	all := p.Append([]byte{byte(keys.SealedData)})
 	if e.what == record.OldVersions {
-		db.sealer.erased = append(db.sealer.erased, stretch{all, keys.Next(all)})
+		db.sealer.gone = append(db.sealer.gone, stretch{all, keys.Next(all)})
 		_, err := db.seal(ctx, p, sealOptions{through: e.offset, name: e.offset, whole: true, forget: true})
 		return err
 	}
@@ -244,18 +244,22 @@ const fewTags = 64
 // note notes which keys the LSM is to let go of; no tags are the whole partition.
 func (f *folding) note(tags *roaring.Bitmap) {
 	s := &f.db.sealer
+	latest := []byte{byte(keys.Latest)} // newest samples were erased too
+	if !slices.ContainsFunc(s.gone, func(x stretch) bool { return string(x.lower) == string(latest) }) {
+		s.gone = append(s.gone, stretch{latest, keys.Next(latest)})
+	}
 	if tags == nil || tags.GetCardinality() > fewTags {
 		all := f.p.Append([]byte{byte(keys.SealedData)})
-		s.erased = append(s.erased, stretch{all, keys.Next(all)})
+		s.gone = append(s.gone, stretch{all, keys.Next(all)})
 		return
 	}
 	for _, g := range f.seals {
 		pack := keys.AppendGeneration(nil, f.p, keys.SealedPacked, g.id)
-		s.erased = append(s.erased, stretch{pack, keys.Next(pack)})
+		s.gone = append(s.gone, stretch{pack, keys.Next(pack)})
 		for _, tag := range tagsOf(tags) {
 			for _, k := range []keys.Kind{keys.Sealed, keys.SealedVersion} {
 				lower := keys.AppendGenerationTag(f.p, k, g.id, tag)
-				s.erased = append(s.erased, stretch{lower, keys.Next(lower)})
+				s.gone = append(s.gone, stretch{lower, keys.Next(lower)})
 			}
 		}
 	}

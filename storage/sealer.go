@@ -21,7 +21,7 @@ type sealer struct {
 	serial uint64                       // of tables made
 	dead   map[keys.Partition]uint64    // bytes of sealed chunks that later seals superseded
 	retry  map[keys.Partition]time.Time // not before, after a failure
-	erased []stretch                    // of keys that the LSM has still to let go of
+	gone   []stretch                    // of keys that the LSM has still to let go of
 
 	touchMu sync.Mutex
 	touched map[keys.Partition]time.Time // when the newest generation was written
@@ -83,6 +83,9 @@ func (db *DB) runSealer(ctx context.Context) {
 			db.o.Logger.Warn("take back the space of what is sealed", "error", err)
 		}
 		db.tendTier(ctx)
+		if err := db.letGo(ctx); err != nil && ctx.Err() == nil {
+			db.o.Logger.Warn("take back the space of what is gone", "error", err)
+		}
 	}
 }
 
@@ -111,18 +114,18 @@ func (db *DB) reclaim(ctx context.Context, parts []keys.Partition) error {
 	if err := db.engine.Compact(ctx, lower, upper, false); err != nil {
 		return engineError("drop what is sealed", err)
 	}
+	return db.letGo(ctx)
+}
+
+// letGo has the LSM rewrite the tables that have keys deleted for good: until then they are on the disk.
+func (db *DB) letGo(ctx context.Context) error {
 	db.sealer.mu.Lock()
-	erased := db.sealer.erased
-	db.sealer.erased = nil
+	gone := db.sealer.gone
+	db.sealer.gone = nil
 	db.sealer.mu.Unlock()
-	if len(erased) > 0 { // newest samples were erased too
-		if err := db.engine.Compact(ctx, []byte{byte(keys.Latest)}, []byte{byte(keys.Latest) + 1}, false); err != nil {
-			return engineError("drop what is erased", err)
-		}
-	}
-	for _, x := range erased {
+	for _, x := range gone {
 		if err := db.engine.Compact(ctx, x.lower, x.upper, false); err != nil {
-			return engineError("drop what is erased", err)
+			return engineError("drop what is gone", err)
 		}
 	}
 	return nil

@@ -151,6 +151,8 @@ func (db *DB) moveSeal(ctx context.Context, p keys.Partition, seal uint64) error
 	gens, _ := change() // later generations may have come
 	db.directory = db.directory.replaced(p, gens)
 	db.mu.Unlock()
+	lower := keys.AppendSealed(nil, p, seal) // a table may have keys of several seals
+	db.sealer.gone = append(db.sealer.gone, stretch{lower, keys.Next(lower)})
 	return db.clearCopied(p, seal)
 }
 
