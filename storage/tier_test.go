@@ -255,6 +255,17 @@ func tieredStore(t testing.TB, seed uint64) (*vfs.MemFS, *history) {
 	return fs, h
 }
 
+// largestObject is one that reads need.
+func largestObject(t testing.TB, fs vfs.FS) string {
+	return slices.MaxFunc(objectFiles(t, fs), func(a, b string) int {
+		x, err := fs.Stat(a)
+		require.NoError(t, err)
+		y, err := fs.Stat(b)
+		require.NoError(t, err)
+		return int(x.Size() - y.Size())
+	})
+}
+
 // objectFiles is the objects of a tier in "slow", as files.
 func objectFiles(t testing.TB, fs vfs.FS) (out []string) {
 	for name := range filesUnder(t, fs, "slow") {
@@ -331,7 +342,7 @@ func TestDamagedObjects(t *testing.T) {
 func TestMissingObject(t *testing.T) {
 	fs, h := tieredStore(t, 2)
 	require.NoError(t, h.db.Close())
-	require.NoError(t, fs.Remove(objectFiles(t, fs)[0]))
+	require.NoError(t, fs.Remove(largestObject(t, fs)))
 	h.open(fs)
 	v, err := h.db.View(context.Background(), Accepted)
 	require.NoError(t, err)
@@ -627,7 +638,7 @@ func TestMovedStoreKeepsItsObjects(t *testing.T) {
 func TestScrubFindsDamagedObjects(t *testing.T) {
 	fs, h := tieredStore(t, 3)
 	require.NoError(t, h.db.Close())
-	name := objectFiles(t, fs)[0]
+	name := largestObject(t, fs)
 	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	require.NoError(t, err)
 	b := make([]byte, 1)
