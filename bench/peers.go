@@ -117,14 +117,11 @@ type contestant interface {
 	settle(ctx context.Context) error
 	// stored is the bytes of the settled store, without journals that only wait to be recycled.
 	stored() (uint64, error)
-	// ask answers a question. Of one it does not know it says errNotAsked.
+	// ask answers a question.
 	ask(ctx context.Context, q *question) (answer, error)
 	usage() (usage, error)
 	stop() error
 }
-
-// errNotAsked is the answer to a question that a contestant has no way to put; the table leaves its figure out.
-var errNotAsked = errors.New("not a question of this database")
 
 // description is what a reader must know to compare the figures of a contestant.
 type description struct {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -162,9 +161,6 @@ func askInTurn(ctx context.Context, all []contestant, d *dataset, q *question, r
 		checked := *q
 		checked.checked = true
 		got, err := c.ask(ctx, &checked)
-		if errors.Is(err, errNotAsked) {
-			continue
-		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.describe().Name, err)
 		}
@@ -178,9 +174,6 @@ func askInTurn(ctx context.Context, all []contestant, d *dataset, q *question, r
 	r.Questions = append(r.Questions, q.name)
 	for range repeat {
 		for i, c := range all {
-			if asked[i] == nil {
-				continue
-			}
 			began := time.Now()
 			got, err := c.ask(ctx, q)
 			if err != nil {
@@ -193,9 +186,6 @@ func askInTurn(ctx context.Context, all []contestant, d *dataset, q *question, r
 		}
 	}
 	for i, t := range asked {
-		if t == nil {
-			continue
-		}
 		slices.Sort(took[i])
 		t.Runs, t.Median, t.Min, t.Max = repeat, took[i][repeat/2], took[i][0], took[i][repeat-1]
 	}

@@ -61,13 +61,7 @@ func (r *besideReport) figures() []figure {
 		{"stored, B/sample", "%.3f", false, always(func(c *contestantReport) float64 { return c.BytesPerSample })},
 	}
 	for _, q := range r.Questions {
-		all = append(all, figure{q + ", ms", "%.2f", false, func(c *contestantReport) (float64, bool) {
-			t := c.Medians[q]
-			if t == nil {
-				return 0, false
-			}
-			return t.Median, true
-		}})
+		all = append(all, figure{q + ", ms", "%.2f", false, always(func(c *contestantReport) float64 { return c.Medians[q].Median })})
 	}
 	return append(all,
 		figure{"peak RSS of ingest, MiB", "%.0f", false, always(func(c *contestantReport) float64 { return mib(c.LoadPeakRSS) })},
@@ -148,7 +142,7 @@ func (r *besideReport) table(out io.Writer) error {
 	}
 	for _, c := range r.Contestants {
 		for _, q := range r.Questions {
-			if m := c.Medians[q]; m != nil && m.Rounded > 0 {
+			if m := c.Medians[q]; m.Rounded > 0 {
 				fmt.Fprintf(out, "%s: %d of the %d values of %s differ from what was sent in their last digits\n", c.Name, m.Rounded, m.Rows, q)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
 	"google.golang.org/grpc"
 
 	"github.com/varvedb/varve/bench/plant"
@@ -21,8 +22,10 @@ type varve struct {
 	conn   *grpc.ClientConn
 	read   door
 	latest door
-	bytes  uint64
-	count  uint64
+
+	buckets door
+	bytes   uint64
+	count   uint64
 
 	sealed, unsealed uint64 // bytes of samples in sealed chunks, and in files not reclaimed yet
 }
@@ -47,6 +50,7 @@ func (v *varve) start(ctx context.Context, dir string) (err error) {
 	}
 	v.read = grpcDoor(v.conn, varvev1.QueryService_ReadRange_FullMethodName)
 	v.latest = grpcDoor(v.conn, varvev1.QueryService_Latest_FullMethodName)
+	v.buckets = grpcDoor(v.conn, varvev1.QueryService_ReadAggregates_FullMethodName)
 	return nil
 }
 
@@ -137,8 +141,44 @@ func (v *varve) ask(ctx context.Context, q *question) (answer, error) {
 		return got, v.read(ctx, &varvev1.ReadRangeRequest{Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond}, visit)
 	case latestSamples:
 		return got, v.latest(ctx, &varvev1.LatestRequest{Tags: names}, visit)
+	case minuteAverages:
+		return got, v.buckets(ctx, &varvev1.ReadAggregatesRequest{
+			Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond, StepNs: minute, Aggregates: []string{eventAverage},
+		}, func(r arrow.Record) error { return averagesOf(r, got) })
 	}
-	return nil, errNotAsked
+	return nil, fmt.Errorf("a question of kind %d", q.kind)
+}
+
+const eventAverage = "event_weighted_average"
+
+// averagesOf appends the averages of a record batch to the series of their tags. A minute without samples has none.
+func averagesOf(r arrow.Record, into answer) error {
+	values, err := column[*array.Float64](r, eventAverage)
+	if err != nil {
+		return err
+	}
+	times, err := column[*array.Timestamp](r, "time")
+	if err != nil {
+		return err
+	}
+	tags, err := tagColumnOf(r)
+	if err != nil {
+		return err
+	}
+	last, s := -1, (*series)(nil)
+	for row := range int(r.NumRows()) {
+		if at := tags.GetValueIndex(row); at != last {
+			tag, err := tagOf([]byte(tags.names.Value(at)))
+			if err != nil {
+				return err
+			}
+			last, s = at, into.of(tag)
+		}
+		if !values.IsNull(row) {
+			s.add(int64(times.Value(row))/millisecond, values.Value(row))
+		}
+	}
+	return nil
 }
 
 // rowsOf appends the rows of a record batch to the series of their tags.
@@ -150,14 +190,14 @@ func rowsOf(r arrow.Record, into answer) error {
 	last, s := -1, (*series)(nil)
 	for row := range int(r.NumRows()) {
 		if at := c.tags.GetValueIndex(row); at != last {
-			tag, err := tagOf([]byte(c.names.Value(at)))
+			tag, err := tagOf([]byte(c.tags.names.Value(at)))
 			if err != nil {
 				return err
 			}
 			last, s = at, into.of(tag)
 		}
 		if q := c.quality.Value(row); q != 0 {
-			return fmt.Errorf("a sample of %s with quality %#x, all were sent as good", c.names.Value(last), q)
+			return fmt.Errorf("a sample of %s with quality %#x, all were sent as good", c.tags.names.Value(last), q)
 		}
 		if int64(c.times.Value(row))%millisecond != 0 {
 			return fmt.Errorf("a sample at %d ns, only whole milliseconds were sent", int64(c.times.Value(row)))

@@ -169,7 +169,7 @@ func (c *comparer) visit(r arrow.Record) error {
 		return err
 	}
 	for row := range int(r.NumRows()) {
-		if err := c.row(int64(x.times.Value(row)), x.names.Value(x.tags.GetValueIndex(row)), x.values.Value(row), x.quality.Value(row)); err != nil {
+		if err := c.row(int64(x.times.Value(row)), x.tags.names.Value(x.tags.GetValueIndex(row)), x.values.Value(row), x.quality.Value(row)); err != nil {
 			return err
 		}
 	}
@@ -208,8 +208,7 @@ type rawColumns struct {
 	times   *array.Timestamp
 	values  *array.Float64
 	quality *array.Uint32
-	tags    *array.Dictionary
-	names   *array.String // of the tags
+	tags    tagColumn
 }
 
 func rawColumnsOf(r arrow.Record) (c rawColumns, err error) {
@@ -222,12 +221,23 @@ func rawColumnsOf(r arrow.Record) (c rawColumns, err error) {
 	if c.quality, err = column[*array.Uint32](r, "quality"); err != nil {
 		return c, err
 	}
-	if c.tags, err = column[*array.Dictionary](r, "tag"); err != nil {
+	c.tags, err = tagColumnOf(r)
+	return c, err
+}
+
+// tagColumn is the column of tags, and the names its values stand for.
+type tagColumn struct {
+	*array.Dictionary
+	names *array.String
+}
+
+func tagColumnOf(r arrow.Record) (c tagColumn, err error) {
+	if c.Dictionary, err = column[*array.Dictionary](r, "tag"); err != nil {
 		return c, err
 	}
-	names, ok := c.tags.Dictionary().(*array.String)
+	names, ok := c.Dictionary.Dictionary().(*array.String)
 	if !ok {
-		return c, fmt.Errorf("dictionary of column tag has %s, want text", c.tags.Dictionary().DataType())
+		return c, fmt.Errorf("dictionary of column tag has %s, want text", c.Dictionary.Dictionary().DataType())
 	}
 	c.names = names
 	return c, nil

@@ -104,33 +104,54 @@ func (f *deleteFlags) readSpan() (start, end int64, err error) {
 	return start, end, nil
 }
 
-func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
+// selection is tags and a range, and who asks for something to be done with them.
+type selection struct {
+	*client
+	tags       []uint32
+	start, end int64
+}
+
+// choose reads the flags and finds the tags. The client is to be closed.
+func (f *deleteFlags) choose(cmd *cobra.Command, names []string) (*selection, error) {
 	if err := f.check(); err != nil {
-		return err
+		return nil, err
 	}
 	start, end, err := f.readSpan()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := f.client.dial()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer c.close()
 	tags, err := c.findTags(cmd.Context(), names)
 	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return &selection{c, idsOf(tags), start, end}, nil
+}
+
+// done prints what was done: as text, or the record that says so.
+func (f *deleteFlags) done(cmd *cobra.Command, offset uint64, format string, a ...any) error {
+	if f.output == "json" {
+		return printJSON(cmd.OutOrStdout(), offsetJSON{offset})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format+"\n", a...)
+	return err
+}
+
+func (f *deleteFlags) run(cmd *cobra.Command, names []string) error {
+	x, err := f.choose(cmd, names)
+	if err != nil {
 		return err
 	}
-	req := &varvev1.DeleteRangeRequest{StartNs: start, EndNs: end, Author: f.author, Reason: f.reason, TagIds: idsOf(tags)}
-	answer, err := c.admin.DeleteRange(cmd.Context(), req)
+	defer x.close()
+	answer, err := x.admin.DeleteRange(cmd.Context(), &varvev1.DeleteRangeRequest{TagIds: x.tags, StartNs: x.start, EndNs: x.end, Author: f.author, Reason: f.reason})
 	if err != nil {
-		return c.explain(err)
+		return x.explain(err)
 	}
-	if f.output == "json" {
-		return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted of %d tags, as log record %d; varve undelete %d brings it back\n", len(tags), answer.Offset, answer.Offset)
-	return err
+	return f.done(cmd, answer.Offset, "deleted of %d tags, as log record %d; varve undelete %d brings it back", len(x.tags), answer.Offset, answer.Offset)
 }
 
 func idsOf(tags []foundTag) (ids []uint32) {
@@ -146,34 +167,37 @@ type offsetJSON struct {
 
 func newUndeleteCommand() *cobra.Command {
 	f := &deleteFlags{}
-	cmd := &cobra.Command{
+	return f.byNumber(&cobra.Command{
 		Use:     "undelete --reason WHY RECORD",
 		Short:   "Bring back what a delete took away, by its log record",
 		Example: "  varve undelete 4711 --reason 'wrong tags'\n  varve delete list",
 		Args:    exactlyNames(1, "the log record of a delete, as varve delete list shows it"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			offset, err := strconv.ParseUint(args[0], 10, 64)
-			if err != nil {
-				return usageError(fmt.Errorf("log record %q: must be a number as varve delete list shows it", args[0]))
-			}
-			c, err := f.client.dial()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			answer, err := c.admin.UndeleteRange(cmd.Context(), &varvev1.UndeleteRangeRequest{Offset: offset, Author: f.author, Reason: f.reason})
-			if err != nil {
-				return c.explain(err)
-			}
-			if f.output == "json" {
-				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "delete %d is undone, as log record %d\n", offset, answer.Offset)
+	}, "log record", "varve delete list", "delete %d is undone, as log record %d", func(ctx context.Context, c *client, offset uint64) (uint64, error) {
+		answer, err := c.admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: offset, Author: f.author, Reason: f.reason})
+		return answer.GetOffset(), err
+	})
+}
+
+// byNumber makes cmd end something that a list shows under a number.
+func (f *deleteFlags) byNumber(cmd *cobra.Command, what, list, said string, call func(context.Context, *client, uint64) (uint64, error)) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(); err != nil {
 			return err
-		},
+		}
+		offset, err := strconv.ParseUint(args[0], 10, 64)
+		if err != nil {
+			return usageError(fmt.Errorf("%s %q: must be a number as %s shows it", what, args[0], list))
+		}
+		c, err := f.client.dial()
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		record, err := call(cmd.Context(), c, offset)
+		if err != nil {
+			return c.explain(err)
+		}
+		return f.done(cmd, record, said, offset, record)
 	}
 	f.client.register(cmd)
 	f.who(cmd)
@@ -181,35 +205,10 @@ func newUndeleteCommand() *cobra.Command {
 }
 
 func newDeleteListCommand() *cobra.Command {
-	var f clientFlags
-	var output string
-	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "Print every range delete there was, oldest first",
-		Example: "  varve delete list\n  varve delete list --output json",
-		Args:    asUsage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usageError(fmt.Errorf("output %q: must be table or json", output))
-			}
-			c, err := f.dial()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			deletes, err := c.deletes(cmd.Context())
-			if err != nil {
-				return c.explain(err)
-			}
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), deletes)
-			}
-			return printDeletes(cmd.OutOrStdout(), deletes)
-		},
-	}
-	f.register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	return cmd
+	return listCommand("Print every range delete there was, oldest first", "varve delete list", func(cmd *cobra.Command, c *client) (any, func(io.Writer), error) {
+		deletes, err := c.deletes(cmd.Context())
+		return deletes, func(w io.Writer) { printDeletes(w, deletes) }, err
+	})
 }
 
 // rangeDelete is a range delete as JSON. Scripts read it: fields are added, never renamed.
@@ -256,8 +255,7 @@ func (c *client) deletes(ctx context.Context) ([]rangeDelete, error) {
 // utcText is an instant as JSON and tables have it.
 func utcText(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
-func printDeletes(w io.Writer, deletes []rangeDelete) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+func printDeletes(t io.Writer, deletes []rangeDelete) {
 	fmt.Fprintln(t, "RECORD\tAT\tTAGS\tSTART\tEND\tAUTHOR\tREASON\tUNDONE")
 	for _, d := range deletes {
 		tags, undone := strconv.Itoa(len(d.Tags)), ""
@@ -269,5 +267,39 @@ func printDeletes(w io.Writer, deletes []rangeDelete) error {
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%q\t%q\t%s\n", d.Offset, d.At, tags, d.Start, d.End, d.Author, d.Reason, undone)
 	}
-	return t.Flush()
+}
+
+// listCommand is a command that prints what a call lists, as a table or as JSON.
+func listCommand(short, example string, list func(*cobra.Command, *client) (any, func(io.Writer), error)) *cobra.Command {
+	var f clientFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   short,
+		Example: "  " + example + "\n  " + example + " --output json",
+		Args:    asUsage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return usageError(fmt.Errorf("output %q: must be table or json", output))
+			}
+			c, err := f.dial()
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			data, table, err := list(cmd, c)
+			if err != nil {
+				return c.explain(err)
+			}
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), data)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			table(w)
+			return w.Flush()
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -41,34 +41,19 @@ Times are ` + timeexpr.Help + `.`,
 		Example: `  varve hold add --start 2026-01-01 --end 2026-04-01 --reason 'investigation 12' 'FI-*'
   varve hold add --start 2026-01-01 --end 2026-04-01 --reason 'audit' --all`,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
 			if all == (len(names) > 0) {
 				return usageError(errors.New("name the tags, or say --all"))
 			}
-			start, end, err := f.readSpan()
+			x, err := f.choose(cmd, names)
 			if err != nil {
 				return err
 			}
-			c, err := f.client.dial()
+			defer x.close()
+			answer, err := x.admin.Hold(cmd.Context(), &varvev1.HoldRequest{TagIds: x.tags, StartNs: x.start, EndNs: x.end, Author: f.author, Reason: f.reason})
 			if err != nil {
-				return err
+				return x.explain(err)
 			}
-			defer c.close()
-			tags, err := c.findTags(cmd.Context(), names)
-			if err != nil {
-				return err
-			}
-			answer, err := c.admin.Hold(cmd.Context(), &varvev1.HoldRequest{TagIds: idsOf(tags), StartNs: start, EndNs: end, Author: f.author, Reason: f.reason})
-			if err != nil {
-				return c.explain(err)
-			}
-			if f.output == "json" {
-				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "hold %d on %s tags\n", answer.Offset, countOrAll(len(tags)))
-			return err
+			return f.done(cmd, answer.Offset, "hold %d on %s tags", answer.Offset, countOrAll(len(x.tags)))
 		},
 	}
 	f.client.register(cmd)
@@ -80,38 +65,15 @@ Times are ` + timeexpr.Help + `.`,
 
 func newHoldReleaseCommand() *cobra.Command {
 	f := &deleteFlags{}
-	cmd := &cobra.Command{
+	return f.byNumber(&cobra.Command{
 		Use:     "release --reason WHY HOLD",
 		Short:   "End a hold, by the number that varve hold list shows",
 		Example: "  varve hold release 4711 --reason 'investigation closed'",
 		Args:    exactlyNames(1, "the number of a hold, as varve hold list shows it"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			offset, err := strconv.ParseUint(args[0], 10, 64)
-			if err != nil {
-				return usageError(fmt.Errorf("hold %q: must be a number as varve hold list shows it", args[0]))
-			}
-			c, err := f.client.dial()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			answer, err := c.admin.ReleaseHold(cmd.Context(), &varvev1.ReleaseHoldRequest{Offset: offset, Author: f.author, Reason: f.reason})
-			if err != nil {
-				return c.explain(err)
-			}
-			if f.output == "json" {
-				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "hold %d is released, as log record %d\n", offset, answer.Offset)
-			return err
-		},
-	}
-	f.client.register(cmd)
-	f.who(cmd)
-	return cmd
+	}, "hold", "varve hold list", "hold %d is released, as log record %d", func(ctx context.Context, c *client, offset uint64) (uint64, error) {
+		answer, err := c.admin.ReleaseHold(ctx, &varvev1.ReleaseHoldRequest{Offset: offset, Author: f.author, Reason: f.reason})
+		return answer.GetOffset(), err
+	})
 }
 
 // heldRange is a hold as JSON. Scripts read it: fields are added, never renamed.

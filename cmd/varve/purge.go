@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -34,33 +33,18 @@ Times are ` + timeexpr.Help + `.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			start, end, err := f.readSpan()
+			x, err := f.choose(cmd, names)
 			if err != nil {
 				return err
 			}
-			c, err := f.client.dial()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			tags, err := c.findTags(cmd.Context(), names)
-			if err != nil {
-				return err
-			}
-			answer, err := c.admin.Purge(cmd.Context(), &varvev1.PurgeRequest{
-				TagIds: idsOf(tags), StartNs: start, EndNs: end, Author: f.author, Reason: f.reason, NoWait: noWait,
+			defer x.close()
+			answer, err := x.admin.Purge(cmd.Context(), &varvev1.PurgeRequest{
+				TagIds: x.tags, StartNs: x.start, EndNs: x.end, Author: f.author, Reason: f.reason, NoWait: noWait,
 			})
 			if err != nil {
-				return c.explain(err)
+				return x.explain(err)
 			}
-			if f.output == "json" {
-				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "purged of %d tags, as log record %d\n", len(tags), answer.Offset)
-			return err
+			return f.done(cmd, answer.Offset, "purged of %d tags, as log record %d", len(x.tags), answer.Offset)
 		},
 	}
 	f.client.register(cmd)
@@ -127,39 +111,4 @@ func countOrAll(n int) string {
 		return "all"
 	}
 	return strconv.Itoa(n)
-}
-
-// listCommand is a command that prints what a call lists, as a table or as JSON.
-func listCommand(short, example string, list func(*cobra.Command, *client) (any, func(io.Writer), error)) *cobra.Command {
-	var f clientFlags
-	var output string
-	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   short,
-		Example: "  " + example + "\n  " + example + " --output json",
-		Args:    asUsage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usageError(fmt.Errorf("output %q: must be table or json", output))
-			}
-			c, err := f.dial()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			data, table, err := list(cmd, c)
-			if err != nil {
-				return c.explain(err)
-			}
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), data)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			table(w)
-			return w.Flush()
-		},
-	}
-	f.register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	return cmd
 }

@@ -105,11 +105,7 @@ carried out within a minute. Ages count from the clock or from the newest sample
 			if err != nil {
 				return c.explain(err)
 			}
-			if f.output == "json" {
-				return printJSON(cmd.OutOrStdout(), offsetJSON{answer.Offset})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "class %q keeps samples %s, rollups %s, versions %s\n", args[0], &samples, &rollups, &versions)
-			return err
+			return f.done(cmd, answer.Offset, "class %q keeps samples %s, rollups %s, versions %s", args[0], &samples, &rollups, &versions)
 		},
 	}
 	f.client.register(cmd)
