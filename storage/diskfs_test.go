@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -59,6 +60,7 @@ func calledFrom(part string) bool {
 // take its time.
 type diskFS struct {
 	vfs.FS
+	linking sync.Mutex // see crashClone
 	hook atomic.Pointer[func(diskCall) (skip bool, err error)]
 	free atomic.Uint64 // what GetDiskUsage answers; 0: the file system cannot tell
 }
@@ -142,7 +144,17 @@ func (d *diskFS) Link(from, to string) error {
 	if skip, err := d.ask(diskCall{op: "link", path: to}); skip || err != nil {
 		return err
 	}
+	d.linking.Lock()
+	defer d.linking.Unlock()
 	return d.FS.Link(from, to)
+}
+
+// crashClone is what a power cut leaves, for a hook to take. A link of that file system takes a lock twice, and taking a copy
+// between the two would never end.
+func (d *diskFS) crashClone(mem *vfs.MemFS, o vfs.CrashCloneCfg) *vfs.MemFS {
+	d.linking.Lock()
+	defer d.linking.Unlock()
+	return mem.CrashClone(o)
 }
 
 func (d *diskFS) Rename(from, to string) error {

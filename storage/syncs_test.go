@@ -157,7 +157,7 @@ func (c *cutHistory) first() {
 		mu.Lock()
 		defer mu.Unlock()
 		if left--; left >= 0 {
-			midst = append(midst, c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(c.seed, uint64(left)))}))
+			midst = append(midst, disk.crashClone(c.fs, vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(c.seed, uint64(left)))}))
 		}
 		return skip(call)
 	})

@@ -193,7 +193,7 @@ func cutInsideMove(t *testing.T, seed uint64) {
 		at, calls := int64(rng.IntN(160)), atomic.Int64{}
 		disk.set(func(diskCall) (bool, error) {
 			if calls.Add(1) == at {
-				clone = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+				clone = disk.crashClone(mem, vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
 			}
 			return false, nil
 		})
