@@ -61,8 +61,8 @@ func calledFrom(part string) bool {
 type diskFS struct {
 	vfs.FS
 	linking sync.Mutex // see crashClone
-	hook atomic.Pointer[func(diskCall) (skip bool, err error)]
-	free atomic.Uint64 // what GetDiskUsage answers; 0: the file system cannot tell
+	hook    atomic.Pointer[func(diskCall) (skip bool, err error)]
+	free    atomic.Uint64 // what GetDiskUsage answers; 0: the file system cannot tell
 }
 
 type diskFile struct {
