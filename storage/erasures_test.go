@@ -115,6 +115,29 @@ func TestPurgeLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestErasedIsGoneBetweenSealAndFold: the seal that goes before a fold does not bring back what was erased, should it be of the very generation
+// that the erasure ended.
+func TestErasedIsGoneBetweenSealAndFold(t *testing.T) {
+	ctx := context.Background()
+	fs := vfs.NewMem()
+	h := newHistory(t, 1, fs)
+	h.put(t, model.Update, 10, 1, 2, 3)
+	offset, err := h.db.Purge(ctx, []model.TagID{1}, model.TimeRange{Start: 10, End: 12}, "ann", "x")
+	require.NoError(t, err)
+	require.Equal(t, []uint64{3}, floatsOf(t, h.db))
+	_, err = h.db.Flush(ctx)
+	require.NoError(t, err)
+	p := keys.DayOf(0)
+	require.Equal(t, offset, h.db.directory.of(p)[0].id)
+	require.NoError(t, h.db.sealToFold(ctx, p, h.db.erasures.open[0]))
+	require.True(t, h.db.directory.of(p)[0].sealed)
+	require.Equal(t, []uint64{3}, floatsOf(t, h.db))
+	require.NoError(t, h.db.FoldErased(ctx))
+	require.Equal(t, []uint64{3}, floatsOf(t, h.db))
+	require.Empty(t, h.db.erasures.open)
+	require.NoError(t, h.db.Close())
+}
+
 // TestErasedPartitionIsDropped: where nothing else lies in a day, its keys go without being read.
 func TestErasedPartitionIsDropped(t *testing.T) {
 	fs := vfs.NewMem()

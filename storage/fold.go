@@ -143,7 +143,7 @@ func (db *DB) sealToFold(ctx context.Context, p keys.Partition, e *erasure) erro
 	before := func(g generation) bool { return g.id <= e.offset }
 	moved := slices.ContainsFunc(gens, func(g generation) bool { return before(g) && g.moved > 0 })
 	if !moved {
-		_, err := db.seal(ctx, p, sealOptions{through: e.offset})
+		_, err := db.seal(ctx, p, sealOptions{through: e.offset, folded: e.offset - 1}) // it may be of the generation that e ended
 		return err
 	}
 	if !slices.ContainsFunc(gens, func(g generation) bool { return before(g) && !g.sealed }) {

@@ -94,6 +94,8 @@ func (db *DB) waitForAcceptance(ctx context.Context, lost OffsetRange) bool {
 		}
 	}
 	for !l.isAccepted(lost) {
+		// Before anybody hears that apply has stopped.
+		db.alarms.raise("log_damaged", fmt.Sprintf("log records [%d, %d) are damaged; apply waits before them, reads say that they are incomplete; restore the log, or accept the loss", lost.First, lost.End))
 		l.mu.Lock()
 		if !slices.Contains(l.open, lost) {
 			l.open = append(l.open, lost)
@@ -104,7 +106,6 @@ func (db *DB) waitForAcceptance(ctx context.Context, lost OffsetRange) bool {
 		changed := l.changed
 		db.applied.fail(ErrApplyStopped)
 		l.mu.Unlock()
-		db.alarms.raise("log_damaged", fmt.Sprintf("log records [%d, %d) are damaged; apply waits before them, reads say that they are incomplete; restore the log, or accept the loss", lost.First, lost.End))
 		select {
 		case <-changed:
 		case <-ctx.Done():
