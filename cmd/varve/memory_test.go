@@ -23,7 +23,7 @@ func TestMemoryLimitFollowsTheTags(t *testing.T) {
 		followTags(ctx, 5<<30, func() int { return int(tags.Load()) })
 	}()
 	limit := func(n int64) func() bool {
-		return func() bool { return debug.SetMemoryLimit(-1) == 6<<30+n<<10 }
+		return func() bool { return debug.SetMemoryLimit(-1) == 6<<30+n*tagBytes }
 	}
 	require.Eventually(t, limit(1000), 30*time.Second, time.Millisecond)
 	tags.Store(1_000_000)
