@@ -109,26 +109,27 @@ func (s *erasures) with(e *erasure) *erasures {
 	return &next
 }
 
-// joined is a list with one more erasure, which is made one with an earlier one of the same class.
+// joined is a list with one more erasure, which takes in an earlier one of the same class. Not if a tag has left the class since:
+// what is erased of the class later does not concern it.
 func joined(list []*erasure, e *erasure) []*erasure {
-	list = slices.Clone(list)
 	if e.cause == record.ByRetention && len(e.held) == 0 {
 		for i, x := range list {
-			if x.cause != e.cause || x.class != e.class || x.what != e.what || len(x.held) > 0 || x.in.End < e.in.Start || e.in.End < x.in.Start {
+			if x.cause != e.cause || x.class != e.class || x.what != e.what || len(x.held) > 0 || x.in.End < e.in.Start || e.in.End < x.in.Start || !hasAll(e.tags, x.tags) {
 				continue
 			}
 			one := *e
 			one.in = model.TimeRange{Start: min(x.in.Start, e.in.Start), End: max(x.in.End, e.in.End)}
-			if one.tags = e.tags; x.tags == nil || e.tags == nil {
-				one.tags = nil
-			} else if !x.tags.Equals(e.tags) {
-				one.tags = roaring.Or(x.tags, e.tags)
-			}
+			list = slices.Clone(list)
 			list[i] = &one
 			return list
 		}
 	}
-	return append(list, e)
+	return append(slices.Clip(list), e)
+}
+
+// hasAll reports whether tags, nil for all, have every one of others.
+func hasAll(tags, others *roaring.Bitmap) bool {
+	return tags == nil || others != nil && others.AndCardinality(tags) == others.GetCardinality()
 }
 
 // none reports whether nothing was ever erased.
@@ -292,16 +293,21 @@ func (c *Cursor) cutErased(p keys.Partition) {
 	}
 	folded, in := foldedThrough(c.src.directory.of(p)), p.Range()
 	for i := range c.erased {
-		if x := &c.erased[i]; x.open(folded, in) && !(c.deep && x.what == record.OldSamples) {
+		if x := &c.erased[i]; c.hides(x, folded, in) {
 			c.cutTaken(x.offset, x.in)
 		}
 	}
 }
 
+// hides reports whether an erasure hides something of a partition, into which those up to an offset are folded.
+func (c *Cursor) hides(x *erased, folded uint64, in model.TimeRange) bool {
+	return x.open(folded, in) && !(c.deep && x.what == record.OldSamples)
+}
+
 // erases reports whether anything is to be cut out of a partition.
 func (c *Cursor) erases(p keys.Partition) bool {
 	return len(c.erased) > 0 && slices.ContainsFunc(c.erased, func(x erased) bool {
-		return x.open(foldedThrough(c.src.directory.of(p)), p.Range()) && !(c.deep && x.what == record.OldSamples)
+		return c.hides(&x, foldedThrough(c.src.directory.of(p)), p.Range())
 	})
 }
 

@@ -464,6 +464,55 @@ func TestRetentionFollowsTags(t *testing.T) {
 	require.NoError(t, h.db.Close())
 }
 
+// TestTagsThatLeftAClassAreLeftAlone: what a class loses later is not taken of a tag that was in it once: its samples are read and
+// written, its versions stay.
+func TestTagsThatLeftAClassAreLeftAlone(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	ctx := context.Background()
+	class := func(tag model.TagID, name string) {
+		_, err := h.db.ChangeCatalog(ctx, []catalog.Change{{Update: &catalog.Update{ID: tag, Retention: &name}}})
+		require.NoError(t, err)
+	}
+	const stays, left = 1, 9
+	_, err := h.db.ChangeCatalog(ctx, []catalog.Change{{Create: &catalog.Create{Tag: model.Tag{
+		Name: "left", UUID: model.UUID{9}, Retention: "fast", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
+	}}}})
+	require.NoError(t, err)
+	class(stays, "fast")
+	h.clock.Store(101 * day)
+	for _, tag := range []model.TagID{stays, left} {
+		h.write(tag, model.Update, 90*day, 60e9, 10*1440, func(i int) float64 { return float64(i) })
+	}
+	_, err = h.db.SetRetention(ctx, &RetentionRule{Class: "fast", Versions: 24 * time.Hour, Samples: 7 * 24 * time.Hour, Rollups: 90 * 24 * time.Hour, Author: "ann", Reason: "policy"})
+	require.NoError(t, err)
+	apply := func() {
+		seal(t, h.db)
+		require.NoError(t, h.db.ApplyRetention(ctx))
+		require.NoError(t, h.db.FoldErased(ctx))
+		require.Empty(t, h.db.erasures.open)
+	}
+	apply()
+	require.Equal(t, []int64{92 * day, 92 * day}, []int64{h.db.KeptSince(stays), h.db.KeptSince(left)})
+	class(left, "")
+	h.write(left, model.Update, 95*day, 60e9, 1, func(int) float64 { return -1 }) // a version
+	h.clock.Store(106 * day)
+	h.write(stays, model.Update, 105*day, 60e9, 1440, func(i int) float64 { return float64(i) })
+	apply()
+	require.Equal(t, []int64{98 * day, 92 * day}, []int64{h.db.KeptSince(stays), h.db.KeptSince(left)})
+	require.Equal(t, 1, h.write(left, model.Update, 94*day+30e9, 60e9, 1, func(int) float64 { return 5 }).Applied)
+	v, err := h.db.View(ctx, Accepted)
+	require.NoError(t, err)
+	var p Partials
+	require.ErrorIs(t, v.Partials(ctx, stays, []int64{94*day + 7e9, 94*day + 67e9}, Full, &p), ErrErased)
+	require.NoError(t, v.Partials(ctx, left, []int64{94*day + 7e9, 94*day + 67e9}, Full, &p))
+	require.Equal(t, int64(2), p.Buckets[0].Counts().All())
+	versions, err := v.Versions(ctx, left, model.TimeRange{Start: 95 * day, End: 95*day + 1})
+	require.NoError(t, err)
+	require.Len(t, versions, 2)
+	v.Close()
+	require.NoError(t, h.db.Close())
+}
+
 // TestDiskBudget: the oldest days go while the store is larger than it may be, the newest two stay.
 func TestDiskBudget(t *testing.T) {
 	fs := vfs.NewMem()
