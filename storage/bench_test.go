@@ -40,22 +40,7 @@ func BenchmarkRange(b *testing.B) {
 	b.ResetTimer()
 	rows := 0
 	for range b.N {
-		v, err := p.db.View(context.Background(), Accepted)
-		require.NoError(b, err)
-		c := v.Samples(1, model.TimeRange{})
-		for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
-			c.Reset(tag, model.All)
-			for {
-				block, err := c.Next(context.Background())
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				require.NoError(b, err)
-				rows += block.Len()
-			}
-		}
-		c.Close()
-		v.Close()
+		rows += p.readSpread()
 	}
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds()/1e6, "Msamples/s")
 }
@@ -68,6 +53,27 @@ type plant struct {
 	rnd   uint64
 	last  *Pending
 	dir   string
+}
+
+// readSpread reads all there is of 100 tags, spread over the plant, and counts the samples.
+func (p *plant) readSpread() (rows int) {
+	v, err := p.db.View(context.Background(), Accepted)
+	require.NoError(p.b, err)
+	defer v.Close()
+	c := v.Samples(1, model.TimeRange{})
+	defer c.Close()
+	for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
+		c.Reset(tag, model.All)
+		for {
+			block, err := c.Next(context.Background())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(p.b, err)
+			rows += block.Len()
+		}
+	}
+	return rows
 }
 
 const (
@@ -233,23 +239,7 @@ func BenchmarkSealedRange(b *testing.B) {
 						reopen()
 						b.StartTimer()
 					}
-					v, err := p.db.View(context.Background(), Accepted)
-					require.NoError(b, err)
-					c := v.Samples(1, model.TimeRange{})
-					rows := 0
-					for tag := model.TagID(1); tag <= plantTags; tag += plantTags / 100 {
-						c.Reset(tag, model.All)
-						for {
-							block, err := c.Next(context.Background())
-							if errors.Is(err, io.EOF) {
-								break
-							}
-							require.NoError(b, err)
-							rows += block.Len()
-						}
-					}
-					c.Close()
-					v.Close()
+					rows := p.readSpread()
 					require.Equal(b, 100*3600, rows)
 				}
 			})

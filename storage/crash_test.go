@@ -50,12 +50,16 @@ type sentBatch struct {
 // loses a random part of what was not synced, and opens what is left: it holds the batches of a prefix of what was sent,
 // no shorter than what was acknowledged, and answers like the plain model of exactly that prefix.
 func TestPowerCut(t *testing.T) {
-	n := seeds("VARVE_CRASH_SEEDS", 1000)
+	eachSeed(t, seeds("VARVE_CRASH_SEEDS", 1000), func(t *testing.T, seed uint64) { runPowerCuts(t, seed, vfs.NewCrashableMem(), nil) })
+}
+
+// eachSeed runs seeds below n, four side by side, until one fails.
+func eachSeed(t *testing.T, n int, run func(*testing.T, uint64)) {
 	for shard := range 4 {
 		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
 			t.Parallel()
-			for seed := uint64(shard); seed < uint64(n); seed += 4 {
-				if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runPowerCuts(t, seed, vfs.NewCrashableMem(), nil) }) {
+			for seed := shard; seed < n; seed += 4 {
+				if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { run(t, uint64(seed)) }) {
 					return
 				}
 			}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/chunk"
-	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/rollup"
 )
@@ -134,7 +133,8 @@ func (r *partialReader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.inHead = r.src.headPartitions(r.tag, in)
+	days := model.TimeRange{Start: keys.DayOf(in.Start).Range().Start, End: max(in.End, keys.DayOf(in.End-1).Range().End)}
+	r.inHead = r.src.headPartitions(r.tag, days)
 	for _, p := range parts {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -646,29 +646,4 @@ func endOfHours(hours []rollup.Partial, start int64, in model.TimeRange, ends fu
 		}
 	}
 	return x, false, nil
-}
-
-// headPartitions is the partitions in which heads have anything of a tag, ascending.
-func (s *sources) headPartitions(tag model.TagID, in model.TimeRange) (out []keys.Partition) {
-	first := keys.DayOf(in.Start).Range().Start
-	in.Start, in.End = first, max(in.End, keys.DayOf(in.End-1).Range().End)
-	for _, h := range s.heads {
-		s.db.mu.RLock()
-		g := h.Tag(tag)
-		var snap head.Snapshot
-		if g != nil {
-			snap = h.Snapshot(g, s.offset)
-		}
-		s.db.mu.RUnlock()
-		if g == nil {
-			continue
-		}
-		snap.EachStretch(in, func(t int64) int64 {
-			p := keys.DayOf(t)
-			out = append(out, p)
-			return p.Range().End
-		})
-	}
-	slices.SortFunc(out, keys.Partition.Compare)
-	return slices.Compact(out)
 }

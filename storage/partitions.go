@@ -29,7 +29,16 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 	if err != nil {
 		return nil, err
 	}
-	stored := len(out)
+	if inHeads := s.headPartitions(tag, in); len(inHeads) > 0 {
+		out = append(out, inHeads...)
+		slices.SortFunc(out, keys.Partition.Compare)
+		out = slices.Compact(out)
+	}
+	return out, nil
+}
+
+// headPartitions is the partitions in which heads have anything of a tag in a range, ascending.
+func (s *sources) headPartitions(tag model.TagID, in model.TimeRange) (out []keys.Partition) {
 	for _, h := range s.heads {
 		s.db.mu.RLock()
 		g := h.Tag(tag)
@@ -47,11 +56,8 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 			return p.Range().End
 		})
 	}
-	if len(out) > stored {
-		slices.SortFunc(out, func(a, b keys.Partition) int { return int(int64(a.Number) - int64(b.Number)) })
-		out = slices.Compact(out)
-	}
-	return out, nil
+	slices.SortFunc(out, keys.Partition.Compare)
+	return slices.Compact(out)
 }
 
 // storedPartitions is the partitions of a tag from first to last that the engine holds.

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -19,17 +18,7 @@ import (
 // TestPowerCutInsideSeal cuts the power at a random call that sealing makes of the disk. Everything was durable before, so
 // that everything is there after, once, whatever the seal had come to; and sealing again works.
 func TestPowerCutInsideSeal(t *testing.T) {
-	n := seeds("VARVE_CRASH_SEEDS", 1000) / 4
-	for shard := range 4 {
-		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
-			t.Parallel()
-			for seed := shard; seed < n; seed += 4 {
-				if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { cutInsideSeal(t, uint64(seed)) }) {
-					return
-				}
-			}
-		})
-	}
+	eachSeed(t, seeds("VARVE_CRASH_SEEDS", 1000)/4, cutInsideSeal)
 }
 
 func cutInsideSeal(t *testing.T, seed uint64) {

@@ -153,17 +153,7 @@ func TestTieredStoreAnswersLikeThePlainModel(t *testing.T) {
 
 // TestPowerCutInsideMove cuts the power at a random call of the disk inside sealing, moving and sweeping.
 func TestPowerCutInsideMove(t *testing.T) {
-	n := seeds("VARVE_CRASH_SEEDS", 1000) / 4
-	for shard := range 4 {
-		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
-			t.Parallel()
-			for seed := shard; seed < n; seed += 4 {
-				if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { cutInsideMove(t, uint64(seed)) }) {
-					return
-				}
-			}
-		})
-	}
+	eachSeed(t, seeds("VARVE_CRASH_SEEDS", 1000)/4, cutInsideMove)
 }
 
 func cutInsideMove(t *testing.T, seed uint64) {
