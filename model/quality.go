@@ -36,19 +36,6 @@ const (
 	BadBoundNotFound             Quality = 0x80D70000
 )
 
-var qualityNames = map[Quality]string{
-	Good: "Good", GoodLocalOverride: "GoodLocalOverride",
-	Uncertain: "Uncertain", UncertainLastUsableValue: "UncertainLastUsableValue",
-	UncertainSubstituteValue: "UncertainSubstituteValue", UncertainInitialValue: "UncertainInitialValue",
-	UncertainSensorNotAccurate: "UncertainSensorNotAccurate", UncertainEngineeringUnits: "UncertainEngineeringUnitsExceeded",
-	UncertainSubNormal: "UncertainSubNormal", UncertainDataSubNormal: "UncertainDataSubNormal",
-	UncertainNoCommunicationLast: "UncertainNoCommunicationLastUsableValue",
-	Bad:                          "Bad", BadNoCommunication: "BadNoCommunication", BadWaitingForInitialData: "BadWaitingForInitialData",
-	BadNotConnected: "BadNotConnected", BadDeviceFailure: "BadDeviceFailure", BadSensorFailure: "BadSensorFailure",
-	BadOutOfService: "BadOutOfService", BadConfigurationError: "BadConfigurationError", BadNoData: "BadNoData",
-	BadDataLost: "BadDataLost", BadDataUnavailable: "BadDataUnavailable", BadBoundNotFound: "BadBoundNotFound",
-}
-
 // IsGood reports severity Good.
 func (q Quality) IsGood() bool { return q>>30 == 0 }
 

@@ -1,0 +1,182 @@
+package part13
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// bound is the value of a tag at an edge of an interval.
+type bound struct {
+	model.Sample
+	raw bool // a sample lies there
+}
+
+// usable reports whether a calculation may take the value.
+func (b *bound) usable(uncertainAsBad bool) bool {
+	return !b.Null && (b.Quality.IsGood() || b.Quality.IsUncertain() && !uncertainAsBad)
+}
+
+func noBound(at int64, t model.Type) bound {
+	return bound{Sample: model.Sample{Time: at, Type: t, Null: true, Quality: model.BadNoData}}
+}
+
+// rawBound is a sample that lies at the edge, as it is; the value of a Bad one is null.
+func rawBound(p *rollup.Point) bound {
+	b := bound{Sample: p.Sample, raw: !p.Gap}
+	if p.Quality.IsBad() {
+		b.Sample = model.Sample{Time: p.Time, Type: p.Type, Null: true, Quality: p.Quality, Seq: p.Seq}
+	}
+	return b
+}
+
+// around is what lies next to an instant: at it, before it and behind it, nil for nothing. Of usable samples only: good for
+// interpolated bounds. Of all points: for simple bounds.
+type around struct{ before, at, after *rollup.Point }
+
+// place sorts points that ascend into before, at and after.
+func place(instant int64, points ...*rollup.Point) (a around) {
+	for _, p := range points {
+		switch {
+		case p == nil:
+		case p.Time < instant:
+			a.before = p
+		case p.Time == instant:
+			a.at = p
+		case a.after == nil:
+			a.after = p
+		}
+	}
+	return a
+}
+
+// simpleBound is the simple bounding value (Part 13, 3.1.9): of the samples next to the instant, whatever their quality.
+func (c *Calculation) simpleBound(instant int64) bound {
+	iv := &c.iv
+	a := place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
+	if a.at != nil && !a.at.Gap {
+		return rawBound(a.at)
+	}
+	from := a.before
+	if a.at != nil {
+		from = a.at
+	}
+	strict := c.config.TreatUncertainAsBad
+	if from == nil || !from.Usable(strict) || a.after == nil {
+		return noBound(instant, c.typ)
+	}
+	q := model.UncertainDataSubNormal
+	if from.Quality.IsGood() && (iv.Stepped || a.after.Usable(true)) {
+		q = model.Good
+	}
+	if iv.Stepped || !a.after.Usable(strict) {
+		return held(from, instant, q)
+	}
+	return bound{Sample: interpolate(&from.Sample, &a.after.Sample, instant, q)}
+}
+
+// interpolatedBound is the interpolated bounding value (Part 13, 3.1.8): of the nearest samples that are usable. A sample that lies
+// at the instant and is not Bad is the value, also if it is Uncertain and that is taken for Bad.
+func (c *Calculation) interpolatedBound(instant int64) bound {
+	iv := &c.iv
+	near := place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
+	if near.at != nil && near.at.Usable(false) {
+		return rawBound(near.at)
+	}
+	strict := c.config.TreatUncertainAsBad
+	_, before := iv.Before.UsableEnds(strict)
+	first, last := iv.In.UsableEnds(strict)
+	after, _ := iv.After.UsableEnds(strict)
+	a := place(instant, before, first, last, after)
+	if a.before == nil {
+		return noBound(instant, c.typ)
+	}
+	skipped := near.at != nil || !samePoint(near.before, a.before)
+	q := model.UncertainDataSubNormal
+	switch {
+	case near.after == nil: // behind the last sample
+		if !iv.Stepped && iv.Earlier != nil && c.config.SlopedExtrapolation {
+			return bound{Sample: interpolate(&iv.Earlier.Sample, &a.before.Sample, instant, q)}
+		}
+		return held(a.before, instant, q)
+	case iv.Stepped:
+		if a.before.Quality.IsGood() && !skipped {
+			q = model.Good
+		}
+		return held(a.before, instant, q)
+	case a.after == nil:
+		return held(a.before, instant, q)
+	}
+	skipped = skipped || !samePoint(near.after, a.after)
+	if a.before.Quality.IsGood() && a.after.Quality.IsGood() && !skipped {
+		q = model.Good
+	}
+	return bound{Sample: interpolate(&a.before.Sample, &a.after.Sample, instant, q)}
+}
+
+func samePoint(a, b *rollup.Point) bool {
+	return a != nil && b != nil && a.Time == b.Time && a.Seq == b.Seq && a.Gap == b.Gap
+}
+
+func held(p *rollup.Point, instant int64, q model.Quality) bound {
+	s := p.Sample
+	s.Time, s.Quality, s.Seq = instant, q, 0
+	return bound{Sample: s}
+}
+
+// interpolate is the value at an instant on the straight line through two samples, which lie at different times: a double, or the
+// nearest integer where both are of one integer type and the instant lies between them.
+func interpolate(a, b *model.Sample, instant int64, q model.Quality) model.Sample {
+	if a.Type == b.Type && (a.Type == model.Int64 || a.Type == model.Uint64) && a.Time < instant && instant < b.Time {
+		return model.Sample{Time: instant, Type: a.Type, Bits: between(a, b, instant), Quality: q}
+	}
+	x, y := number(a), number(b)
+	// Instants may lie centuries apart: differences are taken as unsigned, or as doubles where the instant lies behind.
+	whole := float64(uint64(b.Time) - uint64(a.Time))
+	share := (float64(instant) - float64(a.Time)) / whole
+	if instant >= a.Time {
+		share = float64(uint64(instant)-uint64(a.Time)) / whole
+	}
+	v := x + (y-x)*share
+	if math.IsInf(y-x, 0) && !math.IsInf(x, 0) && !math.IsInf(y, 0) { // further apart than a double can say
+		v = x*(1-share) + y*share
+	}
+	return model.Sample{Time: instant, Type: model.Float64, Bits: math.Float64bits(v), Quality: q}
+}
+
+// between is the integer nearest to the line from a to b, halves away from a.
+func between(a, b *model.Sample, instant int64) uint64 {
+	up := int64(b.Bits) >= int64(a.Bits)
+	if a.Type == model.Uint64 {
+		up = b.Bits >= a.Bits
+	}
+	distance := b.Bits - a.Bits
+	if !up {
+		distance = a.Bits - b.Bits
+	}
+	whole := uint64(b.Time) - uint64(a.Time)
+	hi, lo := bits.Mul64(distance, uint64(instant)-uint64(a.Time))
+	step, rest := bits.Div64(hi, lo, whole)
+	if rest >= whole-rest {
+		step++
+	}
+	if up {
+		return a.Bits + step
+	}
+	return a.Bits - step
+}
+
+// number is a value as a double. Bools and states are their codes.
+func number(s *model.Sample) float64 {
+	switch s.Type {
+	case model.Float64:
+		return math.Float64frombits(s.Bits)
+	case model.Float32:
+		return model.WidenFloat32(uint32(s.Bits))
+	case model.Uint64:
+		return float64(s.Bits)
+	}
+	return float64(int64(s.Bits))
+}

@@ -1,0 +1,446 @@
+package part13
+
+import (
+	"math"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// seconds is how many nanoseconds a second has, millis a millisecond.
+const (
+	seconds = 1e9
+	millis  = 1e6
+)
+
+// interpolative is 5.4.3.4: the interpolated bounding value at the start.
+func (c *Calculation) interpolative() model.Sample {
+	b := c.interpolatedBound(c.iv.start())
+	if !b.raw && !b.Null {
+		b.Quality |= DataValue | Interpolated
+	}
+	return b.Sample
+}
+
+// statistic is 5.4.3.5 and 5.4.3.37 on: of the Good samples, whatever TreatUncertainAsBad says; bounds have no part in it.
+func (c *Calculation) statistic(a Aggregate) model.Sample {
+	stats, _ := c.iv.In.Stats(true)
+	if stats.N() == 0 {
+		return c.noData(c.partialAside(a))
+	}
+	var v float64
+	switch a {
+	case Average:
+		v = stats.Mean()
+	case StandardDeviationSample:
+		v = math.Sqrt(stats.SampleVariance())
+	case StandardDeviationPopulation:
+		v = math.Sqrt(stats.Variance())
+	case VarianceSample:
+		v = stats.SampleVariance()
+	case VariancePopulation:
+		v = stats.Variance()
+	}
+	out := c.float(v, c.config.severity(c.samples()))
+	if a == Average {
+		out.Quality &^= Partial
+	}
+	return out
+}
+
+// partialAside is the Partial bit of a result without a value; Average never has it.
+func (c *Calculation) partialAside(a Aggregate) model.Quality {
+	if a == Average {
+		return 0
+	}
+	return c.partial
+}
+
+// bridged is 5.4.3.6 and 5.4.3.8: the integral between interpolated bounds, over the whole interval from the first sample on.
+// TimeAverage is sloped whatever the tag is, Total only if the tag is. As soon as anything had to be bridged, extrapolated or is
+// missing, the result is Uncertain.
+func (c *Calculation) bridged(a Aggregate) model.Sample {
+	stepped := a == Total && c.iv.Stepped
+	whole := c.interval(c.iv.End)
+	area, _ := whole.Integral(rollup.Rule{Stepped: stepped, UncertainAsBad: c.config.TreatUncertainAsBad, Bridged: true})
+	if area.Covered == 0 {
+		return c.noData(c.partial)
+	}
+	area.Value += c.extrapolated()
+	length := uint64(c.iv.End) - uint64(c.iv.Start)
+	good := c.durations.GoodToGood
+	if stepped {
+		good = c.durations.Good()
+	}
+	q := model.UncertainDataSubNormal
+	if good == length {
+		q = model.Good
+	}
+	if a == Total {
+		return c.float(area.Value/seconds, q)
+	}
+	return c.float(area.Mean(), q)
+}
+
+// extrapolated is what sloped extrapolation adds to the integral of the last value held to the end.
+func (c *Calculation) extrapolated() float64 {
+	if c.iv.After.FirstPoint() != nil || c.iv.Earlier == nil || !c.config.SlopedExtrapolation || c.iv.Stepped {
+		return 0
+	}
+	_, last := c.iv.In.UsableEnds(c.config.TreatUncertainAsBad)
+	if last == nil {
+		_, last = c.iv.Before.UsableEnds(c.config.TreatUncertainAsBad)
+	}
+	from := max(last.Time, c.iv.Start)
+	a := interpolate(&c.iv.Earlier.Sample, &last.Sample, from, model.Good)
+	b := interpolate(&c.iv.Earlier.Sample, &last.Sample, c.iv.End, model.Good)
+	return (number(&a)/2 + number(&b)/2 - number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
+}
+
+// simple is 5.4.3.7 and 5.4.3.9: the integral between simple bounds where the tag has a value, and of the average over that time.
+func (c *Calculation) simple(a Aggregate) model.Sample {
+	whole := c.interval(c.until)
+	area, _ := whole.Integral(rollup.Rule{Stepped: c.iv.Stepped, UncertainAsBad: c.config.TreatUncertainAsBad})
+	if area.Covered == 0 {
+		return c.noData(c.partial)
+	}
+	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
+	if a == Total2 {
+		return c.float(area.Value/seconds, q)
+	}
+	return c.float(area.Mean(), q)
+}
+
+// extreme is 5.4.3.10 to 5.4.3.13: of the Good samples. The result is Uncertain if a Bad sample was there, or an Uncertain one that
+// lies beyond.
+func (c *Calculation) extreme(a Aggregate) model.Sample {
+	good, _ := c.iv.In.Stats(true)
+	if good.N() == 0 {
+		return c.noData(c.partial)
+	}
+	greatest := a == Maximum || a == MaximumActualTime
+	x, q := c.extremeOf(&good, greatest)
+	s := model.Sample{Time: c.iv.start(), Type: c.typ, Bits: x.Bits}
+	info := c.partial
+	if a == MinimumActualTime || a == MaximumActualTime {
+		s.Time = x.Time
+	} else if x.Time != c.iv.start() {
+		info |= DataValue | Calculated
+	}
+	if x.Again {
+		info |= DataValue | MultiValue
+	}
+	s.Quality = q | info
+	return s
+}
+
+// extremeOf is the least or greatest Good value, with its quality.
+func (c *Calculation) extremeOf(good *rollup.Stats, greatest bool) (rollup.Extreme, model.Quality) {
+	n := c.iv.In.Counts()
+	beyond := n.Bad+n.Null > 0
+	if n.Uncertain > 0 {
+		all, _ := c.iv.In.Stats(false)
+		beyond = beyond || c.config.TreatUncertainAsBad || pick(&all, greatest).Bits != pick(good, greatest).Bits
+	}
+	if beyond {
+		return pick(good, greatest), model.UncertainDataSubNormal
+	}
+	return pick(good, greatest), model.Good
+}
+
+func pick(s *rollup.Stats, greatest bool) rollup.Extreme {
+	x, _ := s.Min()
+	if greatest {
+		x, _ = s.Max()
+	}
+	return x
+}
+
+// valueRange is 5.4.3.14.
+func (c *Calculation) valueRange() model.Sample {
+	good, _ := c.iv.In.Stats(true)
+	if good.N() == 0 {
+		return c.noData(c.partial)
+	}
+	_, low := c.extremeOf(&good, false)
+	_, high := c.extremeOf(&good, true)
+	return c.float(good.Range(), max(low, high))
+}
+
+// candidate is what may be the least or greatest value between simple bounds.
+type candidate struct {
+	model.Sample
+	info  model.Quality // of Minimum2 and Maximum2
+	exact model.Quality // of those with ActualTime
+	again bool
+}
+
+// extreme2 is 5.4.3.15 to 5.4.3.18: of the samples and the simple bounds at both edges.
+func (c *Calculation) extreme2(a Aggregate) model.Sample {
+	x, ok := c.furthest(a == Maximum2 || a == MaximumActualTime2)
+	if !ok {
+		return c.noData(c.partial)
+	}
+	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
+	if q.IsBad() {
+		return c.null(q, Calculated|c.partial)
+	}
+	s := model.Sample{Time: c.iv.start(), Type: x.Type, Bits: x.Bits}
+	info := x.info
+	if a == MinimumActualTime2 || a == MaximumActualTime2 {
+		s.Time, info = x.Time, x.exact
+	}
+	if x.again {
+		info |= MultiValue
+	}
+	if info |= c.partial; info != 0 {
+		info |= DataValue
+	}
+	s.Quality = q | info
+	return s
+}
+
+// furthest is the least or greatest value, the oldest of equal ones.
+func (c *Calculation) furthest(greatest bool) (best candidate, ok bool) {
+	for _, x := range c.candidates(greatest) {
+		if x.Null {
+			continue
+		}
+		a, b := number(&x.Sample), number(&best.Sample)
+		switch {
+		case !ok || math.IsNaN(b) || greatest && a > b || !greatest && a < b:
+			best, ok = x, true
+		case a == b:
+			best.again = true
+		}
+	}
+	return best, ok
+}
+
+// candidates are the bound at the earlier edge, the extreme of the samples and the bound at the later edge; null ones are none.
+func (c *Calculation) candidates(greatest bool) [3]candidate {
+	iv, strict := &c.iv, c.config.TreatUncertainAsBad
+	none := candidate{Sample: model.Sample{Null: true}}
+	out := [3]candidate{none, none, none}
+	for i, edge := range []int64{iv.Start, iv.End} {
+		b := c.simpleBound(edge)
+		if !b.usable(strict) {
+			continue
+		}
+		x := candidate{Sample: b.Sample, info: Interpolated, exact: Interpolated}
+		if edge == iv.start() {
+			if b.raw { // one of the samples
+				continue
+			}
+		} else {
+			if b.raw {
+				x.info = Calculated
+			}
+			x.Time = edge - iv.Resolution
+			if iv.Reverse {
+				x.Time = edge + iv.Resolution
+			}
+		}
+		out[2*i] = x
+	}
+	if all, _ := iv.In.Stats(strict); all.N() > 0 {
+		e := pick(&all, greatest)
+		x := candidate{Sample: model.Sample{Time: e.Time, Type: c.typ, Bits: e.Bits}, info: Calculated, again: e.Again}
+		if e.Time == iv.start() {
+			x.info = 0
+		}
+		out[1] = x
+	}
+	return out
+}
+
+// range2 is 5.4.3.19.
+func (c *Calculation) range2() model.Sample {
+	low, ok := c.furthest(false)
+	high, _ := c.furthest(true)
+	if !ok {
+		return c.noData(c.partial)
+	}
+	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
+	return c.float(number(&high.Sample)-number(&low.Sample), q)
+}
+
+// count is 5.4.3.21 and 5.4.3.24. Samples that are not Good are not counted, but the quality is by their share; nothing at all is
+// none.
+func (c *Calculation) count(a Aggregate) model.Sample {
+	q := model.Good
+	if c.iv.In.Counts().All() > 0 {
+		q = c.config.severity(c.samples())
+	}
+	if q.IsBad() {
+		return c.null(q, 0)
+	}
+	if a == Count {
+		return c.integer(c.iv.In.Counts().Good, q)
+	}
+	strict := c.config.TreatUncertainAsBad
+	whole := c.interval(c.until)
+	n, _ := whole.Transitions(strict)
+	_, before := c.iv.Before.UsableEnds(strict)
+	if first, _ := c.iv.In.UsableEnds(strict); before == nil && first != nil {
+		n++ // the first value of all is a change
+	}
+	return c.integer(n, q)
+}
+
+// durationInState is 5.4.3.22 and 5.4.3.23: milliseconds under Good values that are zero, or are not.
+func (c *Calculation) durationInState(a Aggregate) model.Sample {
+	zero, other := c.iv.Zero, c.iv.NonZero
+	add := func(length uint64, b *model.Sample) {
+		if number(b) == 0 {
+			zero += length
+		} else {
+			other += length
+		}
+	}
+	if lead := c.lead(); lead > 0 && c.leadIsGood() {
+		b := c.simpleBound(c.iv.Start)
+		add(lead, &b.Sample)
+	}
+	if last := c.iv.In.LastPoint(); last != nil && last.Usable(true) && last.Time < c.until {
+		add(uint64(c.until)-uint64(last.Time), &last.Sample)
+	}
+	if a == DurationInStateNonZero {
+		zero = other
+	}
+	q := c.config.severity(c.stretches().taken(c.config.TreatUncertainAsBad, true))
+	return c.float(float64(zero)/millis, q)
+}
+
+// sample is 5.4.3.25 and 5.4.3.26: the first or the last sample, as it is.
+func (c *Calculation) sample(a Aggregate) model.Sample {
+	p, ok := c.iv.In.First()
+	if (a == End) != c.iv.Reverse {
+		p, ok = c.iv.In.Last()
+	}
+	if !ok {
+		return c.noData(c.partial)
+	}
+	s := rawBound(&p).Sample
+	s.Quality |= c.partial
+	return s
+}
+
+// delta is 5.4.3.27: from the first Good sample to the last. It is Uncertain if others had to be passed over to find them.
+func (c *Calculation) delta() model.Sample {
+	first, last := c.iv.In.UsableEnds(true)
+	if first == nil {
+		return c.noData(c.partial)
+	}
+	q := model.Good
+	if !samePoint(first, c.iv.In.FirstPoint()) || !samePoint(last, c.iv.In.LastPoint()) {
+		q = model.UncertainDataSubNormal
+	}
+	v := number(&last.Sample) - number(&first.Sample)
+	if c.iv.Reverse {
+		v = -v
+	}
+	return c.float(v, q)
+}
+
+// startBound is 5.4.3.28: the simple bounding value at the start.
+func (c *Calculation) startBound() model.Sample {
+	b := c.simpleBound(c.iv.start())
+	if !b.raw && !b.Null {
+		b.Quality |= DataValue | Interpolated
+	}
+	b.Quality |= c.partial
+	return b.Sample
+}
+
+// endBound is 5.4.3.29: the simple bounding value at the end, always calculated.
+func (c *Calculation) endBound() model.Sample {
+	b := c.simpleBound(c.iv.end())
+	b.Time = c.iv.start()
+	if b.Null {
+		return c.noData(c.partial)
+	}
+	b.Quality |= DataValue | Calculated | c.partial
+	return b.Sample
+}
+
+// deltaBounds is 5.4.3.30: from the bound at the start to that at the end.
+func (c *Calculation) deltaBounds() model.Sample {
+	from, to := c.simpleBound(c.iv.start()), c.simpleBound(c.iv.end())
+	if from.Null || to.Null {
+		return c.noData(c.partial)
+	}
+	q := model.Good
+	if !from.Quality.IsGood() || !to.Quality.IsGood() {
+		q = model.UncertainDataSubNormal
+	}
+	return c.float(number(&to.Sample)-number(&from.Sample), q)
+}
+
+// share is 5.4.3.31 to 5.4.3.34: how long the values are Good or Bad, in milliseconds or in percent of the interval.
+func (c *Calculation) share(a Aggregate) model.Sample {
+	s := c.stretches().taken(c.config.TreatUncertainAsBad, false)
+	n := s.good
+	if a == DurationBad || a == PercentBad {
+		n = s.bad
+	}
+	if a == DurationGood || a == DurationBad {
+		return c.float(float64(n)/millis, model.Good)
+	}
+	return c.float(100*float64(n)/float64(s.good+s.uncertain+s.bad), model.Good)
+}
+
+// worst is 5.4.3.35 and 5.4.3.36: the first status code of the worst severity, of the second also among the bounds.
+func (c *Calculation) worst(a Aggregate) model.Sample {
+	worst, n := c.worstSample()
+	if a == WorstQuality2 {
+		for _, b := range c.bounds() {
+			switch s := severity(b.Quality); {
+			case n == 0 || s > severity(worst):
+				worst, n = b.Quality, 1
+			case s == severity(worst):
+				if b.Time == c.iv.start() {
+					worst = b.Quality
+				}
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		return c.noData(c.partial)
+	}
+	s := model.Sample{Time: c.iv.start(), Type: model.Uint64, Bits: uint64(worst), Quality: DataValue | Calculated | c.partial}
+	if n > 1 && !worst.IsGood() {
+		s.Quality |= MultiValue
+	}
+	return s
+}
+
+// worstSample is the first status code of the worst severity among the samples, and how many have that severity.
+func (c *Calculation) worstSample() (model.Quality, int64) {
+	n := c.iv.In.Counts()
+	worst, ok := c.iv.In.WorstQuality()
+	switch {
+	case !ok:
+		return model.Good, 0
+	case worst.IsBad():
+		return worst, n.Bad
+	case worst.IsUncertain():
+		return worst, n.Uncertain
+	}
+	return worst, n.Good
+}
+
+// bounds are the simple bounds that are not samples of the interval. A reverse interval has none at its end, which lies outside.
+func (c *Calculation) bounds() []bound {
+	var out []bound
+	if b := c.simpleBound(c.iv.start()); !b.raw {
+		out = append(out, b)
+	}
+	if !c.iv.Reverse {
+		out = append(out, c.simpleBound(c.iv.End))
+	}
+	return out
+}
+
+func severity(q model.Quality) model.Quality { return min(q>>30, 2) }
