@@ -2,7 +2,9 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Quality is an OPC UA StatusCode (Part 4, 7.39; Part 8, 6.4): severity in the top two bits, sub-code in bits 16 to 29,
@@ -36,6 +38,48 @@ const (
 	BadBoundNotFound             Quality = 0x80D70000
 )
 
+// The info bits of historical values (Part 4, 7.39.1; Part 11, 6.7). Without any of the others a value is raw.
+const (
+	InfoDataValue    Quality = 0x0400 // the bits below are about a value
+	InfoCalculated   Quality = 0x0001
+	InfoInterpolated Quality = 0x0002
+	InfoPartial      Quality = 0x0004 // of an interval that is not whole
+	InfoExtraData    Quality = 0x0008 // other values stand at the same time
+	InfoMultiValue   Quality = 0x0010 // other values would have done as well
+
+	infoBits = InfoDataValue | InfoCalculated | InfoInterpolated | InfoPartial | InfoExtraData | InfoMultiValue
+)
+
+var infoNames = [...]struct {
+	bit  Quality
+	name string
+}{{InfoCalculated, "Calculated"}, {InfoInterpolated, "Interpolated"}, {InfoPartial, "Partial"}, {InfoExtraData, "ExtraData"}, {InfoMultiValue, "MultiValue"}}
+
+// Info is the names of the info bits of a historical value; none of a raw one.
+func (q Quality) Info() []string {
+	if q&InfoDataValue == 0 {
+		return nil
+	}
+	var names []string
+	for _, x := range infoNames {
+		if q&x.bit != 0 {
+			names = append(names, x.name)
+		}
+	}
+	return names
+}
+
+// Text is all of a quality as text that ParseQuality reads back: its symbolic name and its info bits, as Good+Calculated+Partial, or its
+// number in hexadecimal where they do not say everything.
+func (q Quality) Text() string {
+	name, ok := qualityNames[q&0xFFFF0000]
+	info := q.Info()
+	if low := q & 0xFFFF; !ok || low != 0 && (low&^infoBits != 0 || info == nil) {
+		return fmt.Sprintf("0x%08X", uint32(q))
+	}
+	return strings.Join(append([]string{name}, info...), "+")
+}
+
 // IsGood reports severity Good.
 func (q Quality) IsGood() bool { return q>>30 == 0 }
 
@@ -64,17 +108,44 @@ func (q Quality) String() string {
 	return fmt.Sprintf("%s(0x%08X)", q.Severity(), uint32(q))
 }
 
-// ParseQuality reads a symbolic name, "Good", "Uncertain" or "Bad" in any case, or a number in decimal or 0x notation.
+// ParseQuality reads a symbolic name, "Good", "Uncertain" or "Bad" in any case, with info bits behind it as Text writes them, or a
+// number in decimal or 0x notation.
 func ParseQuality(s string) (Quality, error) {
+	name, info, _ := strings.Cut(s, "+")
 	for q, n := range qualityNames {
-		if equalFold(n, s) {
-			return q, nil
+		if !equalFold(n, name) {
+			continue
 		}
+		bits, ok := parseInfo(info)
+		if !ok {
+			break
+		}
+		return q | bits, nil
 	}
 	if u, err := strconv.ParseUint(s, 0, 32); err == nil {
 		return Quality(u), nil
 	}
 	return 0, fmt.Errorf("quality %q: must be a status name such as Good, Uncertain, BadNoData, or a number such as 0x80000000", s)
+}
+
+// parseInfo reads the names of info bits with + between them; empty for none.
+func parseInfo(s string) (q Quality, ok bool) {
+	for name := range strings.SplitSeq(s, "+") {
+		if s == "" {
+			break
+		}
+		i := slices.IndexFunc(infoNames[:], func(x struct {
+			bit  Quality
+			name string
+		}) bool {
+			return equalFold(x.name, name)
+		})
+		if i < 0 {
+			return 0, false
+		}
+		q |= InfoDataValue | infoNames[i].bit
+	}
+	return q, true
 }
 
 func equalFold(a, b string) bool {

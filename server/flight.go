@@ -14,7 +14,7 @@ import (
 	"github.com/varvedb/varve/query"
 )
 
-// flightService answers range and aggregate questions over Arrow Flight. A ticket, or the command of a descriptor, is the
+// flightService answers the questions of package query over Arrow Flight. A ticket, or the command of a descriptor, is the
 // bytes of a FlightQuestion or of a ReadRangeRequest. It grants nothing: whoever shows one is authorized as if asking anew.
 type flightService struct {
 	flight.UnimplementedFlightServiceServer
@@ -26,11 +26,7 @@ func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGe
 	if err != nil {
 		return err
 	}
-	sink := newFlightSender(stream, &s.buffers)
-	if q.aggregates != nil {
-		return s.readAggregates(stream.Context(), "flight", *q.aggregates, sink)
-	}
-	return s.readRange(stream.Context(), "flight", q.samples, sink)
+	return q.read(stream.Context(), s.Server, "flight", newFlightSender(stream, &s.buffers))
 }
 
 // GetFlightInfo says what DoGet will answer. It names no location, which means this server.
@@ -61,12 +57,7 @@ func (s *flightService) describe(d *flight.FlightDescriptor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var schema *arrow.Schema
-	if q.aggregates != nil {
-		schema, err = s.engine.AggregatesSchema(*q.aggregates)
-	} else {
-		schema, err = s.engine.RangeSchema(q.samples)
-	}
+	schema, err := q.schema(s.engine)
 	if err != nil {
 		return nil, err
 	}
@@ -74,9 +65,38 @@ func (s *flightService) describe(d *flight.FlightDescriptor) ([]byte, error) {
 }
 
 // flightQuestion is what a ticket asks.
-type flightQuestion struct {
-	samples    query.RangeRequest
-	aggregates *query.AggregatesRequest // nil: samples are asked for
+type flightQuestion interface {
+	schema(*query.Engine) (*arrow.Schema, error)
+	read(ctx context.Context, s *Server, door string, sink query.Sink) error
+}
+
+type (
+	askRange      struct{ query.RangeRequest }
+	askAggregates struct{ query.AggregatesRequest }
+	askProcessed  struct{ query.ProcessedRequest }
+)
+
+func (q askRange) schema(e *query.Engine) (*arrow.Schema, error) {
+	return e.RangeSchema(q.RangeRequest)
+}
+func (q askRange) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
+	return s.readRange(ctx, door, q.RangeRequest, sink)
+}
+
+func (q askAggregates) schema(e *query.Engine) (*arrow.Schema, error) {
+	return e.AggregatesSchema(q.AggregatesRequest)
+}
+
+func (q askAggregates) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
+	return s.readAggregates(ctx, door, q.AggregatesRequest, sink)
+}
+
+func (q askProcessed) schema(e *query.Engine) (*arrow.Schema, error) {
+	return e.ProcessedSchema(q.ProcessedRequest)
+}
+
+func (q askProcessed) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
+	return s.readProcessed(ctx, door, q.ProcessedRequest, sink)
 }
 
 func parseTicket(ticket []byte) (flightQuestion, error) {
@@ -84,26 +104,29 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	var r varvev1.ReadRangeRequest
 	for _, m := range []proto.Message{&r, &q} {
 		if err := checkCounts(ticket, m); err != nil {
-			return flightQuestion{}, err
+			return nil, err
 		}
 	}
 	if err := proto.Unmarshal(ticket, &q); err != nil {
-		return flightQuestion{}, fmt.Errorf("ticket of %d bytes is no FlightQuestion: %w", len(ticket), query.ErrBadRequest)
+		return nil, fmt.Errorf("ticket of %d bytes is no FlightQuestion: %w", len(ticket), query.ErrBadRequest)
 	}
 	switch ask := q.Question.(type) {
 	case *varvev1.FlightQuestion_Aggregates:
 		req, err := aggregatesRequest(ask.Aggregates)
-		return flightQuestion{aggregates: &req}, err
+		return askAggregates{req}, err
+	case *varvev1.FlightQuestion_Processed:
+		req, err := processedRequest(ask.Processed)
+		return askProcessed{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
-		return flightQuestion{samples: req}, err
+		return askRange{req}, err
 	}
 	// A ReadRangeRequest by itself, whose numbers a FlightQuestion does not have.
 	if err := proto.Unmarshal(ticket, &r); err != nil {
-		return flightQuestion{}, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
+		return nil, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
 	}
 	req, err := rangeRequest(&r)
-	return flightQuestion{samples: req}, err
+	return askRange{req}, err
 }
 
 // schemaBytes is a schema as Flight carries it: an IPC stream without record batches.

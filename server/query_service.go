@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/grpc"
@@ -10,6 +11,7 @@ import (
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -80,6 +82,57 @@ func (s *Server) readAggregates(ctx context.Context, door string, req query.Aggr
 	rows, err := s.engine.ReadAggregates(ctx, req, sink)
 	s.metrics.answered(door, rows, time.Since(start))
 	return err
+}
+
+func (s *queryService) ReadProcessed(r *varvev1.ReadProcessedRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	req, err := processedRequest(r)
+	if err != nil {
+		return err
+	}
+	out := newArrowSender(stream, &s.buffers)
+	return out.end(s.readProcessed(stream.Context(), "read_processed", req, out))
+}
+
+// readProcessed is readRange for processed values.
+func (s *Server) readProcessed(ctx context.Context, door string, req query.ProcessedRequest, sink query.Sink) error {
+	start := time.Now()
+	rows, err := s.engine.ReadProcessed(ctx, req, sink)
+	s.metrics.answered(door, rows, time.Since(start))
+	return err
+}
+
+func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, error) {
+	consistency, err := readOptions(r.Consistency, r.BatchRows)
+	if err != nil {
+		return query.ProcessedRequest{}, err
+	}
+	if n, most := len(r.Aggregates), len(part13.Names()); n > most {
+		return query.ProcessedRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, most, query.ErrBadRequest)
+	}
+	req := query.ProcessedRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Consistency: consistency,
+		BatchRows: int(r.BatchRows), Configuration: part13.Defaults, Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
+	}
+	c := &req.Configuration
+	c.SlopedExtrapolation = r.UseSlopedExtrapolation
+	if r.TreatUncertainAsBad != nil {
+		c.TreatUncertainAsBad = *r.TreatUncertainAsBad
+	}
+	if r.PercentDataBad != nil {
+		c.PercentDataBad = uint8(min(*r.PercentDataBad, math.MaxUint8))
+	}
+	if r.PercentDataGood != nil {
+		c.PercentDataGood = uint8(min(*r.PercentDataGood, math.MaxUint8))
+	}
+	for _, name := range r.Aggregates {
+		f, err := query.ParseFunction(name)
+		if err != nil {
+			return query.ProcessedRequest{}, err
+		}
+		req.Functions = append(req.Functions, f)
+	}
+	return req, nil
 }
 
 func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesRequest, error) {

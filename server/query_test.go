@@ -22,6 +22,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -115,20 +116,10 @@ func TestAggregatesOverBothDoors(t *testing.T) {
 	require.Equal(t, uint32(model.UncertainDataSubNormal), want[0].Column(6).(*array.Uint32).Value(0))
 	require.InDelta(t, 50, want[0].Column(7).(*array.Float64).Value(0), 1e-9)
 
-	client := flight.NewClientFromConn(s.conn, nil)
 	ticket, err := proto.Marshal(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}})
 	require.NoError(t, err)
-	info, err := client.GetFlightInfo(ctx, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: ticket})
+	got, err := flightRecords(t, s.conn, ticket)
 	require.NoError(t, err)
-	stream, err := client.DoGet(ctx, info.Endpoint[0].Ticket)
-	require.NoError(t, err)
-	reader, err := flight.NewRecordReader(stream)
-	require.NoError(t, err)
-	defer reader.Release()
-	schema, err := flight.DeserializeSchema(info.Schema, nil)
-	require.NoError(t, err)
-	require.True(t, schema.Equal(reader.Schema()))
-	got := records(t, reader)
 	require.Len(t, got, 1)
 	require.True(t, array.RecordEqual(want[0], got[0]))
 	want[0].Release()
@@ -143,6 +134,78 @@ func TestAggregatesOverBothDoors(t *testing.T) {
 		_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAggregates(ctx, bad))
 		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
 	}
+}
+
+// TestProcessedValuesOverBothDoors asks gRPC and Flight for every aggregate of Part 13 of tags of all types.
+func TestProcessedValuesOverBothDoors(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, everyKind()...)
+	ctx := testContext(t)
+	good, bad, uncertain := uint32(60), uint32(70), false
+	r := &varvev1.ReadProcessedRequest{
+		StartNs: 9e9, EndNs: -1e9, StepNs: 2e9, TreatUncertainAsBad: &uncertain, PercentDataGood: &good, PercentDataBad: &bad, UseSlopedExtrapolation: true,
+	}
+	for _, run := range everyKind() {
+		r.Tags = append(r.Tags, run.Tag)
+	}
+	for _, name := range part13.Names() {
+		ask := proto.Clone(r).(*varvev1.ReadProcessedRequest)
+		ask.Aggregates = []string{name}
+		b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadProcessed(ctx, ask))
+		if f, _ := part13.Parse(name); !f.Of(model.Bytes) { // a tag of bytes is among them
+			require.Equal(t, codes.InvalidArgument, status.Code(err), name)
+			continue
+		}
+		require.NoError(t, err, name)
+		plain, err := ipc.NewReader(bytes.NewReader(b))
+		require.NoError(t, err)
+		want := records(t, plain)
+		require.Len(t, want, 1)
+		require.Equal(t, int64(5*len(r.Tags)), want[0].NumRows(), name)
+		ticket, err := proto.Marshal(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Processed{Processed: ask}})
+		require.NoError(t, err)
+		got, err := flightRecords(t, s.conn, ticket)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		require.True(t, array.RecordEqual(want[0], got[0]), name)
+		want[0].Release()
+		got[0].Release()
+		plain.Release()
+	}
+	for _, bad := range []*varvev1.ReadProcessedRequest{
+		{Tags: r.Tags[:1], EndNs: 4e9},
+		{Tags: r.Tags[:1], EndNs: 4e9, Aggregates: []string{"average"}},
+		{Tags: r.Tags[:1], StartNs: 4, EndNs: 4, Aggregates: []string{"Count"}},
+		{Tags: r.Tags[:1], EndNs: 4e9, Aggregates: []string{"Count"}, PercentDataGood: new(uint32), PercentDataBad: new(uint32)},
+		{Tags: r.Tags[:1], EndNs: 4e9, Aggregates: []string{"Count"}, PercentDataGood: proto.Uint32(300)},
+		{Tags: r.Tags[:1], EndNs: 4e9, Aggregates: []string{"Count"}, TimeResolutionNs: -1},
+	} {
+		_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadProcessed(ctx, bad))
+		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", bad)
+	}
+}
+
+// flightRecords is what DoGet answers to a ticket, which the server also describes.
+func flightRecords(t *testing.T, conn *grpc.ClientConn, ticket []byte) ([]arrow.Record, error) {
+	t.Helper()
+	client := flight.NewClientFromConn(conn, nil)
+	info, err := client.GetFlightInfo(testContext(t), &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: ticket})
+	if err != nil {
+		return nil, err
+	}
+	stream, err := client.DoGet(testContext(t), info.Endpoint[0].Ticket)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := flight.NewRecordReader(stream)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Release()
+	schema, err := flight.DeserializeSchema(info.Schema, nil)
+	require.NoError(t, err)
+	require.True(t, schema.Equal(reader.Schema()))
+	return records(t, reader), nil
 }
 
 func TestFlightAnswersWithTheSameBits(t *testing.T) {

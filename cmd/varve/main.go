@@ -71,6 +71,7 @@ func newRootCommand() *cobra.Command {
 		newTagsCommand(),
 		newStatusCommand(),
 		newBenchCommand(),
+		newConformanceCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
 		newVerifyCommand(),

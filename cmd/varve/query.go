@@ -23,6 +23,7 @@ import (
 	"github.com/varvedb/varve/internal/timeexpr"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query/part13"
 )
 
 type queryFlags struct {
@@ -44,6 +45,10 @@ type queryFlags struct {
 	every        time.Duration
 	aggregates   []string
 	useUncertain bool
+	percentGood  uint32
+	percentBad   uint32
+	sloped       bool
+	resolution   time.Duration
 	asOf         string
 	modified     bool
 }
@@ -64,13 +69,17 @@ Those without a zone are in --tz.
 csv and json have the columns time, tag, value, quality. Times are RFC 3339 in UTC with up to nine decimals. Numbers are
 the shortest that read back to the same bits. In csv a null value is nothing and empty text is "". In json int64, uint64,
 NaN, +Inf and -Inf are strings; a state has its text as value and its number as code. Bytes are base64. A quality is the
-name of its status code where that says all of it (Good, BadNoData), else the code as 0x80AB0401. arrow is an Arrow file
+name of its status code, with info bits behind it (Good, BadNoData, Good+Interpolated), else the code as 0x80FF0401. arrow is an Arrow file
 and parquet a Parquet file, with the quality as uint32; a state's text is in value_text. Where tags have several types,
 the columns are value (double), value_int, value_text and value_bytes.
 
 With --aggregate a row is a bucket of --every, from --start on, with a column for each aggregate, its quality by time, and
 how much of it is Good: ` + "count, sum, minimum, maximum, minimum_time, maximum_time, first, last,\nrange, standard_deviation, event_weighted_average, time_weighted_average, duration_good, percent_good, worst_quality" + `.
 Uncertain samples count as Bad, unless --use-uncertain is given.
+
+Aggregates named as in OPC UA Part 13 (Average, TimeAverage2, Minimum, PercentGood and 33 more; see docs/reference/part-13.md) are
+calculated as the standard has it. A row is then one aggregate of one interval, with its own time and its status code and info
+bits; --use-uncertain, --percent-good, --percent-bad and --sloped-extrapolation are the standard's AggregateConfiguration.
 
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
@@ -80,6 +89,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -8h --plot PUMP-101.FLOW
   varve query --latest '*'
   varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
+  varve query --start -1d --every 1h --aggregate Average,TimeAverage2,PercentGood PUMP-101.FLOW
   varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
   varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -111,6 +121,10 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range)")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate: calculate with Uncertain samples too")
+	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
+	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")
+	flags.BoolVar(&f.sloped, "sloped-extrapolation", false, "with aggregates of Part 13: go on behind the last sample along the slope of the last two")
+	flags.DurationVar(&f.resolution, "time-resolution", time.Millisecond, "with aggregates of Part 13: their unit of time")
 	return cmd
 }
 
@@ -184,6 +198,11 @@ func (f *queryFlags) checkAggregates() error {
 	return nil
 }
 
+// processed reports whether the aggregates are those of Part 13.
+func (f *queryFlags) processed() bool {
+	return slices.ContainsFunc(f.aggregates, func(name string) bool { _, ok := part13.Parse(name); return ok })
+}
+
 func loadZone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
@@ -251,6 +270,13 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 	case f.modified:
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
+		})
+	case f.processed():
+		bad := !f.useUncertain
+		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
+			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates, Consistency: r.Consistency,
+			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
+			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
 		})
 	case len(f.aggregates) > 0:
 		return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{

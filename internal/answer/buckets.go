@@ -90,7 +90,7 @@ func cellOf(c arrow.Array, name string, i int) (x bucketCell, err error) {
 	case *array.Float32:
 		return floatCell(float64(c.Value(i)), 32), nil
 	case *array.Uint32: // the only ones are status codes
-		return bucketCell{text: FormatQuality(model.Quality(c.Value(i)))}, nil
+		return bucketCell{text: model.Quality(c.Value(i)).Text()}, nil
 	case *array.Int64, *array.Uint64:
 		return bucketCell{text: c.ValueStr(i), number: name == "count"}, nil
 	case *array.Decimal128:

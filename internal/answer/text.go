@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"strconv"
@@ -81,20 +80,12 @@ func appendTime(b []byte, t int64) []byte {
 	return time.Unix(0, t).UTC().AppendFormat(b, time.RFC3339Nano)
 }
 
-// appendQuality writes the name of the code where it says all, else its number as model.ParseQuality reads it.
+// appendQuality writes a status code as model.ParseQuality reads it.
 func appendQuality(b []byte, q model.Quality) []byte {
 	if q == model.Good {
 		return append(b, "Good"...)
 	}
-	return append(b, FormatQuality(q)...)
-}
-
-// FormatQuality is the name of a status code, or its number in hexadecimal where it has no name or carries info bits.
-func FormatQuality(q model.Quality) string {
-	if name := q.String(); q&0xFFFF == 0 && !strings.Contains(name, "(") {
-		return name
-	}
-	return fmt.Sprintf("0x%08X", uint32(q))
+	return append(b, q.Text()...)
 }
 
 func appendCSVValue(b []byte, v Value) []byte {
@@ -242,7 +233,7 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 			}
 			return samples, errors.Join(err, out.Flush())
 		}
-		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), FormatQuality(row.Quality)}
+		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), row.Quality.Text()}
 		if x.Seq {
 			line = append(line, strconv.Itoa(int(row.Seq)))
 		}

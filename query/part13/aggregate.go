@@ -102,3 +102,6 @@ func (a Aggregate) ComparesWithZero() bool {
 
 // Extrapolates reports whether the aggregate needs Interval.Earlier where Configuration.SlopedExtrapolation is set.
 func (a Aggregate) Extrapolates() bool { return a == Interpolative || a == TimeAverage || a == Total }
+
+// IsStatus reports whether the value is a status code.
+func (a Aggregate) IsStatus() bool { return a == WorstQuality || a == WorstQuality2 }

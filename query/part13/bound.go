@@ -132,7 +132,7 @@ func interpolate(a, b *model.Sample, instant int64, q model.Quality) model.Sampl
 	if a.Type == b.Type && (a.Type == model.Int64 || a.Type == model.Uint64) && a.Time < instant && instant < b.Time {
 		return model.Sample{Time: instant, Type: a.Type, Bits: between(a, b, instant), Quality: q}
 	}
-	x, y := number(a), number(b)
+	x, y := Number(a), Number(b)
 	// Instants may lie centuries apart: differences are taken as unsigned, or as doubles where the instant lies behind.
 	whole := float64(uint64(b.Time) - uint64(a.Time))
 	share := (float64(instant) - float64(a.Time)) / whole
@@ -168,8 +168,8 @@ func between(a, b *model.Sample, instant int64) uint64 {
 	return a.Bits - step
 }
 
-// number is a value as a double. Bools and states are their codes.
-func number(s *model.Sample) float64 {
+// Number is a value as a double. Bools and states are their codes.
+func Number(s *model.Sample) float64 {
 	switch s.Type {
 	case model.Float64:
 		return math.Float64frombits(s.Bits)

@@ -7,16 +7,6 @@ import (
 	"github.com/varvedb/varve/storage/rollup"
 )
 
-// Info bits of a status code, Part 4, 7.39.1 and Part 11, 6.7.
-const (
-	DataValue    model.Quality = 0x0400 // the bits below mean a value
-	Calculated   model.Quality = 0x0001
-	Interpolated model.Quality = 0x0002
-	Partial      model.Quality = 0x0004
-	ExtraData    model.Quality = 0x0008
-	MultiValue   model.Quality = 0x0010
-)
-
 // Interval is one processing interval of a tag, and what is known of it.
 type Interval struct {
 	Start, End int64 // the earlier and the later edge, nanoseconds UTC
@@ -88,7 +78,7 @@ func (c *Calculation) Reset(t model.Type, iv Interval, config Configuration) {
 		c.missing = uint64(first.Time) - uint64(iv.Start)
 	}
 	if iv.Short || c.missing > 0 || after == nil && last.Time < iv.End {
-		c.partial = DataValue | Partial
+		c.partial = model.InfoDataValue | model.InfoPartial
 	}
 	whole := c.interval(c.until)
 	c.durations = whole.Durations()
@@ -152,7 +142,7 @@ func (c *Calculation) Result(a Aggregate) model.Sample {
 
 func (c *Calculation) null(q, bits model.Quality) model.Sample {
 	if bits != 0 {
-		q |= DataValue | bits
+		q |= model.InfoDataValue | bits
 	}
 	return model.Sample{Time: c.iv.start(), Type: c.typ, Null: true, Quality: q}
 }
@@ -162,13 +152,13 @@ func (c *Calculation) noData(bits model.Quality) model.Sample { return c.null(mo
 // float is a calculated double. A Bad one has no value.
 func (c *Calculation) float(v float64, q model.Quality) model.Sample {
 	if q.IsBad() {
-		return c.null(q, Calculated|c.partial)
+		return c.null(q, model.InfoCalculated|c.partial)
 	}
-	return model.Sample{Time: c.iv.start(), Type: model.Float64, Bits: math.Float64bits(v), Quality: q | DataValue | Calculated | c.partial}
+	return model.Sample{Time: c.iv.start(), Type: model.Float64, Bits: math.Float64bits(v), Quality: q | model.InfoDataValue | model.InfoCalculated | c.partial}
 }
 
 func (c *Calculation) integer(n int64, q model.Quality) model.Sample {
-	return model.Sample{Time: c.iv.start(), Type: model.Int64, Bits: uint64(n), Quality: q | DataValue | Calculated | c.partial}
+	return model.Sample{Time: c.iv.start(), Type: model.Int64, Bits: uint64(n), Quality: q | model.InfoDataValue | model.InfoCalculated | c.partial}
 }
 
 // samples is how many samples of the interval are of which quality. Uncertain ones are Bad if they are taken for that.

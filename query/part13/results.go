@@ -17,7 +17,7 @@ const (
 func (c *Calculation) interpolative() model.Sample {
 	b := c.interpolatedBound(c.iv.start())
 	if !b.raw && !b.Null {
-		b.Quality |= DataValue | Interpolated
+		b.Quality |= model.InfoDataValue | model.InfoInterpolated
 	}
 	return b.Sample
 }
@@ -43,12 +43,12 @@ func (c *Calculation) statistic(a Aggregate) model.Sample {
 	}
 	out := c.float(v, c.config.severity(c.samples()))
 	if a == Average {
-		out.Quality &^= Partial
+		out.Quality &^= model.InfoPartial
 	}
 	return out
 }
 
-// partialAside is the Partial bit of a result without a value; Average never has it.
+// partialAside is the model.InfoPartial bit of a result without a value; Average never has it.
 func (c *Calculation) partialAside(a Aggregate) model.Quality {
 	if a == Average {
 		return 0
@@ -94,7 +94,7 @@ func (c *Calculation) extrapolated() float64 {
 	from := max(last.Time, c.iv.Start)
 	a := interpolate(&c.iv.Earlier.Sample, &last.Sample, from, model.Good)
 	b := interpolate(&c.iv.Earlier.Sample, &last.Sample, c.iv.End, model.Good)
-	return (number(&a)/2 + number(&b)/2 - number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
+	return (Number(&a)/2 + Number(&b)/2 - Number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
 }
 
 // simple is 5.4.3.7 and 5.4.3.9: the integral between simple bounds where the tag has a value, and of the average over that time.
@@ -125,10 +125,10 @@ func (c *Calculation) extreme(a Aggregate) model.Sample {
 	if a == MinimumActualTime || a == MaximumActualTime {
 		s.Time = x.Time
 	} else if x.Time != c.iv.start() {
-		info |= DataValue | Calculated
+		info |= model.InfoDataValue | model.InfoCalculated
 	}
 	if x.Again {
-		info |= DataValue | MultiValue
+		info |= model.InfoDataValue | model.InfoMultiValue
 	}
 	s.Quality = q | info
 	return s
@@ -183,7 +183,7 @@ func (c *Calculation) extreme2(a Aggregate) model.Sample {
 	}
 	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
 	if q.IsBad() {
-		return c.null(q, Calculated|c.partial)
+		return c.null(q, model.InfoCalculated|c.partial)
 	}
 	s := model.Sample{Time: c.iv.start(), Type: x.Type, Bits: x.Bits}
 	info := x.info
@@ -191,10 +191,10 @@ func (c *Calculation) extreme2(a Aggregate) model.Sample {
 		s.Time, info = x.Time, x.exact
 	}
 	if x.again {
-		info |= MultiValue
+		info |= model.InfoMultiValue
 	}
 	if info |= c.partial; info != 0 {
-		info |= DataValue
+		info |= model.InfoDataValue
 	}
 	s.Quality = q | info
 	return s
@@ -206,7 +206,7 @@ func (c *Calculation) furthest(greatest bool) (best candidate, ok bool) {
 		if x.Null {
 			continue
 		}
-		a, b := number(&x.Sample), number(&best.Sample)
+		a, b := Number(&x.Sample), Number(&best.Sample)
 		switch {
 		case !ok || math.IsNaN(b) || greatest && a > b || !greatest && a < b:
 			best, ok = x, true
@@ -227,14 +227,14 @@ func (c *Calculation) candidates(greatest bool) [3]candidate {
 		if !b.usable(strict) {
 			continue
 		}
-		x := candidate{Sample: b.Sample, info: Interpolated, exact: Interpolated}
+		x := candidate{Sample: b.Sample, info: model.InfoInterpolated, exact: model.InfoInterpolated}
 		if edge == iv.start() {
 			if b.raw { // one of the samples
 				continue
 			}
 		} else {
 			if b.raw {
-				x.info = Calculated
+				x.info = model.InfoCalculated
 			}
 			x.Time = edge - iv.Resolution
 			if iv.Reverse {
@@ -245,7 +245,7 @@ func (c *Calculation) candidates(greatest bool) [3]candidate {
 	}
 	if all, _ := iv.In.Stats(strict); all.N() > 0 {
 		e := pick(&all, greatest)
-		x := candidate{Sample: model.Sample{Time: e.Time, Type: c.typ, Bits: e.Bits}, info: Calculated, again: e.Again}
+		x := candidate{Sample: model.Sample{Time: e.Time, Type: c.typ, Bits: e.Bits}, info: model.InfoCalculated, again: e.Again}
 		if e.Time == iv.start() {
 			x.info = 0
 		}
@@ -262,7 +262,7 @@ func (c *Calculation) range2() model.Sample {
 		return c.noData(c.partial)
 	}
 	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
-	return c.float(number(&high.Sample)-number(&low.Sample), q)
+	return c.float(Number(&high.Sample)-Number(&low.Sample), q)
 }
 
 // count is 5.4.3.21 and 5.4.3.24. Samples that are not Good are not counted, but the quality is by their share; nothing at all is
@@ -292,7 +292,7 @@ func (c *Calculation) count(a Aggregate) model.Sample {
 func (c *Calculation) durationInState(a Aggregate) model.Sample {
 	zero, other := c.iv.Zero, c.iv.NonZero
 	add := func(length uint64, b *model.Sample) {
-		if number(b) == 0 {
+		if Number(b) == 0 {
 			zero += length
 		} else {
 			other += length
@@ -336,7 +336,7 @@ func (c *Calculation) delta() model.Sample {
 	if !samePoint(first, c.iv.In.FirstPoint()) || !samePoint(last, c.iv.In.LastPoint()) {
 		q = model.UncertainDataSubNormal
 	}
-	v := number(&last.Sample) - number(&first.Sample)
+	v := Number(&last.Sample) - Number(&first.Sample)
 	if c.iv.Reverse {
 		v = -v
 	}
@@ -347,7 +347,7 @@ func (c *Calculation) delta() model.Sample {
 func (c *Calculation) startBound() model.Sample {
 	b := c.simpleBound(c.iv.start())
 	if !b.raw && !b.Null {
-		b.Quality |= DataValue | Interpolated
+		b.Quality |= model.InfoDataValue | model.InfoInterpolated
 	}
 	b.Quality |= c.partial
 	return b.Sample
@@ -360,7 +360,7 @@ func (c *Calculation) endBound() model.Sample {
 	if b.Null {
 		return c.noData(c.partial)
 	}
-	b.Quality |= DataValue | Calculated | c.partial
+	b.Quality |= model.InfoDataValue | model.InfoCalculated | c.partial
 	return b.Sample
 }
 
@@ -374,7 +374,7 @@ func (c *Calculation) deltaBounds() model.Sample {
 	if !from.Quality.IsGood() || !to.Quality.IsGood() {
 		q = model.UncertainDataSubNormal
 	}
-	return c.float(number(&to.Sample)-number(&from.Sample), q)
+	return c.float(Number(&to.Sample)-Number(&from.Sample), q)
 }
 
 // share is 5.4.3.31 to 5.4.3.34: how long the values are Good or Bad, in milliseconds or in percent of the interval.
@@ -409,9 +409,9 @@ func (c *Calculation) worst(a Aggregate) model.Sample {
 	if n == 0 {
 		return c.noData(c.partial)
 	}
-	s := model.Sample{Time: c.iv.start(), Type: model.Uint64, Bits: uint64(worst), Quality: DataValue | Calculated | c.partial}
+	s := model.Sample{Time: c.iv.start(), Type: model.Uint64, Bits: uint64(worst), Quality: model.InfoDataValue | model.InfoCalculated | c.partial}
 	if n > 1 && !worst.IsGood() {
-		s.Quality |= MultiValue
+		s.Quality |= model.InfoMultiValue
 	}
 	return s
 }

@@ -1,7 +1,11 @@
 package rollup
 
+import "iter"
+
 // Usable reports whether a calculation may use the value of p.
-func (p *Point) Usable(uncertainAsBad bool) bool { return Rule{UncertainAsBad: uncertainAsBad}.usable(p) }
+func (p *Point) Usable(uncertainAsBad bool) bool {
+	return Rule{UncertainAsBad: uncertainAsBad}.usable(p)
+}
 
 // FirstPoint is the first sample or gap, nil of none. It belongs to p.
 func (p *Partial) FirstPoint() *Point { return p.point(firstPoint) }
@@ -30,6 +34,17 @@ func (p *Partial) take(q *Partial, side int) {
 	for i := side; i < numPoints; i += 2 {
 		if q.points[i].present() {
 			p.points[i] = q.points[i]
+		}
+	}
+}
+
+// Points are the samples and gaps that p remembers. They belong to p.
+func (p *Partial) Points() iter.Seq[*Point] {
+	return func(yield func(*Point) bool) {
+		for i := range p.points {
+			if p.points[i].present() && !yield(&p.points[i]) {
+				return
+			}
 		}
 	}
 }

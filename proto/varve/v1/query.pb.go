@@ -477,6 +477,165 @@ func (x *ReadAggregatesRequest) GetUseUncertain() bool {
 	return false
 }
 
+type ReadProcessedRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// Forward the intervals [start, start+step), and on to end, where the last is cut and Partial. With start later than end they are
+	// (start-step, start], and back to end. start and end must differ.
+	StartNs     int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs       int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs      int64       `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`             // the ProcessingInterval; 0: one interval; at most 1,048,576 intervals
+	EdgesNs     []int64     `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"` // in place of start, end and step: the edges, ascending or descending
+	Aggregates  []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`                    // names as in Part 13, such as Average, TimeAverage2, PercentGood; each once
+	Consistency Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows   uint32      `protobuf:"varint,9,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	// The AggregateConfiguration of Part 13, 4.2.1.2. Absent fields have the values the standard gives them.
+	TreatUncertainAsBad    *bool   `protobuf:"varint,10,opt,name=treat_uncertain_as_bad,json=treatUncertainAsBad,proto3,oneof" json:"treat_uncertain_as_bad,omitempty"` // absent: true
+	PercentDataBad         *uint32 `protobuf:"varint,11,opt,name=percent_data_bad,json=percentDataBad,proto3,oneof" json:"percent_data_bad,omitempty"`                  // absent: 100
+	PercentDataGood        *uint32 `protobuf:"varint,12,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"`               // absent: 100; at least 100 less percent_data_bad
+	UseSlopedExtrapolation bool    `protobuf:"varint,13,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
+	Stepped                *bool   `protobuf:"varint,14,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`                                       // in place of the tags' own setting
+	TimeResolutionNs       int64   `protobuf:"varint,15,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"` // the unit of time of Part 13, 5.4.2.4; 0 means 1 ms
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ReadProcessedRequest) Reset() {
+	*x = ReadProcessedRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadProcessedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadProcessedRequest) ProtoMessage() {}
+
+func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadProcessedRequest.ProtoReflect.Descriptor instead.
+func (*ReadProcessedRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReadProcessedRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadProcessedRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadProcessedRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetStepNs() int64 {
+	if x != nil {
+		return x.StepNs
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetEdgesNs() []int64 {
+	if x != nil {
+		return x.EdgesNs
+	}
+	return nil
+}
+
+func (x *ReadProcessedRequest) GetAggregates() []string {
+	if x != nil {
+		return x.Aggregates
+	}
+	return nil
+}
+
+func (x *ReadProcessedRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadProcessedRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetTreatUncertainAsBad() bool {
+	if x != nil && x.TreatUncertainAsBad != nil {
+		return *x.TreatUncertainAsBad
+	}
+	return false
+}
+
+func (x *ReadProcessedRequest) GetPercentDataBad() uint32 {
+	if x != nil && x.PercentDataBad != nil {
+		return *x.PercentDataBad
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetPercentDataGood() uint32 {
+	if x != nil && x.PercentDataGood != nil {
+		return *x.PercentDataGood
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetUseSlopedExtrapolation() bool {
+	if x != nil {
+		return x.UseSlopedExtrapolation
+	}
+	return false
+}
+
+func (x *ReadProcessedRequest) GetStepped() bool {
+	if x != nil && x.Stepped != nil {
+		return *x.Stepped
+	}
+	return false
+}
+
+func (x *ReadProcessedRequest) GetTimeResolutionNs() int64 {
+	if x != nil {
+		return x.TimeResolutionNs
+	}
+	return 0
+}
+
 // FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
 type FlightQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -484,6 +643,7 @@ type FlightQuestion struct {
 	//
 	//	*FlightQuestion_Range
 	//	*FlightQuestion_Aggregates
+	//	*FlightQuestion_Processed
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -491,7 +651,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +663,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +676,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -544,6 +704,15 @@ func (x *FlightQuestion) GetAggregates() *ReadAggregatesRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetProcessed() *ReadProcessedRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Processed); ok {
+			return x.Processed
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -556,9 +725,15 @@ type FlightQuestion_Aggregates struct {
 	Aggregates *ReadAggregatesRequest `protobuf:"bytes,102,opt,name=aggregates,proto3,oneof"`
 }
 
+type FlightQuestion_Processed struct {
+	Processed *ReadProcessedRequest `protobuf:"bytes,103,opt,name=processed,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Processed) isFlightQuestion_Question() {}
 
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -569,7 +744,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +756,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +769,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -652,12 +827,38 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"batch_rows\x18\t \x01(\rR\tbatchRows\x12#\n" +
 	"\ruse_uncertain\x18\n" +
-	" \x01(\bR\fuseUncertain\"\x93\x01\n" +
+	" \x01(\bR\fuseUncertain\"\x94\x05\n" +
+	"\x14ReadProcessedRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x17\n" +
+	"\astep_ns\x18\x05 \x01(\x03R\x06stepNs\x12\x19\n" +
+	"\bedges_ns\x18\x06 \x03(\x12R\aedgesNs\x12\x1e\n" +
+	"\n" +
+	"aggregates\x18\a \x03(\tR\n" +
+	"aggregates\x127\n" +
+	"\vconsistency\x18\b \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\t \x01(\rR\tbatchRows\x128\n" +
+	"\x16treat_uncertain_as_bad\x18\n" +
+	" \x01(\bH\x00R\x13treatUncertainAsBad\x88\x01\x01\x12-\n" +
+	"\x10percent_data_bad\x18\v \x01(\rH\x01R\x0epercentDataBad\x88\x01\x01\x12/\n" +
+	"\x11percent_data_good\x18\f \x01(\rH\x02R\x0fpercentDataGood\x88\x01\x01\x128\n" +
+	"\x18use_sloped_extrapolation\x18\r \x01(\bR\x16useSlopedExtrapolation\x12\x1d\n" +
+	"\astepped\x18\x0e \x01(\bH\x03R\astepped\x88\x01\x01\x12,\n" +
+	"\x12time_resolution_ns\x18\x0f \x01(\x03R\x10timeResolutionNsB\x19\n" +
+	"\x17_treat_uncertain_as_badB\x13\n" +
+	"\x11_percent_data_badB\x14\n" +
+	"\x12_percent_data_goodB\n" +
+	"\n" +
+	"\b_stepped\"\xd3\x01\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
 	"aggregates\x18f \x01(\v2\x1f.varve.v1.ReadAggregatesRequestH\x00R\n" +
-	"aggregatesB\n" +
+	"aggregates\x12>\n" +
+	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessedB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -665,12 +866,13 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONSISTENCY_ACCEPTED\x10\x01\x12\x18\n" +
-	"\x14CONSISTENCY_EVENTUAL\x10\x022\x98\x02\n" +
+	"\x14CONSISTENCY_EVENTUAL\x10\x022\xe0\x02\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
-	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
+	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -685,36 +887,41 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(*ReadRangeRequest)(nil),      // 1: varve.v1.ReadRangeRequest
 	(*ReadModifiedRequest)(nil),   // 2: varve.v1.ReadModifiedRequest
 	(*LatestRequest)(nil),         // 3: varve.v1.LatestRequest
 	(*ReadAggregatesRequest)(nil), // 4: varve.v1.ReadAggregatesRequest
-	(*FlightQuestion)(nil),        // 5: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 6: varve.v1.ArrowData
+	(*ReadProcessedRequest)(nil),  // 5: varve.v1.ReadProcessedRequest
+	(*FlightQuestion)(nil),        // 6: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 7: varve.v1.ArrowData
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 0: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 1: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 2: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 3: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
-	1,  // 4: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	4,  // 5: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	1,  // 6: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	2,  // 7: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	3,  // 8: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	4,  // 9: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	6,  // 10: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	6,  // 11: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	6,  // 12: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	6,  // 13: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	0,  // 4: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
+	1,  // 5: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	4,  // 6: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	5,  // 7: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	1,  // 8: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	2,  // 9: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	3,  // 10: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	4,  // 11: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	5,  // 12: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	7,  // 13: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	7,  // 14: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	7,  // 15: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	7,  // 16: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	7,  // 17: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	13, // [13:18] is the sub-list for method output_type
+	8,  // [8:13] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -723,9 +930,11 @@ func file_varve_v1_query_proto_init() {
 		return
 	}
 	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[5].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
+		(*FlightQuestion_Processed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -733,7 +942,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

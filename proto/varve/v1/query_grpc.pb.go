@@ -23,6 +23,7 @@ const (
 	QueryService_ReadModified_FullMethodName   = "/varve.v1.QueryService/ReadModified"
 	QueryService_Latest_FullMethodName         = "/varve.v1.QueryService/Latest"
 	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
+	QueryService_ReadProcessed_FullMethodName  = "/varve.v1.QueryService/ReadProcessed"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -68,6 +69,18 @@ type QueryServiceClient interface {
 	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
 	// the quality Bad_NoData.
 	ReadAggregates(ctx context.Context, in *ReadAggregatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadProcessed streams the aggregates of OPC UA Part 13 (ReadProcessedDetails of Part 11) of consecutive intervals of tags: a row per tag,
+	// interval and aggregate, in the orders asked.
+	//
+	// Columns: time timestamp[ns, UTC], what the aggregate is stamped with: where its interval begins, or of Start, End and those with
+	// ActualTime the time of a sample; tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges of the
+	// interval, in reverse the later one first; function dictionary(int32, utf8), the aggregate; value float64, any number; value_int int64, counts,
+	// integers, bool 0/1, state codes, and of WorstQuality the status code; value_text utf8, text, states, decimal digits of a uint64 above
+	// 2^63-1, and of WorstQuality the name of the status code; quality uint32, the StatusCode with the info bits Calculated, Interpolated,
+	// Partial and MultiValue. Of every interval, whatever the aggregate: percent_good and percent_uncertain float64, of its time; covered_ns
+	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
+	// milliseconds, totals units of the value times seconds.
+	ReadProcessed(ctx context.Context, in *ReadProcessedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -154,6 +167,25 @@ func (c *queryServiceClient) ReadAggregates(ctx context.Context, in *ReadAggrega
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadAggregatesClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadProcessed(ctx context.Context, in *ReadProcessedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[4], QueryService_ReadProcessed_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadProcessedRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadProcessedClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -197,6 +229,18 @@ type QueryServiceServer interface {
 	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
 	// the quality Bad_NoData.
 	ReadAggregates(*ReadAggregatesRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadProcessed streams the aggregates of OPC UA Part 13 (ReadProcessedDetails of Part 11) of consecutive intervals of tags: a row per tag,
+	// interval and aggregate, in the orders asked.
+	//
+	// Columns: time timestamp[ns, UTC], what the aggregate is stamped with: where its interval begins, or of Start, End and those with
+	// ActualTime the time of a sample; tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges of the
+	// interval, in reverse the later one first; function dictionary(int32, utf8), the aggregate; value float64, any number; value_int int64, counts,
+	// integers, bool 0/1, state codes, and of WorstQuality the status code; value_text utf8, text, states, decimal digits of a uint64 above
+	// 2^63-1, and of WorstQuality the name of the status code; quality uint32, the StatusCode with the info bits Calculated, Interpolated,
+	// Partial and MultiValue. Of every interval, whatever the aggregate: percent_good and percent_uncertain float64, of its time; covered_ns
+	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
+	// milliseconds, totals units of the value times seconds.
+	ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -218,6 +262,9 @@ func (UnimplementedQueryServiceServer) Latest(*LatestRequest, grpc.ServerStreami
 }
 func (UnimplementedQueryServiceServer) ReadAggregates(*ReadAggregatesRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadAggregates not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadProcessed not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -284,6 +331,17 @@ func _QueryService_ReadAggregates_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadAggregatesServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadProcessed_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadProcessedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadProcessed(m, &grpc.GenericServerStream[ReadProcessedRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadProcessedServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -310,6 +368,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadAggregates",
 			Handler:       _QueryService_ReadAggregates_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadProcessed",
+			Handler:       _QueryService_ReadProcessed_Handler,
 			ServerStreams: true,
 		},
 	},

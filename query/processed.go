@@ -1,0 +1,525 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// DefaultTimeResolution is the unit of time of processed reads, nanoseconds: that of the examples of Part 13.
+const DefaultTimeResolution = 1_000_000
+
+// ProcessedRequest asks for processed values (OPC UA Part 11, ReadProcessedDetails): aggregates of Part 13 of the intervals of
+// tags. Intervals are given as the buckets of an AggregatesRequest.
+type ProcessedRequest struct {
+	Tags
+	Start, End    int64 // nanoseconds UTC; not used where there are Edges
+	Step          int64 // nanoseconds; 0 for one interval
+	Edges         []int64
+	Functions     []part13.Aggregate
+	Configuration part13.Configuration
+	Stepped       *bool // in place of what the tags' settings say; nil for those in force at the start of each interval
+	Resolution    int64 // unit of time, nanoseconds; 0 for DefaultTimeResolution
+	Consistency   storage.Consistency
+	BatchRows     int
+}
+
+// ParseFunction reads the name of an aggregate of Part 13, written as there.
+func ParseFunction(name string) (part13.Aggregate, error) {
+	if a, ok := part13.Parse(name); ok {
+		return a, nil
+	}
+	return 0, fmt.Errorf("aggregate %.80q: must be one of Part 13, such as Average, TimeAverage2 or PercentGood: %w", name, ErrBadRequest)
+}
+
+// buckets is the edges of the intervals, in the order of the answer.
+func (r *ProcessedRequest) buckets() ([]int64, error) {
+	return (&AggregatesRequest{Start: r.Start, End: r.End, Step: r.Step, Edges: r.Edges}).buckets()
+}
+
+func (r *ProcessedRequest) check() error {
+	if err := r.Tags.check(MaxRangeTags); err != nil {
+		return err
+	}
+	if r.BatchRows < 0 || r.BatchRows > MaxBatchRows {
+		return fmt.Errorf("batches of %d rows, least is 1, most is %d: %w", r.BatchRows, MaxBatchRows, ErrBadRequest)
+	}
+	if n := len(r.Functions); n < 1 || n > len(part13.Names()) {
+		return fmt.Errorf("%d aggregates, must be from 1 to %d: %w", n, len(part13.Names()), ErrBadRequest)
+	}
+	for i, a := range r.Functions {
+		if slices.Contains(r.Functions[:i], a) {
+			return fmt.Errorf("aggregate %s is asked for twice: %w", a, ErrBadRequest)
+		}
+	}
+	if r.Resolution < 0 {
+		return fmt.Errorf("time resolution is %d ns, must be positive: %w", r.Resolution, ErrBadRequest)
+	}
+	if err := r.Configuration.Check(); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrBadRequest)
+	}
+	return nil
+}
+
+// processing is one checked request.
+type processing struct {
+	request ProcessedRequest
+	tags    *tagList
+	edges   []int64 // in the order of the answer
+	last    bool    // the last interval was cut off
+	workers int
+}
+
+func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if r.Resolution == 0 {
+		r.Resolution = DefaultTimeResolution
+	}
+	edges, err := r.buckets()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkEdges([]int64{edges[0], edges[len(edges)-1]}); err != nil {
+		return nil, err
+	}
+	catalog := e.store.Catalog()
+	tags, err := resolve(catalog, r.Tags, namesAt(catalog, max(edges[0], edges[len(edges)-1]-1)))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range r.Functions {
+		for _, t := range tags.asked {
+			if typ := t.tag.Current().Type; !f.Of(typ) {
+				return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", f, t.describe(), typ, ErrBadRequest)
+			}
+		}
+	}
+	p := &processing{request: r, tags: tags, edges: edges, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
+	if n := len(edges); r.Step > 0 && n > 2 {
+		p.last = distance(edges[n-2], edges[n-1]) < uint64(r.Step)
+	}
+	return p, nil
+}
+
+func distance(a, b int64) uint64 {
+	if a > b {
+		return uint64(a) - uint64(b)
+	}
+	return uint64(b) - uint64(a)
+}
+
+func (p *processing) reverse() bool { return p.edges[0] > p.edges[1] }
+
+func (p *processing) batchRows() int {
+	if p.request.BatchRows == 0 {
+		return DefaultBatchRows
+	}
+	return p.request.BatchRows
+}
+
+// windowSize is how many intervals a worker takes at once.
+func (p *processing) windowSize() int {
+	return min(len(p.edges)-1, max(windowLeast, windowBuckets/len(p.request.Functions)))
+}
+
+// bytes is what answering may hold at once.
+func (p *processing) bytes() int64 {
+	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
+	window := int64(p.windowSize()) * int64(partialBytes+len(p.request.Functions)*processedRowBytes)
+	rows := min(int64(p.batchRows()), int64(len(p.edges)-1)*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
+	return names + 2*rows*processedRowBytes + 3*int64(p.workers)*(window+cursorBytes) + 8*int64(len(p.edges))
+}
+
+// ProcessedSchema is the schema ReadProcessed will answer r with, but for metadata that the answer's moment decides.
+func (e *Engine) ProcessedSchema(r ProcessedRequest) (*arrow.Schema, error) {
+	p, err := e.processing(r)
+	if err != nil {
+		return nil, err
+	}
+	return newProcessedEncoder(p, nil, nil, nil).schema, nil
+}
+
+// ReadProcessed writes what r asks for to sink: a row per tag, interval and aggregate, in that order. It returns how many rows it
+// wrote, also beside an error.
+func (e *Engine) ReadProcessed(ctx context.Context, r ProcessedRequest, sink Sink) (uint64, error) {
+	p, err := e.processing(r)
+	if err != nil {
+		return 0, err
+	}
+	need := p.bytes()
+	if err := e.budget.reserve(need); err != nil {
+		return 0, err
+	}
+	defer e.budget.release(need)
+	view, err := e.store.View(ctx, r.Consistency)
+	if err != nil {
+		return 0, fmt.Errorf("take view: %w", err)
+	}
+	defer view.Close()
+	out := newProcessedEncoder(p, view.Lost(), newStateTexts(e.store.Catalog()), sink)
+	if err := p.run(ctx, view, out); err != nil {
+		if flushErr := out.flush(ctx); flushErr != nil {
+			return out.written, errors.Join(err, flushErr)
+		}
+		return out.written, err
+	}
+	return out.written, out.close(ctx)
+}
+
+// processedWindow is intervals [from, to) of one tag, and what came of them.
+type processedWindow struct {
+	asked
+	from, to int
+	rows     []processedRow
+	err      error
+}
+
+// processedRow is one aggregate of one interval.
+type processedRow struct {
+	model.Sample
+	function   part13.Aggregate
+	start, end int64 // the edges, in the order of the answer
+	completeness
+}
+
+// completeness says how much an interval knows, to the nanosecond and whatever aggregate is asked for.
+type completeness struct {
+	good, uncertain float64 // percent of the interval under Good and under Uncertain samples
+	covered         int64   // nanoseconds under samples that a calculation may use
+	samples         int64
+}
+
+// run works on as many windows at a time as there are workers and writes each round in order.
+func (p *processing) run(ctx context.Context, view View, out *processedEncoder) error {
+	n, size := len(p.edges)-1, p.windowSize()
+	perTag := (n + size - 1) / size
+	total := perTag * len(p.tags.asked)
+	windows := make([]processedWindow, min(2*p.workers, total))
+	readers := make([]processedReader, p.workers)
+	for i := range readers {
+		readers[i] = processedReader{processing: p, view: view}
+	}
+	for done := 0; done < total; {
+		now := windows[:min(len(windows), total-done)]
+		for i := range now {
+			k := done + i
+			from := k % perTag * size
+			now[i] = processedWindow{asked: p.tags.asked[k/perTag], from: from, to: min(from+size, n), rows: now[i].rows[:0]}
+		}
+		p.round(ctx, readers, now)
+		for i := range now {
+			if err := out.add(ctx, &now[i]); err != nil {
+				return err
+			}
+			if err := now[i].err; err != nil {
+				return fmt.Errorf("processed values of tag %s: %w", now[i].describe(), err)
+			}
+		}
+		done += len(now)
+	}
+	return nil
+}
+
+func (p *processing) round(ctx context.Context, readers []processedReader, now []processedWindow) {
+	var next atomic.Int64
+	work := func(r *processedReader) {
+		for i := next.Add(1) - 1; i < int64(len(now)); i = next.Add(1) - 1 {
+			now[i].err = r.read(ctx, &now[i])
+		}
+	}
+	var group sync.WaitGroup
+	for i := 1; i < min(len(readers), len(now)); i++ {
+		group.Go(func() { work(&readers[i]) })
+	}
+	work(&readers[0])
+	group.Wait()
+}
+
+// processedReader calculates windows, one after the other, in memory of its own.
+type processedReader struct {
+	*processing
+	view     View
+	partials storage.Partials
+	edges    []int64 // ascending, as storage takes them
+	after    []*rollup.Partial
+	calc     part13.Calculation
+}
+
+// read calculates the rows of a window.
+func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
+	answer := r.processing.edges[w.from : w.to+1]
+	edges := slices.Clone(answer)
+	if r.reverse() {
+		slices.Reverse(edges)
+	}
+	r.edges = append(r.edges[:0], edges...)
+	if r.reverse() { // the samples of (a, b] are those of [a+1, b+1)
+		for i := range r.edges {
+			r.edges[i]++
+		}
+	}
+	if err := r.view.Partials(ctx, w.tag.ID, r.edges, storage.Full, &r.partials); err != nil {
+		return err
+	}
+	if err := r.complete(ctx, w); err != nil {
+		return err
+	}
+	earlier, err := r.earlier(ctx, w)
+	if err != nil {
+		return err
+	}
+	zero, err := r.zeroTimes(ctx, w)
+	if err != nil {
+		return err
+	}
+	p := &r.partials
+	r.lookAhead()
+	before := p.Before
+	n := len(p.Buckets)
+	for i := range p.Buckets {
+		in := &p.Buckets[i]
+		iv := part13.Interval{
+			Start: edges[i], End: edges[i+1], Reverse: r.reverse(), Stepped: r.stepped(w.tag, edges[i]), Resolution: r.request.Resolution,
+			Before: &before, In: in, After: r.after[i], Earlier: earlier,
+		}
+		if zero != nil {
+			iv.Zero, iv.NonZero = zero[i][0], zero[i][1]
+		}
+		if r.last && w.to == len(r.processing.edges)-1 {
+			iv.Short = i == n-1
+			if r.reverse() {
+				iv.Short = i == 0
+			}
+		}
+		r.rows(w, iv)
+		before.TakeLast(in)
+	}
+	if r.reverse() {
+		reverseGroups(w.rows, len(r.request.Functions))
+	}
+	return nil
+}
+
+// reverseGroups turns the order of groups of n rows, and leaves that in each.
+func reverseGroups(rows []processedRow, n int) {
+	slices.Reverse(rows)
+	for i := 0; i < len(rows); i += n {
+		slices.Reverse(rows[i : i+n])
+	}
+}
+
+// stepped is whether the tag is, at an instant or because the request says so.
+func (r *processedReader) stepped(tag *model.Tag, at int64) bool {
+	s := tag.At(at)
+	if s.Type.AlwaysStepped() {
+		return true
+	}
+	if r.request.Stepped != nil {
+		return *r.request.Stepped
+	}
+	return s.Stepped
+}
+
+// lookAhead finds, for each bucket, what lies behind it: the next bucket that has anything will do if it has a usable sample too.
+func (r *processedReader) lookAhead() {
+	p := &r.partials
+	n := len(p.Buckets)
+	r.after = slices.Grow(r.after[:0], n)[:n]
+	next := &p.After
+	for i := n - 1; i >= 0; i-- {
+		r.after[i] = next
+		in := &p.Buckets[i]
+		if in.Empty() {
+			continue
+		}
+		if first, _ := in.UsableEnds(r.request.Configuration.TreatUncertainAsBad); first != nil {
+			next = in
+			continue
+		}
+		both := *next
+		both.TakeFirst(in)
+		next = &both
+	}
+}
+
+// rows adds the aggregates of an interval.
+func (r *processedReader) rows(w *processedWindow, iv part13.Interval) {
+	r.calc.Reset(w.tag.Current().Type, iv, r.request.Configuration)
+	row := processedRow{start: iv.Start, end: iv.End, completeness: r.completeness(&iv)}
+	if iv.Reverse {
+		row.start, row.end = iv.End, iv.Start
+	}
+	for _, f := range r.request.Functions {
+		row.function = f
+		row.Sample = r.calc.Result(f)
+		w.rows = append(w.rows, row)
+	}
+}
+
+func (r *processedReader) completeness(iv *part13.Interval) completeness {
+	x := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
+	x.Hold = holdUntil(&x)
+	d := x.Durations()
+	length := float64(distance(iv.Start, iv.End))
+	covered := d.Good()
+	if !r.request.Configuration.TreatUncertainAsBad {
+		covered += d.Uncertain
+	}
+	return completeness{
+		good: 100 * float64(d.Good()) / length, uncertain: 100 * float64(d.Uncertain) / length,
+		covered: int64(min(covered, math.MaxInt64)), samples: iv.In.Counts().All(),
+	}
+}
+
+// complete makes the partials before and behind the window know the nearest usable samples, and all of them whole texts.
+func (r *processedReader) complete(ctx context.Context, w *processedWindow) error {
+	p := &r.partials
+	strict := r.request.Configuration.TreatUncertainAsBad
+	if _, last := p.Before.UsableEnds(strict); last == nil && !p.Before.Empty() {
+		found, err := r.usable(ctx, w, model.TimeRange{Start: model.MinTime, End: p.Before.LastPoint().Time + 1, Reverse: true}, 1)
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			before := partialOf(found)
+			before.TakeLast(&p.Before)
+			p.Before = before
+		}
+	}
+	if first, _ := p.After.UsableEnds(strict); first == nil && !p.After.Empty() {
+		found, err := r.usable(ctx, w, model.TimeRange{Start: p.After.FirstPoint().Time, End: model.All.End}, 1)
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			after := partialOf(found)
+			after.TakeFirst(&p.After)
+			p.After = after
+		}
+	}
+	if !w.tag.Current().Type.Blob() {
+		return nil
+	}
+	for i := range p.Buckets {
+		if err := r.readTexts(ctx, w, &p.Buckets[i]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.readTexts(ctx, w, &p.Before), r.readTexts(ctx, w, &p.After))
+}
+
+func partialOf(s []model.Sample) (p rollup.Partial) {
+	all := model.Samples{Type: s[0].Type}
+	for _, x := range s {
+		all.Append(x)
+	}
+	p.Add(&all, 0, all.Len())
+	return p
+}
+
+// usable are the first n usable samples of a range, in its order.
+func (r *processedReader) usable(ctx context.Context, w *processedWindow, in model.TimeRange, n int) (found []model.Sample, err error) {
+	cursor := r.view.Samples(w.tag.ID, in)
+	defer cursor.Close()
+	for {
+		b, err := cursor.Next(ctx)
+		if err == io.EOF {
+			return found, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			x := b.At(i)
+			if point := (rollup.Point{Sample: x}); !point.Usable(r.request.Configuration.TreatUncertainAsBad) {
+				continue
+			}
+			x.Blob = slices.Clone(x.Blob)
+			if found = append(found, x); len(found) == n {
+				return found, nil
+			}
+		}
+	}
+}
+
+// readTexts reads the texts that are too long for a partial.
+func (r *processedReader) readTexts(ctx context.Context, w *processedWindow, p *rollup.Partial) error {
+	for x := range p.Points() {
+		if !x.Cut {
+			continue
+		}
+		c := calculation{view: r.view, w: &window{asked: w.asked}}
+		blob, err := c.readBlob(ctx, x)
+		if err != nil {
+			return err
+		}
+		x.Blob, x.Cut = blob, false
+	}
+	return nil
+}
+
+// earlier is the usable sample before the last one, where a question extrapolates along the slope of the two.
+func (r *processedReader) earlier(ctx context.Context, w *processedWindow) (*rollup.Point, error) {
+	if !r.request.Configuration.SlopedExtrapolation || !r.partials.After.Empty() ||
+		!slices.ContainsFunc(r.request.Functions, part13.Aggregate.Extrapolates) {
+		return nil, nil
+	}
+	all := model.All
+	all.Reverse = true
+	found, err := r.usable(ctx, w, all, 2)
+	if err != nil || len(found) < 2 {
+		return nil, err
+	}
+	return &rollup.Point{Sample: found[1]}, nil
+}
+
+// zeroTimes is, of each bucket from its first sample to its last, the nanoseconds that start at a Good sample of value zero, and of
+// another. Nil where nobody asks.
+func (r *processedReader) zeroTimes(ctx context.Context, w *processedWindow) ([][2]uint64, error) {
+	if !slices.ContainsFunc(r.request.Functions, part13.Aggregate.ComparesWithZero) {
+		return nil, nil
+	}
+	times := make([][2]uint64, len(r.partials.Buckets))
+	cursor := r.view.Samples(w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})
+	defer cursor.Close()
+	var last model.Sample
+	bucket, started := 0, false
+	for {
+		b, err := cursor.Next(ctx)
+		if err == io.EOF {
+			return times, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			x := b.At(i)
+			for x.Time >= r.edges[bucket+1] {
+				bucket, started = bucket+1, false
+			}
+			if started && (&rollup.Point{Sample: last}).Usable(true) {
+				k := 1
+				if part13.Number(&last) == 0 {
+					k = 0
+				}
+				times[bucket][k] += uint64(x.Time) - uint64(last.Time)
+			}
+			last, started = x, true
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/bitutil"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/storage"
+)
+
+// processedRowBytes is what a row of processed values takes, as a row and in the columns, text apart.
+const processedRowBytes = 160
+
+// processedEncoder gathers processed values into record batches.
+type processedEncoder struct {
+	schema  *arrow.Schema
+	maxRows int
+	written uint64
+	writer  *ipc.Writer
+	states  *stateTexts
+
+	tag       tagColumn
+	starts    []int64
+	ends      []int64
+	functions []int32
+	names     arrow.Array // of the functions asked for, a dictionary
+	index     map[part13.Aggregate]int32
+	times     []int64
+	values    []uint64
+	valid     validity
+	ints      []int64
+	intsValid validity
+	texts     varBytes
+	quality   []uint32
+	good      []float64
+	uncertain []float64
+	covered   []int64
+	samples   []int64
+	partial   []byte
+}
+
+func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stateTexts, sink Sink) *processedEncoder {
+	e := &processedEncoder{maxRows: p.batchRows(), states: states, tag: tagColumn{dictionary: p.tags.dictionary()}, index: map[part13.Aggregate]int32{}}
+	var names []string
+	size := 0
+	for i, f := range p.request.Functions {
+		e.index[f] = int32(i)
+		names = append(names, f.String())
+		size += len(names[i])
+	}
+	e.names = stringArray(names, int64(size))
+	e.schema = arrow.NewSchema([]arrow.Field{
+		{Name: "time", Type: timeType},
+		e.tag.field(),
+		{Name: "bucket", Type: timeType},
+		{Name: "bucket_end", Type: timeType},
+		{Name: "function", Type: nameType},
+		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "value_int", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+		{Name: "value_text", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "quality", Type: arrow.PrimitiveTypes.Uint32},
+		{Name: "percent_good", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "percent_uncertain", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "covered_ns", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "raw_count", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "partial", Type: arrow.FixedWidthTypes.Boolean},
+	}, lostMetadata(lost))
+	if sink != nil {
+		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
+	}
+	return e
+}
+
+func (e *processedEncoder) add(ctx context.Context, w *processedWindow) error {
+	for i := range w.rows {
+		e.append(w, &w.rows[i])
+		if len(e.times) >= e.maxRows || len(e.texts.data) >= batchBlobBytes {
+			if err := e.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *processedEncoder) append(w *processedWindow, r *processedRow) {
+	e.times = append(e.times, r.Time)
+	e.tag.indices = append(e.tag.indices, w.index)
+	e.starts, e.ends = append(e.starts, r.start), append(e.ends, r.end)
+	e.functions = append(e.functions, e.index[r.function])
+	e.appendValue(w.tag, r)
+	e.quality = append(e.quality, uint32(r.Quality))
+	e.good, e.uncertain = append(e.good, r.good), append(e.uncertain, r.uncertain)
+	e.covered, e.samples = append(e.covered, r.covered), append(e.samples, r.samples)
+	for len(e.partial) <= len(e.times)/8 {
+		e.partial = append(e.partial, 0)
+	}
+	bitutil.SetBitTo(e.partial, len(e.times)-1, r.Quality&model.InfoDataValue != 0 && r.Quality&model.InfoPartial != 0)
+}
+
+// appendValue puts a value where its type has its place, as in an answer of mixed types. A status code is a number and a name.
+func (e *processedEncoder) appendValue(tag *model.Tag, r *processedRow) {
+	number, whole, hasNumber, hasInt := 0.0, int64(0), false, false
+	var text []byte
+	hasText := false
+	if !r.Null {
+		switch r.Type {
+		case model.Float64, model.Float32:
+			number, hasNumber = part13.Number(&r.Sample), true
+		case model.Int64:
+			number, hasNumber, whole, hasInt = part13.Number(&r.Sample), true, int64(r.Bits), true
+		case model.Uint64:
+			number, hasNumber = part13.Number(&r.Sample), true
+			if whole, hasInt = int64(r.Bits), r.Bits <= math.MaxInt64; !hasInt {
+				whole, text, hasText = 0, strconv.AppendUint(nil, r.Bits, 10), true
+			}
+		case model.Bool:
+			whole, hasInt = int64(r.Bits), true
+		case model.State:
+			whole, hasInt = int64(r.Bits), true
+			name, ok := e.states.text(tag, r.Time, whole)
+			text, hasText = []byte(name), ok
+		case model.String:
+			text, hasText = r.Blob, true
+		}
+		if r.function.IsStatus() {
+			number, hasNumber = 0, false
+			text, hasText = []byte(model.Quality(r.Bits).String()), true
+		}
+	}
+	e.values = append(e.values, math.Float64bits(number))
+	e.valid.appendAll(1, hasNumber)
+	e.ints = append(e.ints, whole)
+	e.intsValid.appendAll(1, hasInt)
+	e.texts.append(text, hasText)
+}
+
+func (e *processedEncoder) flush(ctx context.Context) error {
+	rows := len(e.times)
+	if rows == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	float, integer := arrow.PrimitiveTypes.Float64, arrow.PrimitiveTypes.Int64
+	var arrays []arrow.Array
+	for _, d := range []arrow.ArrayData{
+		fixedData(timeType, rows, nil, bytesOf(e.times)),
+		e.tag.array(),
+		fixedData(timeType, rows, nil, bytesOf(e.starts)),
+		fixedData(timeType, rows, nil, bytesOf(e.ends)),
+		dictionaryData(e.functions, nil, e.names),
+		fixedData(float, rows, &e.valid, bytesOf(e.values)),
+		fixedData(integer, rows, &e.intsValid, bytesOf(e.ints)),
+		e.texts.array(arrow.BinaryTypes.String),
+		fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)),
+		fixedData(float, rows, nil, arrow.Float64Traits.CastToBytes(e.good)),
+		fixedData(float, rows, nil, arrow.Float64Traits.CastToBytes(e.uncertain)),
+		fixedData(integer, rows, nil, bytesOf(e.covered)),
+		fixedData(integer, rows, nil, bytesOf(e.samples)),
+		fixedData(arrow.FixedWidthTypes.Boolean, rows, nil, e.partial),
+	} {
+		arrays = append(arrays, array.MakeFromData(d))
+		d.Release()
+	}
+	record := array.NewRecord(e.schema, arrays, int64(rows))
+	err := e.writer.Write(record)
+	record.Release()
+	for _, a := range arrays {
+		a.Release()
+	}
+	e.reset()
+	if err != nil {
+		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
+	}
+	e.written += uint64(rows)
+	return nil
+}
+
+func (e *processedEncoder) reset() {
+	e.times, e.starts, e.ends, e.functions = e.times[:0], e.starts[:0], e.ends[:0], e.functions[:0]
+	e.values, e.ints, e.quality = e.values[:0], e.ints[:0], e.quality[:0]
+	e.good, e.uncertain, e.covered, e.samples = e.good[:0], e.uncertain[:0], e.covered[:0], e.samples[:0]
+	e.partial = e.partial[:0]
+	e.tag.reset()
+	e.valid.reset()
+	e.intsValid.reset()
+	e.texts.reset()
+}
+
+func (e *processedEncoder) close(ctx context.Context) error {
+	if err := e.flush(ctx); err != nil {
+		return err
+	}
+	if err := e.writer.Close(); err != nil {
+		return fmt.Errorf("end stream: %w", err)
+	}
+	return nil
+}
