@@ -32,6 +32,8 @@ func TestImportsThatPointUpAreFound(t *testing.T) {
 		{"storage/rollup/row.go", Module + "/compression/encoding"},
 		{"storage/rollup/row.go", Module + "/storage/keys"},
 		{"storage/rollup/row.go", "github.com/cockroachdb/pebble"},
+		{"query/calendar/shifts.go", Module + "/storage"},
+		{"query/calendar/shifts.go", Module + "/query"},
 		{"elsewhere/x.go", "fmt"},
 	} {
 		require.Len(t, violations([]edge{up}), 1, "%s importing %s", up.file, up.path)
@@ -46,6 +48,8 @@ func TestImportsThatPointDownAreAllowed(t *testing.T) {
 		{"storage/db.go", Module + "/model"},
 		{"storage/rollup/row.go", Module + "/model"},
 		{"query/range.go", Module + "/storage"},
+		{"query/range.go", Module + "/query/calendar"},
+		{"query/calendar/shifts.go", Module + "/model"},
 		{"server/ingest.go", Module + "/proto/varve/v1"},
 		{"collector/session/session.go", Module + "/proto/varve/v1"},
 		{"cmd/varve/main.go", Module + "/server"},

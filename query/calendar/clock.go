@@ -128,12 +128,18 @@ func nanoseconds(at int64) int64 {
 	return at * int64(time.Second)
 }
 
-func floorDiv(a, b int64) int64 { return (a - floorMod(a, b)) / b }
+// floorDiv is a/b, b above 0, rounded down.
+func floorDiv(a, b int64) int64 {
+	if a%b < 0 {
+		return a/b - 1
+	}
+	return a / b
+}
 
+// floorMod is what a is above floorDiv(a, b)*b.
 func floorMod(a, b int64) int64 {
-	if m := a % b; m < 0 {
-		return m + b
-	} else {
+	if m := a % b; m >= 0 {
 		return m
 	}
+	return a%b + b
 }

@@ -189,13 +189,13 @@ func (d *definition) rotate(p *pattern) error {
 	for i, text := range r.Days {
 		day, err := p.workday(text)
 		if err != nil {
-			return fmt.Errorf("rotation: days[%d], %q: %w", i, text, err)
+			return fmt.Errorf("rotation: days[%d], %.80q: %w", i, text, err)
 		}
 		p.rotation = append(p.rotation, day)
 	}
 	for i, day := range p.rotation {
 		if err := checkNight(day, p.rotation[(i+1)%n]); err != nil {
-			return fmt.Errorf("rotation: days[%d], %q: %w", i, r.Days[i], err)
+			return fmt.Errorf("rotation: days[%d], %.80q: %w", i, r.Days[i], err)
 		}
 	}
 	return nil

@@ -28,6 +28,9 @@
 //	definition.go  a calendar from JSON
 //	interval.go    the text of a division
 //	division.go    the buckets of a range
-//	clock.go       instants to readings and back
-//	elapsed.go, marks.go, dates.go, shifts.go, periods.go   one kind of division each
+//	clock.go       instants to readings of a clock, and back
+//	elapsed.go     equal lengths of time
+//	marks.go       between marks on the clock
+//	readings.go    between readings of the clock, of which there are several kinds:
+//	dates.go, shifts.go, periods.go
 package calendar

@@ -216,8 +216,9 @@ func (o origin) reading() int64 { return o.date.Unix() + o.behind }
 
 // parseOrigin reads a date, which means where its day begins, or a date and time.
 func (c *Calendar) parseOrigin(s string) (origin, error) {
-	if date, err := parseDate(s); err == nil {
-		return origin{date, c.dayStart}, nil
+	if len(s) == len(dateLayout) {
+		date, err := parseDate(s)
+		return origin{date, c.dayStart}, err
 	}
 	for _, layout := range []string{"2006-01-02T15:04", readingLayout} {
 		t, err := time.Parse(layout, s)

@@ -55,7 +55,7 @@ func (p *pattern) workday(text string) (workday, error) {
 		name, crew, hasCrew := strings.Cut(word, ":")
 		if hasCrew {
 			if err := checkWord(crew); err != nil {
-				return nil, fmt.Errorf("crew of %q: %w", word, err)
+				return nil, fmt.Errorf("crew of %.80q: %w", word, err)
 			}
 		}
 		i := slices.IndexFunc(p.names, func(s shift) bool { return s.name == name })
