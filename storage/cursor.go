@@ -335,8 +335,9 @@ func (c *Cursor) listSealedPacked(p keys.Partition, all []generation, in model.T
 			}
 		}
 	}
-	c.pieces = supersede(c.pieces, packed.age, in.End-1)
+	// Also a chunk that has no samples any more.
 	newer := slices.ContainsFunc(c.pieces, func(x piece) bool { return x.sealed() && x.age > packed.age })
+	c.pieces = supersede(c.pieces, packed.age, in.End-1)
 	if newer || len(packed.packed) == 0 { // an empty one says that nothing is left
 		return nil
 	}

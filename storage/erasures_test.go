@@ -138,6 +138,25 @@ func TestErasedIsGoneBetweenSealAndFold(t *testing.T) {
 	require.NoError(t, h.db.Close())
 }
 
+// TestEmptiedChunkStillSupersedes: a chunk of which an erasure leaves no samples stands for what an older seal packed of the tag all the
+// same, and a range delete had taken away.
+func TestEmptiedChunkStillSupersedes(t *testing.T) {
+	ctx := context.Background()
+	h := newHistory(t, 1, vfs.NewMem())
+	h.put(t, model.Update, 1000, 1, 2)
+	seal(t, h.db) // packed
+	_, err := h.db.DeleteRange(ctx, []model.TagID{1}, model.TimeRange{Start: 1000, End: 1010}, "ann", "test rig")
+	require.NoError(t, err)
+	h.write(1, model.Update, 10, 1, 100, func(i int) float64 { return float64(i) })
+	seal(t, h.db) // a chunk of its own
+	require.Len(t, floatsOf(t, h.db), 100)
+	_, err = h.db.Purge(ctx, []model.TagID{1}, model.TimeRange{Start: 0, End: 500}, "ann", "x")
+	require.NoError(t, err)
+	require.NoError(t, h.db.FoldErased(ctx))
+	require.Empty(t, floatsOf(t, h.db))
+	require.NoError(t, h.db.Close())
+}
+
 // TestErasedPartitionIsDropped: where nothing else lies in a day, its keys go without being read.
 func TestErasedPartitionIsDropped(t *testing.T) {
 	fs := vfs.NewMem()
