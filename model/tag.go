@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -65,6 +66,15 @@ type Tag struct {
 	Settings    []Settings // ascending by From, never empty
 	Aliases     []Alias    // ascending by From, the current name last
 	Created     int64      // ingest time of the record that made it, nanoseconds UTC
+}
+
+// OfSpan is a percentage of the tag's span, in the tag's unit: how a deviation given in percent becomes one of [Filter].
+func (t *Tag) OfSpan(percent float64) (float64, error) {
+	span := t.SpanHigh - t.SpanLow
+	if !(span > 0) || math.IsInf(span, 0) {
+		return 0, fmt.Errorf("%g %% of the span of %s: its span [%g, %g] is none; set one, or give the deviation in the tag's unit", percent, t.Name, t.SpanLow, t.SpanHigh)
+	}
+	return percent / 100 * span, nil
 }
 
 // Current is the settings in force now: the last of them.
