@@ -11,6 +11,10 @@ func TestOnLine(t *testing.T) {
 	require.Equal(t, 15.0, OnLine(0, 10, 10e9, 20, 5e9))
 	require.Equal(t, 0.5, OnLine(math.MinInt64, 0, math.MaxInt64, 1, 0), "differences of times do not overflow")
 	require.Equal(t, -2.0, OnLine(-3, -1, 1, -5, -2))
+	require.Equal(t, 0.0, OnLine(0, math.MaxFloat64, 2, -math.MaxFloat64, 1), "nor do those of values")
+	require.Equal(t, 20.0, OnLine(0, 0, 1, 10, 2))
+	require.Equal(t, -10.0, OnLine(0, 0, 1, 10, -1))
+	require.True(t, math.IsNaN(OnLine(0, math.Inf(1), 2, math.Inf(1), 1)))
 }
 
 func TestOfSpan(t *testing.T) {

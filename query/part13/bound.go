@@ -132,17 +132,7 @@ func interpolate(a, b *model.Sample, instant int64, q model.Quality) model.Sampl
 	if a.Type == b.Type && (a.Type == model.Int64 || a.Type == model.Uint64) && a.Time < instant && instant < b.Time {
 		return model.Sample{Time: instant, Type: a.Type, Bits: between(a, b, instant), Quality: q}
 	}
-	x, y := Number(a), Number(b)
-	// Instants may lie centuries apart: differences are taken as unsigned, or as doubles where the instant lies behind.
-	whole := float64(uint64(b.Time) - uint64(a.Time))
-	share := (float64(instant) - float64(a.Time)) / whole
-	if instant >= a.Time {
-		share = float64(uint64(instant)-uint64(a.Time)) / whole
-	}
-	v := x + (y-x)*share
-	if math.IsInf(y-x, 0) && !math.IsInf(x, 0) && !math.IsInf(y, 0) { // further apart than a double can say
-		v = x*(1-share) + y*share
-	}
+	v := model.OnLine(a.Time, Number(a), b.Time, Number(b), instant)
 	return model.Sample{Time: instant, Type: model.Float64, Bits: math.Float64bits(v), Quality: q}
 }
 
