@@ -38,10 +38,11 @@ type Settings struct {
 	StateSet string        // name of the digital-state set; only for Type State
 }
 
-// Filter is an exception or compression-deviation setting; the zero value filters nothing.
+// Filter is an exception or compression-deviation setting; the zero value filters nothing. docs/reference/filters.md has what
+// each of the two does with it.
 type Filter struct {
 	Deviation float64       // in the tag's unit; 0 switches the filter off
-	MinTime   time.Duration // nothing is sent or archived sooner than this after the last
+	MinTime   time.Duration // no number is sent sooner than this after the last; the archive keeps its bound first
 	MaxTime   time.Duration // something is sent or archived at least this often; 0 for no limit
 }
 

@@ -66,8 +66,8 @@ const (
 	Number Kind = 3 // by its distance
 )
 
-// exactInt bounds the integers that a double has exactly. Beyond, a distance would be rounded, so they count as words.
-const exactInt = 1 << 53
+// exactInt bounds the integers whose distances a double has, with room to spare for rounding. Others count as words.
+const exactInt = 1 << 48
 
 // Read is how x can be compared, and its number if it is one.
 func (s Settings) Read(x model.Sample) (float64, Kind) {
@@ -87,6 +87,16 @@ func (s Settings) Read(x model.Sample) (float64, Kind) {
 		return 0, Word
 	}
 	return 0, Alone // no line can be drawn from it or to it
+}
+
+// Line is how far a line between two values of type t may pass from one left out. Readers round what they find between two
+// integers to the nearest, which must not carry them beyond the deviation: a line 2.6 off is 3 off to them. A quarter, not
+// a half, leaves room for the rounding of doubles.
+func (s Settings) Line(t model.Type) float64 {
+	if t.Float() {
+		return s.Deviation
+	}
+	return min(s.Deviation, math.Floor(s.Deviation)+0.25)
 }
 
 // Within reports that v is no farther than the deviation from the value that is held. Both edges belong to it, as doubles:

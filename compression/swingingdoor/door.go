@@ -30,12 +30,13 @@ func (d *door) close(t int64, v, deviation float64, form Form) {
 		d.low, d.high = math.Inf(1), math.Inf(-1) // no line can pass it
 		return
 	}
-	most := deviation
+	below, above := deviation, deviation
 	if form == Strict {
-		most -= rounding(v, rise, deviation)
+		below = opening(v, rise, rise-deviation, deviation)
+		above = opening(v, rise, rise+deviation, deviation)
 	}
-	d.low = max(d.low, (rise-most)/after)
-	d.high = min(d.high, (rise+most)/after)
+	d.low = max(d.low, (rise-below)/after)
+	d.high = min(d.high, (rise+above)/after)
 }
 
 // Units in which rounding is bounded: half the distance of doubles just above one, and what quotients too small for a
@@ -46,18 +47,25 @@ const (
 	lost = 0x1p-1009
 )
 
-// rounding is how much of the deviation arithmetic may take beyond the tolerance of the bound.
+// opening is how far an edge may be from a sample left out, such that the bound holds for what a reader computes. It is
+// the deviation D and the tolerance of the bound, less what rounding can add.
 //
-// Let r be the rise from the hinge to the sample left out, D the deviation, a = D - rounding the half opening, u = 2^-53.
-// An edge (r + a)/time and the slope that is tested against it are rounded, the reader rounds a quotient and a product,
-// all of them beginning from the same rounded times and the same rounded rise of the line. So what the reader adds to the
-// value at the hinge is off from r by at most a + 6·u·(|r| + D), terms of u² left out, and for quotients too small for all
-// their digits by 2^-1009 more. Its sum, and the subtraction of whoever checks, are rounded by at most 1.5 ulp of
-// the greater of the two values L, which leaves 2.5 of the 4 ulp that are promised. An ulp is above u·L, and where the
-// bound is in danger L is at least the value itself and half of D. Samples whose rise is less than about 0.4 of their
-// magnitude, which are most, lose nothing: a value exactly D off, common where values are decimals, is inside.
-func rounding(v, rise, deviation float64) float64 {
-	errors := float64(6.1*unit*(math.Abs(rise)+deviation)) + lost
-	allowed := float64(2.5 * unit * max(math.Abs(v), deviation/2))
-	return max(0, errors-allowed)
+// Let r be the rise from the hinge to the sample, e = r + D or r - D that to the edge, u = 2^-53. The edge is rounded twice,
+// the slope tested against it once, the reader rounds a quotient and a product, and all start from the same rounded times
+// and from the same rounded rise of the line. Each takes at most u of e. With the rounding of r, what the reader adds to the
+// value at the hinge is at most u·(5·|e| + |r|) beyond the edge; terms of u² left out, and for quotients too small for all
+// their digits 2^-1009 more. Its sum, and the subtraction of whoever checks, are rounded by at most 1.5 ulp of the greater
+// L of the two values, which leaves 2.5 of the 4 ulp that are promised. An ulp is above u·L, and where the bound is in
+// danger L is at least the value itself, and half of D.
+//
+// So an edge gives way only where it rises or falls by about half of L, and then by a few units in the last place. Of all
+// others decimals exactly the deviation off are inside, though as doubles they may be farther: 20.1 is within 0.1 of 20.
+func opening(v, rise, edge, deviation float64) float64 {
+	errors := float64(5.1*unit*math.Abs(edge)) + float64(1.1*unit*math.Abs(rise)) + lost
+	room := float64(2.4*unit*max(math.Abs(v), deviation/2)) - errors
+	own := unit * deviation // what the last sum here can be rounded by
+	if 0 <= room && room <= own {
+		return deviation
+	}
+	return deviation + (room - own)
 }

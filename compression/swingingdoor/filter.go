@@ -20,11 +20,12 @@ const (
 	Textbook Form = 1
 )
 
-// Filter is the compression-deviation filter of one tag. It serves one goroutine at a time.
+// Filter is the compression-deviation filter of one tag: 208 bytes, and 384 at most for the outline of what was left out. It
+// serves one goroutine at a time.
 type Filter struct {
 	settings filter.Settings
-	form     Form
 	newest   filter.Newest
+	form     Form
 
 	// What newest is compared with: the last sample kept. For words it equals newest, so its value is not kept twice.
 	kind filter.Kind // 0: nothing was kept that could be compared
@@ -87,7 +88,7 @@ func (f *Filter) Add(dst []filter.Kept, x model.Sample) []filter.Kept {
 	f.drop()
 	f.newest.Set(x, true)
 	if kind == filter.Number && !f.settings.Stepped {
-		f.door.close(x.Time, v, f.settings.Deviation, f.form)
+		f.door.close(x.Time, v, f.settings.Line(x.Type), f.form)
 	}
 	return dst
 }

@@ -186,6 +186,26 @@ func TestOtherSettingsBeginAnew(t *testing.T) {
 	require.ErrorIs(t, err, filter.ErrVersion)
 }
 
+func TestIntegersAreReadRounded(t *testing.T) {
+	var series []model.Sample
+	for i, v := range []uint64{0, 0, 1} { // on the line the second is 0.5, which readers round to 1
+		series = append(series, at(int64(i), model.Int64, v, model.Good))
+	}
+	require.Len(t, run(t, deviation(0.9), swingingdoor.Strict, series), 3)
+	require.Len(t, run(t, deviation(1), swingingdoor.Strict, series), 2)
+}
+
+func TestExactlyTheDeviationOffIsWithin(t *testing.T) {
+	for _, c := range []struct{ a, b, d float64 }{{0, 1, 1}, {0, 0.1, 0.1}, {20, 20.1, 0.1}, {-0.3, 0, 0.3}, {1e6, 1e6 + 0.5, 0.5}, {1000.3, 1000.6, 0.3}, {-7.7, -7.6, 0.1}} {
+		var series []model.Sample
+		for i := range int64(101) {
+			series = append(series, number(i*1e9, []float64{c.a, c.b}[i&1]))
+		}
+		kept := run(t, deviation(c.d), swingingdoor.Strict, series)
+		require.Equal(t, []int64{0, 100e9}, times(kept), "%g and %g under %g", c.a, c.b, c.d)
+	}
+}
+
 // series draws samples as plants send them: runs and jumps, all types, qualities, nulls, times that repeat or go back.
 func series(t *rapid.T, ordered bool) []model.Sample {
 	typ := rapid.SampledFrom([]model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String}).Draw(t, "type")
@@ -269,6 +289,9 @@ func TestPromises(t *testing.T) {
 				got = model.OnLine(a.Time, v0, b.Time, v1, x.Time)
 			}
 			if form == swingingdoor.Strict {
+				if x.Type == model.Int64 || x.Type == model.Uint64 {
+					require.LessOrEqual(t, math.Abs(math.Round(got)-v), s.Deviation, "%v, as readers round it", x)
+				}
 				require.LessOrEqual(t, math.Abs(got-v), s.Deviation+4*ulp(max(math.Abs(got), math.Abs(v))), "%v", x)
 			}
 		}

@@ -48,18 +48,14 @@ func (s side) add(t int64, v float64) side {
 			flattest, least = i, height
 		}
 	}
-	if flattest == 0 { // heights overflow, so this side cannot be measured in doubles
-		s[cornersMax-1].over = math.Inf(1)
-		return s[:cornersMax]
-	}
 	next := &s[flattest+1]
-	next.over = least + max(next.over, s[flattest].over)
+	next.over = 2*least + max(next.over, s[flattest].over)
 	return append(s[:flattest], s[flattest+1:]...)
 }
 
-// above is how far c lies above the line from a to b.
+// above is half of how far c lies above the line from a to b: all of it could overflow.
 func (c corner) above(a, b corner) float64 {
-	return c.value - model.OnLine(a.time, a.value, b.time, b.value, c.time)
+	return c.value/2 - model.OnLine(a.time, a.value/2, b.time, b.value/2, c.time)
 }
 
 // line is the greatest distance of a corner from the line from (t0, v0) to (t1, v1), and a bound on that of any sample.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/compression/filter"
 	"github.com/varvedb/varve/model"
 )
 
@@ -118,4 +119,75 @@ func span(s *model.Samples) (whole, step float64) {
 		last = v
 	}
 	return high - low, step
+}
+
+// inOrder is the samples as they would have come without the reordering of some files.
+func inOrder(s *model.Samples) *model.Samples {
+	var all []model.Sample
+	for i := range s.Len() {
+		all = append(all, s.At(i))
+	}
+	out := &model.Samples{Type: s.Type}
+	for _, x := range ordered(all) {
+		out.Append(x)
+	}
+	return out
+}
+
+// TestRecordedSeries holds the bounds of both filters on real data: deviations of a share of the range, and of the smallest
+// step a series takes, where many values lie exactly a deviation off.
+func TestRecordedSeries(t *testing.T) {
+	tags, samples, kept := 0, 0, 0
+	for name, series := range recorded(t) {
+		whole, step := span(series)
+		if !(whole > 0) || math.IsInf(whole, 0) {
+			continue
+		}
+		late := !slices.IsSorted(series.Times)
+		sorted := inOrder(series)
+		tags++
+		for _, d := range []float64{whole / 100, step} {
+			door := filter.Settings{Filter: model.Filter{Deviation: d}}
+			r, err := Replay(sorted, Settings{Compression: door})
+			require.NoError(t, err)
+			require.LessOrEqual(t, r.WorstError, d+4*ulp(magnitudeAt(sorted, &r)), "%s, deviation %g", name, d)
+			require.Zero(t, r.Lost, name)
+			samples, kept = samples+r.Samples, kept+r.Kept.Len()
+
+			r, err = Replay(sorted, Settings{Exception: filter.Settings{Filter: model.Filter{Deviation: d / 4}}, Compression: door})
+			require.NoError(t, err)
+			require.LessOrEqual(t, r.WorstError, 1.5*d*(1+1e-9)+8*ulp(whole+d), "%s, deviation %g", name, d)
+			require.Zero(t, r.Lost, name)
+			require.LessOrEqual(t, r.Kept.Len(), r.Sent)
+
+			if late {
+				r, err = Replay(series, Settings{Compression: door})
+				require.NoError(t, err)
+				require.LessOrEqual(t, r.WorstError, 2*whole, "%s", name)
+				requireLateKept(t, series, &r.Kept, name)
+			}
+		}
+	}
+	t.Logf("%d tags, %d samples, %.1f %% kept", tags, samples, 100*float64(kept)/float64(samples))
+}
+
+func ulp(x float64) float64 { return math.Nextafter(math.Abs(x), math.Inf(1)) - math.Abs(x) }
+
+// magnitudeAt is the greater one of the value with the worst error and what a reader finds there.
+func magnitudeAt(s *model.Samples, r *Report) float64 {
+	i, _ := slices.BinarySearch(s.Times, r.WorstTime)
+	v, _ := s.At(i).Float64()
+	return max(math.Abs(v), r.WorstError-math.Abs(v))
+}
+
+// requireLateKept: of samples that came after a newer one none may be missing, unless a later one replaced it.
+func requireLateKept(t *testing.T, s, kept *model.Samples, name string) {
+	newest := int64(math.MinInt64)
+	for i, at := range s.Times {
+		if at < newest {
+			_, ok := slices.BinarySearch(kept.Times, at)
+			require.True(t, ok, "%s: sample %d, late, is not kept", name, i)
+		}
+		newest = max(newest, at)
+	}
 }

@@ -190,7 +190,11 @@ func (c comparison) value(before model.Sample, after []model.Sample, t int64) (f
 	if kind != filter.Number {
 		return v0, true
 	}
-	return model.OnLine(before.Time, v0, after[0].Time, v1, t), true
+	v := model.OnLine(before.Time, v0, after[0].Time, v1, t)
+	if !before.Type.Float() {
+		v = math.Round(v)
+	}
+	return v, true
 }
 
 // crossing is one of a series; it lies between a sample and the next one, which has the time next.
