@@ -88,7 +88,11 @@ func (f *Filter) Add(dst []filter.Kept, x model.Sample) []filter.Kept {
 	f.drop()
 	f.newest.Set(x, true)
 	if kind == filter.Number && !f.settings.Stepped {
-		f.door.close(x.Time, v, f.settings.Line(x.Type), f.form)
+		d := f.settings.Deviation
+		if f.form == Strict {
+			d = f.settings.Line(x.Type)
+		}
+		f.door.close(x.Time, v, d, f.form)
 	}
 	return dst
 }
