@@ -17,7 +17,7 @@ seeds = VARVE_CRASH_SEEDS=$(1) VARVE_DAMAGE_SEEDS=$(2) VARVE_KILLS=$(3)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: bin/varve ## build bin/varve
@@ -70,9 +70,15 @@ bench: ## a short run of workload W1 (18 million samples); `go run ./bench --hel
 PEERS ?= --short
 
 .PHONY: bench-peers
-bench-peers: ## varve beside VictoriaMetrics, InfluxDB and PostgreSQL, same run; INSTALL=1 as root gets them with apt-get
+bench-peers: ## varve beside VictoriaMetrics, InfluxDB, PostgreSQL and DuckDB on Parquet, same run; INSTALL=1 as root gets them
 	@if [ "$(INSTALL)" = 1 ]; then \
-		if [ "$$(id -u)" != 0 ]; then echo "INSTALL=1 needs root; else: apt-get install victoria-metrics influxdb postgresql" >&2; exit 1; fi; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql; \
+		if [ "$$(id -u)" != 0 ]; then echo "INSTALL=1 needs root; else: apt-get install victoria-metrics influxdb postgresql python3-venv, make bin/duckdb" >&2; exit 1; fi; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends victoria-metrics influxdb postgresql python3-venv; \
+		$(MAKE) --no-print-directory bin/duckdb || echo "DuckDB could not be installed here, the run is without it"; \
 	fi
 	@$(GO) run ./bench peers $(PEERS)
+
+# A Python of this tree's own with DuckDB, which is a library and needs a process that holds it.
+bin/duckdb: bench/duckdb/requirements.txt
+	rm -rf $@
+	{ python3 -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check -r $<; } || { rm -rf $@; exit 1; }

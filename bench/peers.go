@@ -30,10 +30,6 @@ type peersOptions struct {
 	Binary    string   `json:"-"`
 }
 
-// duckdbNote is why DuckDB does not run here. It is a library, not a server: a driver would bring cgo and half a gigabyte of
-// static libraries into the modules of this tree, for a peer whose figures hold without a wire and without a server.
-const duckdbNote = "duckdb: not measured: it has no server to start, and its driver needs cgo and a download of 540 MB"
-
 // allPeers are the names --peers takes, in the order of the table.
 var allPeers = []string{"victoria-metrics", "influxdb", "postgres", "duckdb"}
 
@@ -75,7 +71,7 @@ func newPeersCommand() *cobra.Command {
 	var o peersOptions
 	cmd := &cobra.Command{
 		Use:   "peers",
-		Short: "Measure varve beside VictoriaMetrics, InfluxDB and PostgreSQL, in one run and on the same samples",
+		Short: "Measure varve beside VictoriaMetrics, InfluxDB, PostgreSQL and DuckDB on Parquet, in one run and on the same samples",
 		Long: `Starts varve and every peer that is installed, each as a process of its own on a free loopback port with a store of its own
 under one temporary directory, and ends them. Each loads the same samples over two connections and settles; then all are asked
 the same questions in turn. Every answer is held against what was sent before it is timed: a sample too many, too few or
@@ -146,7 +142,7 @@ func newContestant(name string) (contestant, string) {
 	case "postgres":
 		return newPostgres()
 	}
-	return nil, duckdbNote
+	return newDuckDB()
 }
 
 // measurePeers runs every workload. What it says while it goes is written to log.
@@ -220,9 +216,6 @@ func measureBeside(ctx context.Context, all []contestant, d *dataset, dir string
 			return nil, fmt.Errorf("%s: %w", about.Name, err)
 		}
 		r.Contestants = append(r.Contestants, figures)
-		if c, ok := c.(interface{ remark() string }); ok && c.remark() != "" {
-			r.Notes = append(r.Notes, c.remark())
-		}
 	}
 	for i := range d.questions {
 		q := &d.questions[i]
@@ -237,6 +230,9 @@ func measureBeside(ctx context.Context, all []contestant, d *dataset, dir string
 			return nil, err
 		}
 		r.Contestants[i].PeakRSS = u.rssPeak
+		if c, ok := c.(interface{ remark() string }); ok && c.remark() != "" {
+			r.Notes = append(r.Notes, c.remark())
+		}
 	}
 	for _, c := range all {
 		if err := c.stop(); err != nil {

@@ -130,12 +130,12 @@ var sampleFiles = []string{
 // and all but the first of the samples of a tag that share a millisecond or come out of order.
 func newFiles(ctx context.Context, files []string) (*dataset, error) {
 	if len(files) == 0 {
-		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+		root, err := moduleRoot()
 		if err != nil {
 			return nil, fmt.Errorf("find the sample files: %w", err)
 		}
 		for _, f := range sampleFiles {
-			files = append(files, filepath.Join(strings.TrimSpace(string(root)), "cmd", "varve", "sample", f))
+			files = append(files, filepath.Join(root, "cmd", "varve", "sample", f))
 		}
 	}
 	t := &tables{}
@@ -168,6 +168,12 @@ func newFiles(ctx context.Context, files []string) (*dataset, error) {
 	}
 	t.ask(d)
 	return d, nil
+}
+
+// moduleRoot is where this tree lies.
+func moduleRoot() (string, error) {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	return strings.TrimSpace(string(root)), err
 }
 
 // tables are the numbers of files.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -16,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
 
@@ -285,6 +288,87 @@ func TestPostgresLink(t *testing.T) {
 	}
 }
 
+// fakeDuckDB keeps what is inserted and gives it back to whatever it is asked. The statements go to asked.
+func fakeDuckDB(conn net.Conn, asked chan<- string) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	var kept bytes.Buffer
+	none := ipc.NewWriter(&kept, ipc.WithSchema(arrow.NewSchema(nil, nil)))
+	none.Close()
+	for {
+		line, err := in.ReadBytes('\n')
+		var head duckHead
+		if err != nil || json.Unmarshal(line, &head) != nil {
+			return
+		}
+		batch := make([]byte, head.Bytes)
+		if _, err := io.ReadFull(in, batch); err != nil {
+			return
+		}
+		asked <- head.SQL
+		if head.SQL == "nonsense" {
+			io.WriteString(conn, `{"error": "syntax error"}`+"\n")
+			continue
+		}
+		io.WriteString(conn, `{"ms": 2.5}`+"\n")
+		conn.Write(kept.Bytes())
+		if head.Bytes > 0 {
+			kept.Reset()
+			kept.Write(batch)
+		}
+	}
+}
+
+func TestDuckLink(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	asked := make(chan string, 8)
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			fakeDuckDB(conn, asked)
+		}
+	}()
+	l, err := dialDuckDB(t.Context(), listener.Addr().(*net.TCPAddr).Port)
+	require.NoError(t, err)
+	defer l.close()
+	w := newBatchWriter(l)
+	w.add(6, []int64{0}, []float64{5})
+	_, err = w.send(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "INSERT INTO s FROM batch", <-asked)
+	w.add(7, []int64{1000 * millisecond, -2 * millisecond}, []float64{0.1, math.Inf(1)})
+	w.add(9, []int64{3 * millisecond}, []float64{-0.2})
+	wire, err := w.send(t.Context())
+	require.NoError(t, err)
+	require.Greater(t, wire, 3*20)
+	<-asked
+
+	k := &duckdb{link: l, months: []parquetMonth{{"first", 0, 1000}, {"it's", 1000, 2000}, {"third", 2000, 3000}}}
+	for name, c := range map[string]struct {
+		q    question
+		want string
+	}{
+		"one month":  {question{kind: rawSamples, tags: []int{7, 9}, from: 1000, to: 2000}, "SELECT tag, ts, v FROM read_parquet(['it''s']) WHERE ts >= 1000 AND ts < 2000 AND tag IN (7,9) ORDER BY tag, ts"},
+		"across":     {question{kind: rawSamples, tags: []int{7}, from: 999, to: 1001}, "read_parquet(['first','it''s']) WHERE"},
+		"looks back": {question{kind: latestSamples, tags: make([]int, 101), to: 3000, lookback: time.Second}, "FROM read_parquet(['third']) WHERE ts >= 2000 AND ts < 3000 GROUP BY tag"},
+		"averages":   {question{kind: minuteAverages, tags: []int{7}, to: 1}, "GROUP BY ALL ORDER BY ALL"},
+	} {
+		c.q.name, c.q.checked = name, name != "across"
+		got, err := k.ask(t.Context(), &c.q)
+		require.NoError(t, err, name)
+		require.Contains(t, <-asked, c.want, name)
+		require.Equal(t, answer{7: {[]int64{1000, -2}, []float64{0.1, math.Inf(1)}}, 9: {[]int64{3}, []float64{-0.2}}}, got, name)
+	}
+	require.Contains(t, k.remark(), "after 2.50 ms (across)")
+
+	got, err := k.ask(t.Context(), &question{kind: rawSamples, tags: []int{7}, from: 3000, to: 4000})
+	require.NoError(t, err)
+	require.Empty(t, got, "no file has it, so that none is asked")
+	require.EqualError(t, l.run("nonsense"), "DuckDB: syntax error")
+	require.NoError(t, l.run("CHECKPOINT"), "a statement after one that failed")
+}
+
 func TestFilesAreReadAsAnImportReadsThem(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "plant.csv")
 	require.NoError(t, os.WriteFile(file, []byte("time,FLOW,RUN,NOTE,EMPTY\n"+
@@ -354,7 +438,7 @@ func TestPeersThatAreMissingSayHowToGetThem(t *testing.T) {
 	_, missing := installed("postgres", "initdb", "postgresql", filepath.Join(t.TempDir(), "*", "bin"))
 	require.Contains(t, missing, "apt-get install postgresql")
 	_, missing = newContestant("duckdb")
-	require.Contains(t, missing, "duckdb: not measured")
+	require.Contains(t, missing, "make bin/duckdb")
 }
 
 // The real servers, those that are installed, on a small plant. Half a minute of it is for InfluxDB's shards to cool.
