@@ -61,7 +61,7 @@ func newDuckDB() (contestant, string) {
 		pythons = []string{filepath.Join(root, "bin", "duckdb", "bin", "python3"), "python3"}
 	}
 	for _, python := range pythons {
-		version, err := exec.Command(python, "-c", "import duckdb, pyarrow; print(duckdb.__version__, 'of Python')").Output()
+		version, err := exec.Command(python, "-c", "import duckdb, pyarrow; print(duckdb.__version__)").Output()
 		if err == nil {
 			return &duckdb{python: python, version: strings.TrimSpace(string(version))}, ""
 		}
@@ -73,7 +73,7 @@ func (k *duckdb) describe() description {
 	return description{
 		Name: "duckdb", Version: k.version, exact: true, syncs: true,
 		Durable: "yes: fsync at commit, a batch each", Through: "Arrow, inserted into a table; Arrow",
-		Bytes: "Parquet, zstd, a file a month sorted by tag and time, without the table it was written from",
+		Bytes: "Parquet files (zstd, one a month, by tag and time); their table is gone",
 	}
 }
 
