@@ -39,7 +39,8 @@ type SealedEncoder struct {
 	inner   *SealedEncoder // encodes the columns inside a column: runs, dictionaries
 }
 
-// SealedDecoder decodes the columns of sealed chunks, any blocks of them. The memory it works in is kept between calls; it
+// SealedDecoder decodes the columns of sealed chunks, any blocks of them, the last of those as far as there is memory for.
+// The memory it works in is kept between calls; it
 // serves one goroutine, and its zero value is ready.
 type SealedDecoder struct {
 	ints    intColumn
@@ -73,7 +74,7 @@ func (d *SealedDecoder) nested() *SealedDecoder {
 // blocksOf is how many blocks n values take.
 func blocksOf(n int) int { return (n + SealedBlock - 1) / SealedBlock }
 
-// checkBlocks is what every decoder asks before it looks at b.
+// checkBlocks is what every decoder asks before it looks at b. Memory may end inside the last block, and decoding with it.
 func checkBlocks(what string, dst, n int, b []byte, from, to int) error {
 	if n < 1 || n > sealedMost || len(b) == 0 {
 		return fmt.Errorf("decode sealed %s: %d of them in %d bytes: %w", what, n, len(b), ErrCorrupt)
@@ -81,8 +82,8 @@ func checkBlocks(what string, dst, n int, b []byte, from, to int) error {
 	if from < 0 || from >= to || to > blocksOf(n) {
 		return fmt.Errorf("decode sealed %s: blocks %d to %d of %d", what, from, to, blocksOf(n))
 	}
-	if want := min(to*SealedBlock, n) - from*SealedBlock; dst >= 0 && dst != want {
-		return fmt.Errorf("decode sealed %s: memory for %d of the %d values in blocks %d to %d", what, dst, want, from, to)
+	if most := min(to*SealedBlock, n) - from*SealedBlock; dst >= 0 && (dst > most || dst <= (to-from-1)*SealedBlock) {
+		return fmt.Errorf("decode sealed %s: memory for %d of the %d values in blocks %d to %d", what, dst, most, from, to)
 	}
 	return nil
 }

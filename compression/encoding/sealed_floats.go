@@ -335,7 +335,8 @@ func decodeXORBlocks(dst []uint64, n int, b []byte, shift uint, from int) bool {
 			return false
 		}
 		block := dst[:min(SealedBlock, len(dst))]
-		if _, rest, ok := decodeXOR(block, len(block), b[at:end], shift); !ok || len(rest) > 0 {
+		whole := len(block) == min(SealedBlock, n-k*SealedBlock)
+		if _, rest, ok := decodeXOR(block, len(block), b[at:end], shift); !ok || whole && len(rest) > 0 {
 			return false
 		}
 		dst, at = dst[len(block):], end

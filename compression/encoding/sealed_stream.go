@@ -323,27 +323,27 @@ func (s *streamReader) join(dst []uint64, symbols []byte, i int) {
 
 // splitBytes is the numbers of width bits in bytes, the first in the lowest bits.
 func splitBytes(dst []uint64, b []byte, lo uint64, width uint) {
-	switch {
-	case width == 4 && len(dst)%2 == 0:
-		for k, x := range b[:len(dst)/2] {
+	each := 8 / int(width)
+	whole := len(dst) / each
+	switch width {
+	case 4:
+		for k, x := range b[:whole] {
 			two := dst[2*k : 2*k+2 : 2*k+2]
 			two[0], two[1] = lo+uint64(x&15), lo+uint64(x>>4)
 		}
-	case width == 2 && len(dst)%4 == 0:
-		for k, x := range b[:len(dst)/4] {
+	case 2:
+		for k, x := range b[:whole] {
 			four := dst[4*k : 4*k+4 : 4*k+4]
 			four[0], four[1], four[2], four[3] = lo+uint64(x&3), lo+uint64(x>>2&3), lo+uint64(x>>4&3), lo+uint64(x>>6)
 		}
-	case width == 1 && len(dst)%8 == 0:
-		for k, x := range b[:len(dst)/8] {
+	case 1:
+		for k, x := range b[:whole] {
 			eight := dst[8*k : 8*k+8 : 8*k+8]
 			eight[0], eight[1], eight[2], eight[3] = lo+uint64(x&1), lo+uint64(x>>1&1), lo+uint64(x>>2&1), lo+uint64(x>>3&1)
 			eight[4], eight[5], eight[6], eight[7] = lo+uint64(x>>4&1), lo+uint64(x>>5&1), lo+uint64(x>>6&1), lo+uint64(x>>7)
 		}
-	default:
-		mask, each := lowMask(width), uint(8/width)
-		for k := range dst {
-			dst[k] = lo + uint64(b[uint(k)/each])>>(uint(k)%each*width)&mask
-		}
+	}
+	for k := whole * each; k < len(dst); k++ {
+		dst[k] = lo + uint64(b[whole])>>(uint(k-whole*each)*width)&lowMask(width)
 	}
 }

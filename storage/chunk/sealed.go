@@ -156,7 +156,7 @@ type SealedDecoder struct {
 }
 
 // Decode reads the blocks of a sealed chunk that may hold samples of a range into into, whose memory it reuses; b may be
-// reused afterwards. There may be no such block, and samples in front of the range and behind it. After an error into is
+// reused afterwards. There may be no such block, and samples in front of the range; of texts some behind it too. After an error into is
 // empty.
 func (d *SealedDecoder) Decode(b []byte, in model.TimeRange, into *Data) error {
 	if err := d.decode(b, in, into); err != nil {
@@ -178,12 +178,13 @@ func (d *SealedDecoder) decode(b []byte, in model.TimeRange, into *Data) error {
 		return err
 	}
 	lo, hi := from*encoding.SealedBlock, min(to*encoding.SealedBlock, c.Count)
-	n := hi - lo
-	into.reset(c.Type, n)
-	into.Times = sized(into.Times, n)
+	into.reset(c.Type, hi-lo)
+	into.Times = sized(into.Times, hi-lo)
 	if err := d.columns.Times(into.Times, c.Count, c.times, from, to); err != nil {
 		return columnErr("times", err)
 	}
+	n := d.within(&c, into.Times, to-from, in.End)
+	into.Times, hi = into.Times[:n], lo+n
 	if err := d.values(&c, into, n, from, to); err != nil {
 		return columnErr("values", err)
 	}
@@ -213,6 +214,16 @@ func (d *SealedDecoder) blocksOf(c *sealedColumns, in model.TimeRange) (first in
 	to, _ = slices.BinarySearch(firsts, in.End)
 	// A block that begins before the range may reach into it; one that begins with it may be begun by the block before.
 	return firsts[0], max(from-1, 0), to, nil
+}
+
+// within is how many times of some blocks lie before an instant that the last of them begins before. Texts are read by the block.
+func (d *SealedDecoder) within(c *sealedColumns, times []int64, blocks int, end int64) int {
+	if c.Type.Blob() {
+		return len(times)
+	}
+	first := (blocks - 1) * encoding.SealedBlock
+	n, _ := slices.BinarySearch(times[first:], end)
+	return first + max(n, 1)
 }
 
 func (d *SealedDecoder) values(c *sealedColumns, into *Data, n, from, to int) (err error) {
