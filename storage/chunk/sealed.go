@@ -99,6 +99,9 @@ type sealedColumns struct {
 	origins                           []byte
 }
 
+// columnFlags is what says that a column is there, in the order they stand in. Times and values always are.
+var columnFlags = [5]byte{0, 0, hasQuality, hasNull, hasSeq}
+
 // parseSealed splits a sealed chunk up.
 func parseSealed(b []byte) (c sealedColumns, err error) {
 	info, flags, b, err := parseHead(b, kindSealed)
@@ -106,27 +109,25 @@ func parseSealed(b []byte) (c sealedColumns, err error) {
 		return c, err
 	}
 	c.Info, c.flags = info, flags
-	columns := []*[]byte{&c.times, &c.values}
-	for _, o := range []struct {
-		flag   byte
-		column *[]byte
-	}{{hasQuality, &c.quality}, {hasNull, &c.null}, {hasSeq, &c.seq}} {
-		if flags&o.flag != 0 {
-			columns = append(columns, o.column)
+	var ends [len(columnFlags)]uint64
+	for i, flag := range columnFlags {
+		if flags&flag != flag {
+			continue
 		}
-	}
-	ends := make([]uint64, len(columns))
-	for i := range ends {
 		if ends[i], b, err = uvarint(b, "length of columns"); err != nil {
 			return c, err
 		}
 	}
 	at := uint64(0)
-	for i, end := range ends {
+	for i, column := range [len(columnFlags)]*[]byte{&c.times, &c.values, &c.quality, &c.null, &c.seq} {
+		if flags&columnFlags[i] != columnFlags[i] {
+			continue
+		}
+		end := ends[i]
 		if end < at || end > uint64(len(b)) {
 			return c, fmt.Errorf("column %d ends at %d of %d bytes, begins at %d: %w", i, end, len(b), at, ErrCorrupt)
 		}
-		*columns[i] = b[at:end:end]
+		*column = b[at:end:end]
 		at = end
 	}
 	c.origins = b[at:]
@@ -156,8 +157,8 @@ type SealedDecoder struct {
 }
 
 // Decode reads the blocks of a sealed chunk that may hold samples of a range into into, whose memory it reuses; b may be
-// reused afterwards. There may be no such block, and samples in front of the range; of texts some behind it too. After an error into is
-// empty.
+// reused afterwards. There may be no such block, and samples in front of the range; of texts some behind it too.
+// After an error into is empty.
 func (d *SealedDecoder) Decode(b []byte, in model.TimeRange, into *Data) error {
 	if err := d.decode(b, in, into); err != nil {
 		into.Reset()
