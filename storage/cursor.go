@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type Cursor struct {
 	tag    model.TagID
 	in     model.TimeRange
 	iter   *pebble.Iterator
+	chunks *pebble.Iterator // over sealed ones
 	cold   []*tierRows      // of the partition being read
 	parts  []keys.Partition // not yet read, in the order of the range
 	groups []group          // of the partition being read, not yet delivered, in the order of the range
@@ -110,6 +112,10 @@ func (c *Cursor) Close() {
 	if c.iter != nil {
 		_ = c.iter.Close()
 		c.iter = nil
+	}
+	if c.chunks != nil {
+		_ = c.chunks.Close()
+		c.chunks = nil
 	}
 	c.closeCold()
 	if c.sealed != nil {
@@ -637,6 +643,10 @@ func (c *Cursor) get(x *piece) ([]byte, io.Closer, error) {
 		return b, io.NopCloser(nil), err
 	}
 	n, moved := c.src.moved(k.Partition, k.Kind, k.Generation)
+	if !moved && k.Kind == keys.Sealed {
+		b, err := c.sealedChunk()
+		return b, io.NopCloser(nil), err
+	}
 	if !moved {
 		return c.src.engine.Get(c.key)
 	}
@@ -646,6 +656,27 @@ func (c *Cursor) get(x *piece) ([]byte, io.Closer, error) {
 	}
 	v, err := valueAt(it, c.key)
 	return v, io.NopCloser(nil), err
+}
+
+// sealedChunk is the sealed chunk under key. One follows another in the same table or the next, so that an iterator that is
+// there finds it in half the time that Get takes.
+func (c *Cursor) sealedChunk() ([]byte, error) {
+	if c.chunks == nil {
+		it, err := c.src.engine.NewIter(&pebble.IterOptions{
+			LowerBound: []byte{byte(keys.SealedData)}, UpperBound: []byte{byte(keys.SealedData) + 1},
+		})
+		if err != nil {
+			return nil, err
+		}
+		c.chunks = it
+	}
+	if c.chunks.SeekGE(c.key) && bytes.Equal(c.chunks.Key(), c.key) {
+		return c.chunks.ValueAndErr()
+	}
+	if err := c.chunks.Error(); err != nil {
+		return nil, err
+	}
+	return nil, pebble.ErrNotFound
 }
 
 // reset makes the cursor one of another tag over no range, keeping its memory and its iterator.
