@@ -121,7 +121,7 @@ type partialReader struct {
 	memory    []piece // of chunks
 	hours     []rollup.Partial
 	plain     rollup.Plain
-	fine      rollup.Plain // of the ten minutes of a day
+	fine      rollup.Plain // of the ten minutes of an hour
 	row       rollup.Row
 	noRow     bool // rows cannot be read any more
 	long      bool // a rollup fits a bucket
@@ -196,11 +196,18 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 				}
 			}
 			if fine == fineOpen {
-				if err := r.cut(ctx, p, h, start, in); err != nil {
+				plain, err := r.readFine(h)
+				if err != nil {
 					return err
 				}
-				h++
-				continue
+				if plain {
+					if err := r.cut(ctx, p, h, start, in); err != nil {
+						return err
+					}
+					h++
+					continue
+				}
+				fine = fineNone
 			}
 		}
 		if !usable.has(h) || !r.inOne(from, to) {
@@ -248,10 +255,13 @@ func (r *partialReader) openFine(p keys.Partition, day rollupFound) (int, error)
 	if r.row.Len() != fineOfDay {
 		return fineNone, r.damaged(fmt.Errorf("%d times ten minutes: %w", r.row.Len(), rollup.ErrCorrupt))
 	}
-	if plain, err := r.fine.Read(&r.row); err != nil || !plain {
-		return fineNone, r.damaged(err)
-	}
 	return fineOpen, nil
+}
+
+// readFine reads the ten minutes of an hour of the row that openFine found; false if they are not plain, or damaged.
+func (r *partialReader) readFine(h int) (bool, error) {
+	plain, err := r.fine.ReadSome(&r.row, h*fineOfHour, (h+1)*fineOfHour)
+	return plain && err == nil, r.damaged(err)
 }
 
 // cut adds an hour that edges cut: ten minutes that none of them cuts from rollups.

@@ -206,6 +206,20 @@ func parseColumn(b []byte, n int) (c column, rest []byte, err error) {
 	return c, c.behind, nil
 }
 
+// skip makes c the column of its numbers from i on, a multiple of 8, where those are found without the ones before, and returns
+// how many are left out.
+func (c *column) skip(i int) int {
+	switch c.form & formMask {
+	case formPacked:
+		c.body = c.body[i/8*c.width:]
+	case formHigh:
+		c.body = c.body[i*c.width:]
+	case formDeltas:
+		return 0
+	}
+	return i
+}
+
 func varint(b []byte) (int64, []byte, error) {
 	v, n := binary.Varint(b)
 	if n <= 0 {

@@ -11,7 +11,6 @@ import (
 // sums, least and greatest values, and the times between which they lie. Its memory is used again by Read.
 type Plain struct {
 	typ   model.Type
-	n     int
 	words [plainColumns][MaxRow]uint64
 }
 
@@ -29,7 +28,10 @@ const (
 var plainFields = [plainColumns]int{colCounts, colFirstTime, colSpan, colStats, colStats + 2, colStats + 5, colStats + 6}
 
 // Read reads the columns of r; false if it has no statistics, or points that are not plainly Good samples.
-func (p *Plain) Read(r *Row) (bool, error) {
+func (p *Plain) Read(r *Row) (bool, error) { return p.ReadSome(r, 0, r.n) }
+
+// ReadSome is Read of the partials [from, to) alone; what others there were before, or will be, mean nothing.
+func (p *Plain) ReadSome(r *Row, from, to int) (bool, error) {
 	if r.typ == 0 || r.groups&HasStats == 0 {
 		return false, nil
 	}
@@ -43,11 +45,12 @@ func (p *Plain) Read(r *Row) (bool, error) {
 			return false, nil
 		}
 	}
-	p.typ, p.n = r.typ, r.n
+	p.typ = r.typ
 	for i, number := range plainFields {
-		kind := fields[number].kind
-		if err := r.read(number, kind, p.words[i][:r.n]); err != nil {
-			return false, fmt.Errorf("read rollup: %w", err)
+		c := r.columns[number]
+		first := c.skip(from &^ 7)
+		if err := c.read(p.words[i][first:to], fields[number].kind.doubles(r.typ)); err != nil {
+			return false, fmt.Errorf("read rollup: column %d: %w", number, err)
 		}
 	}
 	return true, nil

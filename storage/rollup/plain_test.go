@@ -50,6 +50,13 @@ func TestPlainIsWhatPartialsSay(t *testing.T) {
 		if !ok {
 			continue
 		}
+		from := rng.IntN(len(parts))
+		to := from + 1 + rng.IntN(len(parts)-from)
+		var some Plain
+		ok, err = some.ReadSome(row, from, to)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, p.Partial(from, to), some.Partial(from, to))
 		read := p.Partial(0, len(parts))
 		for _, have := range []*Partial{&read, &quick} {
 			require.Equal(t, whole.Counts(), have.Counts())
