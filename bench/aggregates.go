@@ -21,6 +21,16 @@ type bucketQuestion struct {
 	tags    []int
 }
 
+// rows is how many rows the answer must have.
+func (q *bucketQuestion) rows() int64 {
+	r := q.request
+	buckets := int64(1)
+	if r.StepNs > 0 {
+		buckets = (r.EndNs - r.StartNs + r.StepNs - 1) / r.StepNs
+	}
+	return buckets * int64(len(q.tags))
+}
+
 const (
 	minute = 60 * second
 	hour   = 60 * minute
@@ -60,19 +70,14 @@ func measureBuckets(ctx context.Context, s *server, conn *grpc.ClientConn, o *op
 	ask := grpcDoor(conn, varvev1.QueryService_ReadAggregates_FullMethodName)
 	var reports []*queryReport
 	for _, q := range bucketQuestions(o) {
-		rows := int64(0)
 		c := &bucketComparer{o: o, q: q}
-		err := ask(ctx, q.request, func(r arrow.Record) error {
-			rows += r.NumRows()
-			return c.visit(r)
-		})
-		if err != nil {
+		if err := ask(ctx, q.request, c.visit); err != nil {
 			return nil, fmt.Errorf("%s: %w", q.name, err)
 		}
 		if c.tag != len(q.tags) {
 			return nil, fmt.Errorf("%s: the answer ends with tag %d of %d", q.name, c.tag, len(q.tags))
 		}
-		r, err := timeQuery(ctx, q.name+", gRPC", o.Repeat, rows, s, func(ctx context.Context, visit visitor) error { return ask(ctx, q.request, visit) })
+		r, err := timeQuery(ctx, q.name+", gRPC", o.Repeat, q.rows(), s, func(ctx context.Context, visit visitor) error { return ask(ctx, q.request, visit) })
 		if err != nil {
 			return nil, err
 		}

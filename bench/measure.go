@@ -30,8 +30,20 @@ func measure(ctx context.Context, o *options) (*report, error) {
 		}
 	}
 	r := &report{Machine: describeMachine(), Workload: *o, Samples: uint64(o.samples())}
-	if err := measureStore(ctx, binary, filepath.Join(dir, "store"), o, r, nil); err != nil {
+	data := o.Store
+	if data == "" {
+		data = filepath.Join(dir, "store")
+		err = measureStore(ctx, binary, data, o, r, nil)
+	} else {
+		err = measureKept(ctx, binary, o, r)
+	}
+	if err != nil {
 		return nil, err
+	}
+	if o.Seal && o.Queries {
+		if r.FirstQueries, err = measureFirst(ctx, binary, data, o); err != nil {
+			return nil, err
+		}
 	}
 	if o.Kill {
 		if o.LatePercent > 0 {
@@ -106,6 +118,21 @@ func measureStore(ctx context.Context, binary, data string, o *options, r *repor
 		return err
 	}
 	r.QueryPeakRSS = used.rssPeak
+	took, err := s.stop()
+	r.StopSeconds = took.Seconds()
+	return err
+}
+
+// measureKept asks questions of a sealed store that an earlier run kept.
+func measureKept(ctx context.Context, binary string, o *options, r *report) error {
+	s, err := startServer(ctx, binary, o.Store, o.ServerArgs)
+	if err != nil {
+		return err
+	}
+	defer s.kill()
+	if r.SealedQueries, err = measureQueries(ctx, s, o); err != nil {
+		return err
+	}
 	took, err := s.stop()
 	r.StopSeconds = took.Seconds()
 	return err

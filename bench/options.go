@@ -36,6 +36,7 @@ type options struct {
 	Short      bool     `json:"short,omitempty"`
 	Repeat     int      `json:"-"`
 	Dir        string   `json:"-"`
+	Store      string   `json:"-"`
 	Keep       bool     `json:"-"`
 	Output     string   `json:"-"`
 	Binary     string   `json:"-"`
@@ -66,6 +67,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.Kill, "kill", false, "load a second, empty store, kill -9 the server at full rate, and measure the restart")
 	f.IntVar(&o.Repeat, "repeat", 11, "warm runs of each query")
 	f.StringVar(&o.Dir, "dir", "", "directory for the stores; the default is a temporary one")
+	f.StringVar(&o.Store, "store", "", "the sealed store that a run of the same settings left with --keep: it is asked, and nothing is loaded")
 	f.BoolVar(&o.Keep, "keep", false, "keep the stores")
 	f.StringVar(&o.Output, "output", "table", "table, or json: JSON on standard output and the table on standard error")
 	f.StringVar(&o.Binary, "binary", "", "varve program to measure; the default builds the one of this tree")
@@ -106,6 +108,8 @@ func (o *options) validate() error {
 		return fmt.Errorf("--batch-samples %d: must hold at least one run of --run-samples %d", o.BatchSamples, o.RunSamples)
 	case o.samplesPerTag()%o.RunSamples != 0:
 		return fmt.Errorf("--run-samples %d: must divide the %d samples of a tag", o.RunSamples, o.samplesPerTag())
+	case o.Store != "" && (o.Kill || o.Profile != "" || !o.Seal || !o.Queries):
+		return errors.New("--store: is for questions to what is sealed alone")
 	case o.InFlight < 1 || o.Repeat < 1:
 		return errors.New("--in-flight and --repeat: must be at least 1")
 	}

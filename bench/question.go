@@ -276,49 +276,72 @@ const (
 	mostRuns  = 1000
 )
 
-// timeQuery asks to warm up and to see that the answer has rows rows, then at least runs times.
-func timeQuery(ctx context.Context, name string, runs int, rows int64, s *server, ask func(context.Context, visitor) error) (*queryReport, error) {
-	once := func() error {
-		var got int64
-		err := ask(ctx, func(r arrow.Record) error { got += r.NumRows(); return nil })
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if got != rows {
-			return fmt.Errorf("%s: got %d rows, want %d", name, got, rows)
-		}
-		return nil
+// timing is the runs of one query so far.
+type timing struct {
+	name        string
+	rows        int64     // that an answer must have
+	took        []float64 // milliseconds
+	server, own float64   // CPU seconds of all runs
+}
+
+// ask asks once, unmeasured.
+func (t *timing) ask(ctx context.Context, ask func(context.Context, visitor) error) error {
+	var got int64
+	err := ask(ctx, func(r arrow.Record) error { got += r.NumRows(); return nil })
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.name, err)
 	}
-	for began, n := time.Now(), 0; n == 0 || n < runs && time.Since(began) < leastTime; n++ {
-		if err := once(); err != nil {
-			return nil, err
-		}
+	if got != t.rows {
+		return fmt.Errorf("%s: got %d rows, want %d", t.name, got, t.rows)
 	}
+	return nil
+}
+
+// measure asks while more says so.
+func (t *timing) measure(ctx context.Context, s *server, ask func(context.Context, visitor) error, more func() bool) error {
 	before, err := s.usage()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	cpu, _ := cpuSeconds("self")
-	var took []float64
-	for start := time.Now(); len(took) < runs || time.Since(start) < leastTime && len(took) < mostRuns; {
+	for more() {
 		began := time.Now()
-		if err := once(); err != nil {
-			return nil, err
+		if err := t.ask(ctx, ask); err != nil {
+			return err
 		}
-		took = append(took, float64(time.Since(began).Nanoseconds())/1e6)
+		t.took = append(t.took, float64(time.Since(began).Nanoseconds())/1e6)
 	}
 	cpuEnd, _ := cpuSeconds("self")
 	after, err := s.usage()
-	if err != nil {
+	t.server += after.cpu - before.cpu
+	t.own += cpuEnd - cpu
+	return err
+}
+
+func (t *timing) report() *queryReport {
+	runs := len(t.took)
+	slices.Sort(t.took)
+	median := t.took[runs/2]
+	return &queryReport{
+		Name: t.name, Rows: t.rows, Runs: runs, Median: median, Min: t.took[0], Max: t.took[runs-1],
+		RowsPerSecond:    float64(t.rows) / median * 1000,
+		ServerCPUSeconds: t.server / float64(runs),
+		ClientCPUSeconds: t.own / float64(runs),
+	}
+}
+
+// timeQuery asks to warm up and to see that the answer has rows rows, then at least runs times.
+func timeQuery(ctx context.Context, name string, runs int, rows int64, s *server, ask func(context.Context, visitor) error) (*queryReport, error) {
+	t := timing{name: name, rows: rows}
+	for began, n := time.Now(), 0; n == 0 || n < runs && time.Since(began) < leastTime; n++ {
+		if err := t.ask(ctx, ask); err != nil {
+			return nil, err
+		}
+	}
+	start := time.Now()
+	more := func() bool { return len(t.took) < runs || time.Since(start) < leastTime && len(t.took) < mostRuns }
+	if err := t.measure(ctx, s, ask, more); err != nil {
 		return nil, err
 	}
-	runs = len(took)
-	slices.Sort(took)
-	median := took[len(took)/2]
-	return &queryReport{
-		Name: name, Rows: rows, Runs: runs, Median: median, Min: took[0], Max: took[len(took)-1],
-		RowsPerSecond:    float64(rows) / median * 1000,
-		ServerCPUSeconds: (after.cpu - before.cpu) / float64(runs),
-		ClientCPUSeconds: (cpuEnd - cpu) / float64(runs),
-	}, nil
+	return t.report(), nil
 }

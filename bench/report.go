@@ -13,11 +13,12 @@ type report struct {
 	Machine       machine        `json:"machine"`
 	Workload      options        `json:"workload"`
 	Samples       uint64         `json:"samples"`
-	Ingest        *ingestReport  `json:"ingest"`
-	Stored        *storedReport  `json:"stored"`
+	Ingest        *ingestReport  `json:"ingest,omitempty"`
+	Stored        *storedReport  `json:"stored,omitempty"`
 	Queries       []*queryReport `json:"queries,omitempty"`
 	Sealed        *storedReport  `json:"sealed,omitempty"`
 	SealedQueries []*queryReport `json:"sealed_queries,omitempty"`
+	FirstQueries  []*queryReport `json:"first_queries,omitempty"` // each the first one of a server that has just started
 	QueryPeakRSS  uint64         `json:"query_peak_rss_bytes,omitempty"`
 	StopSeconds   float64        `json:"stop_seconds"`
 	Restart       *restartReport `json:"restart,omitempty"`
@@ -32,15 +33,16 @@ func (r *report) table(out io.Writer) error {
 	line("workload", "%s: %d tags, %.1f M samples, %s, %d %% late, %d connections, %d samples a batch, %d a run",
 		o.Workload, o.Tags, float64(r.Samples)/1e6, o.Mode, o.LatePercent, o.Connections, o.BatchSamples, o.RunSamples)
 
-	i := r.Ingest
-	line("accepted", "%.2f M samples/s", i.AcceptedPerSecond/1e6)
-	line("applied", "%.2f M samples/s", i.AppliedPerSecond/1e6)
-	line("server CPU", "%.3f s per million", i.ServerCPU)
-	line("client CPU", "%.3f s per million", i.ClientCPU)
-	line("other processes", "%.2f cores meanwhile", i.OthersCores)
-	line("answer accepted after", "%.1f ms median, %.1f p95, %.1f p99, %.1f most", i.AckMilliseconds.P50, i.AckMilliseconds.P95, i.AckMilliseconds.P99, i.AckMilliseconds.Max)
-	line("on the wire", "%.2f B/sample", i.WirePerSample)
-	line("server RSS, peak", "%.0f MiB", mib(i.ServerPeakRSS))
+	if i := r.Ingest; i != nil {
+		line("accepted", "%.2f M samples/s", i.AcceptedPerSecond/1e6)
+		line("applied", "%.2f M samples/s", i.AppliedPerSecond/1e6)
+		line("server CPU", "%.3f s per million", i.ServerCPU)
+		line("client CPU", "%.3f s per million", i.ClientCPU)
+		line("other processes", "%.2f cores meanwhile", i.OthersCores)
+		line("answer accepted after", "%.1f ms median, %.1f p95, %.1f p99, %.1f most", i.AckMilliseconds.P50, i.AckMilliseconds.P95, i.AckMilliseconds.P99, i.AckMilliseconds.Max)
+		line("on the wire", "%.2f B/sample", i.WirePerSample)
+		line("server RSS, peak", "%.0f MiB", mib(i.ServerPeakRSS))
+	}
 
 	stored := func(what string, s *storedReport) {
 		line(what, "%.3f B/sample, without log and ballast, in %d generations and %d seals", s.BytesPerSample, s.Generations, s.Seals)
@@ -59,12 +61,15 @@ func (r *report) table(out io.Writer) error {
 				q.Median, q.Min, q.Max, q.Runs, q.RowsPerSecond/1e6, q.ServerCPUSeconds*1000, q.ClientCPUSeconds*1000)
 		}
 	}
-	stored("stored", r.Stored)
+	if r.Stored != nil {
+		stored("stored", r.Stored)
+	}
 	queries(r.Queries)
 	if r.Sealed != nil {
 		stored("sealed", r.Sealed)
-		queries(r.SealedQueries)
 	}
+	queries(r.SealedQueries)
+	queries(r.FirstQueries)
 	if r.QueryPeakRSS > 0 {
 		line("server RSS, peak with queries", "%.0f MiB", mib(r.QueryPeakRSS))
 	}
