@@ -36,6 +36,8 @@ type aggregation struct {
 	tags    *tagList
 	edges   []int64 // in the order of the answer
 	detail  storage.Detail
+	good    bool         // storage.Goods has what the aggregates need
+	asked   rollup.Asked // of it
 	workers int
 }
 
@@ -59,10 +61,18 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
-	a := &aggregation{request: r, tags: tags, edges: edges, detail: storage.Plain, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
+	a := &aggregation{request: r, tags: tags, edges: edges, detail: storage.Plain, good: true, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
 			a.detail = storage.Full
+		}
+		switch x {
+		case Minimum, Maximum, Range:
+			a.asked.Extremes = true
+		case TimeWeightedAverage:
+			a.asked.Area = true
+		case MinimumTime, MaximumTime, StandardDeviation:
+			a.good = false
 		}
 	}
 	return a, nil
@@ -139,10 +149,12 @@ type window struct {
 // cache: the partials of a window are hundreds of kilobytes.
 type worker struct {
 	partials storage.Partials
+	goods    storage.Goods
 	instants []int64 // the edges in ascending order, and those at which settings change
 	first    []int   // where in instants the edges are
 	edges    []int64 // as storage takes them
 	after    []*rollup.Partial
+	behind   []*rollup.Good
 }
 
 // workshop is memory that goes from answer to answer. Making it anew would cost as much as filling it.
@@ -230,17 +242,38 @@ func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncod
 	answer := a.edges[w.from : w.to+1]
 	reverse := a.reverse()
 	k.splitAtSettings(answer, reverse, w.tag)
-	instants, first := k.instants, k.first
 	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
-	k.edges = append(k.edges[:0], instants...)
+	k.edges = append(k.edges[:0], k.instants...)
 	if reverse {
 		for i := range k.edges {
 			k.edges[i]++
 		}
 	}
+	if good, err := a.goods(ctx, view, out, k, w); err != nil {
+		return err
+	} else if !good {
+		if err := a.partials(ctx, view, out, k, w); err != nil {
+			return err
+		}
+	}
+	if reverse {
+		slices.Reverse(w.rows)
+		n := len(a.request.Aggregates)
+		for i, k := 0, len(w.rows)-1; i < k; i, k = i+1, k-1 {
+			for j := range n {
+				w.cells[i*n+j], w.cells[k*n+j] = w.cells[k*n+j], w.cells[i*n+j]
+			}
+		}
+	}
+	return nil
+}
+
+// partials calculates the rows of a window, whatever its samples are.
+func (a *aggregation) partials(ctx context.Context, view View, out *aggregateEncoder, k *worker, w *window) error {
 	if err := view.Partials(ctx, w.tag.ID, k.edges, a.detail, &k.partials); err != nil {
 		return err
 	}
+	instants, first := k.instants, k.first
 	p := &k.partials
 	// The next point behind each part, from the right.
 	after := slices.Grow(k.after[:0], len(p.Buckets))[:len(p.Buckets)]
@@ -264,15 +297,6 @@ func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncod
 		}
 		if err := calc.finish(ctx); err != nil {
 			return err
-		}
-	}
-	if reverse {
-		slices.Reverse(w.rows)
-		n := len(a.request.Aggregates)
-		for i, k := 0, len(w.rows)-1; i < k; i, k = i+1, k-1 {
-			for j := range n {
-				w.cells[i*n+j], w.cells[k*n+j] = w.cells[k*n+j], w.cells[i*n+j]
-			}
 		}
 	}
 	return nil
@@ -391,12 +415,18 @@ func (c *calculation) good() uint64 {
 // quality is that of the bucket by time: PercentDataGood and PercentDataBad of Part 13 are both 100.
 func (c *calculation) quality() model.Quality {
 	length := uint64(c.end) - uint64(c.start)
-	switch good := c.good(); {
+	return qualityOf(c.good(), length, c.durations.NotCovered == length && c.only.Counts().All() == 0)
+}
+
+// qualityOf is the quality of a bucket by the nanoseconds under usable samples and its length; nothing says that there is
+// neither sample nor shape.
+func qualityOf(good, length uint64, nothing bool) model.Quality {
+	switch {
 	case good == length:
 		return model.Good
 	case good > 0:
 		return model.UncertainDataSubNormal
-	case c.durations.NotCovered == length && c.only.Counts().All() == 0:
+	case nothing:
 		return model.BadNoData
 	}
 	return model.Bad
@@ -423,7 +453,6 @@ func (c *calculation) finish(ctx context.Context) error {
 
 func (c *calculation) cell(ctx context.Context, x Aggregate, col *aggregateColumn, stats *rollup.Stats) (cell, error) {
 	p := c.only
-	none := stats.N() == 0
 	switch x {
 	case Count:
 		n := p.Counts()
@@ -458,12 +487,17 @@ func (c *calculation) cell(ctx context.Context, x Aggregate, col *aggregateColum
 		}
 		return floatCell(c.area / float64(c.covered)), nil
 	}
-	if none {
+	return col.statistic(x, p.Type(), stats)
+}
+
+// statistic is a cell that follows from the statistics of samples of a type.
+func (c *aggregateColumn) statistic(x Aggregate, t model.Type, stats *rollup.Stats) (cell, error) {
+	if stats.N() == 0 {
 		return cell{}, nil
 	}
 	switch x {
 	case Sum:
-		return col.sum(stats), nil
+		return c.sum(stats), nil
 	case Minimum, Maximum, MinimumTime, MaximumTime:
 		e, _ := stats.Min()
 		if x == Maximum || x == MaximumTime {
@@ -472,7 +506,7 @@ func (c *calculation) cell(ctx context.Context, x Aggregate, col *aggregateColum
 		if x == MinimumTime || x == MaximumTime {
 			return cell{bits: uint64(e.Time), valid: true}, nil
 		}
-		return col.value(p.Type(), e.Bits, nil), nil
+		return c.value(t, e.Bits, nil), nil
 	case Range:
 		return floatCell(stats.Range()), nil
 	case StandardDeviation:

@@ -22,9 +22,13 @@ import (
 // TestAggregatesAreTheirFormulas holds all aggregates of random samples, forward and in reverse, stepped and sloped, with
 // settings that change, against plain loops over the samples.
 func TestAggregatesAreTheirFormulas(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(450) {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		typ := []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64}[rng.IntN(4)]
+		good := seed%3 == 2 // and nothing asked for that keeps a window from being answered by Goods
+		if good {
+			typ = model.Float64
+		}
 		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: rng.IntN(2) == 0}}}
 		if rng.IntN(3) == 0 {
 			tag.Settings = append(tag.Settings, model.Settings{From: int64(rng.IntN(1000)), Type: typ, Stepped: !tag.Settings[0].Stepped})
@@ -33,6 +37,9 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 		at := int64(rng.IntN(400))
 		for range rng.IntN(60) {
 			x := model.Sample{Time: at, Type: typ, Quality: []model.Quality{0, 0, 0, model.Uncertain, model.BadSensorFailure}[rng.IntN(5)], Null: rng.IntN(10) == 0}
+			if good {
+				x.Quality, x.Null = model.Good, false
+			}
 			switch v := rng.IntN(50); typ {
 			case model.Float64:
 				x.Bits = math.Float64bits(float64(v) / 2)
@@ -52,7 +59,9 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 			continue
 		}
 		for a := Count; a <= WorstQuality; a++ {
-			r.Aggregates = append(r.Aggregates, a)
+			if !good || a != MinimumTime && a != MaximumTime && a != StandardDeviation {
+				r.Aggregates = append(r.Aggregates, a)
+			}
 		}
 		rec := readAggregates(t, e, r)
 		edges, err := r.buckets()

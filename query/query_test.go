@@ -111,6 +111,33 @@ func (s *plainStore) Partials(_ context.Context, tag model.TagID, edges []int64,
 	return nil
 }
 
+// Goods is of the same samples as Partials.
+func (s *plainStore) Goods(_ context.Context, tag model.TagID, edges []int64, asked rollup.Asked, into *storage.Goods) (bool, error) {
+	n := len(edges) - 1
+	*into = storage.Goods{Buckets: make([]rollup.Good, n)}
+	b := s.samples[tag]
+	if b == nil {
+		return true, nil
+	}
+	if b.Type != model.Float64 || b.Quality != nil || b.Null != nil {
+		return false, nil
+	}
+	for i, t := range b.Times {
+		to := &into.After
+		switch k, found := slices.BinarySearch(edges, t); {
+		case found && k < n:
+			to = &into.Buckets[k]
+		case k == 0:
+			into.Before = rollup.Good{}
+			to = &into.Before
+		case k <= n && !found:
+			to = &into.Buckets[k-1]
+		}
+		to.Add(b.Times[i:i+1], b.Bits[i:i+1], asked)
+	}
+	return true, nil
+}
+
 func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {
 	b := s.samples[tag]
 	if b == nil || b.Len() == 0 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
 )
 
 // Store is all this package asks of storage.
@@ -31,6 +32,8 @@ type View interface {
 	Samples(tag model.TagID, in model.TimeRange) Cursor
 	// Partials fills into with what consecutive buckets hold, see storage.View. It may be called from several goroutines.
 	Partials(ctx context.Context, tag model.TagID, edges []int64, detail storage.Detail, into *storage.Partials) error
+	// Goods is Partials of samples that are all Good doubles; false where they are not, see storage.View.
+	Goods(ctx context.Context, tag model.TagID, edges []int64, asked rollup.Asked, into *storage.Goods) (bool, error)
 	SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor
 	Modified(tag model.TagID, in model.TimeRange) ModifiedCursor
 	SourceName(id uint32) string

@@ -39,28 +39,18 @@ const (
 //
 // A rollup that is damaged raises an alarm, and the samples stand in for it. Samples that cannot be read are an error.
 func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, detail Detail, into *Partials) error {
-	for i := 1; i < len(edges); i++ {
-		if edges[i] <= edges[i-1] {
-			panic(fmt.Sprintf("storage: edge %d at %d, behind one at %d", i, edges[i], edges[i-1]))
-		}
-	}
+	var r partialReader
+	r.open(v, tag, edges)
+	defer r.close()
 	n := len(edges) - 1
 	into.Buckets = slices.Grow(into.Buckets[:0], n)[:n]
 	clear(into.Buckets)
-	r := partialReader{src: &v.src, tag: tag, edges: edges, detail: detail, out: into.Buckets}
-	r.rows = rollupRows{src: &v.src, tag: tag}
-	defer r.rows.close()
-	r.cursor = partialCursors.Get().(*Cursor)
-	r.cursor.src, r.cursor.deep = &v.src, true
-	r.cursor.reset(tag)
-	defer r.cursor.giveBack()
+	r.detail, r.out = detail, into.Buckets
 	least := hourNanos
 	if detail == Plain {
 		least = fineNanos
 	}
-	for i := 1; i < len(edges) && !r.long; i++ {
-		r.long = uint64(edges[i])-uint64(edges[i-1]) >= uint64(least)
-	}
+	r.long = r.fits(least)
 	if err := r.run(ctx); err != nil {
 		return err
 	}
@@ -69,6 +59,35 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 		return err
 	}
 	return r.bound(ctx, model.TimeRange{Start: edges[n], End: model.All.End}, &into.After)
+}
+
+// open makes r a reader of a tag, to be closed.
+func (r *partialReader) open(v *View, tag model.TagID, edges []int64) {
+	for i := 1; i < len(edges); i++ {
+		if edges[i] <= edges[i-1] {
+			panic(fmt.Sprintf("storage: edge %d at %d, behind one at %d", i, edges[i], edges[i-1]))
+		}
+	}
+	r.src, r.tag, r.edges = &v.src, tag, edges
+	r.rows = rollupRows{src: &v.src, tag: tag}
+	r.cursor = partialCursors.Get().(*Cursor)
+	r.cursor.src, r.cursor.deep = &v.src, true
+	r.cursor.reset(tag)
+}
+
+func (r *partialReader) close() {
+	r.rows.close()
+	r.cursor.giveBack()
+}
+
+// fits reports whether something of a length fits a bucket.
+func (r *partialReader) fits(length int64) bool {
+	for i := 1; i < len(r.edges); i++ {
+		if uint64(r.edges[i])-uint64(r.edges[i-1]) >= uint64(length) {
+			return true
+		}
+	}
+	return false
 }
 
 // partialCursors are cursors that keep the memory they decode into: an answer about many tags, or in many windows, would
@@ -337,6 +356,10 @@ func (r *partialReader) damaged(err error) error {
 // advance makes the bucket that holds an instant the one being filled.
 func (r *partialReader) advance(t int64) {
 	if r.edges[r.at+1] > t {
+		return
+	}
+	if r.at+2 < len(r.edges) && r.edges[r.at+2] > t {
+		r.at++
 		return
 	}
 	i, found := slices.BinarySearch(r.edges[r.at+1:], t)

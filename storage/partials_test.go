@@ -94,6 +94,70 @@ func requirePartials(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 		requireSamePoint(t, want.Last, have.Last, fmt.Sprintf("tag %d before %d", tag, edges[0]))
 		want, have = partialOf(after[:min(len(after), 1)]), full.After
 		requireSamePoint(t, want.First, have.First, fmt.Sprintf("tag %d from %d on", tag, edges[n]))
+		if all := m.Current(tag, model.All); len(all) > 0 {
+			requireGoods(t, v, tag, shortBuckets(rng, all[rng.IntN(len(all))].Time))
+		}
+	}
+}
+
+// shortBuckets are edges of up to 40 buckets around an instant, too short for rollups.
+func shortBuckets(rng *rand.Rand, near int64) (edges []int64) {
+	step := []int64{1e9, 7e9, 60e9, 500e9}[rng.IntN(4)]
+	for at, n := near-rng.Int64N(20*step), 2+rng.IntN(39); n > 0; n-- {
+		edges = append(edges, at)
+		at += step/2 + rng.Int64N(step/2)
+	}
+	return edges
+}
+
+// requireGoods holds Goods against Partials of the same buckets: they are there if all samples are Good, finite doubles.
+func requireGoods(t testing.TB, v *View, tag model.TagID, edges []int64) {
+	var want Partials
+	require.NoError(t, v.Partials(context.Background(), tag, edges, Full, &want))
+	good := true
+	for _, p := range append(want.Buckets, want.Before, want.After) {
+		worst, any := p.WorstQuality()
+		sums, _ := p.Stats(true)
+		good = good && (!any || p.Type() == model.Float64 && worst == model.Good && p.Counts().Null == 0 && !math.IsInf(sums.Sum(), 0) && !math.IsNaN(sums.Sum()))
+	}
+	for _, asked := range []rollup.Asked{{}, {Extremes: true, Area: true}, {Area: true, Stepped: true}} {
+		var have Goods
+		ok, err := v.Goods(context.Background(), tag, edges, asked, &have)
+		require.NoError(t, err)
+		if !ok {
+			require.False(t, good)
+			continue
+		}
+		same := func(p *rollup.Partial, g *rollup.Good) {
+			counts := p.Counts()
+			require.Equal(t, counts.All(), g.N())
+			require.Equal(t, counts.Good, g.N())
+			first, _ := p.First()
+			last, _ := p.Last()
+			require.Equal(t, []uint64{first.Bits, last.Bits}, []uint64{g.First(), g.Last()})
+		}
+		require.Len(t, have.Buckets, len(want.Buckets))
+		same(&want.Before, &have.Before)
+		same(&want.After, &have.After)
+		for i := range want.Buckets {
+			p, g := &want.Buckets[i], &have.Buckets[i]
+			same(p, g)
+			a, _ := p.Stats(true)
+			b := g.Stats()
+			require.Equal(t, a.Sum(), b.Sum())
+			if asked.Extremes {
+				requireSameFloat(t, a.Range(), b.Range(), "range")
+			}
+			last, _ := p.LastTime()
+			iv := rollup.Interval{Start: edges[i], End: edges[i+1], In: p, Hold: last + 1}
+			own := rollup.GoodInterval{Start: edges[i], End: edges[i+1], Before: &rollup.Good{}, In: g, After: &rollup.Good{}}
+			area, ok := iv.Integral(rollup.Rule{Stepped: asked.Stepped, UncertainAsBad: true})
+			require.True(t, ok)
+			require.Equal(t, area.Covered, own.Covered())
+			if asked.Area {
+				require.Equal(t, area.Value, own.Area(asked.Stepped))
+			}
+		}
 	}
 }
 

@@ -70,12 +70,32 @@ func (e *SealedEncoder) appendRadix(dst []byte, r []uint64, lo, base uint64) []b
 
 // readRadix takes the digits of a block off the top of each word, and puts them, times factor, on at, which step moves on.
 func readRadix[T int64 | uint64](s *streamReader, dst []T, block int, at, step, factor T) {
-	words := s.words[:(len(dst)+s.digits-1)/s.digits]
-	unpackLow(words, s.bits[radixBytes(block*SealedBlock, s.digits, s.word):], 0, s.word)
-	base, up := s.base, (64-s.word)&63
+	n := s.digits
+	words := s.words[:(len(dst)+n-1)/n]
+	unpackLow(words, s.bits[radixBytes(block*SealedBlock, n, s.word):], 0, s.word)
+	base, up, ahead := s.base, (64-s.word)&63, T(n)*step
+	// Each digit waits for the one before it in its word: four words side by side wait a quarter as long.
+	for len(words) >= 4 && len(dst) >= 4*n {
+		d0, d1, d2, d3 := dst[:n], dst[n:2*n], dst[2*n:3*n], dst[3*n:4*n]
+		f0, f1, f2, f3 := words[0]<<up, words[1]<<up, words[2]<<up, words[3]<<up
+		for k := range d0 {
+			var h0, h1, h2, h3 uint64
+			h0, f0 = bits.Mul64(f0, base)
+			h1, f1 = bits.Mul64(f1, base)
+			h2, f2 = bits.Mul64(f2, base)
+			h3, f3 = bits.Mul64(f3, base)
+			d0[k] = at + T(h0)*factor
+			d1[k] = at + T(h1)*factor + ahead
+			d2[k] = at + T(h2)*factor + 2*ahead
+			d3[k] = at + T(h3)*factor + 3*ahead
+			at += step
+		}
+		at += 3 * ahead
+		words, dst = words[4:], dst[4*n:]
+	}
 	for _, f := range words {
 		f <<= up
-		digits := dst[:min(s.digits, len(dst))]
+		digits := dst[:min(n, len(dst))]
 		for k := range digits {
 			hi, rest := bits.Mul64(f, base)
 			digits[k], f = at+T(hi)*factor, rest

@@ -166,7 +166,7 @@ func (p *Partial) AddPlain(s *model.Samples, from, to int) {
 		p.Add(s, from, to)
 		return
 	}
-	sum, lo, hi := sumOfDoubles(s.Bits[from:to])
+	sum := sumDoubles(s.Bits[from:to])
 	if !finite(sum.hi) {
 		p.Add(s, from, to)
 		return
@@ -177,6 +177,7 @@ func (p *Partial) AddPlain(s *model.Samples, from, to int) {
 		p.durations[segmentOf(last.class(), classGood)] += uint64(first.Time) - uint64(last.Time)
 	}
 	p.durations[goodToGood] += uint64(end.Time) - uint64(first.Time)
+	lo, hi := extent(s.Bits[from:to])
 	n := int64(to - from)
 	p.counts[classGood] += n
 	p.addWorst(model.Good, true)
@@ -186,7 +187,7 @@ func (p *Partial) AddPlain(s *model.Samples, from, to int) {
 		}
 		p.points[i+1] = end
 	}
-	p.stats[classGood].addPlain(&Stats{typ: s.Type, n: n, sum: sum, min: Extreme{Bits: math.Float64bits(lo)}, max: Extreme{Bits: math.Float64bits(hi)}})
+	p.stats[classGood].addPlain(&Stats{typ: s.Type, n: n, sum: sum, min: Extreme{Bits: math.Float64bits(unordered(lo))}, max: Extreme{Bits: math.Float64bits(unordered(hi))}})
 	if p.groups != HasStats {
 		p.groups &= HasStats
 		p.dropAbsent()
@@ -205,17 +206,15 @@ func (s *Stats) addPlain(q *Stats) {
 	s.max.merge(s.typ, &q.max, true)
 }
 
-// sumOfDoubles is the sum of doubles, as block.sum has it, with the least and the greatest; those mean nothing where the sum
-// is not finite.
-func sumOfDoubles(raw []uint64) (sum wide, lo, hi float64) {
+// sumDoubles is the sum of doubles: exact where they are of one octave, else as block.sum has it.
+func sumDoubles(raw []uint64) wide {
 	if len(raw) > blockSamples { // the bound of a block's sum grows with the square of its length
-		s, l, h := sumOfDoubles(raw[:blockSamples])
-		t, l2, h2 := sumOfDoubles(raw[blockSamples:])
-		return s.add(t), min(l, l2), max(h, h2)
+		return sumDoubles(raw[:blockSamples]).add(sumDoubles(raw[blockSamples:]))
+	}
+	if sum, ok := sumOctave(raw); ok {
+		return sum
 	}
 	var s0, s1, s2, s3, e0, e1, e2, e3 float64
-	lo0, hi0 := int64(math.MaxInt64), int64(math.MinInt64)
-	lo1, hi1 := lo0, hi0
 	for len(raw) >= 4 {
 		a, b, c, d := raw[0], raw[1], raw[2], raw[3]
 		var e float64
@@ -227,16 +226,28 @@ func sumOfDoubles(raw []uint64) (sum wide, lo, hi float64) {
 		e2 += e
 		s3, e = twoSum(s3, math.Float64frombits(d))
 		e3 += e
-		lo0, hi0 = min(lo0, ordered(a), ordered(c)), max(hi0, ordered(a), ordered(c))
-		lo1, hi1 = min(lo1, ordered(b), ordered(d)), max(hi1, ordered(b), ordered(d))
 		raw = raw[4:]
 	}
 	for _, u := range raw {
 		var e float64
 		s0, e = twoSum(s0, math.Float64frombits(u))
 		e0 += e
-		lo0, hi0 = min(lo0, ordered(u)), max(hi0, ordered(u))
 	}
-	sum = newWide(s0, e0).add(newWide(s1, e1)).add(newWide(s2, e2).add(newWide(s3, e3)))
-	return sum, unordered(min(lo0, lo1)), unordered(max(hi0, hi1))
+	return newWide(s0, e0).add(newWide(s1, e1)).add(newWide(s2, e2).add(newWide(s3, e3)))
+}
+
+// extent is the least and the greatest of doubles, none of them NaN, as ordered has them.
+func extent(raw []uint64) (lo, hi int64) {
+	lo, hi = math.MaxInt64, math.MinInt64
+	lo1, hi1 := lo, hi
+	for len(raw) >= 2 {
+		a, b := ordered(raw[0]), ordered(raw[1])
+		lo, hi = min(lo, a), max(hi, a)
+		lo1, hi1 = min(lo1, b), max(hi1, b)
+		raw = raw[2:]
+	}
+	for _, u := range raw {
+		lo, hi = min(lo, ordered(u)), max(hi, ordered(u))
+	}
+	return min(lo, lo1), max(hi, hi1)
 }

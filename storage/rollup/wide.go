@@ -71,8 +71,8 @@ func (a wide) div(b wide) wide {
 	if !finite(q) {
 		return wide{q, 0}
 	}
-	rest := a.sub(b.mul(wide{q, 0}))
-	return newWide(q, rest.hi/b.hi)
+	rest := math.FMA(-q, b.hi, a.hi) // exactly
+	return newWide(q, (rest+(a.lo-float64(q*b.lo)))/b.hi)
 }
 
 // float is a rounded to the nearest double.
