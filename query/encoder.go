@@ -165,11 +165,12 @@ func (e *encoder) flush(ctx context.Context) error {
 		c.reset()
 	}
 	e.borrow()
+	rows := e.rows
+	e.rows = 0 // also of what could not be written: who flushes what was read before a fault must find nothing of it
 	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", e.rows, err)
+		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
 	}
-	e.written += uint64(e.rows)
-	e.rows = 0
+	e.written += uint64(rows)
 	return nil
 }
 

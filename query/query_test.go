@@ -280,6 +280,22 @@ type row struct {
 	value   map[string]any // by column, null left out
 }
 
+// TestAnAnswerThatCannotBeSentIsGivenUp: rows that a sink did not take are not sent again with what was read before the fault.
+func TestAnAnswerThatCannotBeSentIsGivenUp(t *testing.T) {
+	b := &storage.Block{Samples: model.Samples{Type: model.Float64}}
+	for i := range 10 {
+		b.Append(model.Sample{Time: int64(i), Type: model.Float64})
+	}
+	tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}
+	e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}}, Options{})
+	require.NoError(t, err)
+	full := errors.New("pipe is full")
+	rows, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 10, BatchRows: 4}, &bytesSink{fail: full})
+	require.ErrorIs(t, err, full)
+	require.Zero(t, rows)
+	require.Zero(t, e.MemoryTaken())
+}
+
 // bytesSink writes payloads as an IPC stream.
 type bytesSink struct {
 	bytes.Buffer

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -65,4 +66,43 @@ func BenchmarkReadRange(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*tags*samples/b.Elapsed().Seconds()/1e6, "Msamples/s")
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*tags*samples), "cpu-ns/sample")
+}
+
+// BenchmarkShortAnswers measures an hour of one tag to a client in this process, and beside it a call that does nothing: what
+// is left is ours.
+func BenchmarkShortAnswers(b *testing.B) {
+	s := start(b, Options{})
+	run := &varvev1.Run{Tag: "a", FirstTimeNs: 1e9, StepNs: 1e9, Count: 3600}
+	for k := range int(run.Count) {
+		run.Float64 = append(run.Float64, math.Round(1000*math.Sin(float64(k)/100))/10)
+	}
+	s.write(b, run)
+	_, err := s.db.Flush(context.Background())
+	require.NoError(b, err)
+	health, client := healthpb.NewHealthClient(s.conn), varvev1.NewQueryServiceClient(s.conn)
+	for name, ask := range map[string]func(){
+		"call=health": func() {
+			_, err := health.Check(context.Background(), &healthpb.HealthCheckRequest{})
+			require.NoError(b, err)
+		},
+		"call=read_range": func() {
+			stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+			require.NoError(b, err)
+			reader, err := ipc.NewReader(&arrowReader{stream: stream})
+			require.NoError(b, err)
+			require.True(b, reader.Next())
+			require.EqualValues(b, run.Count, reader.Record().NumRows())
+			require.False(b, reader.Next())
+			reader.Release()
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuTime(b)
+			for b.Loop() {
+				ask()
+			}
+			b.ReportMetric(float64(cpuTime(b)-before)/1e3/float64(b.N), "cpu-µs/op")
+		})
+	}
 }

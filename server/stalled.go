@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -28,33 +27,45 @@ func (s *Server) streamStall(srv any, stream grpc.ServerStream, info *grpc.Strea
 	if !answers[info.FullMethod] {
 		return handler(srv, stream)
 	}
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	watched := &watchedStream{ServerStream: stream, ctx: ctx, patience: s.options.StallTimeout}
-	watched.timer = time.AfterFunc(watched.patience, func() {
-		cancel(fmt.Errorf("nothing of the answer was taken for %s: %w", watched.patience, errStalled))
-	})
-	watched.timer.Stop()
-	defer watched.timer.Stop()
-	err := s.runUntil(ctx, info.FullMethod, func() error { return handler(srv, watched) })
-	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
-		return cause
+	watched := &watchedStream{ServerStream: stream, server: s}
+	if err := handler(srv, watched); watched.stalled == nil {
+		return err
 	}
-	return err
+	return watched.stalled
 }
 
-// watchedStream is a stream whose timer runs while a message is sent.
+// watchedStream is a stream whose messages are given up when they wait too long.
 type watchedStream struct {
 	grpc.ServerStream
-	ctx      context.Context
-	timer    *time.Timer
-	patience time.Duration
+	server  *Server
+	begun   bool  // a message was sent
+	stalled error // why there is no more
 }
 
-func (s *watchedStream) Context() context.Context { return s.ctx }
-
+// SendMsg sends the first message itself: the transport takes one without waiting, and most answers have no more. A later one may
+// wait for the client, and is let go by nothing else than the end of the call, so that another goroutine waits for it.
 func (s *watchedStream) SendMsg(m any) error {
-	s.timer.Reset(s.patience)
-	defer s.timer.Stop()
-	return s.ServerStream.SendMsg(m)
+	if !s.begun {
+		s.begun = true
+		return s.ServerStream.SendMsg(m)
+	}
+	if s.stalled != nil {
+		return s.stalled
+	}
+	done := make(chan error, 1)
+	s.server.background.Add(1)
+	go func() {
+		defer s.server.background.Done()
+		done <- s.server.guard("send", func() error { return s.ServerStream.SendMsg(m) })
+	}()
+	patience := s.server.options.StallTimeout
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		s.stalled = fmt.Errorf("nothing of the answer was taken for %s: %w", patience, errStalled)
+		return s.stalled
+	}
 }
