@@ -285,9 +285,10 @@ func TestAnAnswerThatCannotBeSentIsGivenUp(t *testing.T) {
 	b := &storage.Block{Samples: model.Samples{Type: model.Float64}}
 	for i := range 10 {
 		b.Append(model.Sample{Time: int64(i), Type: model.Float64})
+		b.Origins = append(b.Origins, chunk.Origin{Samples: 1})
 	}
 	tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}
-	e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}}, Options{})
+	e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 10}, Options{})
 	require.NoError(t, err)
 	full := errors.New("pipe is full")
 	rows, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 10, BatchRows: 4}, &bytesSink{fail: full})
