@@ -57,7 +57,7 @@ func (l *lookup) collect(db *DB, tag model.TagID, s *model.Samples) error {
 	for i, h := range src.lookHeads {
 		if g := h.Tag(tag); g != nil {
 			for _, t := range l.times {
-				g.Find(t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
+				h.Find(g, t, func(k head.Key) { l.set(t, k.Seq, !k.Removed) })
 			}
 		}
 		for _, d := range hold { // one that ended this head

@@ -5,32 +5,33 @@
 // somebody looks: [Snapshot.Resolve] sorts the journal of one tag, picks the newest of every key and tells apart what is
 // current, what was replaced and what was removed.
 //
+// Journals lie in an arena: memory taken in large pieces without pointers, so that a head is a few hundred objects to the
+// garbage collector, and looks to it like nothing to follow. What a journal needs beyond times and values, which of most tags is
+// nothing, lies apart.
+//
 // One goroutine applies. Readers take a [Head.Snapshot] under the store's read lock and use it without a lock for as long
 // as they hold the Head with Acquire: its memory goes back to the pool when the last holder lets go.
 package head
 
 import (
-	"sort"
-	"sync"
+	"slices"
 	"sync/atomic"
 
 	"github.com/varvedb/varve/model"
 )
 
-// slabWords is the size of the pieces in which memory is taken: large enough that a head is a few hundred objects to
-// the garbage collector, and free of pointers so that it never looks inside.
-const slabWords = 64 << 10
-
-var slabs = sync.Pool{New: func() any { return new([slabWords]uint64) }}
+// tagsAtOnce is how many tags memory is taken for at a time.
+const tagsAtOnce = 256
 
 // Head is the samples of the generation being filled.
 type Head struct {
-	byID    []*Tag // indexed by tag id
+	byID    []int32 // by tag id: place in tags and one, 0 for none
 	ids     []model.TagID
-	tags    []Tag    // handed out in order; never grown, so that pointers into it stay
+	tags    [][]Tag  // tagsAtOnce each; never grown, so that pointers into them stay
+	sides   []*side  // that tags refer to
 	records []Record // that journals refer to, in the order applied
-	slabs   []*[slabWords]uint64
-	free    []uint64
+	arena   arena
+	indexes map[model.TagID]*index // of journals that Find had to look into; of the applying goroutine
 	refs    atomic.Int32
 	Samples int
 	Bytes   int64  // of samples, as they count towards the end of the generation
@@ -52,43 +53,42 @@ func (h *Head) Acquire() { h.refs.Add(1) }
 // Release lets go of it.
 func (h *Head) Release() {
 	if h.refs.Add(-1) == 0 {
-		for _, s := range h.slabs {
-			slabs.Put(s)
-		}
-		h.slabs, h.free = nil, nil
+		h.arena.release()
 	}
 }
 
 // Tag is the journal of a tag, or nil if it has none.
 func (h *Head) Tag(id model.TagID) *Tag {
-	if int(id) < len(h.byID) {
-		return h.byID[id]
+	if int(id) >= len(h.byID) || h.byID[id] == 0 {
+		return nil
 	}
-	return nil
+	i := h.byID[id] - 1
+	return &h.tags[i/tagsAtOnce][i%tagsAtOnce]
 }
 
 // IDs is the tags with a journal, ascending. The applying goroutine may call it, and anyone once the head is frozen.
 func (h *Head) IDs() []model.TagID {
-	sort.Slice(h.ids, func(i, j int) bool { return h.ids[i] < h.ids[j] })
+	slices.Sort(h.ids)
 	return h.ids
 }
 
 // Open is the journal of a tag, made if there is none.
 func (h *Head) Open(id model.TagID, t model.Type) *Tag {
-	if int(id) >= len(h.byID) {
-		n := max(2*len(h.byID), int(id)+1, 1024)
-		h.byID = append(h.byID, make([]*Tag, n-len(h.byID))...)
-	}
-	if g := h.byID[id]; g != nil {
+	if g := h.Tag(id); g != nil {
 		return g
 	}
-	if len(h.tags) == cap(h.tags) {
-		h.tags = make([]Tag, 0, 256)
+	if int(id) >= len(h.byID) {
+		n := max(2*len(h.byID), int(id)+1, 1024)
+		h.byID = append(h.byID, make([]int32, n-len(h.byID))...)
 	}
-	h.tags = append(h.tags, Tag{ID: id, Type: t, ordered: true})
-	g := &h.tags[len(h.tags)-1]
-	h.byID[id] = g
+	i := len(h.ids)
+	if i%tagsAtOnce == 0 {
+		h.tags = append(h.tags, make([]Tag, tagsAtOnce))
+	}
+	g := &h.tags[i/tagsAtOnce][i%tagsAtOnce]
+	*g = Tag{ID: id, Type: t, ordered: true, record: -1}
 	h.ids = append(h.ids, id)
+	h.byID[id] = int32(i + 1)
 	return g
 }
 
@@ -98,16 +98,4 @@ func (h *Head) record(rec *Record) int32 {
 		h.records = append(h.records, *rec)
 	}
 	return int32(len(h.records) - 1)
-}
-
-// block takes memory for n samples: n times and n values.
-func (h *Head) block(n int) []uint64 {
-	if len(h.free) < 2*n {
-		s := slabs.Get().(*[slabWords]uint64)
-		h.slabs = append(h.slabs, s)
-		h.free = s[:]
-	}
-	b := h.free[: 2*n : 2*n]
-	h.free = h.free[2*n:]
-	return b
 }

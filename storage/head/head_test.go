@@ -242,7 +242,7 @@ func (j *journal) requireFinds(t *rapid.T) {
 	}
 	for at, seqs := range want {
 		have := map[uint32]bool{}
-		j.tag.Find(at, func(k Key) {
+		j.head.Find(j.tag, at, func(k Key) {
 			require.NotContains(t, have, k.Seq)
 			have[k.Seq] = k.Removed
 		})
@@ -259,7 +259,8 @@ func (j *journal) requireStretches(t *rapid.T) {
 	for _, e := range j.entries {
 		times[e.Time] = true
 	}
-	j.tag.EachStretch(in, func(at int64) int64 {
+	snap := j.head.Snapshot(j.tag, ^uint64(0))
+	snap.EachStretch(in, func(at int64) int64 {
 		calls++
 		require.True(t, times[at] && in.Contains(at), "no entry at %d", at)
 		end := at - (at%10+10)%10 + 10
@@ -278,7 +279,7 @@ func (j *journal) requireStretches(t *rapid.T) {
 
 // TestOrderedJournalsAtEveryBlockBoundary reads ranges that begin and end around the entries where blocks do.
 func TestOrderedJournalsAtEveryBlockBoundary(t *testing.T) {
-	for _, size := range []int{1, 3, 4, 5, 19, 20, 21, 83, 84, 85, 339, 340, 341, 595, 596, 597} {
+	for _, size := range []int{1, 3, 4, 5, 18, 26, 27, 28, 89, 90, 91, 301, 302, 303, 304, 600} {
 		h := New()
 		g := h.Open(1, model.Int64)
 		for i := range size {
@@ -288,7 +289,11 @@ func TestOrderedJournalsAtEveryBlockBoundary(t *testing.T) {
 		require.True(t, g.ordered)
 		snap := h.Snapshot(g, ^uint64(0))
 		var out Resolved
-		for _, edge := range []int{0, 4, 20, 84, 340, 596, size} {
+		edges := []int{size}
+		for _, b := range snap.blocks(nil) {
+			edges = append(edges, b.first)
+		}
+		for _, edge := range edges {
 			for from := max(edge-2, 0); from <= edge+1; from++ {
 				for _, to := range []int{from, from + 1, from + 300, size - 1, size} {
 					snap.Resolve(model.TimeRange{Start: int64(from), End: int64(to)}, &out)
@@ -304,6 +309,32 @@ func TestOrderedJournalsAtEveryBlockBoundary(t *testing.T) {
 		for offset := range size + 1 {
 			snap := h.Snapshot(g, uint64(offset))
 			require.Equal(t, offset, snap.Len())
+		}
+	}
+}
+
+// TestRunsOfAnyLength puts runs shorter and longer than blocks and slabs, of two tags in turn.
+func TestRunsOfAnyLength(t *testing.T) {
+	h := New()
+	n := [2]int64{}
+	for i, size := range []int{1, 1023, 1024, 1025, 3, slabWords, 10, 10, 10, 2*slabWords + 1, 1, 1} {
+		for k := range n {
+			s := model.Samples{Type: model.Int64}
+			for range size {
+				s.Times, s.Bits = append(s.Times, n[k]), append(s.Bits, uint64(n[k])^uint64(k))
+				n[k]++
+			}
+			h.Put(h.Open(model.TagID(k+1), model.Int64), &s, &Record{Offset: uint64(2*i + k + 1)}, 0, false)
+		}
+	}
+	for k := range n {
+		var out Resolved
+		snapshotOf(h, model.TagID(k+1)).Resolve(model.All, &out)
+		require.Equal(t, int(n[k]), out.Len())
+		for i := range out.Times {
+			if out.Times[i] != int64(i) || out.Bits[i] != uint64(i)^uint64(k) {
+				require.FailNow(t, "another sample", "entry %d of tag %d is %d at %d", i, k+1, out.Bits[i], out.Times[i])
+			}
 		}
 	}
 }
@@ -353,7 +384,7 @@ func TestSnapshotsHoldWhileTheJournalGrows(t *testing.T) {
 	close(views)
 	readers.Wait()
 	h.Release()
-	require.Nil(t, h.slabs, "the last holder gives the memory back")
+	require.Nil(t, h.arena.slabs, "the last holder gives the memory back")
 }
 
 // TestManyTagsShareMemory holds that tags do not run into each other's blocks, with ids far apart.

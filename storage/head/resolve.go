@@ -14,8 +14,19 @@ type Resolved struct {
 	Removed    []Removed // keys that end up removed, ascending
 	History    []Past    // versions of these keys that are not in Data, and edits that are; oldest first within a key
 	order      []int32
-	times      []int64
 	spare      []int32
+	blocks     []block
+	times      []int64
+	bits       []uint64
+	origins    []origin
+}
+
+// flat is the journal being settled, as columns: entries are met in any order then.
+type flat struct {
+	*Snapshot
+	times   []int64
+	bits    []uint64
+	origins []origin
 }
 
 // Removed is a key that no longer holds a sample, whatever older generations have.
@@ -53,48 +64,68 @@ func (g *Snapshot) Resolve(in model.TimeRange, out *Resolved) {
 
 // copyRange is Resolve of an ordered journal: nothing to settle.
 func (g *Snapshot) copyRange(in model.TimeRange, out *Resolved) {
-	from := sort.Search(g.n, func(i int) bool { t, _ := g.entry(i); return t >= in.Start })
-	to := sort.Search(g.n, func(i int) bool { t, _ := g.entry(i); return t >= in.End })
-	if from >= to {
+	s := &out.Data.Samples
+	from, to := -1, 0
+	out.blocks = g.blocks(out.blocks[:0])
+	for i := range out.blocks {
+		b := &out.blocks[i]
+		lo, hi := 0, b.len()
+		if b.time(0) < in.Start {
+			lo = b.search(in.Start)
+		}
+		if b.time(hi-1) >= in.End {
+			hi = b.search(in.End)
+		}
+		if lo >= hi {
+			continue
+		}
+		if from < 0 {
+			from = b.first + lo
+		}
+		to = b.first + hi
+		b.appendTo(s, lo, hi)
+	}
+	if from < 0 {
 		return
 	}
-	s := &out.Data.Samples
-	first := 0
-	for _, b := range g.blocks {
-		size := len(b) / 2
-		lo, hi := max(from-first, 0), min(to-first, size)
-		if lo < hi {
-			n := len(s.Times)
-			s.Times = slices.Grow(s.Times, hi-lo)[:n+hi-lo]
-			to := s.Times[n:]
-			for j, t := range b[lo : lo+len(to)] {
-				to[j] = int64(t)
-			}
-			if !g.Type.Blob() {
-				s.Bits = append(s.Bits, b[size+lo:size+hi]...)
-			}
-		}
-		first += size
+	d := &g.side
+	if d.quality != nil {
+		s.Quality = d.quality[from:to:to]
 	}
-	if d := g.side; d != nil {
-		if d.quality != nil {
-			s.Quality = d.quality[from:to:to]
-		}
-		if d.null != nil {
-			s.Null = d.null[from:to:to]
-		}
-		if g.Type.Blob() {
-			s.Blobs = append(s.Blobs, d.blobs[from:to]...)
-		}
+	if d.null != nil {
+		s.Null = d.null[from:to:to]
 	}
-	for i, o := range g.origins {
+	if g.Type.Blob() {
+		s.Blobs = append(s.Blobs, d.blobs[from:to]...)
+	}
+	out.origins = g.origins(out.origins)
+	for i, o := range out.origins {
 		end := g.n
-		if i+1 < len(g.origins) {
-			end = int(g.origins[i+1].from)
+		if i+1 < len(out.origins) {
+			end = int(out.origins[i+1].from)
 		}
 		if n := min(end, to) - max(int(o.from), from); n > 0 {
 			out.addOrigin(&g.records[o.record], n)
 		}
+	}
+}
+
+// appendTo appends the times of entries [lo, hi), and their values unless those are blobs.
+func (b *block) appendTo(s *model.Samples, lo, hi int) {
+	n := len(s.Times)
+	s.Times = slices.Grow(s.Times, hi-lo)[:n+hi-lo]
+	times, entries := s.Times[n:], b.entries[2*lo:2*hi]
+	if s.Type.Blob() {
+		for i := range times {
+			times[i] = int64(entries[2*i])
+		}
+		return
+	}
+	s.Bits = slices.Grow(s.Bits, hi-lo)[:n+hi-lo]
+	bits := s.Bits[n:][:len(times)]
+	for i := range times {
+		e := entries[2*i : 2*i+2]
+		times[i], bits[i] = int64(e[0]), e[1]
 	}
 }
 
@@ -110,13 +141,8 @@ func (r *Resolved) addOrigin(rec *Record, n int) {
 // settle is Resolve of a journal with anything out of order. Most such journals are a few stretches in order, what was late
 // among what was not, so stretches are merged rather than entries sorted.
 func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
-	times := out.times[:0]
-	for _, b := range g.blocks {
-		for _, t := range b[:min(len(b)/2, g.n-len(times))] {
-			times = append(times, int64(t))
-		}
-	}
-	out.times = times
+	f := g.flatten(out)
+	times := f.times
 	order := out.order[:0]
 	for i, t := range times {
 		if in.Contains(t) {
@@ -125,7 +151,7 @@ func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
 	}
 	out.order = order
 	seq := func(i int32) uint32 {
-		if g.side == nil || g.side.seq == nil {
+		if g.side.seq == nil {
 			return 0
 		}
 		return g.side.seq[i]
@@ -135,7 +161,7 @@ func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
 		return times[a] < times[b] || times[a] == times[b] && seq(a) < seq(b)
 	}
 	order = out.mergeStretches(order, less)
-	plain := g.side == nil && !g.Type.Blob()
+	plain := g.side.plain() && !g.Type.Blob()
 	s := &out.Data.Samples
 	at := origin{from: -1} // of the entry before
 	end := int32(-1)       // where that origin ends
@@ -147,19 +173,32 @@ func (g *Snapshot) settle(in model.TimeRange, out *Resolved) {
 		e := order[i]
 		if j-i == 1 && plain {
 			if e < at.from || e >= end {
-				at, end = g.originOf(e)
+				at, end = f.originOf(e)
 			}
 			if rec := &g.records[at.record]; rec.Edit == nil {
-				_, v := g.entry(int(e))
-				s.Times, s.Bits = append(s.Times, times[e]), append(s.Bits, v)
+				s.Times, s.Bits = append(s.Times, times[e]), append(s.Bits, f.bits[e])
 				out.addOrigin(rec, 1)
 				i = j
 				continue
 			}
 		}
-		g.settleKey(order[i:j], out)
+		f.settleKey(order[i:j], out)
 		i = j
 	}
+}
+
+// flatten is the columns of a journal, in the memory of out.
+func (g *Snapshot) flatten(out *Resolved) flat {
+	out.blocks = g.blocks(out.blocks[:0])
+	out.times, out.bits = out.times[:0], out.bits[:0]
+	for i := range out.blocks {
+		b := &out.blocks[i]
+		for k := range b.len() {
+			out.times, out.bits = append(out.times, b.time(k)), append(out.bits, b.value(k))
+		}
+	}
+	out.origins = g.origins(out.origins)
+	return flat{g, out.times, out.bits, out.origins}
 }
 
 // mergeStretches sorts order, which is entries as they were applied, by merging its ascending stretches two by two.
@@ -199,7 +238,7 @@ func mergeTwo(dst, a, b []int32, less func(a, b int32) bool) {
 }
 
 // settleKey adds what the entries of one key, in the order applied, come to.
-func (g *Snapshot) settleKey(entries []int32, out *Resolved) {
+func (g *flat) settleKey(entries []int32, out *Resolved) {
 	if len(entries) == 1 && !g.removed(int(entries[0])) {
 		if rec := &g.records[g.origin(entries[0]).record]; rec.Edit == nil {
 			out.Data.Samples.Append(g.at(int(entries[0])))
@@ -243,14 +282,14 @@ func (g *Snapshot) settleKey(entries []int32, out *Resolved) {
 func (r *Resolved) keep(p Past) { r.History = append(r.History, p) }
 
 // origin is where entry i came from; its index is that of the entry.
-func (g *Tag) origin(i int32) origin {
+func (g *flat) origin(i int32) origin {
 	o, _ := g.originOf(i)
 	o.index += uint32(i - o.from)
 	return o
 }
 
 // originOf is the origin that entry i is of, and the entry behind its last.
-func (g *Tag) originOf(i int32) (o origin, end int32) {
+func (g *flat) originOf(i int32) (o origin, end int32) {
 	k := sort.Search(len(g.origins), func(k int) bool { return g.origins[k].from > i })
 	end = int32(g.n)
 	if k < len(g.origins) {
@@ -259,7 +298,7 @@ func (g *Tag) originOf(i int32) (o origin, end int32) {
 	return g.origins[k-1], end
 }
 
-func (g *Snapshot) past(i int32) Past {
+func (g *flat) past(i int32) Past {
 	o := g.origin(i)
 	rec := &g.records[o.record]
 	return Past{
@@ -267,3 +306,24 @@ func (g *Snapshot) past(i int32) Past {
 		Offset: rec.Offset, Index: o.index, Ingest: rec.Ingest, Source: rec.Source, Edit: rec.Edit,
 	}
 }
+
+// at is entry i.
+func (g *flat) at(i int) model.Sample {
+	x := model.Sample{Time: g.times[i], Type: g.Type, Bits: g.bits[i]}
+	d := &g.side
+	if d.quality != nil {
+		x.Quality = d.quality[i]
+	}
+	if d.null != nil {
+		x.Null = d.null[i]
+	}
+	if d.seq != nil {
+		x.Seq = d.seq[i]
+	}
+	if d.blobs != nil {
+		x.Blob = d.blobs[i]
+	}
+	return x
+}
+
+func (g *flat) removed(i int) bool { return g.side.removed != nil && g.side.removed[i] }

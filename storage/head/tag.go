@@ -1,46 +1,40 @@
 package head
 
 import (
+	"slices"
+
 	"github.com/varvedb/varve/model"
 )
 
-// Block sizes, in samples: 4, 16, 64, then 256. Small for the first, so that a million slow tags do not pay a page each.
+// Block sizes, in entries. The next block of a tag has room for half of what it has, or for the run that is put: little stays
+// empty, and there are few.
 const (
 	firstBlock = 4
-	growBlock  = 4
-	lastBlock  = 256
+	lastBlock  = 1024
 )
 
-// Tag is the journal of one tag. Everything is append-only; see the package comment for who may read it when.
+// Tag is the journal of one tag. It has no pointers, and everything it refers to is append-only; see the package comment for who
+// may read it when.
 type Tag struct {
-	ID   model.TagID
-	Type model.Type
+	ID      model.TagID
+	Type    model.Type
+	ordered bool  // every entry is a put behind the one before: nothing to settle
+	n       int32 // entries
+	last    int64 // time of the last entry
 
-	n       int        // entries
-	blocks  [][]uint64 // each the times, then the values, of as many entries
-	room    int        // entries that fit the last block still
-	ordered bool       // every entry is a put behind the one before: nothing to settle
-	last    int64      // time of the last entry
+	block ref   // the newest
+	next  ref   // place of the next entry, in block
+	room  int32 // entries that fit block still
 
-	origins []origin
-	side    *side // nil while all entries are Good puts with a value and seq 0
+	origin ref    // the newest
+	record int32  // of that one
+	index  uint32 // of the next entry if it has the same origin
 
-	keys map[int64]keys // what stands at each time; only for journals out of order that a write mode had to look into
-	seen int            // entries that keys covers
+	side int32 // place in the head's sides and one, 0 for none
 }
 
-// origin says where the entries from index from on came from, up to the next origin. There is one per run applied, so
-// it is small and without pointers: what the runs of a record share stands in the head's table of records.
-type origin struct {
-	from   int32
-	index  uint32 // of entry from, inside its record
-	record int32  // in records
-}
-
-// Edit is who made a record of edits, and why.
-type Edit struct{ Author, Reason string }
-
-// side holds the columns that most tags never need. Each is nil or as long as the journal.
+// side holds the columns that most tags never need: they are nil while all entries are Good puts with a value and seq 0. Each is
+// nil or as long as the journal.
 type side struct {
 	quality []model.Quality
 	null    []bool
@@ -48,6 +42,9 @@ type side struct {
 	removed []bool
 	blobs   [][]byte
 }
+
+// Edit is who made a record of edits, and why.
+type Edit struct{ Author, Reason string }
 
 // Record says which record the samples of the next Put come from.
 type Record struct {
@@ -61,42 +58,30 @@ type Record struct {
 // they are removals: they have no values. Blobs are copied.
 func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed bool) {
 	n := len(s.Times)
-	r := h.record(rec)
-	if k := len(g.origins); k == 0 || g.origins[k-1].record != r || g.origins[k-1].index+uint32(g.n)-uint32(g.origins[k-1].from) != index {
-		g.origins = append(roomier(g.origins), origin{int32(g.n), index, r})
+	if r := h.record(rec); g.record != r || g.index != index {
+		g.origin = h.arena.newOrigin(g.origin, origin{g.n, index, r})
+		g.record = r
 	}
-	if g.side != nil || removed || s.Quality != nil || s.Null != nil || s.Seq != nil || s.Type.Blob() {
-		g.widen(s, removed)
+	g.index = index + uint32(n)
+	if g.side > 0 || removed || s.Quality != nil || s.Null != nil || s.Seq != nil || s.Type.Blob() {
+		h.side(g).append(int(g.n), s, removed)
 	}
 	if g.ordered {
 		g.ordered = !removed && rec.Edit == nil && s.Seq == nil && ascending(s.Times, g.last, g.n == 0)
 	}
 	g.last = s.Times[n-1]
-	for i := 0; i < n; {
+	for times, bits := s.Times, s.Bits; len(times) > 0; {
 		if g.room == 0 {
-			size := firstBlock
-			if k := len(g.blocks); k > 0 {
-				size = min(len(g.blocks[k-1])/2*growBlock, lastBlock)
-			}
-			g.blocks = append(roomier(g.blocks), h.block(size))
-			g.room = size
+			size := min(max(len(times), int(g.n)/2, firstBlock), lastBlock)
+			g.block = h.arena.newBlock(g.block, g.n, size)
+			g.next, g.room = g.block+1, int32(size)
 		}
-		b := g.blocks[len(g.blocks)-1]
-		size := len(b) / 2
-		k := min(g.room, n-i)
-		at := size - g.room
-		to := b[at : at+k]
-		for j, t := range s.Times[i : i+len(to)] {
-			to[j] = uint64(t)
-		}
-		if len(s.Bits) > 0 {
-			copy(b[size+at:], s.Bits[i:i+k])
-		} else {
-			clear(b[size+at : size+at+k])
-		}
-		g.room -= k
-		g.n += k
-		i += k
+		k := min(int(g.room), len(times))
+		put(h.arena.slabs.at(g.next)[:2*k], times[:k], bits)
+		g.next += ref(2 * k)
+		g.room -= int32(k)
+		g.n += int32(k)
+		times, bits = times[k:], bits[min(k, len(bits)):]
 	}
 	h.Samples += n
 	h.Bytes += int64(16 * n)
@@ -108,17 +93,19 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 	}
 }
 
-// roomier makes room for one more: a tag written once gets room for one, any other for many, because a busy one would
-// otherwise grow again and again in every generation.
-func roomier[T any](s []T) []T {
-	if len(s) < cap(s) {
-		return s
+// put writes times and values as entries; removals and blobs have no values.
+func put(entries []uint64, times []int64, bits []uint64) {
+	if len(bits) == 0 {
+		for i, t := range times {
+			entries[2*i], entries[2*i+1] = uint64(t), 0
+		}
+		return
 	}
-	n := 1
-	if len(s) > 0 {
-		n = max(8, 4*len(s))
+	bits = bits[:len(times)]
+	for i, t := range times {
+		e := entries[2*i : 2*i+2]
+		e[0], e[1] = uint64(t), bits[i]
 	}
-	return append(make([]T, 0, n), s...)
 }
 
 func ascending(times []int64, last int64, first bool) bool {
@@ -131,12 +118,18 @@ func ascending(times []int64, last int64, first bool) bool {
 	return true
 }
 
-// widen appends the side columns of samples about to be put.
-func (g *Tag) widen(s *model.Samples, removed bool) {
-	if g.side == nil {
-		g.side = &side{}
+// side is what a journal has beyond times and values, made if it has none.
+func (h *Head) side(g *Tag) *side {
+	if g.side == 0 {
+		h.sides = append(h.sides, &side{})
+		g.side = int32(len(h.sides))
 	}
-	d, n, k := g.side, g.n, len(s.Times)
+	return h.sides[g.side-1]
+}
+
+// append adds the columns of samples about to be put behind n entries.
+func (d *side) append(n int, s *model.Samples, removed bool) {
+	k := len(s.Times)
 	d.quality = grow(d.quality, n, k, s.Quality)
 	d.null = grow(d.null, n, k, s.Null)
 	d.seq = grow(d.seq, n, k, s.Seq)
@@ -150,7 +143,7 @@ func (g *Tag) widen(s *model.Samples, removed bool) {
 		}
 		d.removed = grow(d.removed, n, k, all)
 	}
-	if g.Type.Blob() {
+	if s.Type.Blob() {
 		for i := range k {
 			var b []byte
 			if i < len(s.Blobs) {
@@ -159,6 +152,11 @@ func (g *Tag) widen(s *model.Samples, removed bool) {
 			d.blobs = append(d.blobs, b)
 		}
 	}
+}
+
+// plain reports whether there is nothing in it.
+func (d *side) plain() bool {
+	return d.quality == nil && d.null == nil && d.seq == nil && d.removed == nil && d.blobs == nil
 }
 
 // grow appends k values to a column of n entries: those of add, or zeros. A nil column stays nil while add is nil.
@@ -176,66 +174,53 @@ func grow[T any](col []T, n, k int, add []T) []T {
 }
 
 // Len is the number of entries.
-func (g *Tag) Len() int { return g.n }
+func (g *Tag) Len() int { return int(g.n) }
 
-// Snapshot is a journal as it was at one moment, with the records it refers to.
+// Snapshot is a journal as it was at one moment, with the memory and the records it refers to.
 type Snapshot struct {
-	Tag
+	Type    model.Type
+	n       int
+	ordered bool
+	block   ref // the newest, or one behind the last entry
+	origin  ref // of the last entry
+	side    side
+	slabs   slabs
 	records []Record
 }
 
 // Snapshot is the journal of a tag as far as it was written by records up to offset. The caller holds the store's read
 // lock for the call, and the Head for as long as it uses the answer.
 func (h *Head) Snapshot(g *Tag, offset uint64) Snapshot {
-	// Not keys and seen: the applying goroutine fills those in without the lock, see Find.
-	c := Snapshot{Tag: Tag{ID: g.ID, Type: g.Type, n: g.n, blocks: g.blocks, ordered: g.ordered, origins: g.origins}, records: h.records}
-	k := len(c.origins)
-	for k > 0 && c.records[c.origins[k-1].record].Offset > offset {
-		k--
-		c.n = int(c.origins[k].from)
+	s := Snapshot{
+		Type: g.Type, n: int(g.n), ordered: g.ordered, block: g.block, origin: g.origin, slabs: h.arena.slabs, records: h.records,
 	}
-	c.origins = c.origins[:k]
-	if g.side != nil {
-		d := *g.side
-		c.side = &d
+	for s.n > 0 {
+		o, before := s.slabs.origin(s.origin)
+		if s.records[o.record].Offset <= offset {
+			break
+		}
+		s.n, s.origin = int(o.from), before
 	}
-	return c
+	if g.side > 0 {
+		s.side = *h.sides[g.side-1]
+	}
+	return s
 }
 
-// at is entry i.
-func (g *Tag) at(i int) model.Sample {
-	t, v := g.entry(i)
-	x := model.Sample{Time: t, Type: g.Type, Bits: v}
-	if d := g.side; d != nil {
-		if d.quality != nil {
-			x.Quality = d.quality[i]
-		}
-		if d.null != nil {
-			x.Null = d.null[i]
-		}
-		if d.seq != nil {
-			x.Seq = d.seq[i]
-		}
-		if d.blobs != nil {
-			x.Blob = d.blobs[i]
-		}
-	}
-	return x
-}
+// Len is the number of entries.
+func (s *Snapshot) Len() int { return s.n }
 
-func (g *Tag) removed(i int) bool { return g.side != nil && g.side.removed != nil && g.side.removed[i] }
+// blocks appends to dst all there is of the journal.
+func (s *Snapshot) blocks(dst []block) []block { return s.slabs.blocks(dst, s.block, 0, s.n) }
 
-// entry is the time and value of entry i. Blocks have fixed sizes, so that the place of an entry is arithmetic.
-func (g *Tag) entry(i int) (int64, uint64) {
-	b, at := 3+(i-84)/lastBlock, (i-84)%lastBlock
-	switch {
-	case i < 4:
-		b, at = 0, i
-	case i < 20:
-		b, at = 1, i-4
-	case i < 84:
-		b, at = 2, i-20
+// origins appends to dst the origins of all entries, ascending.
+func (s *Snapshot) origins(dst []origin) []origin {
+	dst = dst[:0]
+	for r := s.origin; r != 0; {
+		var o origin
+		o, r = s.slabs.origin(r)
+		dst = append(dst, o)
 	}
-	block := g.blocks[b]
-	return int64(block[at]), block[len(block)/2+at]
+	slices.Reverse(dst)
+	return dst
 }
