@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,18 +20,20 @@ import (
 	"github.com/varvedb/varve/storage/record"
 )
 
-// BenchmarkIngest submits what a plant of 10,000 tags at 1 Hz sends, in batches of 2,000 runs of 10 samples, and waits
+// BenchmarkIngest submits what a plant of so many tags at 1 Hz sends, in batches of 2,000 runs of 10 samples, and waits
 // until all is applied. One iteration is one batch of 20,000 samples.
 func BenchmarkIngest(b *testing.B) {
-	for _, mode := range []model.WriteMode{model.Update, model.Insert} {
-		b.Run("mode="+mode.String(), func(b *testing.B) { benchmarkIngest(b, mode) })
+	for _, tags := range []int{plantTags, 100_000, 1_000_000} {
+		for _, mode := range []model.WriteMode{model.Update, model.Insert} {
+			b.Run(fmt.Sprintf("tags=%d/mode=%s", tags, mode), func(b *testing.B) { benchmarkIngest(b, tags, mode) })
+		}
 	}
 }
 
 // BenchmarkRange reads an hour of 100 tags, spread over the plant, out of several generations. One iteration is all of
 // them, on an open store.
 func BenchmarkRange(b *testing.B) {
-	p := openPlant(b)
+	p := openPlant(b, plantTags)
 	defer p.close()
 	for i := range 5 * 360 { // an hour
 		p.send(i, model.Update)
@@ -45,9 +48,10 @@ func BenchmarkRange(b *testing.B) {
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds()/1e6, "Msamples/s")
 }
 
-// plant is a store that a plant of 10,000 tags at 1 Hz writes to, 2,000 runs of 10 samples a batch.
+// plant is a store that a plant of tags at 1 Hz writes to, 2,000 runs of 10 samples a batch.
 type plant struct {
 	b     *testing.B
+	tags  int
 	db    *DB
 	batch Batch
 	rnd   uint64
@@ -82,20 +86,22 @@ const (
 	plantRun  = 10
 )
 
-func openPlant(b *testing.B) *plant {
+func openPlant(b *testing.B, tags int) *plant {
 	dir, err := os.MkdirTemp("", "varve-bench")
 	require.NoError(b, err)
 	db, err := Open(dir+"/store", Options{})
 	require.NoError(b, err)
 	var changes []catalog.Change
-	for i := range plantTags {
+	for i := range tags {
 		changes = append(changes, catalog.Change{Create: &catalog.Create{Tag: model.Tag{
-			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
+			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), byte(i >> 16), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
 		}}})
 	}
-	_, err = db.ChangeCatalog(context.Background(), changes)
-	require.NoError(b, err)
-	p := &plant{b: b, db: db, dir: dir, rnd: 1, batch: Batch{Source: "bench", Epoch: 1, Runs: make([]Run, plantRuns)}}
+	for some := range slices.Chunk(changes, plantTags) {
+		_, err = db.ChangeCatalog(context.Background(), some)
+		require.NoError(b, err)
+	}
+	p := &plant{b: b, tags: tags, db: db, dir: dir, rnd: 1, batch: Batch{Source: "bench", Epoch: 1, Runs: make([]Run, plantRuns)}}
 	for i := range p.batch.Runs {
 		p.batch.Runs[i].Samples = model.Samples{Type: model.Float64, Times: make([]int64, plantRun), Bits: make([]uint64, plantRun)}
 	}
@@ -107,9 +113,9 @@ func (p *plant) close() {
 	require.NoError(p.b, os.RemoveAll(p.dir))
 }
 
-// send submits batch i: the next 10 s of a fifth of the tags.
+// send submits batch i: the next 10 s of 2,000 tags.
 func (p *plant) send(i int, mode model.WriteMode) {
-	const shares = plantTags / plantRuns
+	shares := p.tags / plantRuns
 	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 	p.batch.Sequence, p.batch.ContentHash = uint64(i+1), uint64(i)
 	for k := range p.batch.Runs {
@@ -135,8 +141,8 @@ func (p *plant) send(i int, mode model.WriteMode) {
 	require.NoError(p.b, err)
 }
 
-func benchmarkIngest(b *testing.B, mode model.WriteMode) {
-	p := openPlant(b)
+func benchmarkIngest(b *testing.B, tags int, mode model.WriteMode) {
+	p := openPlant(b, tags)
 	b.ResetTimer()
 	before := cpuSeconds(b)
 	for i := range b.N {
@@ -173,7 +179,7 @@ func BenchmarkErase(b *testing.B) {
 		b.Run(x.name, func(b *testing.B) {
 			for range b.N {
 				b.StopTimer()
-				p := openPlant(b)
+				p := openPlant(b, plantTags)
 				for i := range 5 * 36 {
 					p.send(i, model.Update)
 				}
@@ -210,7 +216,7 @@ func writtenBy(db *DB) uint64 {
 // the same disk. One iteration is all of them: with a cache that has room for all, or on a store just opened.
 func BenchmarkSealedRange(b *testing.B) {
 	for _, place := range []string{"lsm", "tier"} {
-		p := openPlant(b)
+		p := openPlant(b, plantTags)
 		for i := range 5 * 360 { // an hour
 			p.send(i, model.Update)
 		}
