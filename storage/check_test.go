@@ -131,7 +131,7 @@ func TestVerifyFindsContradictions(t *testing.T) {
 		},
 		"newest sample": func(t *testing.T, db *DB) string {
 			l := latestOf(1, model.Sample{Time: 5, Type: model.Float64, Bits: 99})
-			require.NoError(t, db.engine.Set(keys.AppendTag(nil, keys.Latest, 1), rowOf(l, 1), pebble.NoSync))
+			require.NoError(t, db.engine.Set(keys.AppendTag(nil, keys.Latest, 0), l.appendPage(nil, 0), pebble.NoSync))
 			return "newest sample, tag 1"
 		},
 		"partition set": func(t *testing.T, db *DB) string {

@@ -63,14 +63,8 @@ func (db *DB) rowsAt(h *head.Head) []row {
 	for _, r := range db.identities.TakeChanged() {
 		rows = append(rows, twice(keys.Identity, keys.IdentityMirror, r.Key, r.Value)...)
 	}
-	ids := h.IDs()
-	buf := make([]byte, 0, len(ids)*(latestFixed+16))
-	for _, id := range ids {
-		n := len(buf)
-		buf = keys.AppendTag(buf, keys.Latest, id)
-		m := len(buf)
-		buf = appendLatest(buf, db.latest.row(id), db.latest.blobs[id])
-		rows = append(rows, row{buf[n:m:m], buf[m:len(buf):len(buf)]})
+	for _, first := range db.latest.takePages(h.IDs()) {
+		rows = append(rows, row{keys.AppendTag(nil, keys.Latest, first), db.latest.appendPage(nil, first)})
 	}
 	return rows
 }

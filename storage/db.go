@@ -418,13 +418,9 @@ func (db *DB) loadDirectory() error {
 func (db *DB) loadLatest() error {
 	bad := false
 	err := db.scan(keys.Latest, func(k, v []byte) error {
-		tag, err := keys.DecodeTag(append([]byte{byte(keys.Latest)}, k...))
-		switch {
-		case err != nil:
-		case uint64(tag) > uint64(db.catalog.Len()): // the table has a place for every tag below it
-			err = fmt.Errorf("newest sample of tag %d, there are %d: %w", tag, db.catalog.Len(), ErrCorrupt)
-		default:
-			err = db.latest.load(tag, v)
+		first, err := keys.DecodeTag(append([]byte{byte(keys.Latest)}, k...))
+		if err == nil {
+			err = db.latest.load(first, model.TagID(db.catalog.Len()), v)
 		}
 		if isDamage(err) {
 			bad = true

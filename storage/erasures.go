@@ -210,8 +210,7 @@ func (a *applier) erase(offset uint64, h record.Header, body []byte) (outcome, e
 		if err := db.findNewest(tag); err != nil {
 			return outcome{}, err
 		}
-		k := keys.AppendTag(nil, keys.Latest, tag)
-		db.pendingRows = append(db.pendingRows, row{k, appendLatest(nil, db.latest.row(tag), db.latest.blobs[tag])})
+		db.latest.touch(tag)
 	}
 	return outcome{}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
+	"slices"
 
 	"github.com/varvedb/varve/model"
 )
@@ -26,12 +28,16 @@ const (
 	newestDay   = 1 << 2 // day is set
 	// newestUnknown: what the tag has could not be read back, so that nothing may be taken for new without looking.
 	newestUnknown = 1 << 3
+
+	newestStored = newestNull | newestMulti | newestUnknown // the flags that rows have
 )
 
 // latestTable is guarded by DB.mu.
 type latestTable struct {
 	rows  []newest
 	blobs map[model.TagID][]byte // values of string and bytes tags
+	// touched is tags whose rows changed since the last cut though the head has nothing of them.
+	touched []model.TagID
 }
 
 func (l *latestTable) row(tag model.TagID) *newest {
@@ -104,45 +110,140 @@ func ascending(times []int64) bool {
 	return true
 }
 
-// Latest rows are version 1: type, flags, time, bits, quality, seq, blob, CRC-32C of all before it. A tag without
-// samples that once had some has type 0.
+// latestPage is how many tags, neighbours by id, share a row of newest samples. A generation writes the row of every page it has
+// a tag of: where it has all tags that is a sixteenth of the rows, and where it has one of sixteen some 300 bytes more.
+const latestPage = 16
+
+// pageOf is the first tag of the page of a tag.
+func pageOf(tag model.TagID) model.TagID { return tag &^ (latestPage - 1) }
+
+// touch notes that the row of a tag changed though the head has nothing of it.
+func (l *latestTable) touch(tag model.TagID) { l.touched = append(l.touched, tag) }
+
+// takePages is the pages of tags, ascending, and of those touched since the last call; first tags, ascending.
+func (l *latestTable) takePages(tags []model.TagID) []model.TagID {
+	var pages []model.TagID
+	for _, tag := range tags {
+		if p := pageOf(tag); len(pages) == 0 || pages[len(pages)-1] != p {
+			pages = append(pages, p)
+		}
+	}
+	if len(l.touched) > 0 {
+		for _, tag := range l.touched {
+			pages = append(pages, pageOf(tag))
+		}
+		l.touched = nil
+		slices.Sort(pages)
+		pages = slices.Compact(pages)
+	}
+	return pages
+}
+
+// Latest rows are version 1: a bit for every tag of the page, then of each whose bit is set type, flags, time, bits, quality,
+// seq, and of text and bytes the value; CRC-32C of all before it. A tag without samples has type 0 and is left out, unless
+// there are flags to keep.
 const latestVersion = 1
 
-func appendLatest(dst []byte, r *newest, blob []byte) []byte {
+// appendPage writes the row of the page that begins with tag first.
+func (l *latestTable) appendPage(dst []byte, first model.TagID) []byte {
 	n := len(dst)
-	dst = append(dst, latestVersion, byte(r.typ), r.flags&^newestDay)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.time))
-	dst = binary.LittleEndian.AppendUint64(dst, r.bits)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(r.quality))
-	dst = binary.LittleEndian.AppendUint32(dst, r.seq)
-	dst = append(dst, blob...)
+	dst = append(dst, latestVersion, 0, 0)
+	var has uint16
+	for i := range min(latestPage, len(l.rows)-int(first)) {
+		tag := first + model.TagID(i)
+		r := &l.rows[tag]
+		flags := r.flags & newestStored
+		if r.typ == 0 && flags == 0 {
+			continue
+		}
+		has |= 1 << i
+		dst = append(dst, byte(r.typ), flags)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(r.time))
+		dst = binary.LittleEndian.AppendUint64(dst, r.bits)
+		dst = binary.AppendUvarint(dst, uint64(r.quality))
+		dst = binary.AppendUvarint(dst, uint64(r.seq))
+		if r.typ.Blob() {
+			dst = binary.AppendUvarint(dst, uint64(len(l.blobs[tag])))
+			dst = append(dst, l.blobs[tag]...)
+		}
+	}
+	binary.LittleEndian.PutUint16(dst[n+1:], has)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
 }
 
-const latestFixed = 3 + 8 + 8 + 4 + 4
+// load takes the stored row of the page that begins with tag first, of tags up to last.
+func (l *latestTable) load(first, last model.TagID, b []byte) error {
+	if err := l.loadPage(first, last, b); err != nil {
+		return fmt.Errorf("read newest samples of tags from %d: %w", first, err)
+	}
+	return nil
+}
 
-// load takes a stored row.
-func (l *latestTable) load(tag model.TagID, b []byte) error {
+func (l *latestTable) loadPage(first, last model.TagID, b []byte) error {
 	if err := checkRow(b, latestVersion, 0); err != nil {
-		return fmt.Errorf("read newest sample of tag %d: %w", tag, err)
+		return err
 	}
 	b = b[:len(b)-4]
-	if len(b) < latestFixed {
-		return fmt.Errorf("read newest sample of tag %d: %d bytes, need %d: %w", tag, len(b), latestFixed, ErrCorrupt)
+	if len(b) < 3 || first != pageOf(first) {
+		return fmt.Errorf("%d bytes: %w", len(b), ErrCorrupt)
 	}
-	if t := model.Type(b[1]); t != 0 && !t.Valid() || !t.Blob() && len(b) > latestFixed {
-		return fmt.Errorf("read newest sample of tag %d: %d bytes of %s: %w", tag, len(b), t, ErrCorrupt)
+	has := binary.LittleEndian.Uint16(b[1:])
+	b = b[3:]
+	for i := range latestPage {
+		if has>>i&1 == 0 {
+			continue
+		}
+		tag := first + model.TagID(i)
+		if tag == 0 || tag > last { // the table has a place for every tag below it
+			return fmt.Errorf("tag %d, there are %d: %w", tag, last, ErrCorrupt)
+		}
+		var err error
+		if b, err = l.loadEntry(tag, b); err != nil {
+			return fmt.Errorf("tag %d: %w", tag, err)
+		}
 	}
-	*l.row(tag) = newest{
-		typ: model.Type(b[1]), flags: b[2],
-		time: int64(binary.LittleEndian.Uint64(b[3:])), bits: binary.LittleEndian.Uint64(b[11:]),
-		quality: model.Quality(binary.LittleEndian.Uint32(b[19:])), seq: binary.LittleEndian.Uint32(b[23:]),
+	if len(b) > 0 {
+		return fmt.Errorf("%d bytes behind the last tag: %w", len(b), ErrCorrupt)
 	}
-	if model.Type(b[1]).Blob() {
+	return nil
+}
+
+// loadEntry takes what a row has of one tag, and returns what is behind it.
+func (l *latestTable) loadEntry(tag model.TagID, b []byte) ([]byte, error) {
+	const fixed = 2 + 8 + 8
+	if len(b) < fixed {
+		return nil, fmt.Errorf("%d bytes, need %d: %w", len(b), fixed, ErrCorrupt)
+	}
+	r := newest{
+		typ: model.Type(b[0]), flags: b[1],
+		time: int64(binary.LittleEndian.Uint64(b[2:])), bits: binary.LittleEndian.Uint64(b[10:]),
+	}
+	if r.typ != 0 && !r.typ.Valid() || b[1]&^newestStored != 0 {
+		return nil, fmt.Errorf("%s, flags %x: %w", r.typ, b[1], ErrCorrupt)
+	}
+	b = b[fixed:]
+	var more [3]uint64 // quality, seq, length
+	n := 2
+	if r.typ.Blob() {
+		n = 3
+	}
+	for i := range n {
+		v, size := binary.Uvarint(b)
+		if size <= 0 || v > math.MaxUint32 {
+			return nil, fmt.Errorf("%d bytes behind the value: %w", len(b), ErrCorrupt)
+		}
+		more[i], b = v, b[size:]
+	}
+	if more[2] > uint64(len(b)) {
+		return nil, fmt.Errorf("value of %d bytes in %d: %w", more[2], len(b), ErrCorrupt)
+	}
+	r.quality, r.seq = model.Quality(more[0]), uint32(more[1])
+	*l.row(tag) = r
+	if r.typ.Blob() {
 		if l.blobs == nil {
 			l.blobs = map[model.TagID][]byte{}
 		}
-		l.blobs[tag] = append([]byte{}, b[latestFixed:]...)
+		l.blobs[tag] = append([]byte{}, b[:more[2]]...)
 	}
-	return nil
+	return b[more[2]:], nil
 }

@@ -76,24 +76,25 @@ func latestOf(tag model.TagID, x model.Sample) *latestTable {
 	return l
 }
 
-func rowOf(l *latestTable, tag model.TagID) []byte {
-	return appendLatest(nil, l.row(tag), l.blobs[tag])
+// exampleLatest is the newest samples of tags 17, 18 and 20; 20 had one once. Of 19 nothing is known.
+func exampleLatest() *latestTable {
+	l := latestOf(17, exampleReal)
+	l.set(18, exampleText)
+	l.row(18).flags |= newestMulti | newestDay
+	l.set(20, exampleReal)
+	l.clear(20)
+	l.row(20).flags |= newestMulti
+	return l
 }
 
 // exampleRows is every row of the page as this release writes it.
 func exampleRows(t *testing.T) map[string][]byte {
-	text := latestOf(2, exampleText)
-	text.row(2).flags |= newestMulti | newestDay
-	none := latestOf(3, exampleReal)
-	none.clear(3)
 	set, err := roaring.BitmapOf(partitionBit(keys.DayOf(-1).Number), partitionBit(keys.DayOf(rowTime).Number)).ToBytes()
 	require.NoError(t, err)
 	return map[string][]byte{
 		"directory":       exampleGeneration.append(nil),
 		"directory moved": exampleMoved.append(nil),
-		"latest":          rowOf(latestOf(1, exampleReal), 1),
-		"latest text":     rowOf(text, 2),
-		"latest none":     rowOf(none, 3),
+		"latest":          exampleLatest().appendPage(nil, 16),
 		"header":          exampleHeader.append(nil, keys.Unsealed),
 		"sealed header":   exampleSealed.append(nil, keys.Sealed),
 		"applied":         appendApplied(nil, 40, rowTime+1e9),
@@ -139,17 +140,18 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.Equal(t, []int64{40, rowTime + 1e9}, []int64{int64(offset), ingest})
 
 	var l latestTable
-	require.NoError(t, l.load(1, storedRow(t, "latest")))
-	require.NoError(t, l.load(2, storedRow(t, "latest text")))
-	require.NoError(t, l.load(3, storedRow(t, "latest none")))
-	for tag, want := range map[model.TagID]model.Sample{1: exampleReal, 2: exampleText} {
+	require.NoError(t, l.load(16, 20, storedRow(t, "latest")))
+	for tag, want := range map[model.TagID]model.Sample{17: exampleReal, 18: exampleText} {
 		have, ok := l.sample(tag)
 		require.True(t, ok)
 		require.True(t, sameSample(want, have), "tag %d: %+v, want %+v", tag, have, want)
 	}
-	require.Equal(t, uint8(newestMulti), l.row(2).flags, "which day is known is not stored")
-	_, ok := l.sample(3)
-	require.False(t, ok)
+	require.Equal(t, uint8(newestMulti), l.row(18).flags, "which day is known is not stored")
+	require.Equal(t, uint8(newestMulti), l.row(20).flags)
+	for _, tag := range []model.TagID{19, 20} {
+		_, ok := l.sample(tag)
+		require.False(t, ok)
+	}
 
 	set := roaring.New()
 	_, err = set.FromBuffer(storedRow(t, "partitions"))
@@ -179,7 +181,7 @@ func noteBody(t *testing.T, b []byte, ingest int64) []byte {
 // rowReaders reads rows of each format that carries a checksum.
 var rowReaders = map[string]func(b []byte) error{
 	"directory": func(b []byte) error { _, err := decodeGeneration(40, b); return err },
-	"latest":    func(b []byte) error { return new(latestTable).load(1, b) },
+	"latest":    func(b []byte) error { return new(latestTable).load(16, 31, b) },
 	"applied":   func(b []byte) error { _, _, err := decodeApplied(b); return err },
 	"range":     func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
 }
@@ -240,7 +242,10 @@ func TestSoundRowsOfForeignInsides(t *testing.T) {
 	unsealed := generation{id: 40, moved: 5}
 	require.ErrorIs(t, rowReaders["directory"](unsealed.append(nil)), ErrCorrupt)
 	row := exampleRows(t)["latest"]
-	row[1] = 9
+	require.ErrorIs(t, new(latestTable).load(16, 19, row), ErrCorrupt, "there is no tag 20")
+	require.ErrorIs(t, new(latestTable).load(17, 31, row), ErrCorrupt, "no page begins with tag 17")
+	require.ErrorIs(t, new(latestTable).load(0, 31, resum([]byte{latestVersion, 1, 0, 0, 0, 0, 0})), ErrCorrupt, "there is no tag 0")
+	row[3] = 9
 	require.ErrorIs(t, rowReaders["latest"](resum(row)), ErrCorrupt)
 }
 
@@ -294,7 +299,7 @@ func resum(b []byte) []byte {
 
 // FuzzRows reads foreign bytes, as they are and under a right checksum, as each kind of row.
 func FuzzRows(f *testing.F) {
-	for _, name := range []string{"directory", "latest", "latest text", "latest none", "header", "applied"} {
+	for _, name := range []string{"directory", "latest", "header", "applied"} {
 		f.Add(storedRow(f, name))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -307,10 +312,12 @@ func FuzzRows(f *testing.F) {
 			requireSentinel(t, func() error { _, _, err := decodeApplied(row); return err }())
 			requireSentinel(t, func() error { _, err := decodeHeaderValue(row, keys.Unsealed); return err }())
 			var l latestTable
-			err := l.load(1, row)
+			err := l.load(16, 31, row)
 			requireSentinel(t, err)
-			if x, ok := l.sample(1); err == nil && ok {
-				require.True(t, x.Type.Valid())
+			for tag := model.TagID(16); tag < 32 && err == nil; tag++ {
+				if x, ok := l.sample(tag); ok {
+					require.True(t, x.Type.Valid())
+				}
 			}
 		}
 	})
@@ -423,8 +430,8 @@ func TestNewestSampleOfNoTag(t *testing.T) {
 	h.step()
 	_, err := h.db.Flush(context.Background())
 	require.NoError(t, err)
-	v := appendLatest(nil, &newest{typ: model.Float64}, nil)
-	require.NoError(t, h.db.engine.Set(keys.AppendTag(nil, keys.Latest, 1<<32-1), v, pebble.NoSync))
+	v := resum(append([]byte{latestVersion, 1, 0, byte(model.Float64), 0}, make([]byte, 18+4)...))
+	require.NoError(t, h.db.engine.Set(keys.AppendTag(nil, keys.Latest, 1<<32-16), v, pebble.NoSync))
 	require.NoError(t, h.db.engine.Flush())
 	require.NoError(t, h.db.Close())
 	db, err := Open("store", testOptions(fs))

@@ -4,7 +4,7 @@
 //	01            meta: format, store id, applied offset
 //	02 | row      catalog rows; 22 | row again
 //	03 | row      identity rows; 23 | row again
-//	04 | tag      latest: the tag's newest sample; rebuilt from chunks when damaged
+//	04 | tag      latest: the newest samples of 16 tags from this one on; rebuilt from chunks when damaged
 //	05 | tag      the set of partitions that hold samples of the tag
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
@@ -306,7 +306,7 @@ func DecodeHeader(key []byte) (Header, error) {
 	return h, nil
 }
 
-// AppendTag writes a key of the Latest space.
+// AppendTag writes a key of the Latest space, of the first of the tags that share a row.
 func AppendTag(dst []byte, s Space, tag model.TagID) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(s)), uint32(tag))
 }
