@@ -17,8 +17,8 @@ import (
 // ownChunk is how many samples of a tag in one partition earn a chunk with a key of its own. Fewer go into a block
 // shared with other tags, which packBytes ends: about the size of an LSM block, so that finding one reads one.
 const (
-	ownChunk  = 16
-	packBytes = 24 << 10
+	ownChunk  = 64
+	packBytes = 8 << 10
 )
 
 // generationWriter turns ended generations into batches. It is one goroutine.
@@ -28,6 +28,7 @@ type generationWriter struct {
 	batch    *pebble.Batch
 	dir      map[keys.Partition]*generation
 	packs    map[keys.Partition]*pack
+	sets     setWalker
 	resolved head.Resolved
 	encoder  chunk.Encoder
 	value    []byte
@@ -51,12 +52,8 @@ func (w *generationWriter) write(e *ended) error {
 			return err
 		}
 	}
-	for _, id := range e.head.IDs() {
-		g := e.head.Snapshot(e.head.Tag(id), e.offset)
-		g.Resolve(model.All, &w.resolved)
-		if err := w.tag(id); err != nil {
-			return err
-		}
+	if err := w.tags(); err != nil {
+		return err
 	}
 	for p, k := range w.packs {
 		if err := w.endPack(p, k); err != nil {
@@ -74,6 +71,21 @@ func (w *generationWriter) write(e *ended) error {
 	err := w.db.commit(e, w.batch, w.dir)
 	w.batch, w.e = nil, nil
 	return err
+}
+
+// tags writes what the generation has of every tag.
+func (w *generationWriter) tags() error {
+	w.sets = setWalker{db: w.db}
+	defer w.sets.close()
+	h := w.e.head
+	for _, id := range h.IDs() {
+		g := h.Snapshot(h.Tag(id), w.e.offset)
+		g.Resolve(model.All, &w.resolved)
+		if err := w.tag(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tag writes what the generation has of one tag.
@@ -244,8 +256,8 @@ func versionRow(x *head.Past) chunk.VersionRow {
 	return r
 }
 
-// addPartitions adds partitions to the set of a tag. The newest one known to be in it is remembered, so that a tag costs
-// one read and write a day.
+// addPartitions adds partitions to the set of a tag, tags ascending. The newest one known to be in it is remembered, so that a tag
+// costs one read and write a day.
 func (w *generationWriter) addPartitions(id model.TagID, touched []keys.Partition) error {
 	db := w.db
 	db.mu.RLock()
@@ -259,7 +271,7 @@ func (w *generationWriter) addPartitions(id model.TagID, touched []keys.Partitio
 	}
 	var set *roaring.Bitmap
 	err := db.persist(fmt.Sprintf("read the partitions of tag %d", id), func() (err error) {
-		set, err = db.partitionSet(db.engine, id)
+		set, err = w.sets.find(id)
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,14 +93,27 @@ func (s *sources) storedPartitions(tag model.TagID, first, last keys.Partition) 
 	return out, nil
 }
 
-// partitionSet is the stored set of a tag. In place of a damaged one it is every partition there is: reading looks in
-// vain into some, and finds everything. The next write of the set puts that right for good.
+// partitionSet is the stored set of a tag.
 func (db *DB) partitionSet(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, error) {
-	set, err := readPartitions(r, tag)
+	set := roaring.New()
+	v, closer, err := r.Get(keys.AppendPartitions(nil, tag, keys.Day))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return set, nil
+	}
+	if err == nil {
+		err = decodePartitions(set, v)
+		closer.Close()
+	}
+	return db.setOrAll(tag, set, err)
+}
+
+// setOrAll is the set of a tag that was read, or in place of a damaged one every partition there is: reading looks in vain
+// into some, and finds everything. The next write of the set puts that right for good.
+func (db *DB) setOrAll(tag model.TagID, set *roaring.Bitmap, err error) (*roaring.Bitmap, error) {
 	if err == nil {
 		return set, nil
 	}
-	err = fmt.Errorf("find the partitions of tag %d: %w", tag, err)
+	err = engineError(fmt.Sprintf("find the partitions of tag %d", tag), err)
 	if !isDamage(err) {
 		return nil, err
 	}
@@ -113,33 +127,54 @@ func (db *DB) partitionSet(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, e
 	return set, nil
 }
 
-// readPartitions is the stored set of a tag, empty if there is none.
-func readPartitions(r pebble.Reader, tag model.TagID) (*roaring.Bitmap, error) {
-	set := roaring.New()
-	v, closer, err := r.Get(keys.AppendPartitions(nil, tag, keys.Day))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return set, nil
+// setWalker finds the sets of tags that are asked for in ascending order.
+type setWalker struct {
+	db   *DB
+	iter *pebble.Iterator // nil until the first is asked for
+}
+
+func (w *setWalker) find(tag model.TagID) (*roaring.Bitmap, error) {
+	if w.iter == nil {
+		space := []byte{byte(keys.Partitions)}
+		it, err := w.db.engine.NewIter(&pebble.IterOptions{LowerBound: space, UpperBound: keys.Next(space)})
+		if err != nil {
+			return nil, err
+		}
+		w.iter = it
 	}
+	key, set := keys.AppendPartitions(nil, tag, keys.Day), roaring.New()
+	found := w.iter.SeekGE(key) && bytes.Equal(w.iter.Key(), key)
+	err := w.iter.Error()
 	if err != nil {
-		return nil, engineError("read partition set", err)
+		w.close() // the next try begins with another one
+	} else if found {
+		err = decodePartitions(set, w.iter.Value())
 	}
-	defer closer.Close()
-	// The bytes passed the checksum of their block; a set that does not decode all the same is damage, not a panic.
-	if err := decodePartitions(set, v); err != nil {
-		return nil, fmt.Errorf("partition set: %w: %w", ErrCorrupt, err)
+	return w.db.setOrAll(tag, set, err)
+}
+
+func (w *setWalker) close() {
+	if w.iter != nil {
+		_ = w.iter.Close() // what it has to say was said by Error
+		w.iter = nil
 	}
-	return set, nil
 }
 
 // decodePartitions reads a stored set. What the bitmap takes from bytes it does not look at before it is used, so that its
-// insides are looked at here.
+// insides are looked at here. The bytes passed the checksum of their block; a set that does not decode all the same is damage,
+// not a panic.
 func decodePartitions(set *roaring.Bitmap, b []byte) error {
-	if n, err := set.FromBuffer(slices.Clone(b)); err != nil {
-		return err
-	} else if n != int64(len(b)) {
-		return fmt.Errorf("%d bytes, of which the set has %d", len(b), n)
+	n, err := set.FromBuffer(slices.Clone(b))
+	if err == nil && n != int64(len(b)) {
+		err = fmt.Errorf("%d bytes, of which the set has %d", len(b), n)
 	}
-	return set.Validate()
+	if err == nil {
+		err = set.Validate()
+	}
+	if err != nil {
+		return fmt.Errorf("partition set: %w: %w", ErrCorrupt, err)
+	}
+	return nil
 }
 
 // missing makes a chunk that its header or directory promises but that is not there damage.
