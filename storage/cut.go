@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -21,8 +22,11 @@ type ended struct {
 	rows   []row  // catalog, identity, newest samples, gaps, annotations
 }
 
-// row is a key and value to be set as they are.
-type row struct{ key, value []byte }
+// row is a key and value to be set as they are, and if again is not 0 once more in that space.
+type row struct {
+	key, value []byte
+	again      keys.Space
+}
 
 // full reports whether the head is due, by what its records say and nothing else.
 func (db *DB) full() bool {
@@ -57,23 +61,23 @@ func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
 func (db *DB) rowsAt(h *head.Head) []row {
 	rows := db.pendingRows
 	db.pendingRows = nil
-	for _, r := range db.catalog.TakeChanged() {
-		rows = append(rows, twice(keys.Catalog, keys.CatalogMirror, r.Key, r.Value)...)
+	changed := db.catalog.TakeChanged()
+	rows = slices.Grow(rows, len(changed))
+	for _, r := range changed {
+		rows = append(rows, twice(keys.Catalog, keys.CatalogMirror, r.Key, r.Value))
 	}
 	for _, r := range db.identities.TakeChanged() {
-		rows = append(rows, twice(keys.Identity, keys.IdentityMirror, r.Key, r.Value)...)
+		rows = append(rows, twice(keys.Identity, keys.IdentityMirror, r.Key, r.Value))
 	}
 	for _, first := range db.latest.takePages(h.IDs()) {
-		rows = append(rows, row{keys.AppendTag(nil, keys.Latest, first), db.latest.appendPage(nil, first)})
+		rows = append(rows, row{key: keys.AppendTag(nil, keys.Latest, first), value: db.latest.appendPage(nil, first)})
 	}
 	return rows
 }
 
-func twice(a, b keys.Space, key, value []byte) []row {
-	return []row{
-		{append([]byte{byte(a)}, key...), value},
-		{append([]byte{byte(b)}, key...), value},
-	}
+// twice is a row of space a that is kept again in space b; key is without the space.
+func twice(a, b keys.Space, key, value []byte) row {
+	return row{key: append(append(make([]byte, 0, 1+len(key)), byte(a)), key...), value: value, again: b}
 }
 
 // writeLoop writes ended generations in order until toWrite is closed.

@@ -206,7 +206,7 @@ const opVersion = 1
 // noteOp keeps such a record for ever: who took what away, and why. DB.mu is held.
 func (db *DB) noteOp(offset uint64, h record.Header, body []byte) {
 	key := binary.BigEndian.AppendUint64(nil, offset)
-	db.pendingRows = append(db.pendingRows, twice(keys.Deletes, keys.DeletesMirror, key, opRow(h.Ingest, h.Kind, body))...)
+	db.pendingRows = append(db.pendingRows, twice(keys.Deletes, keys.DeletesMirror, key, opRow(h.Ingest, h.Kind, body)))
 }
 
 func opRow(ingest int64, kind record.Kind, body []byte) []byte {

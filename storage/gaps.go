@@ -16,7 +16,7 @@ func noteRow(key []byte, ingest int64, body []byte) row {
 	v := append(make([]byte, 0, 13+len(body)), noteVersion)
 	v = binary.LittleEndian.AppendUint64(v, uint64(ingest))
 	v = append(v, body...)
-	return row{key, binary.LittleEndian.AppendUint32(v, crc32.Checksum(v, castagnoli))}
+	return row{key: key, value: binary.LittleEndian.AppendUint32(v, crc32.Checksum(v, castagnoli))}
 }
 
 // noteGap keeps what a collector reported. DB.mu is held.

@@ -45,12 +45,10 @@ type pack struct {
 
 // write makes the batch of a generation and commits it: chunks, headers, removals, versions, directory and small rows.
 func (w *generationWriter) write(e *ended) error {
-	w.e, w.batch = e, w.db.engine.NewBatchWithSize(int(e.head.Bytes)*3/8)
+	w.e, w.batch = e, w.db.engine.NewBatchWithSize(int(e.head.Bytes)*3/8+sizeOf(e.rows))
 	w.dir, w.packs = map[keys.Partition]*generation{}, map[keys.Partition]*pack{}
-	for _, r := range e.rows {
-		if err := w.batch.Set(r.key, r.value, nil); err != nil {
-			return err
-		}
+	if err := w.rows(); err != nil {
+		return err
 	}
 	if err := w.tags(); err != nil {
 		return err
@@ -71,6 +69,36 @@ func (w *generationWriter) write(e *ended) error {
 	err := w.db.commit(e, w.batch, w.dir)
 	w.batch, w.e = nil, nil
 	return err
+}
+
+// sizeOf is about how many bytes of a batch rows take.
+func sizeOf(rows []row) (n int) {
+	for i := range rows {
+		size := len(rows[i].key) + len(rows[i].value) + 8
+		if n += size; rows[i].again != 0 {
+			n += size
+		}
+	}
+	return n
+}
+
+// rows writes the small rows: all of a space, then all of the next, so that the LSM finds most of them in order.
+func (w *generationWriter) rows() error {
+	for _, r := range w.e.rows {
+		if err := w.batch.Set(r.key, r.value, nil); err != nil {
+			return err
+		}
+	}
+	for _, r := range w.e.rows {
+		if r.again == 0 {
+			continue
+		}
+		w.key = append(append(w.key[:0], byte(r.again)), r.key[1:]...)
+		if err := w.batch.Set(w.key, r.value, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tags writes what the generation has of every tag.
