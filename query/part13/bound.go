@@ -63,18 +63,27 @@ func (c *Calculation) simpleBound(instant int64) bound {
 	if a.at != nil {
 		from = a.at
 	}
-	strict := c.config.TreatUncertainAsBad
-	if from == nil || !from.Usable(strict) || a.after == nil {
-		return noBound(instant, c.typ)
+	if s, ok := SimpleBound(from, a.after, instant, iv.Stepped, c.config.TreatUncertainAsBad); ok {
+		return bound{Sample: s}
+	}
+	return noBound(instant, c.typ)
+}
+
+// SimpleBound is the simple bounding value (Part 13, 3.1.9) at an instant at which no sample lies, of the points next to it,
+// whatever their quality; nil for none. It reports false where there is no value: behind a point that is not usable, before
+// the first, and behind the last.
+func SimpleBound(before, after *rollup.Point, instant int64, stepped, uncertainAsBad bool) (model.Sample, bool) {
+	if before == nil || !before.Usable(uncertainAsBad) || after == nil {
+		return model.Sample{}, false
 	}
 	q := model.UncertainDataSubNormal
-	if from.Quality.IsGood() && (iv.Stepped || a.after.Usable(true)) {
+	if before.Quality.IsGood() && (stepped || after.Usable(true)) {
 		q = model.Good
 	}
-	if iv.Stepped || !a.after.Usable(strict) {
-		return held(from, instant, q)
+	if stepped || !after.Usable(uncertainAsBad) {
+		return held(before, instant, q), true
 	}
-	return bound{Sample: interpolate(&from.Sample, &a.after.Sample, instant, q)}
+	return interpolate(&before.Sample, &after.Sample, instant, q), true
 }
 
 // interpolatedBound is the interpolated bounding value (Part 13, 3.1.8): of the nearest samples that are usable. A sample that lies
@@ -90,40 +99,64 @@ func (c *Calculation) interpolatedBound(instant int64) bound {
 	first, last := iv.In.UsableEnds(strict)
 	after, _ := iv.After.UsableEnds(strict)
 	a := place(instant, before, first, last, after)
-	if a.before == nil {
-		return noBound(instant, c.typ)
+	u := UsableEnds{
+		Before: a.before, After: a.after, Last: near.after == nil,
+		SkippedBefore: near.at != nil || !samePoint(near.before, a.before), SkippedAfter: !samePoint(near.after, a.after),
 	}
-	skipped := near.at != nil || !samePoint(near.before, a.before)
+	if c.config.SlopedExtrapolation {
+		u.Earlier = iv.Earlier
+	}
+	if s, ok := u.InterpolatedBound(instant, iv.Stepped); ok {
+		return bound{Sample: s}
+	}
+	return noBound(instant, c.typ)
+}
+
+// UsableEnds is what an interpolated bounding value is made of: the usable samples nearest to an instant, nil for none.
+type UsableEnds struct {
+	Before, After *rollup.Point
+	// SkippedBefore and SkippedAfter say that points that are not usable lie at the instant or on the way to Before, and on
+	// the way to After.
+	SkippedBefore, SkippedAfter bool
+	Last                        bool          // there is no point of any kind behind the instant
+	Earlier                     *rollup.Point // the usable sample before Before, to slope on from behind the last; nil to hold
+}
+
+// InterpolatedBound is the interpolated bounding value (Part 13, 3.1.8) at an instant at which no usable sample lies. It reports
+// false where there is no value: before the first usable sample.
+func (u *UsableEnds) InterpolatedBound(instant int64, stepped bool) (model.Sample, bool) {
+	if u.Before == nil {
+		return model.Sample{}, false
+	}
 	q := model.UncertainDataSubNormal
 	switch {
-	case near.after == nil: // behind the last sample
-		if !iv.Stepped && iv.Earlier != nil && c.config.SlopedExtrapolation {
-			return bound{Sample: interpolate(&iv.Earlier.Sample, &a.before.Sample, instant, q)}
+	case u.Last:
+		if !stepped && u.Earlier != nil {
+			return interpolate(&u.Earlier.Sample, &u.Before.Sample, instant, q), true
 		}
-		return held(a.before, instant, q)
-	case iv.Stepped:
-		if a.before.Quality.IsGood() && !skipped {
+		return held(u.Before, instant, q), true
+	case stepped:
+		if u.Before.Quality.IsGood() && !u.SkippedBefore {
 			q = model.Good
 		}
-		return held(a.before, instant, q)
-	case a.after == nil:
-		return held(a.before, instant, q)
+		return held(u.Before, instant, q), true
+	case u.After == nil:
+		return held(u.Before, instant, q), true
 	}
-	skipped = skipped || !samePoint(near.after, a.after)
-	if a.before.Quality.IsGood() && a.after.Quality.IsGood() && !skipped {
+	if u.Before.Quality.IsGood() && u.After.Quality.IsGood() && !u.SkippedBefore && !u.SkippedAfter {
 		q = model.Good
 	}
-	return bound{Sample: interpolate(&a.before.Sample, &a.after.Sample, instant, q)}
+	return interpolate(&u.Before.Sample, &u.After.Sample, instant, q), true
 }
 
 func samePoint(a, b *rollup.Point) bool {
 	return a != nil && b != nil && a.Time == b.Time && a.Seq == b.Seq && a.Gap == b.Gap
 }
 
-func held(p *rollup.Point, instant int64, q model.Quality) bound {
+func held(p *rollup.Point, instant int64, q model.Quality) model.Sample {
 	s := p.Sample
 	s.Time, s.Quality, s.Seq = instant, q, 0
-	return bound{Sample: s}
+	return s
 }
 
 // interpolate is the value at an instant on the straight line through two samples, which lie at different times: a double, or the
