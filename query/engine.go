@@ -75,15 +75,23 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 		return question{}, err
 	}
 	catalog := e.store.Catalog()
-	last := max(model.Between(r.Start, r.End).End, model.MinTime) - 1
+	from, to := r.edges()
+	last := max(model.Between(from, to).End, model.MinTime) - 1
 	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
 	if err != nil {
 		return question{}, err
 	}
-	return question{
+	if err := (&filter{where: r.Where}).checkTypes(tags); err != nil {
+		return question{}, err
+	}
+	q := question{
 		tags: tags, batchRows: r.batchRows(), consistency: r.Consistency,
 		layout: layout{types: tags.types(), withSource: r.WithSource, withSeq: r.WithSeq},
-	}, nil
+	}
+	if r.Bounds != NoBounds {
+		q.layout.edges = &boundColumn{first: min(from, to), last: max(from, to)}
+	}
+	return q, nil
 }
 
 // RangeSchema is the schema ReadRange will answer r with, but for metadata that the answer's moment decides.
@@ -101,21 +109,16 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	if err != nil {
 		return 0, err
 	}
-	in := model.Between(r.Start, r.End)
+	read := newRangeRead(&r, newStateTexts(e.store.Catalog()))
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
-		if in.Empty() {
-			return nil
+		read.out, read.cursor = out, emptyCursor(view, q.tags.asked[0], r.AsOf)
+		defer read.cursor.Close()
+		// What stood then is put together from several chunks; of what a filter sees only some is added.
+		if r.AsOf == nil && read.filter.all() {
+			read.cursor.DecodeInto(out.room)
 		}
-		cursor := rangeCursor(view, q.tags.asked[0], in, r.AsOf)
-		defer cursor.Close()
-		if r.AsOf == nil { // what stood then is put together from several chunks
-			cursor.DecodeInto(out.room)
-		}
-		for i, a := range q.tags.asked {
-			if i > 0 {
-				cursor.Reset(a.tag.ID, in)
-			}
-			if err := readTag(ctx, cursor, a, in, r.Limit, out); err != nil {
+		for _, a := range q.tags.asked {
+			if err := read.tag(ctx, a); err != nil {
 				return err
 			}
 		}
@@ -225,32 +228,10 @@ func readModified(ctx context.Context, view View, a asked, in model.TimeRange, l
 	}
 }
 
-// rangeCursor reads what stands of a tag, or what stood at an earlier time.
-func rangeCursor(view View, a asked, in model.TimeRange, asOf *int64) Cursor {
+// emptyCursor reads what stands of tags, or what stood at an earlier time, once it is reset to a tag and a range.
+func emptyCursor(view View, a asked, asOf *int64) Cursor {
 	if asOf != nil {
-		return view.SamplesAsOf(a.tag.ID, in, *asOf)
+		return view.SamplesAsOf(a.tag.ID, model.TimeRange{}, *asOf)
 	}
-	return view.Samples(a.tag.ID, in)
-}
-
-// readTag copies the samples of the cursor's tag into the encoder, at most limit of them unless limit is 0.
-func readTag(ctx context.Context, cursor Cursor, a asked, in model.TimeRange, limit uint64, out *encoder) error {
-	for taken := uint64(0); ; {
-		block, err := cursor.Next(ctx)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read tag %s over %s: %w", a.describe(), in, err)
-		}
-		if left := limit - taken; limit != 0 && uint64(block.Len()) > left {
-			block = &storage.Block{Samples: block.Slice(0, int(left)), Origins: block.Origins}
-		}
-		if err := out.add(ctx, a, block); err != nil {
-			return err
-		}
-		if taken += uint64(block.Len()); limit != 0 && taken >= limit {
-			return nil
-		}
-	}
+	return view.Samples(a.tag.ID, model.TimeRange{})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/varvedb/varve/model"
@@ -85,6 +86,36 @@ func (c *qualityColumn) array() arrow.ArrayData {
 }
 func (c *qualityColumn) reset()         { c.codes, c.good = c.codes[:0], 0 }
 func (c *qualityColumn) blobBytes() int { return 0 }
+
+// boundColumn says which rows stand at an edge of the range or outside of it: not between first and last.
+type boundColumn struct {
+	first, last int64
+	bits        []byte
+	rows        int
+}
+
+func (c *boundColumn) field() arrow.Field {
+	return arrow.Field{Name: "bound", Type: arrow.FixedWidthTypes.Boolean}
+}
+
+func (c *boundColumn) append(r rows) error {
+	for need := int(bitutil.BytesForBits(int64(c.rows + r.count()))); len(c.bits) < need; {
+		c.bits = append(c.bits, 0)
+	}
+	for _, t := range r.Times[r.from:r.to] {
+		if t <= c.first || t >= c.last {
+			bitutil.SetBit(c.bits, c.rows)
+		}
+		c.rows++
+	}
+	return nil
+}
+
+func (c *boundColumn) array() arrow.ArrayData {
+	return fixedData(arrow.FixedWidthTypes.Boolean, c.rows, nil, c.bits)
+}
+func (c *boundColumn) reset()         { c.bits, c.rows = c.bits[:0], 0 }
+func (c *boundColumn) blobBytes() int { return 0 }
 
 // seqColumn tells apart the samples of one tag at one time.
 type seqColumn struct{ seqs []uint32 }

@@ -1,36 +1,59 @@
 package query
 
-import "github.com/apache/arrow/go/v15/arrow"
+import (
+	"github.com/apache/arrow/go/v15/arrow"
 
-// eachOrigin calls f for the parts of r that share a source and an ingest time, in order.
-func eachOrigin(r rows, f func(source uint32, ingest int64, n int)) {
+	"github.com/varvedb/varve/storage/chunk"
+)
+
+// eachOrigin calls f for the parts of r that share a source and an ingest time, in order. Rows that nobody sent have none.
+func eachOrigin(r rows, f func(o *chunk.Origin, n int)) {
 	at := 0
-	for _, o := range r.Origins {
+	for i := range r.Origins {
+		o := &r.Origins[i]
 		from, to := max(at, r.from), min(at+o.Samples, r.to)
 		if from < to {
-			f(o.Source, o.Ingest, to-from)
+			f(o, to-from)
 		}
 		at += o.Samples
 	}
 	if from := max(at, r.from); from < r.to {
-		f(0, 0, r.to-from) // origins cover their block; rows keep their number if they do not
+		f(nil, r.to-from)
 	}
 }
 
-// ingestColumn is when each row's sample was taken in, to the second.
-type ingestColumn struct{ seconds []int64 }
+// ingestColumn is when each row's sample was taken in, to the second; null of a bound that is no sample.
+type ingestColumn struct {
+	nullable bool // there may be such bounds
+	seconds  []int64
+	valid    validity
+}
 
-func (c *ingestColumn) field() arrow.Field { return arrow.Field{Name: "ingest_time", Type: secondType} }
+func (c *ingestColumn) field() arrow.Field {
+	return arrow.Field{Name: "ingest_time", Type: secondType, Nullable: c.nullable}
+}
 
 func (c *ingestColumn) append(r rows) error {
-	eachOrigin(r, func(_ uint32, ingest int64, n int) { c.seconds = appendRepeated(c.seconds, ingest, n) })
+	eachOrigin(r, func(o *chunk.Origin, n int) {
+		if o == nil {
+			o = &chunk.Origin{}
+			c.valid.appendAll(n, !c.nullable)
+		} else {
+			c.valid.appendAll(n, true)
+		}
+		c.seconds = appendRepeated(c.seconds, o.Ingest, n)
+	})
 	return nil
 }
 
 func (c *ingestColumn) array() arrow.ArrayData {
-	return fixedData(secondType, len(c.seconds), nil, bytesOf(c.seconds))
+	return fixedData(secondType, len(c.seconds), &c.valid, bytesOf(c.seconds))
 }
-func (c *ingestColumn) reset()         { c.seconds = c.seconds[:0] }
+
+func (c *ingestColumn) reset() {
+	c.seconds = c.seconds[:0]
+	c.valid.reset()
+}
 func (c *ingestColumn) blobBytes() int { return 0 }
 
 // sourceColumn is who sent each row's sample. Sources turn up while reading, so its dictionary grows; the stream writer
@@ -54,13 +77,13 @@ func (c *sourceColumn) field() arrow.Field {
 }
 
 func (c *sourceColumn) append(r rows) error {
-	eachOrigin(r, func(source uint32, _ int64, n int) {
-		if source == 0 {
+	eachOrigin(r, func(o *chunk.Origin, n int) {
+		if o == nil || o.Source == 0 {
 			c.indices = appendRepeated(c.indices, 0, n)
 			c.valid.appendAll(n, false)
 			return
 		}
-		c.indices = appendRepeated(c.indices, c.indexOf(source), n)
+		c.indices = appendRepeated(c.indices, c.indexOf(o.Source), n)
 		c.valid.appendAll(n, true)
 	})
 	return nil

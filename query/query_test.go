@@ -156,16 +156,8 @@ func (s *plainStore) Samples(tag model.TagID, in model.TimeRange) Cursor {
 // SamplesAsOf knows one version of each sample.
 func (s *plainStore) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor {
 	c := s.Samples(tag, in).(*plainCursor)
-	all := c.rest
-	if c.rest = (&storage.Block{}); all != nil {
-		c.rest.Reset(all.Type)
-		for i := range all.Len() {
-			if all.Origins[i].Ingest*1e9 <= asOf {
-				c.rest.Append(all.At(i))
-				c.rest.Origins = append(c.rest.Origins, all.Origins[i])
-			}
-		}
-	}
+	c.asOf = &asOf
+	c.Reset(tag, in)
 	return c
 }
 
@@ -192,15 +184,15 @@ func (c plainModified) Next(ctx context.Context) (*storage.ModifiedBlock, error)
 	return out, nil
 }
 
-// pick is the samples of b in a range, in its order, with their origins one by one.
-func pick(b *storage.Block, in model.TimeRange) *storage.Block {
+// pick is the samples of b in a range, in its order, with their origins one by one; those that stood at asOf unless that is nil.
+func pick(b *storage.Block, in model.TimeRange, asOf *int64) *storage.Block {
 	out := &storage.Block{}
 	out.Reset(b.Type)
 	for i := range b.Len() {
 		if in.Reverse {
 			i = b.Len() - 1 - i
 		}
-		if in.Contains(b.Times[i]) {
+		if in.Contains(b.Times[i]) && (asOf == nil || b.Origins[i].Ingest*1e9 <= *asOf) {
 			out.Append(b.At(i))
 			out.Origins = append(out.Origins, b.Origins[i])
 		}
@@ -213,15 +205,16 @@ type plainCursor struct {
 	tag    model.TagID
 	rest   *storage.Block
 	blocks int
+	asOf   *int64
 	room   func(int) ([]int64, []uint64)
 }
 
 func (c *plainCursor) DecodeInto(room func(int) ([]int64, []uint64)) { c.room = room }
 
 func (c *plainCursor) Reset(tag model.TagID, in model.TimeRange) {
-	*c = plainCursor{store: c.store, tag: tag, room: c.room}
+	*c = plainCursor{store: c.store, tag: tag, asOf: c.asOf, room: c.room}
 	if b := c.store.samples[tag]; b != nil {
-		c.rest = pick(b, in)
+		c.rest = pick(b, in, c.asOf)
 	}
 }
 
@@ -537,7 +530,7 @@ func plainAnswer(s *plainStore, r RangeRequest) (rows []row) {
 		types[tag.Current().Type] = true
 	}
 	for _, tag := range tags {
-		b := pick(s.samples[tag.ID], model.Between(r.Start, r.End))
+		b := pick(s.samples[tag.ID], model.Between(r.Start, r.End), r.AsOf)
 		for i := range b.Len() {
 			if r.Limit > 0 && uint64(i) == r.Limit {
 				break

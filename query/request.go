@@ -34,17 +34,40 @@ func (t Tags) check(most int) error {
 	return nil
 }
 
+// Bounds says what a read of a range has at its edges. docs/reference/raw-reads.md has the rules.
+type Bounds uint8
+
+const (
+	NoBounds     Bounds = iota // the samples of the range, of which the end is no part
+	Inside                     // samples that stand at the end exactly as well
+	Outside                    // at each edge a sample, if need be the nearest one outside
+	Interpolated               // at each edge a sample or a calculated value
+	afterBounds
+)
+
+// Position is a place among the samples of a tag.
+type Position struct {
+	Time int64
+	Seq  uint32
+}
+
 // RangeRequest asks for the samples of tags between two instants. Forward it covers [Start, End); with Start later than
-// End it covers (End, Start], newest first; equal instants mean that one instant.
+// End it covers (End, Start], newest first; equal instants mean that one instant. With OpenEnd it is the first Limit samples from
+// Start on, with OpenStart those from End on backward, newest first.
 type RangeRequest struct {
 	Tags
-	Start, End  int64 // nanoseconds UTC
-	Consistency storage.Consistency
-	Limit       uint64 // most samples per tag; 0 for all
-	BatchRows   int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
-	WithSource  bool
-	WithSeq     bool
-	AsOf        *int64 // instant of ingest time at which the samples must have stood, ns UTC; nil for now
+	Start, End         int64 // nanoseconds UTC
+	OpenStart, OpenEnd bool  // there is none; one of the two at most, with a Limit
+	Consistency        storage.Consistency
+	Limit              uint64 // most rows per tag, bounds included; 0 for all
+	BatchRows          int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
+	WithSource         bool
+	WithSeq            bool
+	AsOf               *int64 // instant of ingest time at which the samples must have stood, ns UTC; nil for now
+	Bounds             Bounds
+	After              *Position    // go on strictly behind it, in the direction of the read; nil for the beginning. One tag only.
+	Severities         Severities   // of the samples wanted; this and Where go with no bounds but Inside
+	Where              []Comparison // what their values all meet
 }
 
 // ModifiedRequest asks for the values of tags between two instants, as of a RangeRequest, that were replaced or removed.
@@ -71,8 +94,73 @@ func (r *RangeRequest) check() error {
 	if r.Start == math.MinInt64 || r.End == math.MinInt64 {
 		return fmt.Errorf("range from %d to %d, the first instant is %d: %w", r.Start, r.End, int64(model.MinTime), ErrBadRange)
 	}
+	if (r.OpenStart || r.OpenEnd) && (r.Limit == 0 || r.OpenStart && r.OpenEnd) {
+		return fmt.Errorf("range without a start, an end or a limit: two of the three must be there: %w", ErrBadRange)
+	}
+	return r.checkOptions()
+}
+
+// checkOptions refuses options that do not go together.
+func (r *RangeRequest) checkOptions() error {
+	filtered := r.Severities != 0 || len(r.Where) > 0
+	switch edges := r.Bounds == Outside || r.Bounds == Interpolated; {
+	case r.Bounds >= afterBounds:
+		return fmt.Errorf("bounds %d, which are none: %w", r.Bounds, ErrBadRequest)
+	case r.Bounds == Interpolated && (r.OpenStart || r.OpenEnd):
+		return fmt.Errorf("interpolated bounds of a range without a start or an end: %w", ErrBadRequest)
+	case edges && filtered:
+		return fmt.Errorf("bounds of samples chosen by quality or value: what stands at the edges may not be among them: %w", ErrBadRequest)
+	case r.After == nil:
+	case r.Tags.count() != 1:
+		return fmt.Errorf("reading on behind a sample of %d tags: must be one: %w", r.Tags.count(), ErrBadRequest)
+	case r.After.Time == math.MinInt64:
+		return fmt.Errorf("reading on behind %d, the first instant is %d: %w", r.After.Time, int64(model.MinTime), ErrBadRange)
+	case edges && r.Start == r.End && !r.OpenStart && !r.OpenEnd:
+		return fmt.Errorf("reading on at one instant with bounds: both bounds stand at it, ask for them at once: %w", ErrBadRequest)
+	}
+	if n := len(r.Where); n > MaxComparisons {
+		return fmt.Errorf("%d comparisons, most is %d: %w", n, MaxComparisons, ErrBadRequest)
+	}
+	for i := range r.Where {
+		if err := r.Where[i].check(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// edges are where the read begins and where it ends, in its direction. An open end is the end of time.
+func (r *RangeRequest) edges() (from, to int64) {
+	switch {
+	case r.OpenStart:
+		return r.End, model.MinTime
+	case r.OpenEnd:
+		return r.Start, max(r.Start, model.MaxTime)
+	}
+	return r.Start, r.End
+}
+
+// samples is the range of the samples the read has, without bounds outside of it.
+func (r *RangeRequest) samples() model.TimeRange {
+	from, to := r.edges()
+	in := model.Between(from, to)
+	switch {
+	case from == to:
+	case !in.Reverse && (r.OpenEnd || r.Bounds == Inside):
+		in.End = behindInstant(to)
+	case in.Reverse && (r.OpenStart || r.Bounds == Inside):
+		in.Start = to
+	}
+	if r.After != nil && in.Reverse {
+		in.End = min(in.End, behindInstant(r.After.Time))
+	} else if r.After != nil {
+		in.Start = max(in.Start, r.After.Time)
+	}
+	return in
+}
+
+// behindInstant is the end of the range of one instant.
+func behindInstant(t int64) int64 { return model.Between(t, t).End }
 
 func (r *RangeRequest) batchRows() int {
 	if r.BatchRows == 0 {

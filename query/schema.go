@@ -25,7 +25,8 @@ type layout struct {
 	types      typeSet
 	withSource bool
 	withSeq    bool
-	modified   bool // what ended each value
+	modified   bool         // what ended each value
+	edges      *boundColumn // which rows are bounds, an empty column to start from; nil for none
 }
 
 // columns makes the columns of an answer about tags, ready for rows.
@@ -36,11 +37,14 @@ func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) 
 	}
 	cols = append(cols, l.valueColumns(states)...)
 	cols = append(cols, &qualityColumn{})
+	if l.edges != nil {
+		cols = append(cols, &boundColumn{first: l.edges.first, last: l.edges.last})
+	}
 	if l.modified {
 		cols = append(cols, endColumns()...)
 	}
 	if l.withSource {
-		cols = append(cols, &ingestColumn{}, newSourceColumn(sources))
+		cols = append(cols, &ingestColumn{nullable: l.edges != nil}, newSourceColumn(sources))
 	}
 	if l.withSeq {
 		cols = append(cols, &seqColumn{})
@@ -95,6 +99,9 @@ func (l layout) rowBytes() int64 {
 	}
 	if l.withSource {
 		n += 8 + 4
+	}
+	if l.edges != nil {
+		n++
 	}
 	if l.modified {
 		n += 3*4 + 8 + 8 + 1

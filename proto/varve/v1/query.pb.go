@@ -71,16 +71,297 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 	return file_varve_v1_query_proto_rawDescGZIP(), []int{0}
 }
 
+// Bounds says what a read of a range has at its edges.
+type Bounds int32
+
+const (
+	Bounds_BOUNDS_UNSPECIFIED Bounds = 0 // NONE
+	Bounds_BOUNDS_NONE        Bounds = 1 // the samples of the range, of which the end is no part
+	Bounds_BOUNDS_INSIDE      Bounds = 2 // samples that stand at the end exactly as well
+	// At each edge the sample that stands there, else the nearest one outside, else a row of quality Bad_BoundNotFound: what
+	// OPC UA Part 11 calls returnBounds.
+	Bounds_BOUNDS_OUTSIDE      Bounds = 3
+	Bounds_BOUNDS_INTERPOLATED Bounds = 4 // at each edge the sample that stands there, else a value calculated as ReadAtTimes does
+)
+
+// Enum value maps for Bounds.
+var (
+	Bounds_name = map[int32]string{
+		0: "BOUNDS_UNSPECIFIED",
+		1: "BOUNDS_NONE",
+		2: "BOUNDS_INSIDE",
+		3: "BOUNDS_OUTSIDE",
+		4: "BOUNDS_INTERPOLATED",
+	}
+	Bounds_value = map[string]int32{
+		"BOUNDS_UNSPECIFIED":  0,
+		"BOUNDS_NONE":         1,
+		"BOUNDS_INSIDE":       2,
+		"BOUNDS_OUTSIDE":      3,
+		"BOUNDS_INTERPOLATED": 4,
+	}
+)
+
+func (x Bounds) Enum() *Bounds {
+	p := new(Bounds)
+	*p = x
+	return p
+}
+
+func (x Bounds) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Bounds) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[1].Descriptor()
+}
+
+func (Bounds) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[1]
+}
+
+func (x Bounds) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Bounds.Descriptor instead.
+func (Bounds) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{1}
+}
+
+// Severity is the top two bits of a quality.
+type Severity int32
+
+const (
+	Severity_SEVERITY_UNSPECIFIED Severity = 0 // refused
+	Severity_SEVERITY_GOOD        Severity = 1
+	Severity_SEVERITY_UNCERTAIN   Severity = 2
+	Severity_SEVERITY_BAD         Severity = 3
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_GOOD",
+		2: "SEVERITY_UNCERTAIN",
+		3: "SEVERITY_BAD",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_GOOD":        1,
+		"SEVERITY_UNCERTAIN":   2,
+		"SEVERITY_BAD":         3,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[2].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[2]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Severity.Descriptor instead.
+func (Severity) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+}
+
+type Comparison_Operator int32
+
+const (
+	Comparison_OPERATOR_UNSPECIFIED      Comparison_Operator = 0 // refused
+	Comparison_OPERATOR_EQUAL            Comparison_Operator = 1
+	Comparison_OPERATOR_NOT_EQUAL        Comparison_Operator = 2
+	Comparison_OPERATOR_LESS             Comparison_Operator = 3
+	Comparison_OPERATOR_LESS_OR_EQUAL    Comparison_Operator = 4
+	Comparison_OPERATOR_GREATER          Comparison_Operator = 5
+	Comparison_OPERATOR_GREATER_OR_EQUAL Comparison_Operator = 6
+)
+
+// Enum value maps for Comparison_Operator.
+var (
+	Comparison_Operator_name = map[int32]string{
+		0: "OPERATOR_UNSPECIFIED",
+		1: "OPERATOR_EQUAL",
+		2: "OPERATOR_NOT_EQUAL",
+		3: "OPERATOR_LESS",
+		4: "OPERATOR_LESS_OR_EQUAL",
+		5: "OPERATOR_GREATER",
+		6: "OPERATOR_GREATER_OR_EQUAL",
+	}
+	Comparison_Operator_value = map[string]int32{
+		"OPERATOR_UNSPECIFIED":      0,
+		"OPERATOR_EQUAL":            1,
+		"OPERATOR_NOT_EQUAL":        2,
+		"OPERATOR_LESS":             3,
+		"OPERATOR_LESS_OR_EQUAL":    4,
+		"OPERATOR_GREATER":          5,
+		"OPERATOR_GREATER_OR_EQUAL": 6,
+	}
+)
+
+func (x Comparison_Operator) Enum() *Comparison_Operator {
+	p := new(Comparison_Operator)
+	*p = x
+	return p
+}
+
+func (x Comparison_Operator) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Comparison_Operator) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[3].Descriptor()
+}
+
+func (Comparison_Operator) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[3]
+}
+
+func (x Comparison_Operator) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Comparison_Operator.Descriptor instead.
+func (Comparison_Operator) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{0, 0}
+}
+
+// Comparison is a condition on a value. A sample without a value, and NaN, meet none but that NaN is NOT_EQUAL to anything.
+type Comparison struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Operator Comparison_Operator    `protobuf:"varint,1,opt,name=operator,proto3,enum=varve.v1.Comparison_Operator" json:"operator,omitempty"`
+	// Types that are valid to be assigned to Operand:
+	//
+	//	*Comparison_Number
+	//	*Comparison_Integer
+	//	*Comparison_Text
+	Operand       isComparison_Operand `protobuf_oneof:"operand"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Comparison) Reset() {
+	*x = Comparison{}
+	mi := &file_varve_v1_query_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Comparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Comparison) ProtoMessage() {}
+
+func (x *Comparison) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
+func (*Comparison) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Comparison) GetOperator() Comparison_Operator {
+	if x != nil {
+		return x.Operator
+	}
+	return Comparison_OPERATOR_UNSPECIFIED
+}
+
+func (x *Comparison) GetOperand() isComparison_Operand {
+	if x != nil {
+		return x.Operand
+	}
+	return nil
+}
+
+func (x *Comparison) GetNumber() float64 {
+	if x != nil {
+		if x, ok := x.Operand.(*Comparison_Number); ok {
+			return x.Number
+		}
+	}
+	return 0
+}
+
+func (x *Comparison) GetInteger() int64 {
+	if x != nil {
+		if x, ok := x.Operand.(*Comparison_Integer); ok {
+			return x.Integer
+		}
+	}
+	return 0
+}
+
+func (x *Comparison) GetText() string {
+	if x != nil {
+		if x, ok := x.Operand.(*Comparison_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+type isComparison_Operand interface {
+	isComparison_Operand()
+}
+
+type Comparison_Number struct {
+	// For tags of numbers, for bools as 0 and 1 and for states as their code: compared exactly, whatever the type of the tag.
+	Number float64 `protobuf:"fixed64,2,opt,name=number,proto3,oneof"`
+}
+
+type Comparison_Integer struct {
+	Integer int64 `protobuf:"zigzag64,3,opt,name=integer,proto3,oneof"` // as number, where a double would not be exact
+}
+
+type Comparison_Text struct {
+	Text string `protobuf:"bytes,4,opt,name=text,proto3,oneof"` // for tags of text, and for states as their text; only EQUAL and NOT_EQUAL
+}
+
+func (*Comparison_Number) isComparison_Operand() {}
+
+func (*Comparison_Integer) isComparison_Operand() {}
+
+func (*Comparison_Text) isComparison_Operand() {}
+
 type ReadRangeRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
 	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids, from 1; read after the names. At most 100,000 of both together.
 	// Nanoseconds since 1970 UTC, from -9223372036854775807 to 9223372036854775807. Forward [start, end); start later than end
-	// reads (end, start] newest first; start equal to end is that instant.
-	StartNs     int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
-	EndNs       int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`                        // as start_ns; the last one is behind every sample
+	// reads (end, start] newest first; start equal to end is that instant. Two of start_ns, end_ns and limit must be there:
+	// without end_ns the limit samples from start on are read, without start_ns those from end on backward, newest first.
+	StartNs     *int64      `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"`
+	EndNs       *int64      `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                  // as start_ns; the last one is behind every sample
 	Consistency Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
-	Limit       uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                       // most samples per tag; 0 for all
+	Limit       uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                       // most rows per tag, bounds included; 0 for all
 	// Rows per Arrow batch, 1 to 1,048,576; 0 means 65,536. Larger batches need more of the memory for queries, which may
 	// refuse them with RESOURCE_EXHAUSTED, and more than the 4 MiB a message that many clients take without being told.
 	BatchRows  uint32 `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
@@ -89,14 +370,23 @@ type ReadRangeRequest struct {
 	// Answer from what stood at this instant of ingest time, ns UTC, any; absent: now. Ingest time counts in whole seconds: what was
 	// ingested in the second as_of_ns lies in, or before, counts, of several versions in one second the last. Retention may
 	// have taken away what stood then.
-	AsOfNs        *int64 `protobuf:"zigzag64,10,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`
+	AsOfNs *int64 `protobuf:"zigzag64,10,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`
+	Bounds Bounds `protobuf:"varint,11,opt,name=bounds,proto3,enum=varve.v1.Bounds" json:"bounds,omitempty"` // INTERPOLATED needs start_ns and end_ns
+	// Go on strictly behind the sample of this time and seq, in the direction of the read: the last row of the page before.
+	// The rest of the request stays as it was; pages one behind the other are the whole answer. One tag only, and with bounds
+	// OUTSIDE or INTERPOLATED a start other than the end.
+	AfterTimeNs *int64 `protobuf:"zigzag64,12,opt,name=after_time_ns,json=afterTimeNs,proto3,oneof" json:"after_time_ns,omitempty"`
+	AfterSeq    uint32 `protobuf:"varint,13,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"` // with after_time_ns
+	// Only samples of these severities; none: all. This and where go with no bounds but INSIDE.
+	Severities    []Severity    `protobuf:"varint,14,rep,packed,name=severities,proto3,enum=varve.v1.Severity" json:"severities,omitempty"`
+	Where         []*Comparison `protobuf:"bytes,15,rep,name=where,proto3" json:"where,omitempty"` // only samples whose value meets all of these, whatever their quality; at most 16
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadRangeRequest) Reset() {
 	*x = ReadRangeRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[0]
+	mi := &file_varve_v1_query_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -108,7 +398,7 @@ func (x *ReadRangeRequest) String() string {
 func (*ReadRangeRequest) ProtoMessage() {}
 
 func (x *ReadRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[0]
+	mi := &file_varve_v1_query_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -121,7 +411,7 @@ func (x *ReadRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRangeRequest.ProtoReflect.Descriptor instead.
 func (*ReadRangeRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{0}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ReadRangeRequest) GetTags() []string {
@@ -139,15 +429,15 @@ func (x *ReadRangeRequest) GetTagIds() []uint32 {
 }
 
 func (x *ReadRangeRequest) GetStartNs() int64 {
-	if x != nil {
-		return x.StartNs
+	if x != nil && x.StartNs != nil {
+		return *x.StartNs
 	}
 	return 0
 }
 
 func (x *ReadRangeRequest) GetEndNs() int64 {
-	if x != nil {
-		return x.EndNs
+	if x != nil && x.EndNs != nil {
+		return *x.EndNs
 	}
 	return 0
 }
@@ -194,6 +484,186 @@ func (x *ReadRangeRequest) GetAsOfNs() int64 {
 	return 0
 }
 
+func (x *ReadRangeRequest) GetBounds() Bounds {
+	if x != nil {
+		return x.Bounds
+	}
+	return Bounds_BOUNDS_UNSPECIFIED
+}
+
+func (x *ReadRangeRequest) GetAfterTimeNs() int64 {
+	if x != nil && x.AfterTimeNs != nil {
+		return *x.AfterTimeNs
+	}
+	return 0
+}
+
+func (x *ReadRangeRequest) GetAfterSeq() uint32 {
+	if x != nil {
+		return x.AfterSeq
+	}
+	return 0
+}
+
+func (x *ReadRangeRequest) GetSeverities() []Severity {
+	if x != nil {
+		return x.Severities
+	}
+	return nil
+}
+
+func (x *ReadRangeRequest) GetWhere() []*Comparison {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+type ReadAtTimesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// Instants, ns UTC, in any order, also twice; the answer has them in this order. Ascending ones take least memory.
+	TimesNs []int64 `protobuf:"zigzag64,3,rep,packed,name=times_ns,json=timesNs,proto3" json:"times_ns,omitempty"`
+	// Behind times_ns, where every_ns is above 0: start, start+every and on while before end; start later than end: start,
+	// start-every and on while behind end; start equal to end: that instant. At most 1,048,576 instants of both kinds.
+	StartNs     int64       `protobuf:"zigzag64,4,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs       int64       `protobuf:"zigzag64,5,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	EveryNs     int64       `protobuf:"varint,6,opt,name=every_ns,json=everyNs,proto3" json:"every_ns,omitempty"`
+	Consistency Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows   uint32      `protobuf:"varint,8,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	Stepped     *bool       `protobuf:"varint,9,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`                // in place of what the tag's settings say; bools, states, text and bytes are always stepped
+	Discrete    bool        `protobuf:"varint,10,opt,name=discrete,proto3" json:"discrete,omitempty"`                   // no value but at the time of a sample; goes with neither stepped nor bridge_bad
+	// Look past samples that are not usable, to the nearest usable ones on either side (interpolated bounding values of OPC UA
+	// Part 13), in place of the samples next to the instant (simple ones).
+	BridgeBad     bool   `protobuf:"varint,11,opt,name=bridge_bad,json=bridgeBad,proto3" json:"bridge_bad,omitempty"`
+	UseUncertain  bool   `protobuf:"varint,12,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	AsOfNs        *int64 `protobuf:"zigzag64,13,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`         // as of ReadRangeRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadAtTimesRequest) Reset() {
+	*x = ReadAtTimesRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadAtTimesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadAtTimesRequest) ProtoMessage() {}
+
+func (x *ReadAtTimesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadAtTimesRequest.ProtoReflect.Descriptor instead.
+func (*ReadAtTimesRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReadAtTimesRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadAtTimesRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadAtTimesRequest) GetTimesNs() []int64 {
+	if x != nil {
+		return x.TimesNs
+	}
+	return nil
+}
+
+func (x *ReadAtTimesRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadAtTimesRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadAtTimesRequest) GetEveryNs() int64 {
+	if x != nil {
+		return x.EveryNs
+	}
+	return 0
+}
+
+func (x *ReadAtTimesRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadAtTimesRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadAtTimesRequest) GetStepped() bool {
+	if x != nil && x.Stepped != nil {
+		return *x.Stepped
+	}
+	return false
+}
+
+func (x *ReadAtTimesRequest) GetDiscrete() bool {
+	if x != nil {
+		return x.Discrete
+	}
+	return false
+}
+
+func (x *ReadAtTimesRequest) GetBridgeBad() bool {
+	if x != nil {
+		return x.BridgeBad
+	}
+	return false
+}
+
+func (x *ReadAtTimesRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+func (x *ReadAtTimesRequest) GetAsOfNs() int64 {
+	if x != nil && x.AsOfNs != nil {
+		return *x.AsOfNs
+	}
+	return 0
+}
+
 type ReadModifiedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -212,7 +682,7 @@ type ReadModifiedRequest struct {
 
 func (x *ReadModifiedRequest) Reset() {
 	*x = ReadModifiedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[1]
+	mi := &file_varve_v1_query_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +694,7 @@ func (x *ReadModifiedRequest) String() string {
 func (*ReadModifiedRequest) ProtoMessage() {}
 
 func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[1]
+	mi := &file_varve_v1_query_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +707,7 @@ func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModifiedRequest.ProtoReflect.Descriptor instead.
 func (*ReadModifiedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{1}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReadModifiedRequest) GetTags() []string {
@@ -307,7 +777,7 @@ type LatestRequest struct {
 
 func (x *LatestRequest) Reset() {
 	*x = LatestRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +789,7 @@ func (x *LatestRequest) String() string {
 func (*LatestRequest) ProtoMessage() {}
 
 func (x *LatestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[2]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +802,7 @@ func (x *LatestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestRequest.ProtoReflect.Descriptor instead.
 func (*LatestRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LatestRequest) GetTags() []string {
@@ -379,7 +849,7 @@ type ReadAggregatesRequest struct {
 
 func (x *ReadAggregatesRequest) Reset() {
 	*x = ReadAggregatesRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +861,7 @@ func (x *ReadAggregatesRequest) String() string {
 func (*ReadAggregatesRequest) ProtoMessage() {}
 
 func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +874,7 @@ func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAggregatesRequest.ProtoReflect.Descriptor instead.
 func (*ReadAggregatesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReadAggregatesRequest) GetTags() []string {
@@ -503,7 +973,7 @@ type ReadProcessedRequest struct {
 
 func (x *ReadProcessedRequest) Reset() {
 	*x = ReadProcessedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +985,7 @@ func (x *ReadProcessedRequest) String() string {
 func (*ReadProcessedRequest) ProtoMessage() {}
 
 func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +998,7 @@ func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadProcessedRequest.ProtoReflect.Descriptor instead.
 func (*ReadProcessedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReadProcessedRequest) GetTags() []string {
@@ -644,6 +1114,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Range
 	//	*FlightQuestion_Aggregates
 	//	*FlightQuestion_Processed
+	//	*FlightQuestion_AtTimes
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -651,7 +1122,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +1134,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +1147,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -713,6 +1184,15 @@ func (x *FlightQuestion) GetProcessed() *ReadProcessedRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetAtTimes() *ReadAtTimesRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_AtTimes); ok {
+			return x.AtTimes
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -729,11 +1209,17 @@ type FlightQuestion_Processed struct {
 	Processed *ReadProcessedRequest `protobuf:"bytes,103,opt,name=processed,proto3,oneof"`
 }
 
+type FlightQuestion_AtTimes struct {
+	AtTimes *ReadAtTimesRequest `protobuf:"bytes,104,opt,name=at_times,json=atTimes,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Processed) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_AtTimes) isFlightQuestion_Question() {}
 
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +1230,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +1242,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1255,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -783,12 +1269,27 @@ var File_varve_v1_query_proto protoreflect.FileDescriptor
 
 const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/query.proto\x12\bvarve.v1\"\xc7\x02\n" +
+	"\x14varve/v1/query.proto\x12\bvarve.v1\"\xd5\x02\n" +
+	"\n" +
+	"Comparison\x129\n" +
+	"\boperator\x18\x01 \x01(\x0e2\x1d.varve.v1.Comparison.OperatorR\boperator\x12\x18\n" +
+	"\x06number\x18\x02 \x01(\x01H\x00R\x06number\x12\x1a\n" +
+	"\ainteger\x18\x03 \x01(\x12H\x00R\ainteger\x12\x14\n" +
+	"\x04text\x18\x04 \x01(\tH\x00R\x04text\"\xb4\x01\n" +
+	"\bOperator\x12\x18\n" +
+	"\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eOPERATOR_EQUAL\x10\x01\x12\x16\n" +
+	"\x12OPERATOR_NOT_EQUAL\x10\x02\x12\x11\n" +
+	"\rOPERATOR_LESS\x10\x03\x12\x1a\n" +
+	"\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n" +
+	"\x10OPERATOR_GREATER\x10\x05\x12\x1d\n" +
+	"\x19OPERATOR_GREATER_OR_EQUAL\x10\x06B\t\n" +
+	"\aoperand\"\xcb\x04\n" +
 	"\x10ReadRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
-	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
-	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
-	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x127\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x1e\n" +
+	"\bstart_ns\x18\x03 \x01(\x12H\x00R\astartNs\x88\x01\x01\x12\x1a\n" +
+	"\x06end_ns\x18\x04 \x01(\x12H\x01R\x05endNs\x88\x01\x01\x127\n" +
 	"\vconsistency\x18\x05 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x1d\n" +
 	"\n" +
@@ -797,7 +1298,37 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"withSource\x12\x19\n" +
 	"\bwith_seq\x18\t \x01(\bR\awithSeq\x12\x1d\n" +
 	"\bas_of_ns\x18\n" +
-	" \x01(\x12H\x00R\x06asOfNs\x88\x01\x01B\v\n" +
+	" \x01(\x12H\x02R\x06asOfNs\x88\x01\x01\x12(\n" +
+	"\x06bounds\x18\v \x01(\x0e2\x10.varve.v1.BoundsR\x06bounds\x12'\n" +
+	"\rafter_time_ns\x18\f \x01(\x12H\x03R\vafterTimeNs\x88\x01\x01\x12\x1b\n" +
+	"\tafter_seq\x18\r \x01(\rR\bafterSeq\x122\n" +
+	"\n" +
+	"severities\x18\x0e \x03(\x0e2\x12.varve.v1.SeverityR\n" +
+	"severities\x12*\n" +
+	"\x05where\x18\x0f \x03(\v2\x14.varve.v1.ComparisonR\x05whereB\v\n" +
+	"\t_start_nsB\t\n" +
+	"\a_end_nsB\v\n" +
+	"\t_as_of_nsB\x10\n" +
+	"\x0e_after_time_ns\"\xb8\x03\n" +
+	"\x12ReadAtTimesRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\btimes_ns\x18\x03 \x03(\x12R\atimesNs\x12\x19\n" +
+	"\bstart_ns\x18\x04 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x05 \x01(\x12R\x05endNs\x12\x19\n" +
+	"\bevery_ns\x18\x06 \x01(\x03R\aeveryNs\x127\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\b \x01(\rR\tbatchRows\x12\x1d\n" +
+	"\astepped\x18\t \x01(\bH\x00R\astepped\x88\x01\x01\x12\x1a\n" +
+	"\bdiscrete\x18\n" +
+	" \x01(\bR\bdiscrete\x12\x1d\n" +
+	"\n" +
+	"bridge_bad\x18\v \x01(\bR\tbridgeBad\x12#\n" +
+	"\ruse_uncertain\x18\f \x01(\bR\fuseUncertain\x12\x1d\n" +
+	"\bas_of_ns\x18\r \x01(\x12H\x01R\x06asOfNs\x88\x01\x01B\n" +
+	"\n" +
+	"\b_steppedB\v\n" +
 	"\t_as_of_ns\"\xfd\x01\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
@@ -852,13 +1383,14 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\xd3\x01\n" +
+	"\b_stepped\"\x8e\x02\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
 	"aggregates\x18f \x01(\v2\x1f.varve.v1.ReadAggregatesRequestH\x00R\n" +
 	"aggregates\x12>\n" +
-	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessedB\n" +
+	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
+	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimesB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -866,13 +1398,25 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONSISTENCY_ACCEPTED\x10\x01\x12\x18\n" +
-	"\x14CONSISTENCY_EVENTUAL\x10\x022\xe0\x02\n" +
+	"\x14CONSISTENCY_EVENTUAL\x10\x02*q\n" +
+	"\x06Bounds\x12\x16\n" +
+	"\x12BOUNDS_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vBOUNDS_NONE\x10\x01\x12\x11\n" +
+	"\rBOUNDS_INSIDE\x10\x02\x12\x12\n" +
+	"\x0eBOUNDS_OUTSIDE\x10\x03\x12\x17\n" +
+	"\x13BOUNDS_INTERPOLATED\x10\x04*a\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSEVERITY_GOOD\x10\x01\x12\x16\n" +
+	"\x12SEVERITY_UNCERTAIN\x10\x02\x12\x10\n" +
+	"\fSEVERITY_BAD\x10\x032\xa4\x03\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
-	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
+	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -886,42 +1430,55 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 	return file_varve_v1_query_proto_rawDescData
 }
 
-var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
-	(*ReadRangeRequest)(nil),      // 1: varve.v1.ReadRangeRequest
-	(*ReadModifiedRequest)(nil),   // 2: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),         // 3: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 4: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),  // 5: varve.v1.ReadProcessedRequest
-	(*FlightQuestion)(nil),        // 6: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 7: varve.v1.ArrowData
+	(Bounds)(0),                   // 1: varve.v1.Bounds
+	(Severity)(0),                 // 2: varve.v1.Severity
+	(Comparison_Operator)(0),      // 3: varve.v1.Comparison.Operator
+	(*Comparison)(nil),            // 4: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),      // 5: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),    // 6: varve.v1.ReadAtTimesRequest
+	(*ReadModifiedRequest)(nil),   // 7: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),         // 8: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 9: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),  // 10: varve.v1.ReadProcessedRequest
+	(*FlightQuestion)(nil),        // 11: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 12: varve.v1.ArrowData
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
-	0,  // 0: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 1: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 2: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 3: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 4: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
-	1,  // 5: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	4,  // 6: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	5,  // 7: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	1,  // 8: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	2,  // 9: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	3,  // 10: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	4,  // 11: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	5,  // 12: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	7,  // 13: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	7,  // 14: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	7,  // 15: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	7,  // 16: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	7,  // 17: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
+	0,  // 1: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
+	1,  // 2: varve.v1.ReadRangeRequest.bounds:type_name -> varve.v1.Bounds
+	2,  // 3: varve.v1.ReadRangeRequest.severities:type_name -> varve.v1.Severity
+	4,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
+	0,  // 5: varve.v1.ReadAtTimesRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 6: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 7: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 8: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 9: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
+	5,  // 10: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	9,  // 11: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	10, // 12: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	6,  // 13: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	5,  // 14: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	7,  // 15: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	8,  // 16: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	9,  // 17: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	10, // 18: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	6,  // 19: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	12, // 20: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	12, // 21: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	12, // 22: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	12, // 23: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	12, // 24: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	12, // 25: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -929,20 +1486,27 @@ func file_varve_v1_query_proto_init() {
 	if File_varve_v1_query_proto != nil {
 		return
 	}
-	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[5].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{
+		(*Comparison_Number)(nil),
+		(*Comparison_Integer)(nil),
+		(*Comparison_Text)(nil),
+	}
+	file_varve_v1_query_proto_msgTypes[1].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[2].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[6].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
+		(*FlightQuestion_AtTimes)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

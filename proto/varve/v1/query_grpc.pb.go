@@ -24,6 +24,7 @@ const (
 	QueryService_Latest_FullMethodName         = "/varve.v1.QueryService/Latest"
 	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
 	QueryService_ReadProcessed_FullMethodName  = "/varve.v1.QueryService/ReadProcessed"
+	QueryService_ReadAtTimes_FullMethodName    = "/varve.v1.QueryService/ReadAtTimes"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -42,6 +43,9 @@ type QueryServiceClient interface {
 	// int64 codes for states with their text in a column value_text beside. Where types are mixed, value is float64
 	// (float32 widened bit-exactly; integers to nearest), value_int int64 (int64, uint64 up to 2^63-1, bool 0/1, state
 	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary.
+	//
+	// Where bounds are asked for a column bound bool follows the quality: true of rows that stand at an edge of the range or
+	// outside of it. A bound that is not found is a row without a value of quality Bad_BoundNotFound.
 	//
 	// Schema metadata varve.incomplete, where present, names log offsets whose samples are missing from the answer.
 	ReadRange(ctx context.Context, in *ReadRangeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
@@ -81,6 +85,13 @@ type QueryServiceClient interface {
 	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
 	// milliseconds, totals units of the value times seconds.
 	ReadProcessed(ctx context.Context, in *ReadProcessedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
+	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
+	//
+	// Columns: time, tag, value and quality as in ReadRange. Every tag has a row for every instant. A calculated value has the
+	// info bits InfoType DataValue and Interpolated (0x0402) in its quality, a stored sample its own quality as it is. Where
+	// there is no value the row is without one, of quality Bad_NoData.
+	ReadAtTimes(ctx context.Context, in *ReadAtTimesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -186,6 +197,25 @@ func (c *queryServiceClient) ReadProcessed(ctx context.Context, in *ReadProcesse
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadProcessedClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadAtTimes(ctx context.Context, in *ReadAtTimesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[5], QueryService_ReadAtTimes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadAtTimesRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadAtTimesClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -202,6 +232,9 @@ type QueryServiceServer interface {
 	// int64 codes for states with their text in a column value_text beside. Where types are mixed, value is float64
 	// (float32 widened bit-exactly; integers to nearest), value_int int64 (int64, uint64 up to 2^63-1, bool 0/1, state
 	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary.
+	//
+	// Where bounds are asked for a column bound bool follows the quality: true of rows that stand at an edge of the range or
+	// outside of it. A bound that is not found is a row without a value of quality Bad_BoundNotFound.
 	//
 	// Schema metadata varve.incomplete, where present, names log offsets whose samples are missing from the answer.
 	ReadRange(*ReadRangeRequest, grpc.ServerStreamingServer[ArrowData]) error
@@ -241,6 +274,13 @@ type QueryServiceServer interface {
 	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
 	// milliseconds, totals units of the value times seconds.
 	ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
+	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
+	//
+	// Columns: time, tag, value and quality as in ReadRange. Every tag has a row for every instant. A calculated value has the
+	// info bits InfoType DataValue and Interpolated (0x0402) in its quality, a stored sample its own quality as it is. Where
+	// there is no value the row is without one, of quality Bad_NoData.
+	ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -265,6 +305,9 @@ func (UnimplementedQueryServiceServer) ReadAggregates(*ReadAggregatesRequest, gr
 }
 func (UnimplementedQueryServiceServer) ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadProcessed not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadAtTimes not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -342,6 +385,17 @@ func _QueryService_ReadProcessed_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadProcessedServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadAtTimes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadAtTimesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadAtTimes(m, &grpc.GenericServerStream[ReadAtTimesRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadAtTimesServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -373,6 +427,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadProcessed",
 			Handler:       _QueryService_ReadProcessed_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadAtTimes",
+			Handler:       _QueryService_ReadAtTimes_Handler,
 			ServerStreams: true,
 		},
 	},
