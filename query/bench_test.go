@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 	"time"
@@ -105,6 +106,61 @@ func BenchmarkAnswers(b *testing.B) {
 				require.NoError(b, c.ask())
 			}
 			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+		})
+	}
+}
+
+// BenchmarkAtTimes is values of ten sealed tags over three hours: at one instant, each second of some minutes, each minute, at
+// instants far apart, and in no order.
+func BenchmarkAtTimes(b *testing.B) {
+	const tags = 10
+	e, err := New(FromDB(sealedPlant(b, tags, 10_800)), Options{})
+	require.NoError(b, err)
+	var all Tags
+	for i := range tags {
+		all.IDs = append(all.IDs, model.TagID(i+1))
+	}
+	end := benchStart + int64(3*time.Hour)
+	shuffled := rand.New(rand.NewPCG(1, 2)).Perm(10_000)
+	times := make([]int64, len(shuffled))
+	for i, k := range shuffled {
+		times[i] = benchStart + int64(k)*1e9 + 5e8
+	}
+	for _, c := range []struct {
+		name string
+		ask  AtTimesRequest
+	}{
+		{"instants=1", AtTimesRequest{Times: []int64{benchStart + int64(time.Hour) + 7}}},
+		{"instants=180/every=1m", AtTimesRequest{Start: benchStart, End: end, Every: int64(time.Minute)}},
+		{"instants=10800/every=1s", AtTimesRequest{Start: benchStart + 1, End: end, Every: int64(time.Second)}},
+		{"instants=10800/every=1s/bridge", AtTimesRequest{Start: benchStart + 1, End: end, Every: int64(time.Second), BridgeBad: true}},
+		{"instants=10000/shuffled", AtTimesRequest{Times: times}},
+	} {
+		c.ask.Tags = all
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuSeconds(b)
+			for b.Loop() {
+				_, err := e.ReadAtTimes(context.Background(), c.ask, dropped{})
+				require.NoError(b, err)
+			}
+			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+		})
+	}
+}
+
+// BenchmarkSparseInstants is values of a sealed tag of ten days at a sample a second, at instants each some time apart.
+func BenchmarkSparseInstants(b *testing.B) {
+	e, err := New(FromDB(sealedPlant(b, 1, 10*86_400)), Options{})
+	require.NoError(b, err)
+	for _, every := range []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour} {
+		b.Run("every="+every.String(), func(b *testing.B) {
+			for b.Loop() {
+				_, err := e.ReadAtTimes(context.Background(), AtTimesRequest{
+					Tags: Tags{IDs: []model.TagID{1}}, Start: benchStart + 7, End: benchStart + int64(10*24*time.Hour), Every: int64(every),
+				}, dropped{})
+				require.NoError(b, err)
+			}
 		})
 	}
 }

@@ -50,6 +50,7 @@ type question struct {
 	layout      layout
 	batchRows   int
 	consistency storage.Consistency
+	extra       int64 // bytes that only this kind of question holds
 }
 
 // cursorBytes is what a cursor may hold decoded.
@@ -67,7 +68,7 @@ func (q question) bytes() int64 {
 	if q.layout.modified {
 		blobs += 2 * batchBlobBytes
 	}
-	return names + 2*int64(q.batchRows)*q.layout.rowBytes() + blobs + cursorBytes
+	return names + 2*int64(q.batchRows)*q.layout.rowBytes() + blobs + cursorBytes + q.extra
 }
 
 func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
