@@ -93,7 +93,7 @@ func TestValuesAtTimesAreThoseOfAPlainModel(t *testing.T) {
 					_, valued := g.value["value"]
 					require.Equal(t, !want.Null, valued, "at %d", at)
 					for name, v := range plainValue(s, tag, want, false) {
-						requireValue(t, want.Type, v, g.value[name])
+						requireNear(t, want.Type, v, g.value[name])
 					}
 				}
 			}

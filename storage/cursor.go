@@ -101,6 +101,12 @@ func (c *Cursor) Reset(tag model.TagID, in model.TimeRange) {
 	if c.in = in; in.Empty() {
 		return
 	}
+	if c.past != nil {
+		if err := c.known(); err != nil {
+			c.err = &RangeError{Tag: tag, In: in, Err: err}
+			return
+		}
+	}
 	c.parts, c.err = c.src.partitionsOf(tag, in)
 	if in.Reverse {
 		slices.Reverse(c.parts)

@@ -387,9 +387,9 @@ func errErased(in model.TimeRange, format string, a ...any) error {
 	return fmt.Errorf("%s: %s: %w", in, fmt.Sprintf(format, a...), ErrErased)
 }
 
-// knownAsOf is an error if what stood at an instant of ingest time can no longer be told.
-func (c *Cursor) knownAsOf(asOf int64) error {
-	second := chunk.Second(asOf)
+// known is an error if what stood at an instant of ingest time can no longer be told.
+func (c *Cursor) known() error {
+	second := c.past.asOf
 	for _, x := range c.erased {
 		if chunk.Second(x.ingest) > second && x.in.Start < c.in.End && c.in.Start < x.in.End {
 			return errErased(x.in, "what stood before it was erased at %s is gone", model.FormatTime(x.ingest))

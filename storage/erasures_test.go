@@ -286,6 +286,11 @@ func TestVersionsGoByTheirAge(t *testing.T) {
 	require.NoError(t, err)
 	_, err = v.SamplesAsOf(1, model.All, 20*day).Next(ctx)
 	require.ErrorIs(t, err, ErrErased)
+	again := v.SamplesAsOf(1, model.TimeRange{Start: 1, End: 2}, 20*day) // as reads of several tags go on with one cursor
+	again.Reset(1, model.All)
+	_, err = again.Next(ctx)
+	require.ErrorIs(t, err, ErrErased)
+	again.Close()
 	was := collect(t, v.SamplesAsOf(1, model.All, 26*day))
 	require.Equal(t, []uint64{10, 20}, []uint64{was[0].Bits, was[1].Bits})
 	v.Close()

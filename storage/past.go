@@ -40,11 +40,8 @@ const (
 // seconds: a version belongs to the answer if the second it was ingested in is that of asOf or an earlier one, so that an
 // asOf inside a second means the end of it. Of several versions of a key ingested in one second the last one counts.
 func (v *View) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) *Cursor {
-	c := v.src.cursor(tag, in)
-	c.past = &past{asOf: chunk.Second(asOf)}
-	if err := c.knownAsOf(asOf); err != nil {
-		c.parts, c.err = nil, &RangeError{Tag: tag, In: in, Err: err}
-	}
+	c := &Cursor{src: &v.src, past: &past{asOf: chunk.Second(asOf)}}
+	c.Reset(tag, in)
 	return c
 }
 
