@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/bench/plant"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -138,7 +139,7 @@ func (v *varve) ask(ctx context.Context, q *question) (answer, error) {
 	visit := func(r arrow.Record) error { return rowsOf(r, got) }
 	switch q.kind {
 	case rawSamples:
-		return got, v.read(ctx, &varvev1.ReadRangeRequest{Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond}, visit)
+		return got, v.read(ctx, &varvev1.ReadRangeRequest{Tags: names, StartNs: proto.Int64(q.from * millisecond), EndNs: proto.Int64(q.to * millisecond)}, visit)
 	case latestSamples:
 		return got, v.latest(ctx, &varvev1.LatestRequest{Tags: names}, visit)
 	case minuteAverages:

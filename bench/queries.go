@@ -104,10 +104,10 @@ func measureLatest(ctx context.Context, s *server, conn *grpc.ClientConn, o *opt
 
 // rangeOf asks for the first samples of tags spread evenly over the plant.
 func rangeOf(o *options, count, samples int) (*varvev1.ReadRangeRequest, []int) {
-	r := &varvev1.ReadRangeRequest{StartNs: o.start() * millisecond, EndNs: math.MaxInt64}
+	r := &varvev1.ReadRangeRequest{StartNs: proto.Int64(o.start() * millisecond), EndNs: proto.Int64(math.MaxInt64)}
 	if samples < o.samplesPerTag() || o.Begin != 0 { // else nothing follows
 		// A sample is at most 40 ms late, so that half a second before the next is behind every one asked for.
-		r.EndNs = (o.start()+int64(samples)*o.step())*millisecond - second/2
+		r.EndNs = proto.Int64((o.start()+int64(samples)*o.step())*millisecond - second/2)
 	}
 	var tags []int
 	for i := range count {

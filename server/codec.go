@@ -81,7 +81,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	switch request.(type) {
 	case *varvev1.CreateTagsRequest:
 		most = maxCreateTags
-	case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest:
+	case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest:
 		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
@@ -106,7 +106,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	}
 	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.LatestRequest, *varvev1.FlightQuestion:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.LatestRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)

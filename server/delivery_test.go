@@ -58,7 +58,7 @@ func (s *running) stored(t *testing.T, r *varvev1.ReadRangeRequest) *delivered {
 	for _, name := range r.Tags {
 		tag, ok := s.db.Catalog().ByName(name)
 		require.True(t, ok)
-		c := view.Samples(tag.ID, model.Between(r.StartNs, r.EndNs))
+		c := view.Samples(tag.ID, model.Between(r.GetStartNs(), r.GetEndNs()))
 		for left := r.Limit; ; {
 			b, err := c.Next(testContext(t))
 			if errors.Is(err, io.EOF) {
@@ -134,7 +134,7 @@ func TestManyReadersGetTheirOwnRows(t *testing.T) {
 	var questions []*varvev1.ReadRangeRequest
 	var want []*delivered
 	for i := range 8 {
-		r := &varvev1.ReadRangeRequest{EndNs: math.MaxInt64, BatchRows: []uint32{0, 0, 5000, 1 << 17}[rng.IntN(4)], Limit: []uint64{0, 0, 0, 40_000}[rng.IntN(4)]}
+		r := &varvev1.ReadRangeRequest{EndNs: proto.Int64(math.MaxInt64), BatchRows: []uint32{0, 0, 5000, 1 << 17}[rng.IntN(4)], Limit: []uint64{0, 0, 0, 40_000}[rng.IntN(4)], StartNs: proto.Int64(0)}
 		for _, name := range names {
 			if rng.IntN(3) > 0 {
 				r.Tags = append(r.Tags, name)
@@ -142,7 +142,7 @@ func TestManyReadersGetTheirOwnRows(t *testing.T) {
 		}
 		r.Tags = append(r.Tags, names[i%len(names)])
 		if rng.IntN(2) == 0 {
-			r.StartNs, r.EndNs = rng.Int64N(20_000e9), rng.Int64N(60_000e9) // perhaps in reverse
+			r.StartNs, r.EndNs = proto.Int64(rng.Int64N(20_000e9)), proto.Int64(rng.Int64N(60_000e9)) // perhaps in reverse
 		}
 		questions, want = append(questions, r), append(want, s.stored(t, r))
 	}

@@ -74,6 +74,7 @@ type (
 	askRange      struct{ query.RangeRequest }
 	askAggregates struct{ query.AggregatesRequest }
 	askProcessed  struct{ query.ProcessedRequest }
+	askAtTimes    struct{ query.AtTimesRequest }
 )
 
 func (q askRange) schema(e *query.Engine) (*arrow.Schema, error) {
@@ -99,6 +100,14 @@ func (q askProcessed) read(ctx context.Context, s *Server, door string, sink que
 	return s.readProcessed(ctx, door, q.ProcessedRequest, sink)
 }
 
+func (q askAtTimes) schema(e *query.Engine) (*arrow.Schema, error) {
+	return e.AtTimesSchema(q.AtTimesRequest)
+}
+
+func (q askAtTimes) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
+	return s.readAtTimes(ctx, door, q.AtTimesRequest, sink)
+}
+
 func parseTicket(ticket []byte) (flightQuestion, error) {
 	var q varvev1.FlightQuestion
 	var r varvev1.ReadRangeRequest
@@ -117,6 +126,9 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	case *varvev1.FlightQuestion_Processed:
 		req, err := processedRequest(ask.Processed)
 		return askProcessed{req}, err
+	case *varvev1.FlightQuestion_AtTimes:
+		req, err := atTimesRequest(ask.AtTimes)
+		return askAtTimes{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
 		return askRange{req}, err

@@ -364,7 +364,7 @@ func TestClientsMayCompress(t *testing.T) {
 	c.batch(1, floats("a", 1e9, make([]float64, 5000)...))
 	require.Equal(t, uint64(5000), c.ack(accepted, 1).Samples)
 	c.ack(applied, 1)
-	got := s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+	got := s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(math.MaxInt64), StartNs: proto.Int64(0)})
 	require.Equal(t, int64(5000), got[0].NumRows())
 	got[0].Release()
 	c.batch(2, floats("a", 1e9, make([]float64, 1_000_000)...))

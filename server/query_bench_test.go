@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -52,7 +53,7 @@ func BenchmarkReadRange(b *testing.B) {
 	client := varvev1.NewQueryServiceClient(s.conn)
 	before := cpuTime(b)
 	for b.Loop() {
-		stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: names, EndNs: math.MaxInt64})
+		stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: names, EndNs: proto.Int64(math.MaxInt64), StartNs: proto.Int64(0)})
 		require.NoError(b, err)
 		reader, err := ipc.NewReader(&arrowReader{stream: stream})
 		require.NoError(b, err)
@@ -86,7 +87,7 @@ func BenchmarkShortAnswers(b *testing.B) {
 			require.NoError(b, err)
 		},
 		"call=read_range": func() {
-			stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+			stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: proto.Int64(0), EndNs: proto.Int64(math.MaxInt64)})
 			require.NoError(b, err)
 			reader, err := ipc.NewReader(&arrowReader{stream: stream})
 			require.NoError(b, err)

@@ -166,10 +166,106 @@ func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
 	if err != nil {
 		return query.RangeRequest{}, err
 	}
-	return query.RangeRequest{
+	req := query.RangeRequest{
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
-		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
+		Start: r.GetStartNs(), End: r.GetEndNs(), OpenStart: r.StartNs == nil, OpenEnd: r.EndNs == nil,
+		Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
 		WithSource: r.WithSource, WithSeq: r.WithSeq, AsOf: r.AsOfNs,
+	}
+	switch {
+	case r.AfterTimeNs != nil:
+		req.After = &query.Position{Time: *r.AfterTimeNs, Seq: r.AfterSeq}
+	case r.AfterSeq != 0:
+		return req, fmt.Errorf("after_seq %d without after_time_ns: %w", r.AfterSeq, query.ErrBadRequest)
+	}
+	if req.Bounds, err = boundsOf(r.Bounds); err != nil {
+		return req, err
+	}
+	if req.Severities, err = severitiesOf(r.Severities); err != nil {
+		return req, err
+	}
+	req.Where, err = comparisonsOf(r.Where)
+	return req, err
+}
+
+func boundsOf(b varvev1.Bounds) (query.Bounds, error) {
+	switch b {
+	case varvev1.Bounds_BOUNDS_UNSPECIFIED, varvev1.Bounds_BOUNDS_NONE:
+		return query.NoBounds, nil
+	case varvev1.Bounds_BOUNDS_INSIDE:
+		return query.Inside, nil
+	case varvev1.Bounds_BOUNDS_OUTSIDE:
+		return query.Outside, nil
+	case varvev1.Bounds_BOUNDS_INTERPOLATED:
+		return query.Interpolated, nil
+	}
+	return 0, fmt.Errorf("bounds %d are unknown: %w", b, query.ErrBadRequest)
+}
+
+func severitiesOf(severities []varvev1.Severity) (set query.Severities, err error) {
+	for _, s := range severities {
+		switch s {
+		case varvev1.Severity_SEVERITY_GOOD:
+			set |= query.SeverityGood
+		case varvev1.Severity_SEVERITY_UNCERTAIN:
+			set |= query.SeverityUncertain
+		case varvev1.Severity_SEVERITY_BAD:
+			set |= query.SeverityBad
+		default:
+			return 0, fmt.Errorf("severity %d is unknown: %w", s, query.ErrBadRequest)
+		}
+	}
+	return set, nil
+}
+
+func comparisonsOf(in []*varvev1.Comparison) (out []query.Comparison, err error) {
+	if n := len(in); n > query.MaxComparisons {
+		return nil, fmt.Errorf("%d comparisons, most is %d: %w", n, query.MaxComparisons, query.ErrBadRequest)
+	}
+	for _, c := range in {
+		if c.Operator < 0 || c.Operator > varvev1.Comparison_OPERATOR_GREATER_OR_EQUAL {
+			return nil, fmt.Errorf("operator %d is unknown: %w", c.Operator, query.ErrBadRequest)
+		}
+		x := query.Comparison{Operator: query.Operator(c.Operator)} // its numbers are those of the wire
+		switch o := c.Operand.(type) {
+		case *varvev1.Comparison_Number:
+			x.Operand = o.Number
+		case *varvev1.Comparison_Integer:
+			x.Operand = o.Integer
+		case *varvev1.Comparison_Text:
+			x.Operand = o.Text
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func (s *queryService) ReadAtTimes(r *varvev1.ReadAtTimesRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	req, err := atTimesRequest(r)
+	if err != nil {
+		return err
+	}
+	out := newArrowSender(stream, &s.buffers)
+	return out.end(s.readAtTimes(stream.Context(), "read_at_times", req, out))
+}
+
+// readAtTimes is readRange for values at instants.
+func (s *Server) readAtTimes(ctx context.Context, door string, req query.AtTimesRequest, sink query.Sink) error {
+	start := time.Now()
+	rows, err := s.engine.ReadAtTimes(ctx, req, sink)
+	s.metrics.answered(door, rows, time.Since(start))
+	return err
+}
+
+func atTimesRequest(r *varvev1.ReadAtTimesRequest) (query.AtTimesRequest, error) {
+	consistency, err := readOptions(r.Consistency, r.BatchRows)
+	if err != nil {
+		return query.AtTimesRequest{}, err
+	}
+	return query.AtTimesRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Times: r.TimesNs, Start: r.StartNs, End: r.EndNs, Every: r.EveryNs, Consistency: consistency, BatchRows: int(r.BatchRows),
+		Stepped: r.Stepped, Discrete: r.Discrete, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain, AsOf: r.AsOfNs,
 	}, nil
 }
 

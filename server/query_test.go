@@ -214,13 +214,21 @@ func TestFlightAnswersWithTheSameBits(t *testing.T) {
 	ctx := testContext(t)
 	client := flight.NewClientFromConn(s.conn, nil)
 	for _, r := range []*varvev1.ReadRangeRequest{
-		{Tags: []string{"float"}, EndNs: 10e9},
-		{Tags: []string{"float", "narrow", "int", "unsigned", "bool", "text", "bytes"}, EndNs: 10e9, WithSeq: true, WithSource: true},
-		{Tags: []string{"text", "float"}, StartNs: 10e9, Limit: 1, BatchRows: 1},
-		{TagIds: []uint32{3}, StartNs: 2e9, EndNs: 2e9},
-		{Tags: []string{"float"}, StartNs: 500e9, EndNs: 600e9},
-		{Tags: []string{"float"}, EndNs: 10e9, AsOfNs: new(int64)},
-		{Tags: []string{"float", "int"}, EndNs: 10e9, AsOfNs: proto.Int64(math.MaxInt64), WithSource: true},
+		{Tags: []string{"float"}, EndNs: proto.Int64(10e9), StartNs: proto.Int64(0)},
+		{Tags: []string{"float", "narrow", "int", "unsigned", "bool", "text", "bytes"}, EndNs: proto.Int64(10e9), WithSeq: true, WithSource: true, StartNs: proto.Int64(0)},
+		{Tags: []string{"text", "float"}, StartNs: proto.Int64(10e9), Limit: 1, BatchRows: 1, EndNs: proto.Int64(0)},
+		{TagIds: []uint32{3}, StartNs: proto.Int64(2e9), EndNs: proto.Int64(2e9)},
+		{Tags: []string{"float"}, StartNs: proto.Int64(500e9), EndNs: proto.Int64(600e9)},
+		{Tags: []string{"float"}, EndNs: proto.Int64(10e9), AsOfNs: new(int64), StartNs: proto.Int64(0)},
+		{Tags: []string{"float", "int"}, EndNs: proto.Int64(10e9), AsOfNs: proto.Int64(math.MaxInt64), WithSource: true, StartNs: proto.Int64(0)},
+		{Tags: []string{"float"}, EndNs: proto.Int64(5e9), Limit: 2},
+		{Tags: []string{"float", "bool"}, StartNs: proto.Int64(15e8), EndNs: proto.Int64(25e8), Bounds: varvev1.Bounds_BOUNDS_OUTSIDE, WithSource: true},
+		{Tags: []string{"unsigned"}, StartNs: proto.Int64(15e8), EndNs: proto.Int64(25e8), Bounds: varvev1.Bounds_BOUNDS_INTERPOLATED, WithSeq: true},
+		{Tags: []string{"float"}, StartNs: proto.Int64(0), EndNs: proto.Int64(3e9), AfterTimeNs: proto.Int64(1e9), Bounds: varvev1.Bounds_BOUNDS_INSIDE},
+		{
+			Tags: []string{"unsigned"}, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Severities: []varvev1.Severity{varvev1.Severity_SEVERITY_GOOD},
+			Where: []*varvev1.Comparison{{Operator: varvev1.Comparison_OPERATOR_GREATER, Operand: &varvev1.Comparison_Integer{Integer: 7}}},
+		},
 	} {
 		want := s.readRange(t, r)
 		ticket, err := proto.Marshal(r)
@@ -253,6 +261,105 @@ func TestFlightAnswersWithTheSameBits(t *testing.T) {
 	requireCode(t, codes.InvalidArgument, err, "ticket")
 }
 
+// TestRangeOptionsReachTheEngine asks for bounds, counts, pages and filters by what only they answer.
+func TestRangeOptionsReachTheEngine(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, floats("a", 1e9, 1, 2, 3, 4))
+	s.write(t, &varvev1.Run{Tag: "bad", TimesNs: []int64{1e9, 2e9}, Float64: []float64{5, 6}, QualityCount: []uint32{1, 1}, QualityCode: []uint32{0, 0x80000000}})
+	s.write(t, &varvev1.Run{Tag: "text", TimesNs: []int64{1e9, 2e9}, Text: []string{"on", "off"}})
+	one := []string{"a"}
+	above := func(op varvev1.Comparison_Operator, x float64) []*varvev1.Comparison {
+		return []*varvev1.Comparison{{Operator: op, Operand: &varvev1.Comparison_Number{Number: x}}}
+	}
+	for name, c := range map[string]struct {
+		r    *varvev1.ReadRangeRequest
+		want []int64 // seconds
+	}{
+		"forward":       {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(2e9), Limit: 2}, []int64{2, 3}},
+		"backward":      {&varvev1.ReadRangeRequest{Tags: one, EndNs: proto.Int64(3e9), Limit: 2}, []int64{3, 2}},
+		"page":          {&varvev1.ReadRangeRequest{Tags: one, EndNs: proto.Int64(3e9), Limit: 2, AfterTimeNs: proto.Int64(2e9)}, []int64{1}},
+		"inside":        {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(1e9), EndNs: proto.Int64(2e9), Bounds: varvev1.Bounds_BOUNDS_INSIDE}, []int64{1, 2}},
+		"none":          {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(1e9), EndNs: proto.Int64(2e9), Bounds: varvev1.Bounds_BOUNDS_NONE}, []int64{1}},
+		"outside":       {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(15e8), EndNs: proto.Int64(16e8), Bounds: varvev1.Bounds_BOUNDS_OUTSIDE}, []int64{1, 2}},
+		"good":          {&varvev1.ReadRangeRequest{Tags: []string{"bad"}, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Severities: []varvev1.Severity{varvev1.Severity_SEVERITY_GOOD}}, []int64{1}},
+		"bad":           {&varvev1.ReadRangeRequest{Tags: []string{"bad"}, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Severities: []varvev1.Severity{varvev1.Severity_SEVERITY_BAD}}, []int64{2}},
+		"uncertain":     {&varvev1.ReadRangeRequest{Tags: []string{"bad"}, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Severities: []varvev1.Severity{varvev1.Severity_SEVERITY_UNCERTAIN}}, nil},
+		"equal":         {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_EQUAL, 2)}, []int64{2}},
+		"not equal":     {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_NOT_EQUAL, 2)}, []int64{1, 3, 4}},
+		"less":          {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_LESS, 2)}, []int64{1}},
+		"less or equal": {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_LESS_OR_EQUAL, 2)}, []int64{1, 2}},
+		"greater":       {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_GREATER, 3)}, []int64{4}},
+		"at least":      {&varvev1.ReadRangeRequest{Tags: one, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: above(varvev1.Comparison_OPERATOR_GREATER_OR_EQUAL, 3)}, []int64{3, 4}},
+		"text": {&varvev1.ReadRangeRequest{Tags: []string{"text"}, StartNs: proto.Int64(0), EndNs: proto.Int64(9e9), Where: []*varvev1.Comparison{
+			{Operator: varvev1.Comparison_OPERATOR_EQUAL, Operand: &varvev1.Comparison_Text{Text: "off"}}}}, []int64{2}},
+	} {
+		var got []int64
+		for _, rec := range s.readRange(t, c.r) {
+			for i := range int(rec.NumRows()) {
+				got = append(got, int64(rec.Column(0).(*array.Timestamp).Value(i))/1e9)
+			}
+			rec.Release()
+		}
+		require.Equal(t, c.want, got, name)
+	}
+}
+
+// TestValuesAtTimesOverBothDoors asks gRPC and Flight the same and holds the answer against the lines between samples.
+func TestValuesAtTimesOverBothDoors(t *testing.T) {
+	s := start(t, Options{})
+	s.write(t, everyKind()...)
+	ctx := testContext(t)
+	client := flight.NewClientFromConn(s.conn, nil)
+	for i, r := range []*varvev1.ReadAtTimesRequest{
+		{Tags: []string{"unsigned"}, TimesNs: []int64{2e9, 15e8, 0, 5e9}},
+		{Tags: []string{"bool", "text", "float", "int"}, StartNs: 3e9, EveryNs: 5e8},
+		{Tags: []string{"unsigned"}, TimesNs: []int64{15e8}, Stepped: proto.Bool(true), AsOfNs: proto.Int64(math.MaxInt64)},
+		{TagIds: []uint32{1, 3}, TimesNs: []int64{15e8}, BridgeBad: true, UseUncertain: true, BatchRows: 1},
+		{Tags: []string{"float"}, TimesNs: []int64{15e8, 1e9}, Discrete: true, Consistency: varvev1.Consistency_CONSISTENCY_EVENTUAL},
+	} {
+		b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAtTimes(ctx, r))
+		require.NoError(t, err)
+		plain, err := ipc.NewReader(bytes.NewReader(b))
+		require.NoError(t, err)
+		want := records(t, plain)
+		if i == 0 { // 2^64-1 at a second, 7 at two: in between the nearest integer, half way up
+			require.Equal(t, []uint64{7, 1<<63 + 3, 0, 7}, want[0].Column(2).(*array.Uint64).Uint64Values())
+			require.Equal(t, []uint32{0, 0x402, uint32(model.BadNoData), uint32(model.UncertainDataSubNormal) | 0x402}, want[0].Column(3).(*array.Uint32).Uint32Values())
+		}
+		ticket, err := proto.Marshal(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_AtTimes{AtTimes: r}})
+		require.NoError(t, err)
+		info, err := client.GetFlightInfo(ctx, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: ticket})
+		require.NoError(t, err)
+		stream, err := client.DoGet(ctx, info.Endpoint[0].Ticket)
+		require.NoError(t, err)
+		reader, err := flight.NewRecordReader(stream)
+		require.NoError(t, err)
+		schema, err := flight.DeserializeSchema(info.Schema, nil)
+		require.NoError(t, err)
+		require.True(t, schema.Equal(reader.Schema()))
+		got := records(t, reader)
+		require.Equal(t, len(want), len(got))
+		for k := range want {
+			require.True(t, array.RecordEqual(want[k], got[k]), "%v\n%v", want[k], got[k])
+			want[k].Release()
+			got[k].Release()
+		}
+		plain.Release()
+		reader.Release()
+	}
+	for _, bad := range []*varvev1.ReadAtTimesRequest{
+		{Tags: []string{"float"}},
+		{Tags: []string{"float"}, TimesNs: []int64{1}, BatchRows: 1<<20 + 1},
+		{Tags: []string{"float"}, TimesNs: []int64{1}, Consistency: 9},
+		{TimesNs: []int64{1}},
+	} {
+		_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAtTimes(ctx, bad))
+		requireCode(t, codes.InvalidArgument, err, "")
+	}
+	_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadAtTimes(ctx, &varvev1.ReadAtTimesRequest{Tags: []string{"nobody"}, TimesNs: []int64{1}}))
+	requireCode(t, codes.NotFound, err, "nobody")
+}
+
 func TestQueriesThatMakeNoSense(t *testing.T) {
 	s := start(t, Options{})
 	s.write(t, floats("a", 1, 1))
@@ -262,19 +369,26 @@ func TestQueriesThatMakeNoSense(t *testing.T) {
 		code codes.Code
 		text string
 	}{
-		{&varvev1.ReadRangeRequest{}, codes.InvalidArgument, "no tag"},
-		{&varvev1.ReadRangeRequest{Tags: []string{"a", "nobody"}}, codes.NotFound, `"nobody"`},
-		{&varvev1.ReadRangeRequest{TagIds: []uint32{77}}, codes.NotFound, "id 77"},
-		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: math.MinInt64}, codes.InvalidArgument, "first instant"},
-		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1<<20 + 1}, codes.InvalidArgument, "batch_rows"},
-		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, Consistency: 9}, codes.InvalidArgument, "consistency"},
-		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1 << 20, WithSource: true, WithSeq: true}, codes.ResourceExhausted, "share"},
+		{&varvev1.ReadRangeRequest{StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.InvalidArgument, "no tag"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a", "nobody"}, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.NotFound, `"nobody"`},
+		{&varvev1.ReadRangeRequest{TagIds: []uint32{77}, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.NotFound, "id 77"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: proto.Int64(math.MinInt64), EndNs: proto.Int64(0)}, codes.InvalidArgument, "first instant"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1<<20 + 1, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.InvalidArgument, "batch_rows"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, Consistency: 9, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.InvalidArgument, "consistency"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, BatchRows: 1 << 20, WithSource: true, WithSeq: true, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}, codes.ResourceExhausted, "share"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0)}, codes.InvalidArgument, "two of the three"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, AfterSeq: 1}, codes.InvalidArgument, "after_seq"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, Bounds: 9}, codes.InvalidArgument, "bounds"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, Severities: []varvev1.Severity{0}}, codes.InvalidArgument, "severity"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, Where: []*varvev1.Comparison{{Operator: 9}}}, codes.InvalidArgument, "operator"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, Where: []*varvev1.Comparison{{Operator: 1}}}, codes.InvalidArgument, "to compare with"},
+		{&varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(0), Limit: 1, Where: make([]*varvev1.Comparison, 17)}, codes.InvalidArgument, "17 comparisons"},
 	} {
 		_, err := ipcBytes(client.ReadRange(testContext(t), c.r))
 		requireCode(t, c.code, err, c.text)
 	}
 	require.Zero(t, s.engine.MemoryTaken())
-	require.Len(t, s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10}), 1)
+	require.Len(t, s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(10), StartNs: proto.Int64(0)}), 1)
 }
 
 // TestWhatStoodAndWhatNoLonger asks for the past of an edited tag, over gRPC and as a Flight ticket.
@@ -298,10 +412,10 @@ func TestWhatStoodAndWhatNoLonger(t *testing.T) {
 		return out
 	}
 	for range 2 {
-		require.Equal(t, []float64{1.5, 2}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9})))
-		require.Equal(t, []float64{1, 2, 3}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9, AsOfNs: &before})))
+		require.Equal(t, []float64{1.5, 2}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(10e9), StartNs: proto.Int64(0)})))
+		require.Equal(t, []float64{1, 2, 3}, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(10e9), AsOfNs: &before, StartNs: proto.Int64(0)})))
 		none := int64(-1)
-		require.Empty(t, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: 10e9, AsOfNs: &none})))
+		require.Empty(t, values(s.readRange(t, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(10e9), AsOfNs: &none, StartNs: proto.Int64(0)})))
 
 		b, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadModified(testContext(t), &varvev1.ReadModifiedRequest{Tags: []string{"a"}, EndNs: 10e9, WithSeq: true}))
 		require.NoError(t, err)
@@ -448,7 +562,7 @@ func TestAClientThatLeavesEndsItsQuery(t *testing.T) {
 	values := make([]float64, 500_000)
 	s.write(t, &varvev1.Run{Tag: "a", FirstTimeNs: 1, StepNs: 1000, Count: uint32(len(values)), Float64: values})
 	ctx, cancel := context.WithCancel(testContext(t))
-	stream, err := varvev1.NewQueryServiceClient(s.conn).ReadRange(ctx, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64})
+	stream, err := varvev1.NewQueryServiceClient(s.conn).ReadRange(ctx, &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(math.MaxInt64), StartNs: proto.Int64(0)})
 	require.NoError(t, err)
 	_, err = stream.Recv()
 	require.NoError(t, err)
@@ -462,7 +576,7 @@ func TestAClientThatStopsReadingLosesItsAnswer(t *testing.T) {
 	s := start(t, Options{StallTimeout: 100 * time.Millisecond}, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(64<<10))
 	values := make([]float64, 500_000)
 	s.write(t, &varvev1.Run{Tag: "a", FirstTimeNs: 1, StepNs: 1000, Count: uint32(len(values)), Float64: values})
-	r := &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: math.MaxInt64}
+	r := &varvev1.ReadRangeRequest{Tags: []string{"a"}, EndNs: proto.Int64(math.MaxInt64), StartNs: proto.Int64(0)}
 	stream, err := varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), r)
 	require.NoError(t, err)
 	ticket, err := proto.Marshal(r)

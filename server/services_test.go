@@ -198,7 +198,7 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 	allocated := testing.AllocsPerRun(1, func() { _, _ = parseTicket([]byte(many(query.MaxRangeTags))) })
 	require.Less(t, allocated, 20.0)
 	ids := make([]uint32, query.MaxRangeTags+1)
-	_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), &varvev1.ReadRangeRequest{TagIds: ids}))
+	_, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(testContext(t), &varvev1.ReadRangeRequest{TagIds: ids, StartNs: proto.Int64(0), EndNs: proto.Int64(0)}))
 	requireCode(t, codes.InvalidArgument, err, "100001 tags are asked for")
 }
 

@@ -18,6 +18,7 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadModified":        true,
 	"/varve.v1.QueryService/ReadAggregates":      true,
 	"/varve.v1.QueryService/ReadProcessed":       true,
+	"/varve.v1.QueryService/ReadAtTimes":         true,
 	"/varve.v1.QueryService/Latest":              true,
 	"/arrow.flight.protocol.FlightService/DoGet": true,
 }

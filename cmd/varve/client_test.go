@@ -268,6 +268,42 @@ func TestOutputs(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
+// TestReferenceExamples runs the commands that the pages about reads show and holds what they print against the pages.
+func TestReferenceExamples(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "tags", "create", "--server", address, "FI-101", "--type", "float64", "--max-gap", "15m")
+	path := writeFile(t, "x.csv", "time,tag,value,quality\n"+
+		"2026-03-01T05:00:00Z,FI-101,10,Good\n2026-03-01T05:02:00Z,FI-101,20,Good\n2026-03-01T05:03:00Z,FI-101,30,Bad\n"+
+		"2026-03-01T05:05:00Z,FI-101,40,Good\n2026-03-01T05:06:00Z,FI-101,50,Uncertain\n")
+	varve(t, "import", "--server", address, path)
+	for _, page := range []string{"raw-reads.md", "at-time.md"} {
+		text, err := os.ReadFile(filepath.Join("../../docs/reference", page))
+		require.NoError(t, err)
+		examples := strings.Split(string(text), "\n$ varve ")[1:]
+		require.NotEmpty(t, examples, page)
+		for _, x := range examples {
+			command, rest, _ := strings.Cut(x, "\n")
+			want, _, _ := strings.Cut(rest, "\n\n")
+			want, _, _ = strings.Cut(want, "```")
+			args := words(command)
+			got := varve(t, append(args, "--server", address)...)
+			require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(got), command)
+		}
+	}
+}
+
+// words splits a command line at spaces outside of single quotes.
+func words(line string) (out []string) {
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			out = append(out, part)
+		} else {
+			out = append(out, strings.Fields(part)...)
+		}
+	}
+	return out
+}
+
 func TestRejectsDecideTheStatus(t *testing.T) {
 	address, _ := serveInProcess(t, t.TempDir())
 	path := writeFile(t, "bad.csv", "time,a\n2024-01-01T00:00:00Z,1\nyesterday,2\n2024-01-01T00:00:02Z,3\n")
@@ -468,6 +504,16 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"mode":                    {"import", "--mode", "remove", "x.csv"},
 		"of what":                 {"query", "--every", "1m", "a"},
 		"goes with none of":       {"query", "--aggregate", "count", "--plot", "a"},
+		"--bounds \"all\"":        {"query", "--bounds", "all", "a"},
+		"--quality \"fair\"":      {"query", "--quality", "fair", "a"},
+		"--where \"5\"":           {"query", "--where", "5", "a"},
+		"at what distance":        {"query", "--interpolated", "a"},
+		"--count and --limit":     {"query", "--count", "1", "--limit", "1", "a"},
+		"--reverse with --count":  {"query", "--count", "1", "--reverse", "a"},
+		"go with none of":         {"query", "--at", "now", "--with-seq", "a"},
+		"with none of --latest":   {"query", "--bounds", "inside", "--latest", "a"},
+		"need --at":               {"query", "--stepped", "a"},
+		"--at: ":                  {"query", "--at", "soon", "a"},
 		"must be COLUMN=TYPE":     {"import", "--types", "a", "x.csv"},
 		"WORD=QUALITY":            {"import", "--bad", "x", "x.csv"},
 		"time zone":               {"query", "--tz", "Mars", "a"},

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/collector/session"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -250,7 +251,7 @@ func (l *killedLoad) read(tag int) []float64 {
 
 // readTag is every value of a tag, whose times must be as told.
 func (l *killedLoad) readTag(name string, timeOf func(i int) int64) []float64 {
-	stream, err := l.query.ReadRange(l.t.Context(), &varvev1.ReadRangeRequest{Tags: []string{name}, EndNs: int64(time.Hour) * 1000}, grpc.WaitForReady(true))
+	stream, err := l.query.ReadRange(l.t.Context(), &varvev1.ReadRangeRequest{Tags: []string{name}, EndNs: proto.Int64(int64(time.Hour) * 1000), StartNs: proto.Int64(0)}, grpc.WaitForReady(true))
 	require.NoError(l.t, err)
 	var answer bytes.Buffer
 	for {

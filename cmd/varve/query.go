@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
@@ -51,6 +53,18 @@ type queryFlags struct {
 	resolution   time.Duration
 	asOf         string
 	modified     bool
+	count        uint64
+	bounds       string
+	quality      []string
+	where        []string
+	at           []string
+	interpolated bool
+	stepped      bool
+	discrete     bool
+	bridgeBad    bool
+
+	openStart, openEnd bool  // --count in place of an edge
+	override           *bool // --stepped, where it is given
 }
 
 var queryOutputs = []string{"table", "csv", "json", "arrow", "parquet"}
@@ -81,6 +95,17 @@ Aggregates named as in OPC UA Part 13 (Average, TimeAverage2, Minimum, PercentGo
 calculated as the standard has it. A row is then one aggregate of one interval, with its own time and its status code and info
 bits; --use-uncertain, --percent-good, --percent-bad and --sloped-extrapolation are the standard's AggregateConfiguration.
 
+--bounds says what stands at the edges: inside takes the end itself too, outside adds the sample at each edge or else the
+nearest one outside, and a row of quality BadBoundNotFound where there is none, interpolated adds values calculated at the
+edges. A column bound marks such rows. --count N reads N rows from --start on, or from --end backward: of the three two
+are given, and without either edge it is the newest N. --quality and --where choose samples in the server; the operators of
+--where are =, !=, <, <=, > and >=, text goes in quotes where it could be a number.
+
+--at prints the values at some instants, --interpolated those every --every: the sample that stands there, or what its
+neighbours say, marked 0x...0402 in its quality. Values slope or step as the tag's settings say, or as --stepped says; no
+value crosses more than the tag's largest gap, and nothing slopes into a Bad sample or across one, unless --bridge-bad looks for
+the nearest usable ones. --discrete takes samples at exactly those times only.
+
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
 removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
@@ -90,6 +115,12 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --latest '*'
   varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
   varve query --start -1d --every 1h --aggregate Average,TimeAverage2,PercentGood PUMP-101.FLOW
+  varve query --start 06:00 --end 14:00 --bounds interpolated FI-101
+  varve query --end 2026-03-01T06:00:00Z --count 10 FI-101
+  varve query --start -1d --quality bad,uncertain 'BOILER*'
+  varve query --start -1d --where '> 80' --where '<= 90' TI-204
+  varve query --at 2026-03-01T06:00:00Z,2026-03-01T14:00:00Z 'BOILER*'
+  varve query --start -1d --every 15m --interpolated FI-101 TI-204
   varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
   varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -118,9 +149,18 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.StringVar(&f.asOf, "as-of", "", "answer from what stood at this time (default now)")
 	flags.BoolVar(&f.modified, "modified", false, "the values that were replaced or removed, with when, by whom and why")
 	flags.BoolVar(&f.source, "with-source", false, "add columns ingest_time and source")
-	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range)")
+	flags.Uint64Var(&f.count, "count", 0, "this many rows of each tag from --start on, or from --end backward, whichever is given")
+	flags.StringVar(&f.bounds, "bounds", "none", "what stands at the edges: one of "+strings.Join(boundNames, ", "))
+	flags.StringSliceVar(&f.quality, "quality", nil, "only samples that are good, uncertain or bad, with commas between")
+	flags.StringArrayVar(&f.where, "where", nil, "only samples whose value meets this, such as '> 80'; may be given several times")
+	flags.StringSliceVar(&f.at, "at", nil, "the values at these times in place of samples, with commas between")
+	flags.BoolVar(&f.interpolated, "interpolated", false, "with --every: values at even distances from --start on in place of samples")
+	flags.BoolVar(&f.stepped, "stepped", false, "with --at and --interpolated: hold each sample up to the next, or with =false slope (default as the tag)")
+	flags.BoolVar(&f.discrete, "discrete", false, "with --at and --interpolated: no value but at the time of a sample")
+	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
+	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range); with --interpolated: distance of values")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
-	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate: calculate with Uncertain samples too")
+	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at and --interpolated: calculate with Uncertain samples too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")
 	flags.BoolVar(&f.sloped, "sloped-extrapolation", false, "with aggregates of Part 13: go on behind the last sample along the slope of the last two")
@@ -136,14 +176,22 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return usageError(err)
 	}
+	if err := f.checkTogether(cmd.Flags()); err != nil {
+		return usageError(err)
+	}
 	start, end, err := f.rangeOf(time.Now(), zone)
 	if err != nil {
 		return usageError(err)
 	}
-	if err := f.checkAggregates(); err != nil {
+	asOf, err := f.asOfTime(time.Now(), zone)
+	if err != nil {
 		return usageError(err)
 	}
-	asOf, err := f.asOfTime(time.Now(), zone)
+	ask, err := f.question(start, end, asOf)
+	if err != nil {
+		return usageError(err)
+	}
+	times, err := f.times(time.Now(), zone)
 	if err != nil {
 		return usageError(err)
 	}
@@ -157,11 +205,13 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	ask := f.question(tags, start, end, asOf)
+	for _, t := range tags {
+		ask.Tags = append(ask.Tags, t.asked)
+	}
 	if f.plot {
 		return c.explain(f.plotAll(ctx, cmd, c, ask, tags, zone))
 	}
-	stream, err := f.ask(ctx, c, ask)
+	stream, err := f.ask(ctx, c, ask, times)
 	if err != nil {
 		return c.explain(err)
 	}
@@ -184,12 +234,53 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	return nil
 }
 
+// checkTogether refuses flags that do not go together, and notes which of those with defaults were given.
+func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
+	if flags.Changed("stepped") {
+		f.override = &f.stepped
+	}
+	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0
+	switch {
+	case f.count > 0 && f.limit > 0:
+		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
+	case f.count > 0 && f.reverse:
+		return errors.New("--reverse with --count: give --end and no --start to read backward")
+	case samples && (f.latest || f.modified || f.plot || len(f.aggregates) > 0 || f.atTimes()):
+		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --aggregate, --at and --interpolated")
+	}
+	if err := f.checkAtTimes(); err != nil {
+		return err
+	}
+	if f.count > 0 {
+		f.openEnd = flags.Changed("start") && !flags.Changed("end")
+		f.openStart = !flags.Changed("start")
+	}
+	return f.checkAggregates()
+}
+
+func (f *queryFlags) checkAtTimes() error {
+	switch {
+	case f.interpolated && f.every <= 0:
+		return errors.New("--interpolated: at what distance? add --every, such as --every 1m")
+	case f.interpolated && len(f.at) > 0:
+		return errors.New("--at and --interpolated: give one")
+	case f.atTimes() && (f.plot || f.latest || f.modified || f.seq || f.source || f.limit > 0 || len(f.aggregates) > 0):
+		return errors.New("--at and --interpolated: go with none of --plot, --latest, --modified, --limit, --with-seq, --with-source and --aggregate")
+	case !f.atTimes() && (f.override != nil || f.discrete || f.bridgeBad):
+		return errors.New("--stepped, --discrete and --bridge-bad: need --at or --interpolated")
+	}
+	return nil
+}
+
+// atTimes reports whether values at instants are asked for.
+func (f *queryFlags) atTimes() bool { return f.interpolated || len(f.at) > 0 }
+
 func (f *queryFlags) checkAggregates() error {
 	switch {
-	case len(f.aggregates) == 0 && f.every != 0:
-		return fmt.Errorf("--every %s: of what? add --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
-	case len(f.aggregates) == 0 && f.useUncertain:
-		return errors.New("--use-uncertain: needs --aggregate")
+	case len(f.aggregates) == 0 && f.every != 0 && !f.interpolated:
+		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
+	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes():
+		return errors.New("--use-uncertain: needs --aggregate, --at or --interpolated")
 	case f.every < 0:
 		return fmt.Errorf("--every %s: must be positive", f.every)
 	case len(f.aggregates) > 0 && (f.plot || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
@@ -221,7 +312,11 @@ func (f *queryFlags) rangeOf(now time.Time, zone *time.Location) (start, end int
 	if end, err = timeexpr.Parse(f.end, now, zone); err != nil {
 		return 0, 0, fmt.Errorf("--end: %w", err)
 	}
-	if f.reverse && start < end {
+	switch {
+	case !f.reverse || start > end:
+	case f.bounds != "none":
+		start, end = end, start // what stands at the edges belongs to the answer in either direction
+	default:
 		start, end = end-1, start-1 // (end, start] holds the same instants
 	}
 	return start, end, nil
@@ -251,38 +346,111 @@ func (f *queryFlags) asOfTime(now time.Time, zone *time.Location) (*int64, error
 	return &t, nil
 }
 
-// question is the question that flags ask about a range.
-func (f *queryFlags) question(tags []foundTag, start, end int64, asOf *int64) *varvev1.ReadRangeRequest {
-	names := make([]string, len(tags))
-	for i, t := range tags {
-		names[i] = t.asked
-	}
-	return &varvev1.ReadRangeRequest{
-		Tags: names, StartNs: start, EndNs: end, Consistency: f.consistency(), Limit: f.limit,
+// question is the question that flags ask about a range, but for its tags.
+func (f *queryFlags) question(start, end int64, asOf *int64) (*varvev1.ReadRangeRequest, error) {
+	r := &varvev1.ReadRangeRequest{
+		StartNs: &start, EndNs: &end, Consistency: f.consistency(), Limit: max(f.limit, f.count),
 		WithSeq: f.seq, WithSource: f.source, AsOfNs: asOf,
 	}
+	if f.openStart {
+		r.StartNs = nil
+	}
+	if f.openEnd {
+		r.EndNs = nil
+	}
+	bounds := slices.Index(boundNames, f.bounds)
+	if bounds < 0 {
+		return nil, fmt.Errorf("--bounds %q: must be one of %s", f.bounds, strings.Join(boundNames, ", "))
+	}
+	r.Bounds = varvev1.Bounds(bounds + 1)
+	for _, q := range f.quality {
+		i := slices.Index(severityNames, strings.ToLower(q))
+		if i < 0 {
+			return nil, fmt.Errorf("--quality %q: must be one of %s", q, strings.Join(severityNames, ", "))
+		}
+		r.Severities = append(r.Severities, varvev1.Severity(i+1))
+	}
+	for _, w := range f.where {
+		c, err := parseComparison(w)
+		if err != nil {
+			return nil, err
+		}
+		r.Where = append(r.Where, c)
+	}
+	return r, nil
 }
 
-func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeRequest) (answer.Stream, error) {
+// The names of what the wire has numbers for, from 1.
+var (
+	boundNames    = []string{"none", "inside", "outside", "interpolated"}
+	severityNames = []string{"good", "uncertain", "bad"}
+	operators     = []string{"=", "!=", "<", "<=", ">", ">="}
+)
+
+// parseComparison reads an operator and what to compare with: a number, else text, in quotes or not.
+func parseComparison(s string) (*varvev1.Comparison, error) {
+	rest := strings.TrimSpace(s)
+	n := len(rest) - len(strings.TrimLeft(rest, "=!<>"))
+	op := slices.Index(operators, rest[:n])
+	operand := strings.TrimSpace(rest[n:])
+	if op < 0 || operand == "" {
+		return nil, fmt.Errorf("--where %q: must be one of %s and a number or a text, such as '> 80' or '= \"running\"'", s, strings.Join(operators, " "))
+	}
+	c := &varvev1.Comparison{Operator: varvev1.Comparison_Operator(op + 1)}
+	if i, err := strconv.ParseInt(operand, 10, 64); err == nil {
+		c.Operand = &varvev1.Comparison_Integer{Integer: i}
+	} else if x, err := strconv.ParseFloat(operand, 64); err == nil {
+		c.Operand = &varvev1.Comparison_Number{Number: x}
+	} else if text, err := strconv.Unquote(operand); err == nil {
+		c.Operand = &varvev1.Comparison_Text{Text: text}
+	} else {
+		c.Operand = &varvev1.Comparison_Text{Text: operand}
+	}
+	return c, nil
+}
+
+// times are the instants of --at.
+func (f *queryFlags) times(now time.Time, zone *time.Location) ([]int64, error) {
+	out := make([]int64, len(f.at))
+	for i, at := range f.at {
+		t, err := timeexpr.Parse(at, now, zone)
+		if err != nil {
+			return nil, fmt.Errorf("--at: %w", err)
+		}
+		out[i] = t
+	}
+	return out, nil
+}
+
+func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, times []int64) (answer.Stream, error) {
 	switch {
 	case f.latest:
 		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency})
 	case f.modified:
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
-			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
+			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
 		})
 	case f.processed():
 		bad := !f.useUncertain
 		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
-			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates, Consistency: r.Consistency,
+			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates, Consistency: r.Consistency,
 			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
 			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
 		})
 	case len(f.aggregates) > 0:
 		return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
-			Tags: r.Tags, StartNs: r.StartNs, EndNs: r.EndNs, StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
+			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
 			Consistency: r.Consistency, UseUncertain: f.useUncertain,
 		})
+	case f.atTimes():
+		q := &varvev1.ReadAtTimesRequest{
+			Tags: r.Tags, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
+			BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs,
+		}
+		if f.interpolated {
+			q.StartNs, q.EndNs, q.EveryNs = r.GetStartNs(), r.GetEndNs(), f.every.Nanoseconds()
+		}
+		return c.query.ReadAtTimes(ctx, q)
 	}
 	return c.query.ReadRange(ctx, r)
 }
@@ -347,7 +515,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 		return samples, warning, err
 	}
 	rows := answer.NewRows(r, typesOf(tags))
-	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest || f.modified, Ends: f.modified}
+	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest || f.modified, Ends: f.modified, Bound: f.bounds != "none"}
 	switch f.output {
 	case "csv":
 		samples, err = answer.WriteCSV(w, rows, extra)
@@ -506,8 +674,8 @@ func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, ask 
 		_, err := fmt.Fprintf(out, "%s: samples of %s have no chart\n", t.Name, s.typ)
 		return err
 	}
-	in := model.Between(ask.StartNs, ask.EndNs)
-	stream, err := f.ask(ctx, c, ask)
+	in := model.Between(ask.GetStartNs(), ask.GetEndNs())
+	stream, err := f.ask(ctx, c, ask, nil)
 	if err != nil {
 		return err
 	}

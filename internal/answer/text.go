@@ -20,12 +20,16 @@ import (
 type Extra struct {
 	Seq, Source bool
 	Ends        bool // what ended each value
+	Bound       bool // whether the row stands at an edge or outside of it
 }
 
 // WriteCSV writes time,tag,value,quality rows with a header, CRLF nowhere. Empty text is "", a null value nothing.
 func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	out.WriteString("time,tag,value,quality")
+	if x.Bound {
+		out.WriteString(",bound")
+	}
 	if x.Seq {
 		out.WriteString(",seq")
 	}
@@ -53,12 +57,17 @@ func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		b = append(append(b, tagField...), ',')
 		b = append(appendCSVValue(b, row.Value), ',')
 		b = appendQuality(b, row.Quality)
+		if x.Bound {
+			b = strconv.AppendBool(append(b, ','), row.Bound)
+		}
 		if x.Seq {
 			b = strconv.AppendUint(append(b, ','), uint64(row.Seq), 10)
 		}
 		if x.Source {
-			b = append(appendTime(append(b, ','), row.Ingest*1_000_000_000), ',')
-			b = appendField(b, row.Source)
+			if b = append(b, ','); !row.NotIngested {
+				b = appendTime(b, row.Ingest*1_000_000_000)
+			}
+			b = appendField(append(b, ','), row.Source)
 		}
 		if e := &row.End; x.Ends {
 			b = append(append(append(b, ','), e.Kind...), ',')
@@ -138,12 +147,19 @@ func WriteJSON(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		b = appendJSONValue(append(b, `,"value":`...), row.Value)
 		b = appendQuality(append(b, `,"quality":"`...), row.Quality)
 		b = append(b, '"')
+		if x.Bound {
+			b = strconv.AppendBool(append(b, `,"bound":`...), row.Bound)
+		}
 		if x.Seq {
 			b = strconv.AppendUint(append(b, `,"seq":`...), uint64(row.Seq), 10)
 		}
 		if x.Source {
-			b = appendTime(append(b, `,"ingest_time":"`...), row.Ingest*1_000_000_000)
-			b = appendJSONString(append(b, `","source":`...), row.Source)
+			if b = append(b, `,"ingest_time":`...); row.NotIngested {
+				b = append(b, "null"...)
+			} else {
+				b = append(appendTime(append(b, '"'), row.Ingest*1_000_000_000), '"')
+			}
+			b = appendJSONString(append(b, `,"source":`...), row.Source)
 		}
 		if x.Ends {
 			b = appendJSONEnd(b, &row.End)
@@ -214,6 +230,9 @@ const tableTime = "2006-01-02T15:04:05.999999999Z07:00"
 func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples uint64, err error) {
 	out := bufio.NewWriter(w)
 	header := []string{"TIME", "TAG", "VALUE", "QUALITY"}
+	if x.Bound {
+		header = append(header, "BOUND")
+	}
 	if x.Seq {
 		header = append(header, "SEQ")
 	}
@@ -234,11 +253,18 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 			return samples, errors.Join(err, out.Flush())
 		}
 		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), row.Quality.Text()}
+		if x.Bound {
+			line = append(line, strconv.FormatBool(row.Bound))
+		}
 		if x.Seq {
 			line = append(line, strconv.Itoa(int(row.Seq)))
 		}
 		if x.Source {
-			line = append(line, time.Unix(row.Ingest, 0).In(zone).Format(time.RFC3339), row.Source)
+			ingested := "-"
+			if !row.NotIngested {
+				ingested = time.Unix(row.Ingest, 0).In(zone).Format(time.RFC3339)
+			}
+			line = append(line, ingested, row.Source)
 		}
 		if x.Ends {
 			e := &row.End

@@ -88,6 +88,9 @@ type Row struct {
 	Source  string // empty unless asked for
 	Ingest  int64  // seconds since 1970; 0 unless asked for
 	End     End    // of a value that no longer stands
+	Bound   bool   // the row stands at an edge of the range or outside; false unless asked for
+
+	NotIngested bool // the row is a bound that no sample is, and Ingest means nothing
 }
 
 // End says what ended a value.
@@ -131,6 +134,7 @@ type columns struct {
 	text    *array.String
 	blob    *array.Binary
 	seq     *array.Uint32
+	bound   *array.Boolean
 	ingest  *array.Timestamp
 	source  *array.Dictionary
 	kind    *array.String
@@ -165,6 +169,8 @@ func columnsOf(rec arrow.Record) (columns, error) {
 			c.blob, ok = col.(*array.Binary)
 		case "seq":
 			c.seq, ok = col.(*array.Uint32)
+		case "bound":
+			c.bound, ok = col.(*array.Boolean)
 		case "ingest_time":
 			c.ingest, ok = col.(*array.Timestamp)
 		case "source":
@@ -203,7 +209,9 @@ func (c *columns) row(i int, types map[string]model.Type) Row {
 	if c.seq != nil {
 		r.Seq = c.seq.Value(i)
 	}
+	r.Bound = c.bound != nil && c.bound.Value(i)
 	if c.ingest != nil {
+		r.NotIngested = c.ingest.IsNull(i)
 		r.Ingest = int64(c.ingest.Value(i))
 	}
 	if c.source != nil && !c.source.IsNull(i) {
