@@ -24,8 +24,11 @@
 //
 // # Parts
 //
-//	engine.go   Engine, its options, the two questions
-//	request.go  what may be asked
+//	engine.go   Engine, its options, what all questions share
+//	request.go  what may be asked of samples
+//	bounds.go   samples of a range and what stands at its edges; filter.go lets some of them through
+//	at_times.go values at instants; at_walk.go finds them, interpolation.go makes those that no sample holds
+//	aggregates.go  aggregates of buckets
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has
 //	encoder.go  rows to record batches

@@ -102,7 +102,7 @@ are given, and without either edge it is the newest N. --quality and --where cho
 --where are =, !=, <, <=, > and >=, text goes in quotes where it could be a number.
 
 --at prints the values at some instants, --interpolated those every --every: the sample that stands there, or what its
-neighbours say, marked 0x...0402 in its quality. Values slope or step as the tag's settings say, or as --stepped says; no
+neighbours say, marked Interpolated in its quality. Values slope or step as the tag's settings say, or as --stepped says; no
 value crosses more than the tag's largest gap, and nothing slopes into a Bad sample or across one, unless --bridge-bad looks for
 the nearest usable ones. --discrete takes samples at exactly those times only.
 
