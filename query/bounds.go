@@ -24,12 +24,16 @@ type rangeRead struct {
 	left     uint64 // rows that the tag may still have
 }
 
-func newRangeRead(r *RangeRequest, states *stateTexts) *rangeRead {
+func newRangeRead(r *RangeRequest, c Catalog) *rangeRead {
 	from, to := r.edges()
-	return &rangeRead{
+	read := &rangeRead{
 		request: r, in: r.samples(), from: from, to: to, values: interpolation{strict: true},
-		filter: filter{severities: r.Severities, where: r.Where, states: states},
+		filter: filter{severities: r.Severities, where: r.Where},
 	}
+	if len(r.Where) > 0 {
+		read.filter.states = newStateTexts(c)
+	}
+	return read
 }
 
 func (r *rangeRead) reverse() bool { return r.from > r.to }

@@ -110,7 +110,7 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	if err != nil {
 		return 0, err
 	}
-	read := newRangeRead(&r, newStateTexts(e.store.Catalog()))
+	read := newRangeRead(&r, e.store.Catalog())
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		read.out, read.cursor = out, emptyCursor(view, q.tags.asked[0], r.AsOf)
 		defer read.cursor.Close()

@@ -292,6 +292,33 @@ func TestReferenceExamples(t *testing.T) {
 	}
 }
 
+// TestBoundsInEveryOutput prints a bound that is a sample and one that is none, forward and in reverse, and text that is chosen.
+func TestBoundsInEveryOutput(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "import", "--server", address, writeFile(t, "x.csv", "time,f,s\n2024-01-01T00:00:00Z,1,on\n2024-01-01T00:00:02Z,2,5\n"))
+	ask := func(flags ...string) string {
+		return varve(t, append([]string{"query", "--server", address, "--start", "2024-01-01T00:00:01Z", "--end", "2024-01-01T00:00:02Z"}, flags...)...)
+	}
+	late := []string{"--start", "2024-01-01T00:00:02Z", "--end", "2024-01-01T00:00:03Z", "--bounds", "outside", "--with-source", "f"}
+	csvRows := strings.Split(strings.TrimSpace(ask(append(late, "-o", "csv")...)), "\n")
+	require.Equal(t, "time,tag,value,quality,bound,ingest_time,source", csvRows[0])
+	require.Regexp(t, `^2024-01-01T00:00:02Z,f,2,Good,true,20..-`, csvRows[1])
+	require.Equal(t, "2024-01-01T00:00:03Z,f,,BadBoundNotFound,true,,", csvRows[2])
+	require.Contains(t, ask(append(late, "-o", "json")...), `"value":null,"quality":"BadBoundNotFound","bound":true,"ingest_time":null,"source":""}`)
+	table := ask(late...)
+	require.Regexp(t, `TIME +TAG +VALUE +QUALITY +BOUND +INGESTED +SOURCE`, table)
+	require.Regexp(t, `00:00:03Z +f +BadBoundNotFound +true +- +\n`, table)
+	require.Equal(t, "time,tag,value,quality,bound\n2024-01-01T00:00:02Z,f,2,Good,true\n2024-01-01T00:00:01Z,f,1.5,Good+Interpolated,true\n",
+		ask("--bounds", "interpolated", "--reverse", "-o", "csv", "f"))
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:02Z,s,5,Good\n", ask("--end", "now", "--where", `= "5"`, "-o", "csv", "s"))
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:00Z,s,on,Good\n", ask("--start", "min", "--where", "!= \"5\"", "-o", "csv", "s"))
+	require.Contains(t, ask("--at", "2024-01-01T00:00:01Z", "--stepped", "f"), "1  Good+Interpolated")
+	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:02Z,f,2,Good\n", varve(t, "query", "--server", address, "--count", "1", "-o", "csv", "f"))
+	code, says := fails(t, "query", "--server", address, "--where", "> 5", "s")
+	require.NotZero(t, code)
+	require.Contains(t, says, "is of type string")
+}
+
 // words splits a command line at spaces outside of single quotes.
 func words(line string) (out []string) {
 	for i, part := range strings.Split(line, "'") {

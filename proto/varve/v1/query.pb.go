@@ -243,7 +243,7 @@ func (Comparison_Operator) EnumDescriptor() ([]byte, []int) {
 	return file_varve_v1_query_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Comparison is a condition on a value. A sample without a value, and NaN, meet none but that NaN is NOT_EQUAL to anything.
+// Comparison is a condition on a value. A sample without one meets none, and NaN none but NOT_EQUAL.
 type Comparison struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Operator Comparison_Operator    `protobuf:"varint,1,opt,name=operator,proto3,enum=varve.v1.Comparison_Operator" json:"operator,omitempty"`
