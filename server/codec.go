@@ -81,7 +81,12 @@ func checkCounts(b []byte, request proto.Message) error {
 	switch request.(type) {
 	case *varvev1.CreateTagsRequest:
 		most = maxCreateTags
-	case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest:
+	case *varvev1.ReadRangeRequest:
+		if err := checkComparisons(b); err != nil {
+			return err
+		}
+		most = query.MaxRangeTags
+	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest:
 		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
@@ -99,8 +104,14 @@ func checkCounts(b []byte, request proto.Message) error {
 	if _, ok := request.(*varvev1.FlightQuestion); ok {
 		n, most = 0, query.MaxRangeTags
 		for f := (field{rest: b}); len(f.rest) > 0 && f.next(f.rest) == nil; {
-			if f.typ == protowire.BytesType {
-				n += countField(f.data, 1) // whatever is asked, tags are field 1
+			if f.typ != protowire.BytesType {
+				continue
+			}
+			n += countField(f.data, 1) // whatever is asked, tags are field 1
+			if f.num == flightRange {
+				if err := checkComparisons(f.data); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -110,6 +121,20 @@ func checkCounts(b []byte, request proto.Message) error {
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)
+	}
+	return nil
+}
+
+// The numbers of fields that are looked at before they are decoded.
+const (
+	flightRange = 101 // FlightQuestion.range
+	rangeWhere  = 15  // ReadRangeRequest.where
+)
+
+// checkComparisons counts the comparisons of a ReadRangeRequest.
+func checkComparisons(b []byte) error {
+	if n := countField(b, rangeWhere); n > query.MaxComparisons {
+		return fmt.Errorf("%d comparisons, most is %d: %w", n, query.MaxComparisons, query.ErrBadRequest)
 	}
 	return nil
 }

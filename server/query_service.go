@@ -219,9 +219,6 @@ func severitiesOf(severities []varvev1.Severity) (set query.Severities, err erro
 }
 
 func comparisonsOf(in []*varvev1.Comparison) (out []query.Comparison, err error) {
-	if n := len(in); n > query.MaxComparisons {
-		return nil, fmt.Errorf("%d comparisons, most is %d: %w", n, query.MaxComparisons, query.ErrBadRequest)
-	}
 	for _, c := range in {
 		if c.Operator < 0 || c.Operator > varvev1.Comparison_OPERATOR_GREATER_OR_EQUAL {
 			return nil, fmt.Errorf("operator %d is unknown: %w", c.Operator, query.ErrBadRequest)

@@ -178,6 +178,8 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 	many := func(n int) string { return strings.Repeat("\x0A\x00", n+1) }
 	ticket := many(query.MaxRangeTags)
 	ticket = string(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), ticket))
+	comparisons := string(protowire.AppendString(protowire.AppendTag(nil, flightRange, protowire.BytesType), strings.Repeat("\x7A\x00", 1_000_000)))
+	comparisons = string(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), comparisons))
 	command := "\x08\x02" + string(protowire.AppendString(protowire.AppendTag(nil, 2, protowire.BytesType), many(query.MaxRangeTags)))
 	for _, c := range []struct {
 		method, body string
@@ -187,6 +189,8 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 		{"/varve.v1.CatalogService/CreateTags", many(maxCreateTags), codes.ResourceExhausted, "100001 elements"},
 		{"/varve.v1.QueryService/Latest", many(query.MaxLatestTags), codes.InvalidArgument, "1000001 tags are asked for"},
 		{"/varve.v1.QueryService/ReadRange", many(query.MaxRangeTags), codes.InvalidArgument, "100001 tags are asked for"},
+		{"/varve.v1.QueryService/ReadRange", strings.Repeat("\x7A\x00", 1_000_000), codes.InvalidArgument, "1000000 comparisons"},
+		{"/arrow.flight.protocol.FlightService/DoGet", comparisons, codes.InvalidArgument, "1000000 comparisons"},
 		{"/arrow.flight.protocol.FlightService/DoGet", ticket, codes.InvalidArgument, "100001 tags are asked for"},
 		{"/arrow.flight.protocol.FlightService/GetFlightInfo", command, codes.InvalidArgument, "100001 tags are asked for"},
 	} {
