@@ -2,7 +2,6 @@ package query
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -87,69 +86,15 @@ func (a Aggregate) plain() bool {
 	return true
 }
 
-// AggregatesRequest asks for aggregates of consecutive buckets of tags. The buckets are [Start, Start+Step) and on to End,
-// the last one cut there; or those between Edges. With Start later than End, or Edges that descend, a bucket is (later
-// edge excluded its earlier one): (a-Step, a] from Start down, each stamped with its later edge.
+// AggregatesRequest asks for aggregates of consecutive buckets of tags.
 type AggregatesRequest struct {
 	Tags
-	Start, End  int64 // nanoseconds UTC; not used where there are Edges
-	Step        int64 // nanoseconds; 0 for one bucket
-	Edges       []int64
+	Buckets
 	Aggregates  []Aggregate
 	Consistency storage.Consistency
 	BatchRows   int
 	// UseUncertain takes Uncertain samples for usable. Otherwise they are taken for Bad, as Part 13 has it by default.
 	UseUncertain bool
-}
-
-// buckets is the edges in the order of the answer.
-func (r *AggregatesRequest) buckets() ([]int64, error) {
-	if len(r.Edges) > 0 {
-		return r.explicit()
-	}
-	switch {
-	case r.Start == r.End:
-		return nil, fmt.Errorf("buckets from %s to the same instant: %w", model.FormatTime(r.Start), ErrBadRange)
-	case r.Step < 0:
-		return nil, fmt.Errorf("step is %d ns, must be positive: %w", r.Step, ErrBadRange)
-	}
-	length := uint64(r.End) - uint64(r.Start)
-	if r.Start > r.End {
-		length = -length
-	}
-	step := uint64(r.Step)
-	if step == 0 || step > length {
-		step = length
-	}
-	n := (length-1)/step + 1
-	if n > MaxBuckets {
-		return nil, fmt.Errorf("%d buckets, most is %d: %w", n, MaxBuckets, ErrBadRange)
-	}
-	edges := make([]int64, 0, n+1)
-	for i := range n {
-		at := uint64(r.Start) + i*step
-		if r.Start > r.End {
-			at = uint64(r.Start) - i*step
-		}
-		edges = append(edges, int64(at))
-	}
-	return append(edges, r.End), nil
-}
-
-func (r *AggregatesRequest) explicit() ([]int64, error) {
-	if n := len(r.Edges) - 1; n < 1 || n > MaxBuckets {
-		return nil, fmt.Errorf("%d edges, must be from 2 to %d: %w", n+1, MaxBuckets+1, ErrBadRange)
-	}
-	if r.Step != 0 || r.Start != 0 || r.End != 0 {
-		return nil, fmt.Errorf("edges beside start, end or step: %w", ErrBadRange)
-	}
-	down := r.Edges[0] > r.Edges[1]
-	for i := 1; i < len(r.Edges); i++ {
-		if a, b := r.Edges[i-1], r.Edges[i]; a == b || (a > b) != down {
-			return nil, fmt.Errorf("edge %s behind %s: must all ascend or all descend: %w", model.FormatTime(b), model.FormatTime(a), ErrBadRange)
-		}
-	}
-	return r.Edges, nil
 }
 
 func (r *AggregatesRequest) check() error {
@@ -168,16 +113,6 @@ func (r *AggregatesRequest) check() error {
 		}
 		if slices.Contains(r.Aggregates[:i], a) {
 			return fmt.Errorf("aggregate %s is asked for twice: %w", a, ErrBadRequest)
-		}
-	}
-	return nil
-}
-
-// checkEdges refuses instants that are none.
-func checkEdges(edges []int64) error {
-	for _, e := range edges {
-		if e == math.MinInt64 || e == math.MaxInt64 {
-			return fmt.Errorf("edge %d, the first instant is %d, the last %d: %w", e, int64(model.MinTime), int64(math.MaxInt64)-1, ErrBadRange)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ const (
 type aggregation struct {
 	request AggregatesRequest
 	tags    *tagList
-	edges   []int64 // in the order of the answer
+	*bucketing
 	detail  storage.Detail
 	good    bool         // storage.Goods has what the aggregates need
 	asked   rollup.Asked // of it
@@ -45,15 +45,12 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	edges, err := r.buckets()
+	buckets, err := r.buckets()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEdges([]int64{edges[0], edges[len(edges)-1]}); err != nil {
-		return nil, err
-	}
 	catalog := e.store.Catalog()
-	last := max(edges[0], edges[len(edges)-1]-1)
+	last := max(buckets.edges[0], buckets.edges[buckets.count()]-1)
 	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
 	if err != nil {
 		return nil, err
@@ -61,7 +58,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
-	a := &aggregation{request: r, tags: tags, edges: edges, detail: storage.Plain, good: true, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
+	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
 			a.detail = storage.Full
@@ -78,19 +75,17 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	return a, nil
 }
 
-func (a *aggregation) reverse() bool { return a.edges[0] > a.edges[1] }
-
 // bytes is what answering may hold at once.
 func (a *aggregation) bytes() int64 {
 	names := 3*a.tags.nameBytes + 96*int64(len(a.tags.asked))
 	rowBytes := int64(8+4+8+8) + 25*int64(len(a.request.Aggregates))
 	rows := int64(a.rows())
 	answers := int64(roundBuckets) * int64(24+48*len(a.request.Aggregates)) // bucketRow and cells
-	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + 8*int64(len(a.edges))
+	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
 }
 
 // rows is how many rows a record batch may get.
-func (a *aggregation) rows() int { return min(a.batchRows(), (len(a.edges)-1)*len(a.tags.asked)) }
+func (a *aggregation) rows() int { return min(a.batchRows(), a.count()*len(a.tags.asked)) }
 
 func (a *aggregation) batchRows() int {
 	if a.request.BatchRows == 0 {
@@ -185,7 +180,7 @@ type bucketRow struct {
 
 // run works on as many windows at a time as there are workers, round by round, and writes each round in order.
 func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder) error {
-	n := len(a.edges) - 1
+	n := a.count()
 	size := min(windowBuckets, n)
 	if each := (n + a.workers - 1) / a.workers; len(a.tags.asked) < a.workers {
 		size = min(size, max(each, windowLeast))
@@ -549,6 +544,7 @@ type aggregateEncoder struct {
 	tag     tagColumn
 	quality []uint32
 	good    []float64
+	labels  *labelColumn // nil where no calendar is asked
 }
 
 func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) *aggregateEncoder {
@@ -564,6 +560,10 @@ func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) 
 	}
 	fields = append(fields, arrow.Field{Name: "quality", Type: arrow.PrimitiveTypes.Uint32},
 		arrow.Field{Name: PercentGood.String(), Type: arrow.PrimitiveTypes.Float64})
+	if a.labels != nil {
+		e.labels = &labelColumn{labels: a.labels}
+		fields = append(fields, e.labels.field())
+	}
 	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
 	if sink != nil {
 		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
@@ -600,7 +600,10 @@ func (e *aggregateEncoder) add(ctx context.Context, w *window) error {
 
 // append adds rows [from, to) of a window, column by column.
 func (e *aggregateEncoder) append(w *window, from, to int) {
-	for _, r := range w.rows[from:to] {
+	for i, r := range w.rows[from:to] {
+		if e.labels != nil {
+			e.labels.append(w.from + from + i)
+		}
 		e.times = append(e.times, r.time)
 		e.tag.indices = append(e.tag.indices, w.index)
 		e.quality = append(e.quality, uint32(r.quality))
@@ -650,6 +653,10 @@ func (e *aggregateEncoder) flush(ctx context.Context) error {
 	}
 	add(fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)))
 	add(fixedData(arrow.PrimitiveTypes.Float64, rows, nil, arrow.Float64Traits.CastToBytes(e.good)))
+	if e.labels != nil {
+		add(e.labels.array())
+		e.labels.reset()
+	}
 	record := array.NewRecord(e.schema, arrays, int64(rows))
 	err := e.writer.Write(record)
 	record.Release()

@@ -54,7 +54,7 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 		store := &plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}}
 		e, err := New(store, Options{})
 		require.NoError(t, err)
-		r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200)), UseUncertain: rng.IntN(2) == 0}
+		r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200))}, UseUncertain: rng.IntN(2) == 0}
 		if r.Start == r.End {
 			continue
 		}
@@ -64,8 +64,9 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 			}
 		}
 		rec := readAggregates(t, e, r)
-		edges, err := r.buckets()
+		buckets, err := r.buckets()
 		require.NoError(t, err)
+		edges := buckets.edges
 		require.Equal(t, int64(len(edges)-1), rec.NumRows())
 		for i := range len(edges) - 1 {
 			where := fmt.Sprintf("seed %d, bucket %d to %d", seed, edges[i], edges[i+1])
@@ -91,7 +92,7 @@ func TestAggregatesOfManyTagsAreThoseOfEach(t *testing.T) {
 	const tags, buckets = 100, 200
 	rng := rand.New(rand.NewPCG(5, 7))
 	store := &plainStore{samples: map[model.TagID]*storage.Block{}}
-	all := AggregatesRequest{Start: 1000, End: 1000 + buckets*10, Step: 10, Aggregates: []Aggregate{Count, Minimum, Last, TimeWeightedAverage}, BatchRows: MaxBatchRows}
+	all := AggregatesRequest{Buckets: Buckets{Start: 1000, End: 1000 + buckets*10, Step: 10}, Aggregates: []Aggregate{Count, Minimum, Last, TimeWeightedAverage}, BatchRows: MaxBatchRows}
 	for i := range tags {
 		id := model.TagID(i + 1)
 		tag := &model.Tag{ID: id, Name: fmt.Sprint(i), Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}
@@ -289,25 +290,25 @@ func TestAggregateRequestsAreChecked(t *testing.T) {
 	}
 	one := Tags{IDs: []model.TagID{1}}
 	for _, r := range []AggregatesRequest{
-		{Tags: one, Start: 1, End: 2},
-		{Tags: one, Start: 1, End: 1, Aggregates: []Aggregate{Count}},
-		{Tags: one, Start: 1, End: 2, Step: -1, Aggregates: []Aggregate{Count}},
-		{Tags: one, Start: 0, End: 1 << 40, Step: 1, Aggregates: []Aggregate{Count}},
-		{Tags: one, Start: 0, End: math.MaxInt64, Aggregates: []Aggregate{Count}},
-		{Tags: one, Start: 1, End: 2, Aggregates: []Aggregate{Count, Count}},
-		{Tags: one, Start: 1, End: 2, Aggregates: []Aggregate{99}},
-		{Tags: one, Edges: []int64{1}, Aggregates: []Aggregate{Count}},
-		{Tags: one, Edges: []int64{1, 2, 2}, Aggregates: []Aggregate{Count}},
-		{Tags: one, Edges: []int64{1, 3, 2}, Aggregates: []Aggregate{Count}},
-		{Tags: one, Edges: []int64{1, 3}, Step: 1, Aggregates: []Aggregate{Count}},
-		{Tags: Tags{}, Start: 1, End: 2, Aggregates: []Aggregate{Count}},
-		{Tags: Tags{IDs: []model.TagID{2}}, Start: 1, End: 2, Aggregates: []Aggregate{Minimum}},
-		{Tags: Tags{IDs: []model.TagID{1, 2}}, Start: 1, End: 2, Aggregates: []Aggregate{First}},
+		{Tags: one, Buckets: Buckets{Start: 1, End: 2}},
+		{Tags: one, Buckets: Buckets{Start: 1, End: 1}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Start: 1, End: 2, Step: -1}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Start: 0, End: 1 << 40, Step: 1}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Start: 0, End: math.MaxInt64}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Start: 1, End: 2}, Aggregates: []Aggregate{Count, Count}},
+		{Tags: one, Buckets: Buckets{Start: 1, End: 2}, Aggregates: []Aggregate{99}},
+		{Tags: one, Buckets: Buckets{Edges: []int64{1}}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Edges: []int64{1, 2, 2}}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Edges: []int64{1, 3, 2}}, Aggregates: []Aggregate{Count}},
+		{Tags: one, Buckets: Buckets{Edges: []int64{1, 3}, Step: 1}, Aggregates: []Aggregate{Count}},
+		{Tags: Tags{}, Buckets: Buckets{Start: 1, End: 2}, Aggregates: []Aggregate{Count}},
+		{Tags: Tags{IDs: []model.TagID{2}}, Buckets: Buckets{Start: 1, End: 2}, Aggregates: []Aggregate{Minimum}},
+		{Tags: Tags{IDs: []model.TagID{1, 2}}, Buckets: Buckets{Start: 1, End: 2}, Aggregates: []Aggregate{First}},
 	} {
 		_, err := e.ReadAggregates(context.Background(), r, &bytesSink{})
 		require.Error(t, err, "%+v", r)
 	}
-	rec := readAggregates(t, e, AggregatesRequest{Tags: one, Edges: []int64{5, 7, 100}, Aggregates: []Aggregate{Count, Minimum}})
+	rec := readAggregates(t, e, AggregatesRequest{Tags: one, Buckets: Buckets{Edges: []int64{5, 7, 100}}, Aggregates: []Aggregate{Count, Minimum}})
 	defer rec.Release()
 	require.Equal(t, int64(2), rec.NumRows())
 	require.Equal(t, int64(0), rec.Column(2).(*array.Int64).Value(1))

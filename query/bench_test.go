@@ -79,7 +79,7 @@ func BenchmarkAnswers(b *testing.B) {
 	minutes := func(a Aggregate) func() error {
 		return func() error {
 			_, err := e.ReadAggregates(context.Background(), AggregatesRequest{
-				Tags: all, Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute), Aggregates: []Aggregate{a},
+				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Aggregates: []Aggregate{a},
 			}, dropped{})
 			return err
 		}

@@ -23,12 +23,10 @@ import (
 const DefaultTimeResolution = 1_000_000
 
 // ProcessedRequest asks for processed values (OPC UA Part 11, ReadProcessedDetails): aggregates of Part 13 of the intervals of
-// tags. Intervals are given as the buckets of an AggregatesRequest.
+// tags.
 type ProcessedRequest struct {
 	Tags
-	Start, End    int64 // nanoseconds UTC; not used where there are Edges
-	Step          int64 // nanoseconds; 0 for one interval
-	Edges         []int64
+	Buckets
 	Functions     []part13.Aggregate
 	Configuration part13.Configuration
 	Stepped       *bool // in place of what the tags' settings say; nil for those in force at the start of each interval
@@ -43,11 +41,6 @@ func ParseFunction(name string) (part13.Aggregate, error) {
 		return a, nil
 	}
 	return 0, fmt.Errorf("aggregate %.80q: must be one of Part 13, such as Average, TimeAverage2 or PercentGood: %w", name, ErrBadRequest)
-}
-
-// buckets is the edges of the intervals, in the order of the answer.
-func (r *ProcessedRequest) buckets() ([]int64, error) {
-	return (&AggregatesRequest{Start: r.Start, End: r.End, Step: r.Step, Edges: r.Edges}).buckets()
 }
 
 func (r *ProcessedRequest) check() error {
@@ -78,8 +71,7 @@ func (r *ProcessedRequest) check() error {
 type processing struct {
 	request ProcessedRequest
 	tags    *tagList
-	edges   []int64 // in the order of the answer
-	last    bool    // the last interval was cut off
+	*bucketing
 	workers int
 }
 
@@ -90,15 +82,12 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	if r.Resolution == 0 {
 		r.Resolution = DefaultTimeResolution
 	}
-	edges, err := r.buckets()
+	buckets, err := r.buckets()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEdges([]int64{edges[0], edges[len(edges)-1]}); err != nil {
-		return nil, err
-	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, max(edges[0], edges[len(edges)-1]-1)))
+	tags, err := resolve(catalog, r.Tags, namesAt(catalog, max(buckets.edges[0], buckets.edges[buckets.count()]-1)))
 	if err != nil {
 		return nil, err
 	}
@@ -109,21 +98,8 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			}
 		}
 	}
-	p := &processing{request: r, tags: tags, edges: edges, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
-	if n := len(edges); r.Step > 0 && n > 2 {
-		p.last = distance(edges[n-2], edges[n-1]) < uint64(r.Step)
-	}
-	return p, nil
+	return &processing{request: r, tags: tags, bucketing: buckets, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}, nil
 }
-
-func distance(a, b int64) uint64 {
-	if a > b {
-		return uint64(a) - uint64(b)
-	}
-	return uint64(b) - uint64(a)
-}
-
-func (p *processing) reverse() bool { return p.edges[0] > p.edges[1] }
 
 func (p *processing) batchRows() int {
 	if p.request.BatchRows == 0 {
@@ -134,15 +110,15 @@ func (p *processing) batchRows() int {
 
 // windowSize is how many intervals a worker takes at once.
 func (p *processing) windowSize() int {
-	return min(len(p.edges)-1, max(windowLeast, windowBuckets/len(p.request.Functions)))
+	return min(p.count(), max(windowLeast, windowBuckets/len(p.request.Functions)))
 }
 
 // bytes is what answering may hold at once.
 func (p *processing) bytes() int64 {
 	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
 	window := int64(p.windowSize()) * int64(partialBytes+len(p.request.Functions)*processedRowBytes)
-	rows := min(int64(p.batchRows()), int64(len(p.edges)-1)*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
-	return names + 2*rows*processedRowBytes + 3*int64(p.workers)*(window+cursorBytes) + 8*int64(len(p.edges))
+	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
+	return names + 2*rows*processedRowBytes + 3*int64(p.workers)*(window+cursorBytes) + p.bucketing.bytes()
 }
 
 // ProcessedSchema is the schema ReadProcessed will answer r with, but for metadata that the answer's moment decides.
@@ -193,6 +169,7 @@ type processedWindow struct {
 type processedRow struct {
 	model.Sample
 	function   part13.Aggregate
+	bucket     int
 	start, end int64 // the edges, in the order of the answer
 	completeness
 }
@@ -206,7 +183,7 @@ type completeness struct {
 
 // run works on as many windows at a time as there are workers and writes each round in order.
 func (p *processing) run(ctx context.Context, view View, out *processedEncoder) error {
-	n, size := len(p.edges)-1, p.windowSize()
+	n, size := p.count(), p.windowSize()
 	perTag := (n + size - 1) / size
 	total := perTag * len(p.tags.asked)
 	windows := make([]processedWindow, min(2*p.workers, total))
@@ -290,7 +267,6 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 	p := &r.partials
 	r.lookAhead()
 	before := p.Before
-	n := len(p.Buckets)
 	for i := range p.Buckets {
 		in := &p.Buckets[i]
 		iv := part13.Interval{
@@ -300,13 +276,12 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 		if zero != nil {
 			iv.Zero, iv.NonZero = zero[i][0], zero[i][1]
 		}
-		if r.last && w.to == len(r.processing.edges)-1 {
-			iv.Short = i == n-1
-			if r.reverse() {
-				iv.Short = i == 0
-			}
+		at := w.from + i // in the order of the answer
+		if r.reverse() {
+			at = w.to - 1 - i
 		}
-		r.rows(w, iv)
+		iv.Short = r.isCut(at)
+		r.rows(w, iv, at)
 		before.TakeLast(in)
 	}
 	if r.reverse() {
@@ -358,9 +333,9 @@ func (r *processedReader) lookAhead() {
 }
 
 // rows adds the aggregates of an interval.
-func (r *processedReader) rows(w *processedWindow, iv part13.Interval) {
+func (r *processedReader) rows(w *processedWindow, iv part13.Interval, at int) {
 	r.calc.Reset(w.tag.Current().Type, iv, r.request.Configuration)
-	row := processedRow{start: iv.Start, end: iv.End, completeness: r.completeness(&iv)}
+	row := processedRow{bucket: at, start: iv.Start, end: iv.End, completeness: r.completeness(&iv)}
 	if iv.Reverse {
 		row.start, row.end = iv.End, iv.Start
 	}

@@ -45,6 +45,7 @@ type processedEncoder struct {
 	covered   []int64
 	samples   []int64
 	partial   []byte
+	labels    *labelColumn // nil where no calendar is asked
 }
 
 func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stateTexts, sink Sink) *processedEncoder {
@@ -57,7 +58,7 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		size += len(names[i])
 	}
 	e.names = stringArray(names, int64(size))
-	e.schema = arrow.NewSchema([]arrow.Field{
+	fields := []arrow.Field{
 		{Name: "time", Type: timeType},
 		e.tag.field(),
 		{Name: "bucket", Type: timeType},
@@ -72,7 +73,12 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		{Name: "covered_ns", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "raw_count", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "partial", Type: arrow.FixedWidthTypes.Boolean},
-	}, lostMetadata(lost))
+	}
+	if p.labels != nil {
+		e.labels = &labelColumn{labels: p.labels}
+		fields = append(fields, e.labels.field())
+	}
+	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
 	if sink != nil {
 		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
 	}
@@ -102,6 +108,9 @@ func (e *processedEncoder) append(w *processedWindow, r *processedRow) {
 	e.covered, e.samples = append(e.covered, r.covered), append(e.samples, r.samples)
 	for len(e.partial) <= len(e.times)/8 {
 		e.partial = append(e.partial, 0)
+	}
+	if e.labels != nil {
+		e.labels.append(r.bucket)
 	}
 	bitutil.SetBitTo(e.partial, len(e.times)-1, r.Quality&model.InfoDataValue != 0 && r.Quality&model.InfoPartial != 0)
 }
@@ -153,7 +162,7 @@ func (e *processedEncoder) flush(ctx context.Context) error {
 	}
 	float, integer := arrow.PrimitiveTypes.Float64, arrow.PrimitiveTypes.Int64
 	var arrays []arrow.Array
-	for _, d := range []arrow.ArrayData{
+	columns := []arrow.ArrayData{
 		fixedData(timeType, rows, nil, bytesOf(e.times)),
 		e.tag.array(),
 		fixedData(timeType, rows, nil, bytesOf(e.starts)),
@@ -168,7 +177,11 @@ func (e *processedEncoder) flush(ctx context.Context) error {
 		fixedData(integer, rows, nil, bytesOf(e.covered)),
 		fixedData(integer, rows, nil, bytesOf(e.samples)),
 		fixedData(arrow.FixedWidthTypes.Boolean, rows, nil, e.partial),
-	} {
+	}
+	if e.labels != nil {
+		columns = append(columns, e.labels.array())
+	}
+	for _, d := range columns {
 		arrays = append(arrays, array.MakeFromData(d))
 		d.Release()
 	}
@@ -191,6 +204,9 @@ func (e *processedEncoder) reset() {
 	e.values, e.ints, e.quality = e.values[:0], e.ints[:0], e.quality[:0]
 	e.good, e.uncertain, e.covered, e.samples = e.good[:0], e.uncertain[:0], e.covered[:0], e.samples[:0]
 	e.partial = e.partial[:0]
+	if e.labels != nil {
+		e.labels.reset()
+	}
 	e.tag.reset()
 	e.valid.reset()
 	e.intsValid.reset()

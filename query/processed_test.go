@@ -32,7 +32,7 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 		e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 7}, Options{})
 		require.NoError(t, err)
 		r := ProcessedRequest{
-			Tags: Tags{IDs: []model.TagID{1}}, Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200)),
+			Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200))},
 			Resolution: 1 + int64(rng.IntN(5)),
 			Configuration: part13.Configuration{
 				TreatUncertainAsBad: rng.IntN(2) == 0, PercentDataBad: 50 + uint8(rng.IntN(51)), PercentDataGood: 50 + uint8(rng.IntN(51)),
@@ -52,8 +52,9 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 			r.Stepped = &stepped
 		}
 		rec := readProcessed(t, e, r)
-		edges, err := r.buckets()
+		buckets, err := r.buckets()
 		require.NoError(t, err)
+		edges := buckets.edges
 		n := len(r.Functions)
 		require.Equal(t, int64((len(edges)-1)*n), rec.NumRows())
 		for i := range len(edges) - 1 {

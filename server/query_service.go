@@ -110,8 +110,8 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 		return query.ProcessedRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, most, query.ErrBadRequest)
 	}
 	req := query.ProcessedRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
-		Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Consistency: consistency,
+		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), Configuration: part13.Defaults, Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
 	}
 	c := &req.Configuration
@@ -147,8 +147,8 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 		return query.AggregatesRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, query.MaxAggregates, query.ErrBadRequest)
 	}
 	req := query.AggregatesRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
-		Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Consistency: consistency,
+		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain,
 	}
 	for _, name := range r.Aggregates {

@@ -25,7 +25,6 @@ import (
 	"github.com/varvedb/varve/internal/timeexpr"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
-	"github.com/varvedb/varve/query/part13"
 )
 
 type queryFlags struct {
@@ -44,7 +43,8 @@ type queryFlags struct {
 	eventual     bool
 	seq          bool
 	source       bool
-	every        time.Duration
+	every        string
+	calendar     string
 	aggregates   []string
 	useUncertain bool
 	percentGood  uint32
@@ -121,6 +121,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -1d --where '> 80' --where '<= 90' TI-204
   varve query --at 2026-03-01T06:00:00Z,2026-03-01T14:00:00Z 'BOILER*'
   varve query --start -1d --every 15m --interpolated FI-101 TI-204
+  varve query --start -30d --tz Europe/Berlin --every 1d --aggregate count,time_weighted_average PUMP-101.FLOW
+  varve query --start -7d --every shift --calendar shifts.json --aggregate TimeAverage2 PUMP-101.FLOW
   varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
   varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -158,7 +160,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.stepped, "stepped", false, "with --at and --interpolated: hold each sample up to the next, or with =false slope (default as the tag)")
 	flags.BoolVar(&f.discrete, "discrete", false, "with --at and --interpolated: no value but at the time of a sample")
 	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
-	flags.DurationVar(&f.every, "every", 0, "with --aggregate: length of a bucket, such as 1m (default all of the range); with --interpolated: distance of values")
+	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated: distance of values")
+	flags.StringVar(&f.calendar, "calendar", "", "with --every: file with the definition of shifts and periods, which has a zone of its own")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at and --interpolated: calculate with Uncertain samples too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
@@ -260,39 +263,20 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 
 func (f *queryFlags) checkAtTimes() error {
 	switch {
-	case f.interpolated && f.every <= 0:
+	case f.interpolated && f.distance() <= 0:
 		return errors.New("--interpolated: at what distance? add --every, such as --every 1m")
 	case f.interpolated && len(f.at) > 0:
 		return errors.New("--at and --interpolated: give one")
 	case f.atTimes() && (f.plot || f.latest || f.modified || f.seq || f.source || f.limit > 0 || len(f.aggregates) > 0):
 		return errors.New("--at and --interpolated: go with none of --plot, --latest, --modified, --limit, --with-seq, --with-source and --aggregate")
-	case !f.atTimes() && (f.override != nil || f.discrete || f.bridgeBad):
-		return errors.New("--stepped, --discrete and --bridge-bad: need --at or --interpolated")
+	case !f.atTimes() && (f.override != nil && !f.processed() || f.discrete || f.bridgeBad):
+		return errors.New("--stepped, --discrete and --bridge-bad: need --at or --interpolated; --stepped goes with aggregates of Part 13 too")
 	}
 	return nil
 }
 
 // atTimes reports whether values at instants are asked for.
 func (f *queryFlags) atTimes() bool { return f.interpolated || len(f.at) > 0 }
-
-func (f *queryFlags) checkAggregates() error {
-	switch {
-	case len(f.aggregates) == 0 && f.every != 0 && !f.interpolated:
-		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
-	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes():
-		return errors.New("--use-uncertain: needs --aggregate, --at or --interpolated")
-	case f.every < 0:
-		return fmt.Errorf("--every %s: must be positive", f.every)
-	case len(f.aggregates) > 0 && (f.plot || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
-		return errors.New("--aggregate: goes with none of --plot, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
-	}
-	return nil
-}
-
-// processed reports whether the aggregates are those of Part 13.
-func (f *queryFlags) processed() bool {
-	return slices.ContainsFunc(f.aggregates, func(name string) bool { _, ok := part13.Parse(name); return ok })
-}
 
 func loadZone(name string) (*time.Location, error) {
 	if name == "" {
@@ -430,29 +414,32 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
 		})
-	case f.processed():
-		bad := !f.useUncertain
-		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
-			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates, Consistency: r.Consistency,
-			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
-			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
-		})
 	case len(f.aggregates) > 0:
-		return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
-			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: f.every.Nanoseconds(), Aggregates: f.aggregates,
-			Consistency: r.Consistency, UseUncertain: f.useUncertain,
-		})
+		return f.askAggregates(ctx, c, r)
 	case f.atTimes():
-		q := &varvev1.ReadAtTimesRequest{
-			Tags: r.Tags, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
-			BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs,
-		}
-		if f.interpolated {
-			q.StartNs, q.EndNs, q.EveryNs = r.GetStartNs(), r.GetEndNs(), f.every.Nanoseconds()
-		}
-		return c.query.ReadAtTimes(ctx, q)
+		return f.askAtTimes(ctx, c, r, times)
 	}
 	return c.query.ReadRange(ctx, r)
+}
+
+func (f *queryFlags) askAtTimes(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, times []int64) (answer.Stream, error) {
+	q := &varvev1.ReadAtTimesRequest{
+		Tags: r.Tags, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
+		BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs,
+	}
+	if f.interpolated {
+		q.StartNs, q.EndNs, q.EveryNs = r.GetStartNs(), r.GetEndNs(), f.distance().Nanoseconds()
+	}
+	return c.query.ReadAtTimes(ctx, q)
+}
+
+// distance is --every as the distance of interpolated values, 0 if it is none.
+func (f *queryFlags) distance() time.Duration {
+	d, err := time.ParseDuration(f.every)
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 // openOutput is where the answer goes. finish says whether it is whole: a file gets its name only then, so that one that

@@ -839,10 +839,16 @@ type ReadAggregatesRequest struct {
 	EdgesNs []int64 `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"`
 	// Names: count, sum, minimum, maximum, minimum_time, maximum_time, first, last, range, standard_deviation,
 	// event_weighted_average, time_weighted_average, duration_good, percent_good, worst_quality; each once.
-	Aggregates    []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
-	Consistency   Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
-	BatchRows     uint32      `protobuf:"varint,9,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`           // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
-	UseUncertain  bool        `protobuf:"varint,10,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	Aggregates   []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
+	Consistency  Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows    uint32      `protobuf:"varint,9,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`           // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	UseUncertain bool        `protobuf:"varint,10,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	// In place of step_ns: buckets of a calendar, such as 1d, 2w, 1mo, 8h of day, shift; docs/reference/calendars.md has the grammar. Those that
+	// hold any of the range are answered, the first and the last cut there; in reverse they hold the same instants and are stamped with their last one.
+	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
+	Every         string `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
+	Zone          string `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
+	Calendar      string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +953,27 @@ func (x *ReadAggregatesRequest) GetUseUncertain() bool {
 	return false
 }
 
+func (x *ReadAggregatesRequest) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *ReadAggregatesRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReadAggregatesRequest) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
+}
+
 type ReadProcessedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -967,8 +994,14 @@ type ReadProcessedRequest struct {
 	UseSlopedExtrapolation bool    `protobuf:"varint,13,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
 	Stepped                *bool   `protobuf:"varint,14,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`                                       // in place of the tags' own setting
 	TimeResolutionNs       int64   `protobuf:"varint,15,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"` // the unit of time of Part 13, 5.4.2.4; 0 means 1 ms
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// In place of step_ns: intervals of a calendar, such as 1d, 2w, 1mo, 8h of day, shift; docs/reference/calendars.md has the grammar. Those that
+	// hold any of the range are answered, the first and the last cut there and Partial; in reverse they hold the same instants and are stamped with their last one.
+	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
+	Every         string `protobuf:"bytes,16,opt,name=every,proto3" json:"every,omitempty"`
+	Zone          string `protobuf:"bytes,17,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
+	Calendar      string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadProcessedRequest) Reset() {
@@ -1104,6 +1137,27 @@ func (x *ReadProcessedRequest) GetTimeResolutionNs() int64 {
 		return x.TimeResolutionNs
 	}
 	return 0
+}
+
+func (x *ReadProcessedRequest) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *ReadProcessedRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReadProcessedRequest) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
 }
 
 // FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
@@ -1343,7 +1397,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
-	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xc7\x02\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x8d\x03\n" +
 	"\x15ReadAggregatesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -1358,7 +1412,10 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"batch_rows\x18\t \x01(\rR\tbatchRows\x12#\n" +
 	"\ruse_uncertain\x18\n" +
-	" \x01(\bR\fuseUncertain\"\x94\x05\n" +
+	" \x01(\bR\fuseUncertain\x12\x14\n" +
+	"\x05every\x18\v \x01(\tR\x05every\x12\x12\n" +
+	"\x04zone\x18\f \x01(\tR\x04zone\x12\x1a\n" +
+	"\bcalendar\x18\r \x01(\tR\bcalendar\"\xda\x05\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -1378,7 +1435,10 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11percent_data_good\x18\f \x01(\rH\x02R\x0fpercentDataGood\x88\x01\x01\x128\n" +
 	"\x18use_sloped_extrapolation\x18\r \x01(\bR\x16useSlopedExtrapolation\x12\x1d\n" +
 	"\astepped\x18\x0e \x01(\bH\x03R\astepped\x88\x01\x01\x12,\n" +
-	"\x12time_resolution_ns\x18\x0f \x01(\x03R\x10timeResolutionNsB\x19\n" +
+	"\x12time_resolution_ns\x18\x0f \x01(\x03R\x10timeResolutionNs\x12\x14\n" +
+	"\x05every\x18\x10 \x01(\tR\x05every\x12\x12\n" +
+	"\x04zone\x18\x11 \x01(\tR\x04zone\x12\x1a\n" +
+	"\bcalendar\x18\x12 \x01(\tR\bcalendarB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +

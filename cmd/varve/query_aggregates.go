@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/varvedb/varve/internal/answer"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query/part13"
+)
+
+func (f *queryFlags) checkAggregates() error {
+	switch {
+	case len(f.aggregates) == 0 && (f.every != "" || f.calendar != "") && !f.interpolated:
+		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
+	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes():
+		return errors.New("--use-uncertain: needs --aggregate, --at or --interpolated")
+	case f.calendar != "" && f.every == "":
+		return errors.New("--calendar: needs --every, such as --every shift")
+	case len(f.aggregates) > 0 && (f.plot || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
+		return errors.New("--aggregate: goes with none of --plot, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
+	}
+	return nil
+}
+
+// buckets is how --every divides the range: a duration in steps from --start on, anything else by a calendar in the zone of --tz, or by
+// that of --calendar.
+type buckets struct {
+	step                  int64
+	every, zone, calendar string
+}
+
+func (f *queryFlags) buckets() (b buckets, err error) {
+	if f.every == "" {
+		return b, nil // all of the range
+	}
+	if step, err := time.ParseDuration(f.every); err == nil && f.calendar == "" {
+		if step <= 0 {
+			return b, fmt.Errorf("--every %s: must be positive", f.every)
+		}
+		return buckets{step: step.Nanoseconds()}, nil
+	}
+	b = buckets{every: f.every, zone: f.zone}
+	if f.calendar == "" {
+		return b, nil
+	}
+	text, err := os.ReadFile(f.calendar)
+	if err != nil {
+		return b, fmt.Errorf("--calendar: %w", err)
+	}
+	b.calendar, b.zone = string(text), ""
+	return b, nil
+}
+
+// processed reports whether the aggregates are those of Part 13.
+func (f *queryFlags) processed() bool {
+	return slices.ContainsFunc(f.aggregates, func(name string) bool { _, ok := part13.Parse(name); return ok })
+}
+
+func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.ReadRangeRequest) (answer.Stream, error) {
+	b, err := f.buckets()
+	if err != nil {
+		return nil, usageError(err)
+	}
+	if f.processed() {
+		bad := !f.useUncertain
+		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
+			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+			Aggregates: f.aggregates, Consistency: r.Consistency, Stepped: f.override,
+			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
+			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
+		})
+	}
+	return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
+		Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+		Aggregates: f.aggregates, Consistency: r.Consistency, UseUncertain: f.useUncertain,
+	})
+}
