@@ -140,7 +140,7 @@ func TestLongTablesHaveQualities(t *testing.T) {
 	require.Equal(t, Long, r.Shape)
 	require.Equal(t, map[string][]string{
 		"a": {
-			"2024-01-01T00:00:00Z 1.5 Good", "2024-01-01T00:00:01Z 2.5 UncertainSubNormal", "2024-01-01T00:00:02Z 3.5 Bad(0x80AB0401)",
+			"2024-01-01T00:00:00Z 1.5 Good", "2024-01-01T00:00:01Z 2.5 UncertainSubNormal", "2024-01-01T00:00:02Z 3.5 BadInvalidArgument+Calculated",
 			"2024-01-01T00:00:03Z null BadSensorFailure", "2024-01-01T00:00:04Z null BadNoData", "2024-01-01T00:00:05Z 4.5 Good",
 			"2024-01-01T00:00:06Z 5.5 Good",
 		},

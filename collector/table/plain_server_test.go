@@ -182,7 +182,7 @@ type plainSample struct {
 }
 
 func (s plainSample) String() string {
-	return model.FormatTime(s.time) + " " + s.value + " " + s.quality.String()
+	return model.FormatTime(s.time) + " " + s.value + " " + s.quality.Text()
 }
 
 // samplesOf reads a run field by field.
