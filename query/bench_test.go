@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 )
@@ -96,6 +97,13 @@ func BenchmarkAnswers(b *testing.B) {
 	}{
 		{"minutes=event_weighted_average", minutes(EventWeightedAverage)},
 		{"minutes=time_weighted_average", minutes(TimeWeightedAverage)},
+		{"minutes=Average,Minimum,Maximum,TimeAverage2,PercentGood", func() error {
+			_, err := e.ReadProcessed(context.Background(), ProcessedRequest{
+				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Configuration: part13.Defaults,
+				Functions: []part13.Aggregate{part13.Average, part13.Minimum, part13.Maximum, part13.TimeAverage2, part13.PercentGood},
+			}, dropped{})
+			return err
+		}},
 		{"samples/tags=1", samples(Tags{IDs: all.IDs[:1]}, time.Hour)},
 		{"samples/tags=100", samples(all, 3*time.Hour)},
 	} {
