@@ -58,7 +58,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
-	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}
+	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true, workers: workersFor(buckets, tags)}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
 			a.detail = storage.Full
@@ -86,6 +86,12 @@ func (a *aggregation) bytes() int64 {
 
 // rows is how many rows a record batch may get.
 func (a *aggregation) rows() int { return min(a.batchRows(), a.count()*len(a.tags.asked)) }
+
+// workersFor is how many windows of a question are worked on at a time.
+func workersFor(b *bucketing, tags *tagList) int {
+	windows := (b.count() + windowLeast - 1) / windowLeast * len(tags.asked)
+	return max(1, min(runtime.GOMAXPROCS(0), 8, windows))
+}
 
 func (a *aggregation) batchRows() int {
 	if a.request.BatchRows == 0 {

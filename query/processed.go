@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -98,7 +97,7 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			}
 		}
 	}
-	return &processing{request: r, tags: tags, bucketing: buckets, workers: max(1, min(runtime.GOMAXPROCS(0), 8))}, nil
+	return &processing{request: r, tags: tags, bucketing: buckets, workers: workersFor(buckets, tags)}, nil
 }
 
 func (p *processing) batchRows() int {
@@ -116,9 +115,10 @@ func (p *processing) windowSize() int {
 // bytes is what answering may hold at once.
 func (p *processing) bytes() int64 {
 	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
-	window := int64(p.windowSize()) * int64(partialBytes+len(p.request.Functions)*processedRowBytes)
 	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
-	return names + 2*rows*processedRowBytes + 3*int64(p.workers)*(window+cursorBytes) + p.bucketing.bytes()
+	answers := int64(p.windowSize()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
+	worker := cursorBytes + int64(p.windowSize())*partialBytes + 2*answers
+	return names + 2*rows*processedRowBytes + int64(p.workers)*worker + p.bucketing.bytes()
 }
 
 // ProcessedSchema is the schema ReadProcessed will answer r with, but for metadata that the answer's moment decides.

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,4 +36,58 @@ func TestConformanceRefusesOtherFiles(t *testing.T) {
 	require.Equal(t, exitFailure, run(t.Context(), []string{"conformance", "../../go.mod"}, &out, &stderr))
 	require.Contains(t, stderr.String(), "not a file of test vectors")
 	require.Equal(t, exitUsage, run(t.Context(), []string{"conformance"}, &out, &stderr))
+}
+
+// TestQueryAsksForPart13AndCalendars prints aggregates of Part 13 for people and programs, and of days in a zone.
+func TestQueryAsksForPart13AndCalendars(t *testing.T) {
+	addr, stop := runServe(t, "--data", filepath.Join(t.TempDir(), "store"), "--listen", "127.0.0.1:0", "--min-free", "0", "--ballast", "0", "--memory", "64MiB")
+	defer stop()
+	ask := func(args ...string) (string, string, int) {
+		var out, stderr bytes.Buffer
+		code := run(t.Context(), append(args, "--server", addr), &out, &stderr)
+		return out.String(), stderr.String(), code
+	}
+	_, stderr, code := ask("import", "sample/tep/tep_idv06.csv.gz")
+	require.Zero(t, code, stderr)
+	of := []string{"query", "--start", "2001-01-01T06:00:00Z", "--end", "2001-01-01T14:00:00Z", "XMEAS_01"}
+	table, stderr, code := ask(append(of, "--every", "4h", "--aggregate", "WorstQuality,Count")...)
+	require.Zero(t, code, stderr)
+	require.Equal(t, []string{
+		"TIME TAG FUNCTION VALUE QUALITY PERCENT_GOOD RAW_COUNT",
+		"2001-01-01T06:00:00Z XMEAS_01 WorstQuality Good Good+Calculated 100 80",
+		"2001-01-01T06:00:00Z XMEAS_01 Count 80 Good+Calculated 100 80",
+		"2001-01-01T10:00:00Z XMEAS_01 WorstQuality Good Good+Calculated 100 80",
+		"2001-01-01T10:00:00Z XMEAS_01 Count 80 Good+Calculated 100 80",
+	}, fields(table))
+	text, stderr, code := ask(append(of, "--every", "1d", "--tz", "Asia/Kolkata", "--aggregate", "count", "--output", "csv")...)
+	require.Zero(t, code, stderr)
+	require.Equal(t, []string{
+		"time,tag,count,quality,percent_good,label", "2001-01-01T06:00:00Z,XMEAS_01,160,Good,100,2001-01-01",
+	}, fields(text))
+	shifts := filepath.Join(t.TempDir(), "shifts.json")
+	require.NoError(t, os.WriteFile(shifts, []byte(`{"zone": "UTC", "shifts": [
+		{"name": "early", "start": "06:00", "end": "10:00"}, {"name": "late", "start": "10:00", "end": "14:00"}]}`), 0o600))
+	text, stderr, code = ask(append(of, "--every", "shift", "--calendar", shifts, "--aggregate", "Count", "--output", "json")...)
+	require.Zero(t, code, stderr)
+	require.Contains(t, text, "early")
+	require.Contains(t, text, "late")
+	for args, says := range map[string]string{
+		"--aggregate Count,count":                "must be one of Part 13",
+		"--aggregate Average --every fortnight":  "fortnight",
+		"--aggregate average":                    "time_weighted_average",
+		"--every 1d":                             "add --interpolated, or --aggregate",
+		"--aggregate Count --calendar none.json": "--every",
+	} {
+		_, stderr, code := ask(append(of, strings.Fields(args)...)...)
+		require.NotZero(t, code, args)
+		require.Contains(t, stderr, says, args)
+	}
+}
+
+// fields is lines with one space between words.
+func fields(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	return lines
 }

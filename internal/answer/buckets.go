@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,13 +26,14 @@ func WriteBuckets(w io.Writer, r *Reader, output string, zone *time.Location) (r
 		names[i] = f.Name
 	}
 	t := table{out: out}
+	shown := columnsShown(names)
 	switch output {
 	case "csv":
 		out.WriteString(strings.Join(names, ",") + "\n")
 	case "table":
-		header := make([]string, len(names))
-		for i, n := range names {
-			header[i] = strings.ToUpper(n)
+		header := make([]string, len(shown))
+		for i, k := range shown {
+			header[i] = strings.ToUpper(names[k])
 		}
 		t.add(header)
 	}
@@ -57,7 +59,7 @@ func WriteBuckets(w io.Writer, r *Reader, output string, zone *time.Location) (r
 			case "json":
 				writeJSONCells(out, names, cells)
 			default:
-				t.add(tableCells(cells, zone))
+				t.add(tableCells(cells, names, shown, zone))
 			}
 			rows++
 		}
@@ -145,9 +147,29 @@ func writeJSONCells(out *bufio.Writer, names []string, cells []bucketCell) {
 	out.Write(append(b, '}', '\n'))
 }
 
-func tableCells(cells []bucketCell, zone *time.Location) []string {
-	line := make([]string, len(cells))
-	for i, x := range cells {
+// hidden are the columns of long rows that a table for people goes without: what else says, or a command for programs asks.
+var hidden = []string{"bucket", "bucket_end", "value_int", "value_text", "percent_uncertain", "covered_ns", "partial"}
+
+// columnsShown is the places of the columns that a table for people has.
+func columnsShown(names []string) []int {
+	long := slices.Contains(names, "function")
+	var shown []int
+	for i, n := range names {
+		if !long || !slices.Contains(hidden, n) {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
+// tableCells is a row of a table. A value that is no number of its own stands as the text or the whole number it is.
+func tableCells(cells []bucketCell, names []string, shown []int, zone *time.Location) []string {
+	line := make([]string, len(shown))
+	for i, k := range shown {
+		x := cells[k]
+		if names[k] == "value" && len(shown) < len(names) {
+			x = longValue(cells, names)
+		}
 		switch line[i] = printable(x.text); {
 		case x.null:
 			line[i] = "-"
@@ -156,4 +178,15 @@ func tableCells(cells []bucketCell, zone *time.Location) []string {
 		}
 	}
 	return line
+}
+
+// longValue is the value of a long row: text if there is any, else the number.
+func longValue(cells []bucketCell, names []string) (x bucketCell) {
+	x.null = true
+	for _, n := range []string{"value_int", "value", "value_text"} {
+		if i := slices.Index(names, n); i >= 0 && !cells[i].null {
+			x = cells[i]
+		}
+	}
+	return x
 }
