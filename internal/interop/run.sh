@@ -41,7 +41,7 @@ done
 [ -n "$address" ]
 
 "$varve" import --server "$address" --prefix TEP. "$root/cmd/varve/sample/tep/tep_idv06.csv.gz"
-"$work/venv/bin/python" "$here/read_range.py" "$address" "$root/proto" \
+"$work/venv/bin/python" "$here/reads.py" "$address" "$root/proto" \
 	2001-01-01T00:00:00Z 2001-01-03T00:00:00Z TEP.XMEAS_01 TEP.XMV_03 >"$work/got"
 
 # The file itself is the expectation: every row of two columns, all of them Good. The
@@ -61,5 +61,5 @@ with open(sys.argv[2]) as f:
     got = [(int(r["time"]), r["tag"], float(r["value"]), int(r["quality"])) for r in csv.DictReader(f)]
 if got != want:
     sys.exit(f"{len(got)} samples came back, {len(want)} were in the file, or they differ")
-print(f"python (grpcio, pyarrow): {len(got)} samples over ReadRange and Flight, equal to the file bit for bit")
+print(f"python (grpcio, pyarrow): {len(got)} samples over ReadRange and Flight, equal to the file bit for bit; aggregates, those of Part 13 and values at instants over both")
 PY

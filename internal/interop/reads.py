@@ -1,0 +1,96 @@
+"""Reads samples from a Varve server over both doors, and says whether they agree.
+
+    reads.py SERVER PROTO_DIR START END TAG...
+
+SERVER is HOST:PORT, PROTO_DIR the folder proto/ of this repository, START and END are RFC 3339. Asks for samples, for values at instants,
+for aggregates and for those of OPC UA Part 13; prints time,tag,value,quality rows of the samples as CSV. Needs grpcio, grpcio-tools and pyarrow; nothing of Varve but its .proto files.
+"""
+
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc
+import pyarrow as pa
+import pyarrow.flight as flight
+from grpc_tools import protoc
+
+
+def compile_contract(proto_dir):
+    """Compiles the .proto files and returns the modules of query.proto."""
+    out = tempfile.mkdtemp(prefix="varve-proto-")
+    files = [str(p) for p in Path(proto_dir, "varve/v1").glob("*.proto")]
+    if protoc.main(["protoc", f"-I{proto_dir}", f"--python_out={out}", f"--grpc_python_out={out}", *files]) != 0:
+        sys.exit("the .proto files do not compile")
+    sys.path.insert(0, out)
+    return importlib.import_module("varve.v1.query_pb2"), importlib.import_module("varve.v1.query_pb2_grpc")
+
+
+def nanoseconds(text):
+    return pa.scalar(text.removesuffix("Z")).cast(pa.timestamp("ns")).value
+
+
+def over_grpc(server, method, request, services):
+    """A read of QueryService: the bytes of the messages, in order, are one Arrow IPC stream."""
+    with grpc.insecure_channel(server, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel:
+        ipc = b"".join(m.ipc for m in getattr(services.QueryServiceStub(channel), method)(request))
+    return pa.ipc.open_stream(ipc).read_all()
+
+
+def over_flight(server, ticket):
+    """Flight DoGet: a FlightQuestion, or a ReadRangeRequest by itself, is the ticket."""
+    with flight.connect(f"grpc://{server}") as client:
+        return client.do_get(flight.Ticket(ticket.SerializeToString())).read_all()
+
+
+def over_both(server, method, request, services, ticket):
+    """The answer over gRPC, which Flight must give too."""
+    rows, same = over_grpc(server, method, request, services), over_flight(server, ticket)
+    for table in (rows, same):
+        table.validate(full=True)
+    if rows.num_rows == 0:
+        sys.exit(f"nothing came back of {method}")
+    if rows.to_pydict() != same.to_pydict():
+        sys.exit(f"{method} and Flight gave different answers")
+    return rows
+
+
+def check_aggregates(server, messages, services, samples, tags, start, end):
+    """Counts of days by two kinds of aggregates are the samples there are, and a value at the time of a sample is that sample."""
+    ask = dict(tags=tags, start_ns=start, end_ns=end, every="1d", zone="Europe/Berlin")
+    own = messages.ReadAggregatesRequest(aggregates=["count", "time_weighted_average"], **ask)
+    rows = over_both(server, "ReadAggregates", own, services, messages.FlightQuestion(aggregates=own))
+    processed = messages.ReadProcessedRequest(aggregates=["Count", "TimeAverage2", "WorstQuality"], **ask)
+    long = over_both(server, "ReadProcessed", processed, services, messages.FlightQuestion(processed=processed)).to_pylist()
+    counts = [r["value_int"] or 0 for r in long if r["function"] == "Count"]
+    if sum(rows["count"].to_pylist()) != samples.num_rows or counts != rows["count"].to_pylist():
+        sys.exit(f"{samples.num_rows} samples, and days of {rows['count'].to_pylist()} and {counts}")
+    if any(r["value_text"] not in ("Good", None) for r in long if r["function"] == "WorstQuality"):
+        sys.exit("a day whose worst quality is not Good")
+    first = samples.slice(0, 1).to_pylist()[0]
+    at = samples["time"].cast(pa.int64())[0].as_py()
+    instant = messages.ReadAtTimesRequest(tags=[first["tag"]], times_ns=[at])
+    got = over_both(server, "ReadAtTimes", instant, services, messages.FlightQuestion(at_times=instant)).to_pylist()[0]
+    if (got["value"], got["quality"]) != (first["value"], first["quality"]):
+        sys.exit(f"the value at {first['time']} is {got}, the sample there {first}")
+
+
+def main():
+    server, proto_dir, start, end, *tags = sys.argv[1:]
+    messages, services = compile_contract(proto_dir)
+    request = messages.ReadRangeRequest(tags=tags, start_ns=nanoseconds(start), end_ns=nanoseconds(end))
+
+    rows = over_both(server, "ReadRange", request, services, request)
+    check_aggregates(server, messages, services, rows, tags, nanoseconds(start), nanoseconds(end))
+
+    print("time,tag,value,quality")
+    columns = rows.select(["time", "tag", "value", "quality"]).combine_chunks()
+    for time, tag, value, quality in zip(
+        columns["time"].cast(pa.int64()).to_pylist(), *(columns[c].to_pylist() for c in ("tag", "value", "quality"))
+    ):
+        print(f"{time},{tag},{value!r},{quality}")
+
+
+if __name__ == "__main__":
+    main()
