@@ -450,8 +450,10 @@ func (r *processedReader) readTexts(ctx context.Context, w *processedWindow, p *
 
 // earlier is the usable sample before the last one, where a question extrapolates along the slope of the two.
 func (r *processedReader) earlier(ctx context.Context, w *processedWindow) (*rollup.Point, error) {
-	if !r.request.Configuration.SlopedExtrapolation || !r.partials.After.Empty() ||
-		!slices.ContainsFunc(r.request.Functions, part13.Aggregate.Extrapolates) {
+	if !r.request.Configuration.SlopedExtrapolation || !slices.ContainsFunc(r.request.Functions, part13.Aggregate.Extrapolates) {
+		return nil, nil
+	}
+	if behind, _ := r.partials.After.UsableEnds(r.request.Configuration.TreatUncertainAsBad); behind != nil {
 		return nil, nil
 	}
 	all := model.All

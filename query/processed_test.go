@@ -144,7 +144,7 @@ func wholeHistory(s *model.Samples, from, to int64, strict bool) part13.Interval
 			}
 		}
 	}
-	if z == s.Len() && len(usable) > 1 {
+	if len(usable) > 1 {
 		iv.Earlier = &usable[len(usable)-2]
 	}
 	return iv

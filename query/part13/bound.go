@@ -36,15 +36,17 @@ func rawBound(p *rollup.Point) bound {
 // interpolated bounds. Of all points: for simple bounds.
 type around struct{ before, at, after *rollup.Point }
 
-// place sorts points that ascend into before, at and after.
-func place(instant int64, points ...*rollup.Point) (a around) {
+// place sorts points that ascend into before, at and after. Of several at the instant the one counts that comes first in the
+// direction of the answer.
+func (iv *Interval) place(instant int64, points ...*rollup.Point) (a around) {
 	for _, p := range points {
 		switch {
 		case p == nil:
 		case p.Time < instant:
 			a.before = p
-		case p.Time == instant:
+		case p.Time == instant && (a.at == nil || iv.Reverse):
 			a.at = p
+		case p.Time == instant:
 		case a.after == nil:
 			a.after = p
 		}
@@ -55,7 +57,7 @@ func place(instant int64, points ...*rollup.Point) (a around) {
 // simpleBound is the simple bounding value (Part 13, 3.1.9): of the samples next to the instant, whatever their quality.
 func (c *Calculation) simpleBound(instant int64) bound {
 	iv := &c.iv
-	a := place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
+	a := iv.place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
 	if a.at != nil && !a.at.Gap {
 		return rawBound(a.at)
 	}
@@ -90,15 +92,11 @@ func SimpleBound(before, after *rollup.Point, instant int64, stepped, uncertainA
 // at the instant and is not Bad is the value, also if it is Uncertain and that is taken for Bad.
 func (c *Calculation) interpolatedBound(instant int64) bound {
 	iv := &c.iv
-	near := place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
-	if near.at != nil && near.at.Usable(false) {
-		return rawBound(near.at)
+	if a := c.usableAround(instant, false); a.at != nil {
+		return rawBound(a.at)
 	}
-	strict := c.config.TreatUncertainAsBad
-	_, before := iv.Before.UsableEnds(strict)
-	first, last := iv.In.UsableEnds(strict)
-	after, _ := iv.After.UsableEnds(strict)
-	a := place(instant, before, first, last, after)
+	near := iv.place(instant, iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint())
+	a := c.usableAround(instant, c.config.TreatUncertainAsBad)
 	u := UsableEnds{
 		Before: a.before, After: a.after, Last: near.after == nil,
 		SkippedBefore: near.at != nil || !samePoint(near.before, a.before), SkippedAfter: !samePoint(near.after, a.after),
@@ -119,7 +117,7 @@ type UsableEnds struct {
 	// the way to After.
 	SkippedBefore, SkippedAfter bool
 	Last                        bool          // there is no point of any kind behind the instant
-	Earlier                     *rollup.Point // the usable sample before Before, to slope on from behind the last; nil to hold
+	Earlier                     *rollup.Point // the usable sample before Before, to slope on where there is none behind; nil to hold
 }
 
 // InterpolatedBound is the interpolated bounding value (Part 13, 3.1.8) at an instant at which no usable sample lies. It reports
@@ -130,16 +128,13 @@ func (u *UsableEnds) InterpolatedBound(instant int64, stepped bool) (model.Sampl
 	}
 	q := model.UncertainDataSubNormal
 	switch {
-	case u.Last:
-		if !stepped && u.Earlier != nil {
-			return interpolate(&u.Earlier.Sample, &u.Before.Sample, instant, q), true
-		}
-		return held(u.Before, instant, q), true
 	case stepped:
-		if u.Before.Quality.IsGood() && !u.SkippedBefore {
+		if u.Before.Quality.IsGood() && !u.SkippedBefore && !u.Last {
 			q = model.Good
 		}
 		return held(u.Before, instant, q), true
+	case u.After == nil && u.Earlier != nil && u.Earlier.Time < u.Before.Time:
+		return interpolate(&u.Earlier.Sample, &u.Before.Sample, instant, q), true
 	case u.After == nil:
 		return held(u.Before, instant, q), true
 	}
@@ -147,6 +142,19 @@ func (u *UsableEnds) InterpolatedBound(instant int64, stepped bool) (model.Sampl
 		q = model.Good
 	}
 	return interpolate(&u.Before.Sample, &u.After.Sample, instant, q), true
+}
+
+// usableAround are the usable samples next to an instant.
+func (c *Calculation) usableAround(instant int64, uncertainAsBad bool) around {
+	_, before := c.iv.Before.UsableEnds(uncertainAsBad)
+	first, last := c.iv.In.UsableEnds(uncertainAsBad)
+	after, _ := c.iv.After.UsableEnds(uncertainAsBad)
+	return c.iv.place(instant, before, first, last, after)
+}
+
+// extrapolates reports whether what lies behind the last usable sample is on the line of the last two.
+func (c *Calculation) extrapolates(last *rollup.Point) bool {
+	return c.config.SlopedExtrapolation && !c.iv.Stepped && c.iv.Earlier != nil && c.iv.Earlier.Time < last.Time
 }
 
 func samePoint(a, b *rollup.Point) bool {
@@ -162,7 +170,7 @@ func held(p *rollup.Point, instant int64, q model.Quality) model.Sample {
 // interpolate is the value at an instant on the straight line through two samples, which lie at different times: a double, or the
 // nearest integer where both are of one integer type and the instant lies between them.
 func interpolate(a, b *model.Sample, instant int64, q model.Quality) model.Sample {
-	if a.Type == b.Type && (a.Type == model.Int64 || a.Type == model.Uint64) && a.Time < instant && instant < b.Time {
+	if wholes(a, b) && a.Time < instant && instant < b.Time {
 		return model.Sample{Time: instant, Type: a.Type, Bits: between(a, b, instant), Quality: q}
 	}
 	v := model.OnLine(a.Time, Number(a), b.Time, Number(b), instant)
@@ -171,14 +179,7 @@ func interpolate(a, b *model.Sample, instant int64, q model.Quality) model.Sampl
 
 // between is the integer nearest to the line from a to b, halves away from a.
 func between(a, b *model.Sample, instant int64) uint64 {
-	up := int64(b.Bits) >= int64(a.Bits)
-	if a.Type == model.Uint64 {
-		up = b.Bits >= a.Bits
-	}
-	distance := b.Bits - a.Bits
-	if !up {
-		distance = a.Bits - b.Bits
-	}
+	distance, up := apart(a, b)
 	whole := uint64(b.Time) - uint64(a.Time)
 	hi, lo := bits.Mul64(distance, uint64(instant)-uint64(a.Time))
 	step, rest := bits.Div64(hi, lo, whole)
@@ -189,6 +190,44 @@ func between(a, b *model.Sample, instant int64) uint64 {
 		return a.Bits + step
 	}
 	return a.Bits - step
+}
+
+// apart is how far two integers of one type are from each other, and whether b is not the lesser one.
+func apart(a, b *model.Sample) (distance uint64, up bool) {
+	if !lower(b, a) {
+		return b.Bits - a.Bits, true
+	}
+	return a.Bits - b.Bits, false
+}
+
+// less is a less b, of integers rounded only once.
+func less(a, b *model.Sample) float64 {
+	if !wholes(a, b) {
+		return Number(a) - Number(b)
+	}
+	distance, up := apart(b, a)
+	if up {
+		return float64(distance)
+	}
+	return -float64(distance)
+}
+
+// lower reports whether a is the lesser value. NaN is lower than nothing.
+func lower(a, b *model.Sample) bool {
+	switch {
+	case !wholes(a, b):
+		return Number(a) < Number(b)
+	case a.Type == model.Uint64:
+		return a.Bits < b.Bits
+	}
+	return int64(a.Bits) < int64(b.Bits)
+}
+
+func isNaN(s *model.Sample) bool { return math.IsNaN(Number(s)) }
+
+// wholes reports whether two values are integers of one type.
+func wholes(a, b *model.Sample) bool {
+	return a.Type == b.Type && (a.Type == model.Int64 || a.Type == model.Uint64)
 }
 
 // Number is a value as a double. Bools and states are their codes.

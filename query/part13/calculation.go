@@ -21,8 +21,8 @@ type Interval struct {
 	// In has all samples and gaps of the interval; Before the nearest point and the nearest usable samples in front of it, After
 	// those behind, of a tag without any an empty partial.
 	Before, In, After *rollup.Partial
-	// Earlier is the usable sample before the last usable one where there is no sample behind the interval, nil if there is none. Only sloped
-	// extrapolation looks at it.
+	// Earlier is the usable sample before the last usable one where no usable sample lies behind the interval, nil if there is none. Only
+	// sloped extrapolation looks at it.
 	Earlier *rollup.Point
 	// Zero and NonZero are the nanoseconds of In, from its first point to its last, that start at a Good sample whose value is
 	// zero, and at another. Only DurationInStateZero and DurationInStateNonZero look at them.
@@ -70,7 +70,7 @@ func (c *Calculation) Reset(t model.Type, iv Interval, config Configuration) {
 		return
 	}
 	if after == nil {
-		if iv.End-last.Time > iv.Resolution && last.Time < iv.End {
+		if last.Time < iv.End && uint64(iv.End)-uint64(last.Time) > uint64(iv.Resolution) {
 			c.until = last.Time + iv.Resolution
 		}
 	}

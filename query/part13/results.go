@@ -68,7 +68,7 @@ func (c *Calculation) bridged(a Aggregate) model.Sample {
 	}
 	area.Value += c.extrapolated()
 	length := uint64(c.iv.End) - uint64(c.iv.Start)
-	good := c.durations.GoodToGood
+	good := c.durations.GoodToGood - c.tail
 	if stepped {
 		good = c.durations.Good()
 	}
@@ -84,17 +84,15 @@ func (c *Calculation) bridged(a Aggregate) model.Sample {
 
 // extrapolated is what sloped extrapolation adds to the integral of the last value held to the end.
 func (c *Calculation) extrapolated() float64 {
-	if c.iv.After.FirstPoint() != nil || c.iv.Earlier == nil || !c.config.SlopedExtrapolation || c.iv.Stepped {
+	a := c.usableAround(c.iv.End, c.config.TreatUncertainAsBad)
+	if a.before == nil || a.at != nil || a.after != nil || !c.extrapolates(a.before) {
 		return 0
 	}
-	_, last := c.iv.In.UsableEnds(c.config.TreatUncertainAsBad)
-	if last == nil {
-		_, last = c.iv.Before.UsableEnds(c.config.TreatUncertainAsBad)
-	}
+	last := a.before
 	from := max(last.Time, c.iv.Start)
-	a := interpolate(&c.iv.Earlier.Sample, &last.Sample, from, model.Good)
-	b := interpolate(&c.iv.Earlier.Sample, &last.Sample, c.iv.End, model.Good)
-	return (Number(&a)/2 + Number(&b)/2 - Number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
+	x := interpolate(&c.iv.Earlier.Sample, &last.Sample, from, model.Good)
+	y := interpolate(&c.iv.Earlier.Sample, &last.Sample, c.iv.End, model.Good)
+	return (Number(&x)/2 + Number(&y)/2 - Number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
 }
 
 // simple is 5.4.3.7 and 5.4.3.9: the integral between simple bounds where the tag has a value, and of the average over that time.
@@ -140,12 +138,18 @@ func (c *Calculation) extremeOf(good *rollup.Stats, greatest bool) (rollup.Extre
 	beyond := n.Bad+n.Null > 0
 	if n.Uncertain > 0 {
 		all, _ := c.iv.In.Stats(false)
-		beyond = beyond || c.config.TreatUncertainAsBad || pick(&all, greatest).Bits != pick(good, greatest).Bits
+		beyond = beyond || c.config.TreatUncertainAsBad || !c.alike(pick(&all, greatest), pick(good, greatest))
 	}
 	if beyond {
 		return pick(good, greatest), model.UncertainDataSubNormal
 	}
 	return pick(good, greatest), model.Good
+}
+
+// alike reports whether two extremes are one value, as 0 and -0 are.
+func (c *Calculation) alike(a, b rollup.Extreme) bool {
+	x, y := model.Sample{Type: c.typ, Bits: a.Bits}, model.Sample{Type: c.typ, Bits: b.Bits}
+	return !lower(&x, &y) && !lower(&y, &x) && isNaN(&x) == isNaN(&y)
 }
 
 func pick(s *rollup.Stats, greatest bool) rollup.Extreme {
@@ -206,11 +210,14 @@ func (c *Calculation) furthest(greatest bool) (best candidate, ok bool) {
 		if x.Null {
 			continue
 		}
-		a, b := Number(&x.Sample), Number(&best.Sample)
+		low, high := &x.Sample, &best.Sample
+		if greatest {
+			low, high = high, low
+		}
 		switch {
-		case !ok || math.IsNaN(b) || greatest && a > b || !greatest && a < b:
+		case !ok || lower(low, high) || isNaN(&best.Sample) && !isNaN(&x.Sample):
 			best, ok = x, true
-		case a == b:
+		case !lower(high, low) && isNaN(&x.Sample) == isNaN(&best.Sample):
 			best.again = true
 		}
 	}
@@ -236,9 +243,10 @@ func (c *Calculation) candidates(greatest bool) [3]candidate {
 			if b.raw {
 				x.info = model.InfoCalculated
 			}
-			x.Time = edge - iv.Resolution
+			inside := int64(min(uint64(iv.Resolution), uint64(iv.End)-uint64(iv.Start)))
+			x.Time = edge - inside
 			if iv.Reverse {
-				x.Time = edge + iv.Resolution
+				x.Time = edge + inside
 			}
 		}
 		out[2*i] = x
@@ -262,7 +270,7 @@ func (c *Calculation) range2() model.Sample {
 		return c.noData(c.partial)
 	}
 	q := c.config.severity(c.regions().taken(c.config.TreatUncertainAsBad, true))
-	return c.float(Number(&high.Sample)-Number(&low.Sample), q)
+	return c.float(less(&high.Sample, &low.Sample), q)
 }
 
 // count is 5.4.3.21 and 5.4.3.24. Samples that are not Good are not counted, but the quality is by their share; nothing at all is
@@ -336,11 +344,10 @@ func (c *Calculation) delta() model.Sample {
 	if !samePoint(first, c.iv.In.FirstPoint()) || !samePoint(last, c.iv.In.LastPoint()) {
 		q = model.UncertainDataSubNormal
 	}
-	v := Number(&last.Sample) - Number(&first.Sample)
 	if c.iv.Reverse {
-		v = -v
+		first, last = last, first
 	}
-	return c.float(v, q)
+	return c.float(less(&last.Sample, &first.Sample), q)
 }
 
 // startBound is 5.4.3.28: the simple bounding value at the start.
@@ -374,7 +381,7 @@ func (c *Calculation) deltaBounds() model.Sample {
 	if !from.Quality.IsGood() || !to.Quality.IsGood() {
 		q = model.UncertainDataSubNormal
 	}
-	return c.float(Number(&to.Sample)-Number(&from.Sample), q)
+	return c.float(less(&to.Sample, &from.Sample), q)
 }
 
 // share is 5.4.3.31 to 5.4.3.34: how long the values are Good or Bad, in milliseconds or in percent of the interval.
@@ -416,7 +423,8 @@ func (c *Calculation) worst(a Aggregate) model.Sample {
 	return s
 }
 
-// worstSample is the first status code of the worst severity among the samples, and how many have that severity.
+// worstSample is the first status code of the worst severity among the samples, and how many have that severity: of Uncertain ones
+// those that have a value, or one.
 func (c *Calculation) worstSample() (model.Quality, int64) {
 	n := c.iv.In.Counts()
 	worst, ok := c.iv.In.WorstQuality()
@@ -426,9 +434,9 @@ func (c *Calculation) worstSample() (model.Quality, int64) {
 	case worst.IsBad():
 		return worst, n.Bad
 	case worst.IsUncertain():
-		return worst, n.Uncertain
+		return worst, max(n.Uncertain, 1)
 	}
-	return worst, n.Good
+	return worst, n.Good + n.Null
 }
 
 // bounds are the simple bounds that are not samples of the interval. A reverse interval has none at its end, which lies outside.
