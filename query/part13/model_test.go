@@ -429,7 +429,13 @@ func (m *plain) calculate(a Aggregate, r answer) answer {
 			return r.noData()
 		}
 		r.number, r.scale = moments(a, goods)
-		return r.with(m.status(m.bySamples(), true))
+		switch {
+		case a == Average:
+			return r.with(m.status(m.bySamples(), true))
+		case len(goods) < len(in):
+			return r.with(model.UncertainDataSubNormal)
+		}
+		return r.with(model.Good)
 	case TimeAverage, Total:
 		return m.bridged(a, r)
 	case TimeAverage2, Total2:
@@ -581,8 +587,14 @@ func (r answer) counted(m *plain, in []rollup.Point) answer {
 	return r
 }
 
-// boundsBeside are the simple bounds that are no samples of the interval, in reverse without that at the end.
+// boundsBeside are the simple bounds that are no samples of the interval, in reverse without that at the end. Stepped, what an Uncertain
+// sample holds is Uncertain, also where that is taken for Bad.
 func (m *plain) boundsBeside() (out []value) {
+	if m.stepped && m.config.TreatUncertainAsBad {
+		lenient := *m
+		lenient.config.TreatUncertainAsBad = false
+		return lenient.boundsBeside()
+	}
 	if v := m.simple(m.begins()); !v.raw {
 		v.Time = m.begins()
 		out = append(out, v)
@@ -802,7 +814,7 @@ func (m *plain) extremes(a Aggregate, r answer, in, goods []rollup.Point) answer
 		}
 		for i := range in {
 			p := &in[i]
-			if !m.usable(p) || p.Quality.IsUncertain() && beyond(p, &best, most) {
+			if !m.usable(p) {
 				q = model.UncertainDataSubNormal
 			}
 		}
@@ -837,7 +849,7 @@ func (m *plain) extremes2(a Aggregate, r answer, in []rollup.Point) answer {
 	var all []candidate
 	edge := func(t int64, atEnd bool) {
 		v := m.simple(t)
-		if !m.usable(&v.Point) || m.inside(t) && v.raw {
+		if !m.usable(&v.Point) || m.inside(t) && v.raw || m.stepped && atEnd {
 			return
 		}
 		c := candidate{value: v, at: t, bits: model.InfoDataValue | model.InfoInterpolated}

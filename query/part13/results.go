@@ -22,7 +22,8 @@ func (c *Calculation) interpolative() model.Sample {
 	return b.Sample
 }
 
-// statistic is 5.4.3.5 and 5.4.3.37 on: of the Good samples, whatever TreatUncertainAsBad says; bounds have no part in it.
+// statistic is 5.4.3.5 and 5.4.3.37 on: of the Good samples, whatever TreatUncertainAsBad says; bounds have no part in it. Average is
+// judged by the share of Good samples, the others are Uncertain as soon as one is not Good.
 func (c *Calculation) statistic(a Aggregate) model.Sample {
 	stats, _ := c.iv.In.Stats(true)
 	if stats.N() == 0 {
@@ -41,11 +42,16 @@ func (c *Calculation) statistic(a Aggregate) model.Sample {
 	case VariancePopulation:
 		v = stats.Variance()
 	}
-	out := c.float(v, c.config.severity(c.samples()))
 	if a == Average {
+		out := c.float(v, c.config.severity(c.samples()))
 		out.Quality &^= model.InfoPartial
+		return out
 	}
-	return out
+	q := model.Good
+	if n := c.iv.In.Counts(); n.Good < n.All() {
+		q = model.UncertainDataSubNormal
+	}
+	return c.float(v, q)
 }
 
 // partialAside is the model.InfoPartial bit of a result without a value; Average never has it.
@@ -109,8 +115,7 @@ func (c *Calculation) simple(a Aggregate) model.Sample {
 	return c.float(area.Mean(), q)
 }
 
-// extreme is 5.4.3.10 to 5.4.3.13: of the Good samples. The result is Uncertain if a Bad sample was there, or an Uncertain one that
-// lies beyond.
+// extreme is 5.4.3.10 to 5.4.3.13: of the Good samples. The result is Uncertain if a sample was there that is not usable.
 func (c *Calculation) extreme(a Aggregate) model.Sample {
 	good, _ := c.iv.In.Stats(true)
 	if good.N() == 0 {
@@ -135,21 +140,10 @@ func (c *Calculation) extreme(a Aggregate) model.Sample {
 // extremeOf is the least or greatest Good value, with its quality.
 func (c *Calculation) extremeOf(good *rollup.Stats, greatest bool) (rollup.Extreme, model.Quality) {
 	n := c.iv.In.Counts()
-	beyond := n.Bad+n.Null > 0
-	if n.Uncertain > 0 {
-		all, _ := c.iv.In.Stats(false)
-		beyond = beyond || c.config.TreatUncertainAsBad || !c.alike(pick(&all, greatest), pick(good, greatest))
-	}
-	if beyond {
+	if n.Bad+n.Null > 0 || n.Uncertain > 0 && c.config.TreatUncertainAsBad {
 		return pick(good, greatest), model.UncertainDataSubNormal
 	}
 	return pick(good, greatest), model.Good
-}
-
-// alike reports whether two extremes are one value, as 0 and -0 are.
-func (c *Calculation) alike(a, b rollup.Extreme) bool {
-	x, y := model.Sample{Type: c.typ, Bits: a.Bits}, model.Sample{Type: c.typ, Bits: b.Bits}
-	return !lower(&x, &y) && !lower(&y, &x) && isNaN(&x) == isNaN(&y)
 }
 
 func pick(s *rollup.Stats, greatest bool) rollup.Extreme {
@@ -224,14 +218,15 @@ func (c *Calculation) furthest(greatest bool) (best candidate, ok bool) {
 	return best, ok
 }
 
-// candidates are the bound at the earlier edge, the extreme of the samples and the bound at the later edge; null ones are none.
+// candidates are the bound at the earlier edge, the extreme of the samples and the bound at the later edge; null ones are none. Stepped,
+// the bound at the end of the interval is none: nothing is reached on the way to it.
 func (c *Calculation) candidates(greatest bool) [3]candidate {
 	iv, strict := &c.iv, c.config.TreatUncertainAsBad
 	none := candidate{Sample: model.Sample{Null: true}}
 	out := [3]candidate{none, none, none}
 	for i, edge := range []int64{iv.Start, iv.End} {
 		b := c.simpleBound(edge)
-		if !b.usable(strict) {
+		if !b.usable(strict) || iv.Stepped && edge != iv.start() {
 			continue
 		}
 		x := candidate{Sample: b.Sample, info: model.InfoInterpolated, exact: model.InfoInterpolated}
@@ -440,13 +435,18 @@ func (c *Calculation) worstSample() (model.Quality, int64) {
 }
 
 // bounds are the simple bounds that are not samples of the interval. A reverse interval has none at its end, which lies outside.
+// Stepped, what an Uncertain sample holds is Uncertain here, also where that is taken for Bad.
 func (c *Calculation) bounds() []bound {
+	lenient := *c
+	if c.iv.Stepped {
+		lenient.config.TreatUncertainAsBad = false
+	}
 	var out []bound
-	if b := c.simpleBound(c.iv.start()); !b.raw {
+	if b := lenient.simpleBound(c.iv.start()); !b.raw {
 		out = append(out, b)
 	}
 	if !c.iv.Reverse {
-		out = append(out, c.simpleBound(c.iv.End))
+		out = append(out, lenient.simpleBound(c.iv.End))
 	}
 	return out
 }
