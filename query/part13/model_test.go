@@ -587,7 +587,7 @@ func (r answer) counted(m *plain, in []rollup.Point) answer {
 	return r
 }
 
-// boundsBeside are the simple bounds that are no samples of the interval, in reverse without that at the end. Stepped, what an Uncertain
+// boundsBeside are the simple bounds at the start and, unless a sample lies there, at the end. Stepped, what an Uncertain
 // sample holds is Uncertain, also where that is taken for Bad.
 func (m *plain) boundsBeside() (out []value) {
 	if m.stepped && m.config.TreatUncertainAsBad {
@@ -595,12 +595,15 @@ func (m *plain) boundsBeside() (out []value) {
 		lenient.config.TreatUncertainAsBad = false
 		return lenient.boundsBeside()
 	}
-	if v := m.simple(m.begins()); !v.raw {
-		v.Time = m.begins()
-		out = append(out, v)
+	v := m.simple(m.begins())
+	v.Time = m.begins()
+	out = append(out, v)
+	end := m.end
+	if m.reverse {
+		end = m.start
 	}
-	if v := m.simple(m.end); !m.reverse {
-		v.Time = m.end
+	if v := m.simple(end); !v.raw {
+		v.Time = end
 		out = append(out, v)
 	}
 	return out
@@ -633,7 +636,10 @@ func (m *plain) worst(bounds []value, in []rollup.Point) (worst model.Quality, n
 		if v.Quality>>30 != worst>>30 {
 			continue
 		}
-		if n++; v.Time == m.begins() {
+		if !v.raw { // else it is among the samples
+			n++
+		}
+		if v.Time == m.begins() {
 			all = slices.Insert(all, 0, v.Quality)
 		} else {
 			all = append(all, v.Quality)

@@ -397,6 +397,10 @@ func (c *Calculation) worst(a Aggregate) model.Sample {
 	worst, n := c.worstSample()
 	if a == WorstQuality2 {
 		for _, b := range c.bounds() {
+			own := int64(1)
+			if b.raw {
+				own = 0 // counted among the samples
+			}
 			switch s := severity(b.Quality); {
 			case n == 0 || s > severity(worst):
 				worst, n = b.Quality, 1
@@ -404,7 +408,7 @@ func (c *Calculation) worst(a Aggregate) model.Sample {
 				if b.Time == c.iv.start() {
 					worst = b.Quality
 				}
-				n++
+				n += own
 			}
 		}
 	}
@@ -434,19 +438,16 @@ func (c *Calculation) worstSample() (model.Quality, int64) {
 	return worst, n.Good + n.Null
 }
 
-// bounds are the simple bounds that are not samples of the interval. A reverse interval has none at its end, which lies outside.
-// Stepped, what an Uncertain sample holds is Uncertain here, also where that is taken for Bad.
+// bounds are the simple bounds of which WorstQuality2 knows: that at the start, and that at the end unless a sample lies there, which
+// belongs to the next interval. Stepped, what an Uncertain sample holds is Uncertain here, also where that is taken for Bad.
 func (c *Calculation) bounds() []bound {
 	lenient := *c
 	if c.iv.Stepped {
 		lenient.config.TreatUncertainAsBad = false
 	}
-	var out []bound
-	if b := lenient.simpleBound(c.iv.start()); !b.raw {
+	out := []bound{lenient.simpleBound(c.iv.start())}
+	if b := lenient.simpleBound(c.iv.end()); !b.raw {
 		out = append(out, b)
-	}
-	if !c.iv.Reverse {
-		out = append(out, lenient.simpleBound(c.iv.End))
 	}
 	return out
 }
