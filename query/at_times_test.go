@@ -19,7 +19,7 @@ func askAt(t require.TestingT, s *plainStore, r AtTimesRequest) []row {
 	var sink bytesSink
 	n, err := e.ReadAtTimes(context.Background(), r, &sink)
 	require.NoError(t, err)
-	require.Zero(t, s.open, "views or cursors stayed open")
+	require.Zero(t, s.open.Load(), "views or cursors stayed open")
 	require.Zero(t, e.MemoryTaken())
 	schema, rows, _ := sink.read(t)
 	want, err := e.AtTimesSchema(r)
@@ -199,7 +199,7 @@ func TestDamageEndsValuesBehindWhatIsRight(t *testing.T) {
 	_, rows, _ := sink.read(t)
 	require.Len(t, rows, 10)
 	require.EqualValues(t, 10, n)
-	require.Zero(t, s.open)
+	require.Zero(t, s.open.Load())
 }
 
 func TestInstantsThatMakeNoSense(t *testing.T) {

@@ -20,7 +20,7 @@ func ask(t require.TestingT, s *plainStore, r RangeRequest) []row {
 	var sink bytesSink
 	_, err = e.ReadRange(context.Background(), r, &sink)
 	require.NoError(t, err)
-	require.Zero(t, s.open, "views or cursors stayed open")
+	require.Zero(t, s.open.Load(), "views or cursors stayed open")
 	_, rows, _ := sink.read(t)
 	return rows
 }

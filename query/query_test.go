@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -32,7 +33,7 @@ type plainStore struct {
 	lost    []storage.OffsetRange
 	block   int                   // samples per block
 	damage  map[model.TagID]error // met behind the first block
-	open    int                   // views and cursors not closed
+	open    atomic.Int64          // views and cursors not closed
 }
 
 var errDamage = errors.New("chunk is damaged")
@@ -80,11 +81,11 @@ func (s *plainStore) StateSet(_ string, version uint32) (*model.StateSet, bool) 
 }
 
 func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {
-	s.open++
+	s.open.Add(1)
 	return s, nil
 }
 
-func (s *plainStore) Close()                      { s.open-- }
+func (s *plainStore) Close()                      { s.open.Add(-1) }
 func (s *plainStore) Lost() []storage.OffsetRange { return s.lost }
 func (s *plainStore) SourceName(id uint32) string { return fmt.Sprintf("source-%d", id) }
 
@@ -147,7 +148,7 @@ func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {
 }
 
 func (s *plainStore) Samples(tag model.TagID, in model.TimeRange) Cursor {
-	s.open++
+	s.open.Add(1)
 	c := &plainCursor{store: s}
 	c.Reset(tag, in)
 	return c
@@ -240,7 +241,7 @@ func (c *plainCursor) Next(context.Context) (*storage.Block, error) {
 	return out, nil
 }
 
-func (c *plainCursor) Close() { c.store.open-- }
+func (c *plainCursor) Close() { c.store.open.Add(-1) }
 
 // newPlainStore has one tag of each type given, ids from 1, named for type and id.
 func newPlainStore(types ...model.Type) *plainStore {
@@ -489,7 +490,7 @@ func TestAnswersHoldEverySample(t *testing.T) {
 		for i, size := range sizes {
 			require.True(t, size == int64(r.batchRows()) || i == len(sizes)-1 && size > 0, "batches %v", sizes)
 		}
-		require.Zero(t, s.open, "views or cursors stayed open")
+		require.Zero(t, s.open.Load(), "views or cursors stayed open")
 		require.Zero(t, e.MemoryTaken())
 	})
 }
@@ -609,7 +610,7 @@ func TestDamageEndsTheStreamBehindWhatIsRight(t *testing.T) {
 	require.Equal(t, uint64(20+s.block), n)
 	_, rows, _ := sink.read(t)
 	require.Len(t, rows, 20+s.block)
-	require.Zero(t, s.open)
+	require.Zero(t, s.open.Load())
 	require.Zero(t, e.MemoryTaken())
 }
 
@@ -671,7 +672,7 @@ func TestAFailedSinkEndsTheQuery(t *testing.T) {
 	fail := errors.New("client is gone")
 	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{fail: fail})
 	require.ErrorIs(t, err, fail)
-	require.Zero(t, s.open)
+	require.Zero(t, s.open.Load())
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(fail)
 	_, err = e.ReadRange(ctx, RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{})
@@ -723,5 +724,5 @@ func TestModifiedValuesComeWithWhatEndedThem(t *testing.T) {
 			}
 		}
 	}
-	require.Zero(t, s.open)
+	require.Zero(t, s.open.Load())
 }

@@ -30,7 +30,7 @@ type View interface {
 	Lost() []storage.OffsetRange
 	Latest(tag model.TagID) (model.Sample, bool)
 	Samples(tag model.TagID, in model.TimeRange) Cursor
-	// Partials fills into with what consecutive buckets hold, see storage.View. It may be called from several goroutines.
+	// Partials fills into with what consecutive buckets hold, see storage.View. It and Samples may be called from several goroutines.
 	Partials(ctx context.Context, tag model.TagID, edges []int64, detail storage.Detail, into *storage.Partials) error
 	// Goods is Partials of samples that are all Good doubles; false where they are not, see storage.View.
 	Goods(ctx context.Context, tag model.TagID, edges []int64, asked rollup.Asked, into *storage.Goods) (bool, error)
