@@ -235,6 +235,9 @@ type processedReader struct {
 	edges    []int64 // ascending, as storage takes them
 	after    []*rollup.Partial
 	calc     part13.Calculation
+	interval part13.Interval // the one calculated last
+	before   rollup.Partial  // what lies before it
+	besides  int64           // samples read one by one
 }
 
 // read calculates the rows of a window.
@@ -266,12 +269,12 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 	}
 	p := &r.partials
 	r.lookAhead()
-	before := p.Before
+	r.before = p.Before
 	for i := range p.Buckets {
 		in := &p.Buckets[i]
 		iv := part13.Interval{
 			Start: edges[i], End: edges[i+1], Reverse: r.reverse(), Stepped: r.stepped(w.tag, edges[i]), Resolution: r.request.Resolution,
-			Before: &before, In: in, After: r.after[i], Earlier: earlier,
+			Before: &r.before, In: in, After: r.after[i], Earlier: earlier,
 		}
 		if zero != nil {
 			iv.Zero, iv.NonZero = zero[i][0], zero[i][1]
@@ -281,8 +284,11 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 			at = w.to - 1 - i
 		}
 		iv.Short = r.isCut(at)
+		if i > 0 {
+			r.before.TakeLast(&p.Buckets[i-1])
+		}
 		r.rows(w, iv, at)
-		before.TakeLast(in)
+		r.interval = iv
 	}
 	if r.reverse() {
 		reverseGroups(w.rows, len(r.request.Functions))
@@ -419,6 +425,7 @@ func (r *processedReader) usable(ctx context.Context, w *processedWindow, in mod
 		if err != nil {
 			return nil, err
 		}
+		r.besides += int64(b.Len())
 		for i := range b.Len() {
 			x := b.At(i)
 			if point := (rollup.Point{Sample: x}); !point.Usable(r.request.Configuration.TreatUncertainAsBad) {
@@ -484,6 +491,7 @@ func (r *processedReader) zeroTimes(ctx context.Context, w *processedWindow) ([]
 		if err != nil {
 			return nil, err
 		}
+		r.besides += int64(b.Len())
 		for i := range b.Len() {
 			x := b.At(i)
 			for x.Time >= r.edges[bucket+1] {

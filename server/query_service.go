@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/grpc"
@@ -112,18 +111,8 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 	req := query.ProcessedRequest{
 		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
-		BatchRows: int(r.BatchRows), Configuration: part13.Defaults, Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
-	}
-	c := &req.Configuration
-	c.SlopedExtrapolation = r.UseSlopedExtrapolation
-	if r.TreatUncertainAsBad != nil {
-		c.TreatUncertainAsBad = *r.TreatUncertainAsBad
-	}
-	if r.PercentDataBad != nil {
-		c.PercentDataBad = uint8(min(*r.PercentDataBad, math.MaxUint8))
-	}
-	if r.PercentDataGood != nil {
-		c.PercentDataGood = uint8(min(*r.PercentDataGood, math.MaxUint8))
+		BatchRows: int(r.BatchRows), Configuration: configurationOf(r.TreatUncertainAsBad, r.PercentDataBad, r.PercentDataGood, r.UseSlopedExtrapolation),
+		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
 	}
 	for _, name := range r.Aggregates {
 		f, err := query.ParseFunction(name)

@@ -51,6 +51,7 @@ type Cursor struct {
 	packs   *packWalkers  // of who reads all tags in order; nil: packed blocks are looked up one by one
 	walkers *chunkWalkers // likewise, of chunks that are not sealed
 	room    func(n int) (times []int64, bits []uint64)
+	reading Reading
 }
 
 // piece is one run of samples ascending by (time, seq): a chunk, a packed chunk or what a head has.
@@ -238,6 +239,7 @@ func (c *Cursor) gather(p keys.Partition, in model.TimeRange) (gone bool, err er
 		}
 		c.pieces = slices.DeleteFunc(c.pieces, func(x piece) bool { return !in.Overlaps(x.first, x.last) })
 	}
+	c.reading.Listed += int64(len(c.pieces))
 	gone = c.listHeads(in)
 	for _, g := range c.gens {
 		if g.deletions {
@@ -477,6 +479,7 @@ func (c *Cursor) listHeads(in model.TimeRange) (gone bool) {
 			x := piece{age: headAge + uint64(i), data: &r.Data, gone: r.Removed}
 			x.span()
 			c.pieces = append(c.pieces, x)
+			c.reading.InMemory += int64(n)
 			gone = gone || len(r.Removed) > 0
 		}
 	}
@@ -637,6 +640,8 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 		return err
 	}
 	x.data = into
+	c.reading.Chunks++
+	c.reading.Decoded += int64(into.Len())
 	return nil
 }
 

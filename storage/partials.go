@@ -20,6 +20,7 @@ type Partials struct {
 	Before  rollup.Partial   // of the last sample before the first bucket; empty if there is none
 	Buckets []rollup.Partial // of each bucket, empty ones included
 	After   rollup.Partial   // of the first sample behind the last bucket
+	Reading Reading          // how the buckets were read
 }
 
 // Detail says how much of its samples a partial must tell.
@@ -54,6 +55,7 @@ func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, det
 	if err := r.run(ctx); err != nil {
 		return err
 	}
+	into.Reading = r.cursor.reading
 	into.Before, into.After = rollup.Partial{}, rollup.Partial{}
 	if err := r.bound(ctx, model.TimeRange{Start: model.MinTime, End: edges[0], Reverse: true}, &into.Before); err != nil {
 		return err
@@ -71,7 +73,7 @@ func (r *partialReader) open(v *View, tag model.TagID, edges []int64) {
 	r.src, r.tag, r.edges = &v.src, tag, edges
 	r.rows = rollupRows{src: &v.src, tag: tag}
 	r.cursor = partialCursors.Get().(*Cursor)
-	r.cursor.src, r.cursor.deep = &v.src, true
+	r.cursor.src, r.cursor.deep, r.cursor.reading = &v.src, true, Reading{}
 	r.cursor.reset(tag)
 }
 
@@ -306,6 +308,7 @@ func (r *partialReader) cut(ctx context.Context, p keys.Partition, h int, start 
 		}
 		few := r.fine.Partial(i, i+n)
 		r.out[r.at].Merge(&few)
+		r.cursor.reading.TenMinutes += int64(n)
 		i += n
 		r.raw.Start = start + int64(i)*fineNanos
 		r.raw.End = r.raw.Start
@@ -390,6 +393,7 @@ func (r *partialReader) addDay(day rollupFound) (bool, error) {
 		return false, r.damaged(err)
 	}
 	r.out[r.at].Merge(&p)
+	r.cursor.reading.Days++
 	return true, nil
 }
 
@@ -436,6 +440,7 @@ func (r *partialReader) empty(h int) bool {
 
 // addHours adds hours [from, to), which lie in the bucket being filled.
 func (r *partialReader) addHours(from, to int) error {
+	r.cursor.reading.Hours += int64(to - from)
 	if len(r.hours) == 0 {
 		p := r.plain.Partial(from, to)
 		r.out[r.at].Merge(&p)

@@ -276,7 +276,7 @@ func TestReferenceExamples(t *testing.T) {
 		"2026-03-01T05:00:00Z,FI-101,10,Good\n2026-03-01T05:02:00Z,FI-101,20,Good\n2026-03-01T05:03:00Z,FI-101,30,Bad\n"+
 		"2026-03-01T05:05:00Z,FI-101,40,Good\n2026-03-01T05:06:00Z,FI-101,50,Uncertain\n")
 	varve(t, "import", "--server", address, path)
-	for _, page := range []string{"raw-reads.md", "at-time.md"} {
+	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md"} {
 		text, err := os.ReadFile(filepath.Join("../../docs/reference", page))
 		require.NoError(t, err)
 		examples := strings.Split(string(text), "\n$ varve ")[1:]

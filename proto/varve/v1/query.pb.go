@@ -1160,6 +1160,139 @@ func (x *ReadProcessedRequest) GetCalendar() string {
 	return ""
 }
 
+type ExplainRequest struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Tag                 string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`                           // name, current or former
+	TagId               uint32                 `protobuf:"varint,2,opt,name=tag_id,json=tagId,proto3" json:"tag_id,omitempty"`         // in place of tag
+	StartNs             int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"` // the interval [start, end); with start later than end (end, start]. They must differ.
+	EndNs               int64                  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Aggregate           string                 `protobuf:"bytes,5,opt,name=aggregate,proto3" json:"aggregate,omitempty"` // of Part 13, such as TimeAverage2, or of Varve's own, such as time_weighted_average
+	Consistency         Consistency            `protobuf:"varint,6,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	TreatUncertainAsBad *bool                  `protobuf:"varint,7,opt,name=treat_uncertain_as_bad,json=treatUncertainAsBad,proto3,oneof" json:"treat_uncertain_as_bad,omitempty"` // absent: true
+	// As in ReadProcessedRequest; aggregates of Varve's own do not look at them.
+	PercentDataBad         *uint32 `protobuf:"varint,8,opt,name=percent_data_bad,json=percentDataBad,proto3,oneof" json:"percent_data_bad,omitempty"`    // absent: 100
+	PercentDataGood        *uint32 `protobuf:"varint,9,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"` // absent: 100
+	UseSlopedExtrapolation bool    `protobuf:"varint,10,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
+	Stepped                *bool   `protobuf:"varint,11,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`
+	TimeResolutionNs       int64   `protobuf:"varint,12,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"` // 0 means 1 ms
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExplainRequest) GetTag() string {
+	if x != nil {
+		return x.Tag
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetTagId() uint32 {
+	if x != nil {
+		return x.TagId
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetAggregate() string {
+	if x != nil {
+		return x.Aggregate
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ExplainRequest) GetTreatUncertainAsBad() bool {
+	if x != nil && x.TreatUncertainAsBad != nil {
+		return *x.TreatUncertainAsBad
+	}
+	return false
+}
+
+func (x *ExplainRequest) GetPercentDataBad() uint32 {
+	if x != nil && x.PercentDataBad != nil {
+		return *x.PercentDataBad
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetPercentDataGood() uint32 {
+	if x != nil && x.PercentDataGood != nil {
+		return *x.PercentDataGood
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetUseSlopedExtrapolation() bool {
+	if x != nil {
+		return x.UseSlopedExtrapolation
+	}
+	return false
+}
+
+func (x *ExplainRequest) GetStepped() bool {
+	if x != nil && x.Stepped != nil {
+		return *x.Stepped
+	}
+	return false
+}
+
+func (x *ExplainRequest) GetTimeResolutionNs() int64 {
+	if x != nil {
+		return x.TimeResolutionNs
+	}
+	return 0
+}
+
 // FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
 type FlightQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1176,7 +1309,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1321,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1334,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -1284,7 +1417,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1429,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1442,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -1323,7 +1456,7 @@ var File_varve_v1_query_proto protoreflect.FileDescriptor
 
 const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/query.proto\x12\bvarve.v1\"\xd5\x02\n" +
+	"\x14varve/v1/query.proto\x12\bvarve.v1\x1a\x16varve/v1/explain.proto\"\xd5\x02\n" +
 	"\n" +
 	"Comparison\x129\n" +
 	"\boperator\x18\x01 \x01(\x0e2\x1d.varve.v1.Comparison.OperatorR\boperator\x12\x18\n" +
@@ -1443,6 +1576,25 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
+	"\b_stepped\"\xb5\x04\n" +
+	"\x0eExplainRequest\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
+	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x1c\n" +
+	"\taggregate\x18\x05 \x01(\tR\taggregate\x127\n" +
+	"\vconsistency\x18\x06 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x128\n" +
+	"\x16treat_uncertain_as_bad\x18\a \x01(\bH\x00R\x13treatUncertainAsBad\x88\x01\x01\x12-\n" +
+	"\x10percent_data_bad\x18\b \x01(\rH\x01R\x0epercentDataBad\x88\x01\x01\x12/\n" +
+	"\x11percent_data_good\x18\t \x01(\rH\x02R\x0fpercentDataGood\x88\x01\x01\x128\n" +
+	"\x18use_sloped_extrapolation\x18\n" +
+	" \x01(\bR\x16useSlopedExtrapolation\x12\x1d\n" +
+	"\astepped\x18\v \x01(\bH\x03R\astepped\x88\x01\x01\x12,\n" +
+	"\x12time_resolution_ns\x18\f \x01(\x03R\x10timeResolutionNsB\x19\n" +
+	"\x17_treat_uncertain_as_badB\x13\n" +
+	"\x11_percent_data_badB\x14\n" +
+	"\x12_percent_data_goodB\n" +
+	"\n" +
 	"\b_stepped\"\x8e\x02\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
@@ -1469,14 +1621,15 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSEVERITY_GOOD\x10\x01\x12\x16\n" +
 	"\x12SEVERITY_UNCERTAIN\x10\x02\x12\x10\n" +
-	"\fSEVERITY_BAD\x10\x032\xa4\x03\n" +
+	"\fSEVERITY_BAD\x10\x032\xe0\x03\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
 	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
-	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
+	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.ExplanationB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -1491,7 +1644,7 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(Bounds)(0),                   // 1: varve.v1.Bounds
@@ -1504,8 +1657,10 @@ var file_varve_v1_query_proto_goTypes = []any{
 	(*LatestRequest)(nil),         // 8: varve.v1.LatestRequest
 	(*ReadAggregatesRequest)(nil), // 9: varve.v1.ReadAggregatesRequest
 	(*ReadProcessedRequest)(nil),  // 10: varve.v1.ReadProcessedRequest
-	(*FlightQuestion)(nil),        // 11: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 12: varve.v1.ArrowData
+	(*ExplainRequest)(nil),        // 11: varve.v1.ExplainRequest
+	(*FlightQuestion)(nil),        // 12: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 13: varve.v1.ArrowData
+	(*Explanation)(nil),           // 14: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	3,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
@@ -1518,27 +1673,30 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 7: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 8: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 9: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
-	5,  // 10: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	9,  // 11: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	10, // 12: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	6,  // 13: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	5,  // 14: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	7,  // 15: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	8,  // 16: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	9,  // 17: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	10, // 18: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	6,  // 19: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	12, // 20: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	12, // 21: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	12, // 22: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	12, // 23: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	12, // 24: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	12, // 25: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	0,  // 10: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
+	5,  // 11: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	9,  // 12: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	10, // 13: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	6,  // 14: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	5,  // 15: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	7,  // 16: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	8,  // 17: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	9,  // 18: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	10, // 19: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	6,  // 20: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	11, // 21: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	13, // 22: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	13, // 23: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	13, // 24: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	13, // 25: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	13, // 26: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	13, // 27: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	14, // 28: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -1546,6 +1704,7 @@ func file_varve_v1_query_proto_init() {
 	if File_varve_v1_query_proto != nil {
 		return
 	}
+	file_varve_v1_explain_proto_init()
 	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{
 		(*Comparison_Number)(nil),
 		(*Comparison_Integer)(nil),
@@ -1554,7 +1713,8 @@ func file_varve_v1_query_proto_init() {
 	file_varve_v1_query_proto_msgTypes[1].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[2].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[6].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
@@ -1566,7 +1726,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
 	QueryService_ReadProcessed_FullMethodName  = "/varve.v1.QueryService/ReadProcessed"
 	QueryService_ReadAtTimes_FullMethodName    = "/varve.v1.QueryService/ReadAtTimes"
+	QueryService_Explain_FullMethodName        = "/varve.v1.QueryService/Explain"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -92,6 +93,9 @@ type QueryServiceClient interface {
 	// info bits InfoType DataValue and Interpolated (0x0402) in its quality, a stored sample its own quality as it is. Where
 	// there is no value the row is without one, of quality Bad_NoData.
 	ReadAtTimes(ctx context.Context, in *ReadAtTimesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// Explain says how one aggregate of one interval of one tag came about: what it was calculated from, by which settings, and how that
+	// was read.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Explanation, error)
 }
 
 type queryServiceClient struct {
@@ -216,6 +220,16 @@ func (c *queryServiceClient) ReadAtTimes(ctx context.Context, in *ReadAtTimesReq
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadAtTimesClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Explanation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Explanation)
+	err := c.cc.Invoke(ctx, QueryService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -281,6 +295,9 @@ type QueryServiceServer interface {
 	// info bits InfoType DataValue and Interpolated (0x0402) in its quality, a stored sample its own quality as it is. Where
 	// there is no value the row is without one, of quality Bad_NoData.
 	ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// Explain says how one aggregate of one interval of one tag came about: what it was calculated from, by which settings, and how that
+	// was read.
+	Explain(context.Context, *ExplainRequest) (*Explanation, error)
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -308,6 +325,9 @@ func (UnimplementedQueryServiceServer) ReadProcessed(*ReadProcessedRequest, grpc
 }
 func (UnimplementedQueryServiceServer) ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadAtTimes not implemented")
+}
+func (UnimplementedQueryServiceServer) Explain(context.Context, *ExplainRequest) (*Explanation, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -396,13 +416,36 @@ func _QueryService_ReadAtTimes_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadAtTimesServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var QueryService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "varve.v1.QueryService",
 	HandlerType: (*QueryServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Explain",
+			Handler:    _QueryService_Explain_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "ReadRange",
