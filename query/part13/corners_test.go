@@ -116,3 +116,13 @@ func TestFarEdge(t *testing.T) {
 	x := m.calculated(DurationGood)
 	require.Equal(t, 1e-6, Number(&x))
 }
+
+// TestSteppedReverse has a stepped tag whose least value stands from before the interval on: it counts in either direction.
+func TestSteppedReverse(t *testing.T) {
+	m := of(double(-5, 1, model.Good), double(5, 9, model.Good), double(20, 9, model.Good))
+	m.stepped = true
+	for _, m.reverse = range []bool{false, true} {
+		x := m.calculated(Minimum2)
+		require.Equal(t, 1.0, Number(&x), m.reverse)
+	}
+}

@@ -855,7 +855,7 @@ func (m *plain) extremes2(a Aggregate, r answer, in []rollup.Point) answer {
 	var all []candidate
 	edge := func(t int64, atEnd bool) {
 		v := m.simple(t)
-		if !m.usable(&v.Point) || m.inside(t) && v.raw || m.stepped && atEnd {
+		if !m.usable(&v.Point) || m.inside(t) && v.raw || m.stepped && t == m.end {
 			return
 		}
 		c := candidate{value: v, at: t, bits: model.InfoDataValue | model.InfoInterpolated}

@@ -219,14 +219,14 @@ func (c *Calculation) furthest(greatest bool) (best candidate, ok bool) {
 }
 
 // candidates are the bound at the earlier edge, the extreme of the samples and the bound at the later edge; null ones are none. Stepped,
-// the bound at the end of the interval is none: nothing is reached on the way to it.
+// the bound at the later edge is none: nothing is reached on the way to it, in either direction.
 func (c *Calculation) candidates(greatest bool) [3]candidate {
 	iv, strict := &c.iv, c.config.TreatUncertainAsBad
 	none := candidate{Sample: model.Sample{Null: true}}
 	out := [3]candidate{none, none, none}
 	for i, edge := range []int64{iv.Start, iv.End} {
 		b := c.simpleBound(edge)
-		if !b.usable(strict) || iv.Stepped && edge != iv.start() {
+		if !b.usable(strict) || iv.Stepped && edge == iv.End {
 			continue
 		}
 		x := candidate{Sample: b.Sample, info: model.InfoInterpolated, exact: model.InfoInterpolated}
