@@ -24,6 +24,9 @@ type applier struct {
 	run    record.Run
 	puts   emitter
 	look   lookup
+
+	notes     effectNotes
+	newestPut putKey // of the run at hand
 }
 
 // loop applies until ctx ends.
@@ -152,13 +155,26 @@ func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, 
 	if b.Stream != 0 {
 		return Result{}, fmt.Errorf("forecast stream %d: %w", b.Stream, record.ErrVersion)
 	}
+	res, err := a.runs(offset, h)
+	if err == nil && len(a.notes.entry) > 0 {
+		db.effects.add(offset, a.notes.entry)
+	}
+	return res, err
+}
+
+// runs applies what stands in an opened batch, and notes its effects.
+func (a *applier) runs(offset uint64, h record.Header) (Result, error) {
+	db, b := a.db, &a.batch
+	a.notes.reset()
 	var res Result
 	switch v := db.identities.Apply(b.Source, b.Epoch, b.Sequence, b.ContentHash, b.Import, h.Ingest); v {
 	case identity.Fresh:
 	case identity.Duplicate:
+		a.notes.none()
 		res.Duplicate = true
 		return res, nil
 	default:
+		a.notes.none()
 		if v == identity.Forgotten && b.Import {
 			res.Duplicate = true
 			return res, nil
@@ -205,14 +221,19 @@ func (a *applier) applyRun(rec *head.Record, n int, index uint32, res *Result) e
 	if t, ok := db.catalog.Type(run.Tag); !ok || t != s.Type {
 		db.alarms.raise("record_refused", fmt.Sprintf("record %d, run %d: tag %d is not of type %s; the run was left out", rec.Offset, n, run.Tag, s.Type))
 		res.fail(n, 0, s.Len(), model.Absent)
+		a.notes.endRun(n, s.Len())
 		return nil
 	}
 	if until := db.erasures.closedUntil(run.Tag); until > model.MinTime && slices.ContainsFunc(s.Times, func(t int64) bool { return t < until }) {
 		res.fail(n, 0, s.Len(), model.Closed) // the door says it of each sample; this is who came in between
+		a.notes.endRun(n, s.Len())
 		return nil
 	}
 	if db.mustLook(run) {
 		return a.lookAndApply(rec, n, index, res)
+	}
+	if !db.latest.precedes(run.Tag, s) {
+		a.noteUnseen(n)
 	}
 	g := db.head.Open(run.Tag, s.Type)
 	db.head.Put(g, s, rec, index, false)

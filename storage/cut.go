@@ -49,9 +49,10 @@ func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
 	db.mu.Lock()
 	e := &ended{head: db.head, offset: offset, ingest: ingest}
 	db.frozen = append(db.frozen, e.head)
-	e.rows = db.rowsAt(e.head)
+	e.rows = append(db.rowsAt(e.head), db.effects.row(offset))
+	db.noted = append(db.noted, db.effects)
 	db.head = head.New()
-	db.head.After = offset
+	db.head.After, db.effects = offset, &effects{after: offset}
 	db.mu.Unlock()
 	db.toWrite <- e // has room for all that frozenRoom lets through
 	return nil
@@ -136,7 +137,7 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 	db.mu.Lock()
 	db.directory = db.directory.with(dir)
 	db.written = e.offset
-	db.frozen = db.frozen[1:]
+	db.frozen, db.noted = db.frozen[1:], db.noted[1:]
 	db.mu.Unlock()
 	e.head.Release()
 	db.sealer.touch(dir, db.o.Now())
@@ -174,10 +175,24 @@ func (db *DB) noteDurable() {
 		return
 	}
 	db.archived.raise(offset)
+	db.trimLog()
+}
+
+// trimLog lets go of what generations have of the log, but for the newest KeepLogBytes of it.
+func (db *DB) trimLog() {
 	db.trimMu.RLock()
 	defer db.trimMu.RUnlock()
-	if err := db.log.Trim(offset); err != nil {
-		db.o.Logger.Error("trim the log", "through", offset, "error", err)
+	through := db.archived.value()
+	if keep := db.o.KeepLogBytes; keep > 0 && !db.space.low.Load() {
+		for _, s := range slices.Backward(db.log.Segments()) {
+			if keep -= s.Bytes; keep <= 0 {
+				break
+			}
+			through = min(through, s.First-1)
+		}
+	}
+	if err := db.log.Trim(through); err != nil {
+		db.o.Logger.Error("trim the log", "through", through, "error", err)
 	}
 }
 

@@ -52,6 +52,8 @@ type DB struct {
 	mu          sync.RWMutex
 	head        *head.Head
 	frozen      []*head.Head // ended generations not yet written, oldest first
+	effects     *effects     // of the records in head
+	noted       []*effects   // of those in frozen
 	latest      latestTable
 	directory   directory
 	written     uint64 // newest generation in the engine
@@ -280,7 +282,7 @@ func (db *DB) load() error {
 	if err := db.loadDirectory(); err != nil {
 		return fmt.Errorf("load the directory of generations: %w", err)
 	}
-	db.head.After = db.written
+	db.head.After, db.effects = db.written, &effects{after: db.written}
 	if err := db.loadDeletes(); err != nil {
 		return fmt.Errorf("load range deletes: %w", err)
 	}

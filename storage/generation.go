@@ -50,6 +50,9 @@ func (w *generationWriter) write(e *ended) error {
 	if err := w.rows(); err != nil {
 		return err
 	}
+	if err := w.dropEffects(); err != nil {
+		return err
+	}
 	if err := w.tags(); err != nil {
 		return err
 	}

@@ -79,6 +79,12 @@ func (l *latestTable) clear(tag model.TagID) {
 	delete(l.blobs, tag)
 }
 
+// precedes reports whether samples are in order and all lie behind the newest of their tag.
+func (l *latestTable) precedes(tag model.TagID, s *model.Samples) bool {
+	r := l.row(tag)
+	return r.flags&newestUnknown == 0 && (r.typ == 0 || s.Times[0] > r.time) && ascending(s.Times)
+}
+
 // offer takes samples just put: the highest (time, seq) of them wins over what stands there if it is not older.
 func (l *latestTable) offer(tag model.TagID, s *model.Samples) {
 	r := l.row(tag)

@@ -148,6 +148,7 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 	e := &a.puts
 	e.reset(db, run.Tag, s.Type, rec, index)
 	newestGone := false
+	a.newestPut = putKey{}
 	for i, t := range s.Times {
 		o := a.one(i, t, e, &newestGone)
 		switch o {
@@ -160,6 +161,7 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 		}
 	}
 	e.flush()
+	a.notes.endRun(n, s.Len())
 	if newestGone {
 		return db.findNewest(run.Tag)
 	}
@@ -216,6 +218,8 @@ func (a *applier) one(i int, t int64, e *emitter, newestGone *bool) model.Outcom
 	}
 	x := run.Samples.At(i)
 	x.Seq = seq
+	_, stood := slices.BinarySearch(have, seq)
+	a.noteLooked(i, &x, stood)
 	e.put(i, x)
 	l.set(t, seq, true)
 	return model.Applied
@@ -233,6 +237,7 @@ func (a *applier) removeAll(i int, t int64, have []uint32, e *emitter, newestGon
 
 func (a *applier) remove(i int, t int64, seq uint32, e *emitter, newestGone *bool) model.Outcome {
 	e.remove(i, model.Sample{Time: t, Type: a.run.Samples.Type, Seq: seq})
+	a.notes.addSeq(i, model.EffectRemoved, seq)
 	a.look.set(t, seq, false)
 	if row := a.db.latest.row(a.run.Tag); row.typ != 0 && row.time == t && row.seq == seq {
 		*newestGone = true

@@ -87,6 +87,9 @@ func (o *Options) setDefaults() error {
 	if o.BallastBytes == 0 {
 		o.BallastBytes = 64 << 20
 	}
+	if o.KeepLogBytes < 0 {
+		return fmt.Errorf("KeepLogBytes is %d: must not be negative", o.KeepLogBytes)
+	}
 	if o.DiskBudget < 0 {
 		return fmt.Errorf("DiskBudget is %d: must not be negative", o.DiskBudget)
 	}

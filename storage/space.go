@@ -38,6 +38,7 @@ func (g *spaceGuard) check(db *DB) {
 	case low && !g.low.Swap(true):
 		db.alarms.raise("low_disk_space", fmt.Sprintf("%d bytes free in %s, need %d: ingest is stopped; free space, or delete %s to gain %d bytes",
 			u.AvailBytes, db.dir, limit, path.Join(db.dir, ballastName), max(db.o.BallastBytes, 0)))
+		db.trimLog()
 	case !low && g.low.Swap(false):
 		db.alarms.clear("low_disk_space")
 	}

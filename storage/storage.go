@@ -31,6 +31,8 @@ var (
 	ErrHeld           = errors.New("a hold keeps it from being erased")
 	ErrNoHold         = errors.New("no hold is in force under this offset")
 	ErrNotLost        = errors.New("range of offsets is not reported as lost")
+	ErrBadToken       = errors.New("not a token of a subscription")
+	ErrForeignToken   = errors.New("token is of another log: of another store, or of this one before it was restored; read the samples anew, then subscribe from now")
 	ErrClosed         = errors.New("store is closed")
 	ErrExists         = errors.New("directory exists already")
 	ErrInUse          = errors.New("somebody has the store open")
@@ -83,6 +85,10 @@ type Options struct {
 	BlockBytes int
 	// BacklogBytes bounds accepted records not yet applied; past it Submit waits. The default is 64 MiB.
 	BacklogBytes int64
+	// KeepLogBytes is how much of the log is kept, in whole segments, though samples in it are in generations: what readers of
+	// changes that were away, or are slow, can catch up with. While space is low nothing is kept. It counts against DiskBudget,
+	// and is read when the store opens. The default is none.
+	KeepLogBytes int64
 	// MinFreeBytes stops ingest when the file system has less; BallastBytes is set aside in a file that an operator may
 	// delete in need. The defaults are 1 GiB and 64 MiB. Negative switches either off.
 	MinFreeBytes int64

@@ -9,6 +9,7 @@
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
 //	08 | id       annotations
+//	0a | offset   what records of a generation did, by its last one; while the log has them
 //	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day, 3: ten minutes)
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
 //	41 | partition | generation | kind | tag | stream | start | length | seq      sealed samples
@@ -47,6 +48,7 @@ const (
 	Gaps            Space = 0x07
 	Notes           Space = 0x08
 	Deletes         Space = 0x09
+	Effects         Space = 0x0A
 	MetaMirror      Space = 0x21
 	CatalogMirror   Space = 0x22
 	IdentityMirror  Space = 0x23
@@ -322,6 +324,19 @@ func DecodeTag(key []byte) (model.TagID, error) {
 		return 0, fmt.Errorf("read key %x: %w", key, ErrCorrupt)
 	}
 	return model.TagID(binary.BigEndian.Uint32(key[1:])), nil
+}
+
+// AppendOffset writes a key of a space whose rows are named by a log offset.
+func AppendOffset(dst []byte, s Space, offset uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, byte(s)), offset)
+}
+
+// DecodeOffset reads the offset of such a key.
+func DecodeOffset(key []byte) (uint64, error) {
+	if len(key) != 9 {
+		return 0, fmt.Errorf("read key %x: %w", key, ErrCorrupt)
+	}
+	return binary.BigEndian.Uint64(key[1:]), nil
 }
 
 // AppendDirectory writes a key of the Directory space or its mirror.

@@ -327,6 +327,16 @@ func (l *Log) Append(ctx context.Context, payload ...[]byte) (uint64, error) {
 // HighWatermark is the highest durable offset, 0 if there is none.
 func (l *Log) HighWatermark() uint64 { return l.high.Load() }
 
+// LowWatermark is the lowest offset that can be read.
+func (l *Log) LowWatermark() uint64 {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	return l.table.low
+}
+
+// ID is a name of this log that no other has, a copy of it neither.
+func (l *Log) ID() [16]byte { return l.writer.id }
+
 // Applied tells that records up to offset are applied, which makes room in the backlog.
 func (l *Log) Applied(offset uint64) {
 	l.mu.Lock()
@@ -349,9 +359,7 @@ func (l *Log) BacklogWait(ctx context.Context) error {
 
 // NewReader returns a reader whose first record is from. It answers [TrimmedError] if that is trimmed.
 func (l *Log) NewReader(from uint64) (*Reader, error) {
-	l.table.mu.Lock()
-	low := l.table.low
-	l.table.mu.Unlock()
+	low := l.LowWatermark()
 	if from < low {
 		return nil, &TrimmedError{First: low}
 	}
