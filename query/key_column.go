@@ -140,7 +140,7 @@ func (c *seqColumn) reset()         { c.seqs = c.seqs[:0] }
 func (c *seqColumn) blobBytes() int { return 0 }
 
 // appendRepeated adds n copies of x.
-func appendRepeated[T int32 | int64 | uint32](s []T, x T, n int) []T {
+func appendRepeated[T int32 | int64 | uint32 | uint64](s []T, x T, n int) []T {
 	from := len(s)
 	if cap(s)-from < n {
 		s = append(s, make([]T, n)...)

@@ -34,6 +34,8 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.QueryService/Latest":         Read,
 	"/varve.v1.QueryService/ReadModified":   Read,
 
+	"/varve.v1.SubscriptionService/Subscribe": Read,
+
 	"/varve.v1.CatalogService/CreateTags":    Write,
 	"/varve.v1.CatalogService/GetTag":        Read,
 	"/varve.v1.CatalogService/ListTags":      Read,

@@ -88,6 +88,11 @@ func checkCounts(b []byte, request proto.Message) error {
 		most = query.MaxRangeTags
 	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest:
 		most = query.MaxRangeTags
+	case *varvev1.SubscribeRequest:
+		if n := countField(b, subscribeGlobs); n > query.MaxGlobs {
+			return fmt.Errorf("%d patterns are asked for, most is %d: %w", n, query.MaxGlobs, query.ErrBadRequest)
+		}
+		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
 	case *varvev1.PutStateSetRequest:
@@ -117,7 +122,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	}
 	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.LatestRequest, *varvev1.FlightQuestion:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)
@@ -128,7 +133,9 @@ func checkCounts(b []byte, request proto.Message) error {
 // The numbers of fields that are looked at before they are decoded.
 const (
 	flightRange = 101 // FlightQuestion.range
-	rangeWhere  = 15  // ReadRangeRequest.where
+
+	subscribeGlobs = 3  // SubscribeRequest.globs
+	rangeWhere     = 15 // ReadRangeRequest.where
 )
 
 // checkComparisons counts the comparisons of a ReadRangeRequest.

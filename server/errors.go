@@ -23,6 +23,8 @@ var (
 	errDraining  = errors.New("server is shutting down")
 	errNotFound  = errors.New("not found")
 	errForbidden = errors.New("not allowed")
+
+	errSubscriptions = errors.New("too many subscriptions")
 )
 
 // errorCode says which status an error ends a call with.
@@ -58,6 +60,8 @@ var statusOf = []errorCode{
 	{storage.ErrSourceQuota, codes.ResourceExhausted},
 	{storage.ErrTagQuota, codes.ResourceExhausted},
 	{storage.ErrBadBatch, codes.InvalidArgument},
+	{storage.ErrBadToken, codes.InvalidArgument},
+	{storage.ErrForeignToken, codes.FailedPrecondition},
 	{storage.ErrClosed, codes.Unavailable},
 	{storage.ErrExists, codes.AlreadyExists},
 	{storage.ErrInUse, codes.FailedPrecondition},
@@ -93,6 +97,7 @@ var statusOf = []errorCode{
 	{errStalled, codes.DeadlineExceeded},
 	{errNotFound, codes.NotFound},
 	{errForbidden, codes.PermissionDenied},
+	{errSubscriptions, codes.ResourceExhausted},
 
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

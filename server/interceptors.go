@@ -48,7 +48,8 @@ func (s *Server) streamRecover(srv any, stream grpc.ServerStream, info *grpc.Str
 
 // waiting is the methods whose calls end only when their client wants it. A drain ends them.
 var waiting = map[string]bool{
-	"/grpc.health.v1.Health/Watch": true,
+	"/grpc.health.v1.Health/Watch":            true,
+	"/varve.v1.SubscriptionService/Subscribe": true,
 
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      true,
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": true,

@@ -130,6 +130,7 @@ func (c *storeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge("varve_generations", "Unsealed generations, over all partitions.", float64(st.Generations))
 	gauge("varve_partitions", "Partitions.", float64(st.Partitions))
 	gauge("varve_sources", "Batch identities kept.", float64(st.Sources))
+	gauge("varve_subscriptions", "Subscriptions being served.", float64(c.s.subscriptions.open.Load()))
 	gauge("varve_sessions", "Open ingest sessions.", float64(c.s.sessions.count()))
 	gauge("varve_sessions_fenced", "Sessions ended by a newer one since the start.", float64(c.s.sessions.fenced.Load()))
 	gauge("varve_query_memory_bytes", "Memory that running queries reserved.", float64(c.s.engine.MemoryTaken()))

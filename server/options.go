@@ -37,6 +37,9 @@ type Options struct {
 	MaxStreams uint32
 	// MaxConnections is the most open connections; one more waits to be accepted. The default is 1,024.
 	MaxConnections int
+	// MaxSubscriptions is the most subscriptions served at once, over all connections. Each reads the whole of the log as it grows. The
+	// default is 100.
+	MaxSubscriptions int
 	// StreamBytes is the most bytes of batches of one ingest stream that are read and not yet durable. Larger streams
 	// keep a slow disk busier and hold more. The default is twice MaxMessageBytes.
 	StreamBytes int64
@@ -82,6 +85,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxBatchRuns, 200_000)
 	setDefault(&o.MaxStreams, 256)
 	setDefault(&o.MaxConnections, 1024)
+	setDefault(&o.MaxSubscriptions, 100)
 	setDefault(&o.StreamBytes, 2*int64(o.MaxMessageBytes))
 	setDefault(&o.Idle, 30*time.Minute)
 	setDefault(&o.StallTimeout, 2*time.Minute)
@@ -95,6 +99,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("MaxBatchSamples is %d and MaxBatchRuns %d, must be at least 1", o.MaxBatchSamples, o.MaxBatchRuns)
 	case o.StreamBytes < 1:
 		return o, fmt.Errorf("StreamBytes is %d, must be at least 1", o.StreamBytes)
+	case o.MaxSubscriptions < 1:
+		return o, fmt.Errorf("MaxSubscriptions is %d, must be at least 1", o.MaxSubscriptions)
 	case o.MaxConnections < 1:
 		return o, fmt.Errorf("MaxConnections is %d, must be at least 1", o.MaxConnections)
 	case o.DrainTimeout < 0 || o.Idle < 0 || o.StallTimeout < 0:

@@ -69,10 +69,11 @@ type Server struct {
 	metrics *metrics
 	started time.Time
 
-	grpc     *grpc.Server
-	health   *health.Server
-	sessions sessions
-	buffers  sendBuffers
+	grpc          *grpc.Server
+	health        *health.Server
+	sessions      sessions
+	subscriptions subscriptions
+	buffers       sendBuffers
 
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
 	drain      context.Context
@@ -120,6 +121,7 @@ func (s *Server) register() error {
 	)...)
 	s.grpc.RegisterService(s.ingestDesc(), s)
 	s.grpc.RegisterService(decoding(varvev1.QueryService_ServiceDesc), &queryService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.SubscriptionService_ServiceDesc), &subscriptionService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.CatalogService_ServiceDesc), &catalogService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
 	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})

@@ -196,6 +196,9 @@ func splitGlob(glob string) (prefix, rest string) {
 	return glob, ""
 }
 
+// Match reports whether a name is one that a Filter with the pattern lists.
+func Match(glob, name string) bool { return matchGlob(glob, name) }
+
 // matchGlob reports whether all of s matches: * any text, ? one character. It goes back only to the last *, so it
 // takes at most len(pattern) × len(s) steps.
 func matchGlob(pattern, s string) bool {
