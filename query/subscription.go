@@ -25,6 +25,7 @@ const (
 	DefaultSubscribedRows = 1 << 14
 	MaxLinger             = 10 * time.Second
 	maxRangeTags          = 1000 // of one RangeChange
+	maxGlobBytes          = 1024
 )
 
 // Changes is a reader of what log records did, see storage.Changes.
@@ -72,6 +73,11 @@ func (r *Subscription) check() error {
 		return fmt.Errorf("messages of %d rows, least is 1, most is %d: %w", r.BatchRows, MaxSubscriptionRows, ErrBadRequest)
 	case r.Linger < 0 || r.Linger > MaxLinger:
 		return fmt.Errorf("rows wait %s for more, most is %s: %w", r.Linger, MaxLinger, ErrBadRequest)
+	}
+	for i, glob := range r.Globs {
+		if len(glob) > maxGlobBytes {
+			return fmt.Errorf("pattern %d has %d bytes, most is %d: %w", i, len(glob), maxGlobBytes, ErrBadRequest)
+		}
 	}
 	return nil
 }
