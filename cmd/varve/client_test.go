@@ -277,18 +277,23 @@ func TestReferenceExamples(t *testing.T) {
 		"2026-03-01T05:05:00Z,FI-101,40,Good\n2026-03-01T05:06:00Z,FI-101,50,Uncertain\n")
 	varve(t, "import", "--server", address, path)
 	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md"} {
-		text, err := os.ReadFile(filepath.Join("../../docs/reference", page))
-		require.NoError(t, err)
-		examples := strings.Split(string(text), "\n$ varve ")[1:]
-		require.NotEmpty(t, examples, page)
-		for _, x := range examples {
-			command, rest, _ := strings.Cut(x, "\n")
-			want, _, _ := strings.Cut(rest, "\n\n")
-			want, _, _ = strings.Cut(want, "```")
-			args := words(command)
-			got := varve(t, append(args, "--server", address)...)
-			require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(got), command)
-		}
+		runExamples(t, address, page)
+	}
+}
+
+// runExamples runs the commands of a page of the reference, in order.
+func runExamples(t *testing.T, address, page string) {
+	text, err := os.ReadFile(filepath.Join("../../docs/reference", page))
+	require.NoError(t, err)
+	examples := strings.Split(string(text), "\n$ varve ")[1:]
+	require.NotEmpty(t, examples, page)
+	for _, x := range examples {
+		command, rest, _ := strings.Cut(x, "\n")
+		want, _, _ := strings.Cut(rest, "\n\n")
+		want, _, _ = strings.Cut(want, "```")
+		args := words(command)
+		got := varve(t, append(args, "--server", address)...)
+		require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(got), command)
 	}
 }
 

@@ -63,6 +63,7 @@ func newRootCommand() *cobra.Command {
 		newImportCommand(),
 		newQueryCommand(),
 		newExplainCommand(),
+		newWatchCommand(),
 		newEditCommand(),
 		newDeleteCommand(),
 		newUndeleteCommand(),

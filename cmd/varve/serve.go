@@ -30,14 +30,14 @@ type serveFlags struct {
 	server                             server.Options
 	storage                            storage.Options
 	maxMessage, generationBytes        size
-	sealBytes                          size
+	sealBytes, keepLog                 size
 	scrubRate, diskBudget              size
 	minFree, ballast                   size
 	minTime                            string
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
+	f := &serveFlags{memory: 384 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -85,6 +85,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.Var(&f.maxMessage, "max-message", "largest message taken")
 	flags.Uint32Var(&f.server.MaxStreams, "max-streams", 256, "most streams and calls of one connection at once")
 	flags.IntVar(&f.server.MaxConnections, "max-connections", 1024, "most open connections")
+	flags.IntVar(&f.server.MaxSubscriptions, "max-subscriptions", 100, "most subscriptions served at once")
 	flags.IntVar(&f.storage.MaxTags, "max-tags", 10_000_000, "most tags; more are not created")
 	flags.IntVar(&f.storage.MaxSources, "max-sources", 100_000, "most pairs of source and epoch")
 	flags.DurationVar(&f.server.StallTimeout, "stall-timeout", 2*time.Minute, "how long a message of an answer may wait for its client to read")
@@ -101,6 +102,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.storage.UndeleteWindow, "undelete-window", 30*24*time.Hour, "time after a range delete for which it can be undone")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
 	flags.Var(&f.sealBytes, "seal-bytes", "bytes of a day's generations after which they are sealed all the same")
+	flags.Var(&f.keepLog, "keep-log", "log kept for subscribers that were away, beyond what recovery needs; 0 for none")
 	flags.Var(&f.diskBudget, "disk-budget", "size of the store above which the oldest days of all tags are erased for good; 0 for no limit")
 	flags.StringVar(&f.storage.TierDir, "tier-dir", "", "directory on a larger, slower disk that old sealed days are moved to; empty for none")
 	flags.DurationVar(&f.storage.TierAfter, "tier-after", 30*24*time.Hour, "time after its end for which a day stays in --data; negative for ever")
@@ -207,6 +209,7 @@ func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
 	o.MemoryBytes = int64(f.memory)
 	o.GenerationBytes = int64(f.generationBytes)
 	o.SealBytes = int64(f.sealBytes)
+	o.KeepLogBytes = int64(f.keepLog)
 	o.DiskBudget = int64(f.diskBudget)
 	o.ScrubRate = offIfZero(f.scrubRate)
 	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)

@@ -93,9 +93,9 @@ type Row struct {
 	NotIngested bool // the row is a bound that no sample is, and Ingest means nothing
 }
 
-// End says what ended a value.
+// End says what ended a value, or of a change what it was.
 type End struct {
-	Kind           string // replaced, removed
+	Kind           string // replaced, removed; of a change also new, late, updated
 	Time           int64
 	Author, Reason string
 	Offset         uint64 // of the log record, 0 where it is not known
@@ -172,6 +172,10 @@ func columnsOf(rec arrow.Record) (columns, error) {
 		case "bound":
 			c.bound, ok = col.(*array.Boolean)
 		case "ingest_time":
+			if t, exact := f.Type.(*arrow.TimestampType); exact && t.Unit == arrow.Nanosecond { // of a change
+				c.ended, ok = col.(*array.Timestamp)
+				break
+			}
 			c.ingest, ok = col.(*array.Timestamp)
 		case "source":
 			c.source, ok = col.(*array.Dictionary)
@@ -183,7 +187,7 @@ func columnsOf(rec arrow.Record) (columns, error) {
 			c.author, ok = col.(*array.String)
 		case "reason":
 			c.reason, ok = col.(*array.String)
-		case "edit_offset":
+		case "edit_offset", "offset":
 			c.offset, ok = col.(*array.Uint64)
 		}
 		if !ok {
@@ -194,7 +198,7 @@ func columnsOf(rec arrow.Record) (columns, error) {
 		return c, fmt.Errorf("read the answer: its columns are %s", rec.Schema())
 	}
 	if c.kind != nil && (c.ended == nil || c.author == nil || c.reason == nil || c.offset == nil) {
-		return c, fmt.Errorf("read the answer about modified values: its columns are %s", rec.Schema())
+		return c, fmt.Errorf("read the answer about versions: its columns are %s", rec.Schema())
 	}
 	return c, nil
 }
