@@ -9,11 +9,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/internal/plain"
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/keys"
 )
 
 // mirror is what somebody holds who was told every change and nothing else.
@@ -195,7 +197,7 @@ func (s *subscriber) takeRange(x Change) {
 // twice.
 func TestChangesMakeWhatIsStored(t *testing.T) {
 	kinds := map[model.Effect]int{}
-	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/10, 8)) {
+	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/20, 8)) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { testChanges(t, seed, kinds) })
 	}
 	for e := model.EffectNew; e <= model.EffectErased; e++ {
@@ -251,4 +253,239 @@ func testChanges(t *testing.T, seed uint64, kinds map[model.Effect]int) {
 	s.changes.Close()
 	require.Empty(t, s.lost)
 	requireMirror(t, state(h.model, h.tags), s.mirror, h.db.applied.value())
+}
+
+// readToEnd is what there is to read from a position, a word for each change.
+func readToEnd(t testing.TB, db *DB, from Position) (words []string) {
+	c := db.Changes(from)
+	defer c.Close()
+	for c.Ready() {
+		x, err := c.Next(context.Background())
+		require.NoError(t, err)
+		switch x.Kind {
+		case ChangeLost:
+			words = append(words, fmt.Sprintf("lost %d-%d", x.Lost.First, x.Lost.End))
+		case ChangeRange:
+			words = append(words, x.Effect.String())
+		case ChangeSamples:
+			for {
+				r, err := c.Run()
+				require.NoError(t, err)
+				if r == nil {
+					break
+				}
+				for i := range r.Samples.Len() {
+					e := model.EffectNew
+					if r.Effects != nil {
+						e = r.Effects[i]
+					}
+					words = append(words, fmt.Sprintf("%s %d", e, r.Samples.Times[i]))
+				}
+			}
+		}
+	}
+	return words
+}
+
+// putAt writes one sample of tag 1, in a record of its own.
+func (h *history) putAt(mode model.WriteMode, at int64, value uint64) (offset uint64) {
+	w := plain.Write{Tag: 1, Mode: mode}
+	w.Samples.Reset(model.Float64)
+	w.Samples.Append(model.Sample{Time: at, Type: model.Float64, Bits: value})
+	if mode == model.Remove {
+		w.Samples.Bits = nil
+	}
+	p, err := h.db.Submit(context.Background(), h.batch([]plain.Write{w}))
+	require.NoError(h.t, err)
+	_, err = p.Applied(context.Background())
+	require.NoError(h.t, err)
+	return p.Offset()
+}
+
+// What is trimmed is told, and the log is kept as long as it was asked for.
+func TestChangesThatAreTrimmed(t *testing.T) {
+	for _, keep := range []int64{0, 200 << 10} {
+		h := newHistory(t, 1, vfs.NewMem())
+		require.NoError(t, h.db.Close())
+		o := testOptions(vfs.NewMem())
+		o.KeepLogBytes = keep
+		db, err := Open("store", o)
+		require.NoError(t, err)
+		h.db = db
+		h.createTags()
+		first := db.Now()
+		for i := range int64(3000) { // some 80 bytes each
+			h.putAt(model.Update, i, uint64(i))
+		}
+		_, err = db.Flush(context.Background())
+		require.NoError(t, err)
+		db.trimLog()
+		low := db.Oldest()
+		if keep > 0 {
+			require.LessOrEqual(t, db.log.Bytes(), uint64(keep))
+			require.Greater(t, db.log.Bytes(), uint64(keep)-2*uint64(o.SegmentBytes))
+		} else {
+			require.Less(t, db.log.Bytes(), 2*uint64(o.SegmentBytes))
+		}
+		require.Greater(t, low.Offset, first.Offset)
+		words := readToEnd(t, db, Position{Offset: first.Offset + 10, Index: 1})
+		require.Equal(t, fmt.Sprintf("lost %d-%d", first.Offset+10, low.Offset), words[0])
+		require.NotContains(t, words[1:], "lost")
+		require.Equal(t, readToEnd(t, db, low), words[1:])
+
+		h.putAt(model.Update, 5000, 1)
+		_, err = db.Flush(context.Background()) // takes away the rows of what was trimmed before
+		require.NoError(t, err)
+		rows := 0
+		require.NoError(t, db.scan(keys.Effects, func(key, _ []byte) error {
+			rows++
+			through, err := keys.DecodeOffset(append([]byte{byte(keys.Effects)}, key...))
+			require.GreaterOrEqual(t, through, low.Offset)
+			return err
+		}))
+		require.NotZero(t, rows)
+		require.NoError(t, db.Close())
+	}
+}
+
+// Without the row of a generation its records are told as lost, not as something that they were not.
+func TestChangesWithoutEffectsAreLost(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	require.NoError(t, h.db.Close())
+	o := testOptions(vfs.NewMem())
+	o.KeepLogBytes = 1 << 30
+	var err error
+	h.db, err = Open("store", o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, h.db.Close()) }()
+	h.createTags()
+	flush := func() uint64 {
+		offset, err := h.db.Flush(context.Background())
+		require.NoError(t, err)
+		return offset
+	}
+	from := h.db.Now()
+	h.putAt(model.Update, 2, 1)
+	a := flush()
+	h.putAt(model.Update, 1, 1)
+	h.putAt(model.Update, 2, 1)
+	b := flush()
+	h.putAt(model.NoReplace, 1, 1)
+	h.putAt(model.Replace, 1, 2)
+	c := flush()
+	require.Equal(t, []string{"new 2", "updated 1", "replaced 1"}, readToEnd(t, h.db, from))
+	gone := func(through uint64, with []byte) {
+		k := keys.AppendOffset(nil, keys.Effects, through)
+		if with == nil {
+			require.NoError(t, h.db.engine.Delete(k, pebble.NoSync))
+			return
+		}
+		require.NoError(t, h.db.engine.Set(k, with, pebble.NoSync))
+	}
+	gone(b, nil)
+	require.Equal(t, []string{"new 2", fmt.Sprintf("lost %d-%d", a+1, b+1), "replaced 1"}, readToEnd(t, h.db, from))
+	gone(c, []byte("nothing of this kind"))
+	require.Equal(t, []string{"new 2", fmt.Sprintf("lost %d-%d", a+1, c+1)}, readToEnd(t, h.db, from))
+	require.Equal(t, "store_damaged", h.db.alarms.list()[0].Name)
+	gone(c, nil)
+	require.Equal(t, []string{"new 2", fmt.Sprintf("lost %d-%d", a+1, c+1)}, readToEnd(t, h.db, from))
+	h.putAt(model.Update, 3, 1)
+	require.Equal(t, []string{fmt.Sprintf("lost %d-%d", c, c+1), "new 3"}, readToEnd(t, h.db, Position{Offset: c}))
+}
+
+// A batch that came again and one that was refused change nothing, and neither do edits that are refused.
+func TestChangesThatAreNone(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	defer func() { require.NoError(t, h.db.Close()) }()
+	from := h.db.Now()
+	h.putAt(model.Insert, 5, 1)
+	h.putAt(model.Insert, 5, 2)
+	h.putAt(model.NoReplace, 5, 2)
+	h.putAt(model.Replace, 6, 2)
+	h.putAt(model.Remove, 6, 0)
+	h.putAt(model.Update, 5, 1)
+	h.seq-- // the batch before once more, past the door
+	w := plain.Write{Tag: 1, Mode: model.Update}
+	w.Samples.Reset(model.Float64)
+	w.Samples.Append(model.Sample{Time: 5, Type: model.Float64, Bits: 3})
+	p, err := h.db.submit(context.Background(), h.db.encode(nil, h.batch([]plain.Write{w})))
+	require.NoError(t, err)
+	require.NoError(t, p.waitOutcome(context.Background()))
+	require.Equal(t, []string{"new 5"}, readToEnd(t, h.db, from))
+}
+
+// A token is of the log that gave it.
+func TestTokens(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	defer func() { require.NoError(t, h.db.Close()) }()
+	at := Position{Offset: h.putAt(model.Update, 1, 1), Index: 7}
+	token := h.db.Token(at)
+	back, err := h.db.ParseToken(token)
+	require.NoError(t, err)
+	require.Equal(t, at, back)
+	for i := range len(token) {
+		for _, c := range []byte{'A', 'b', '!', '0'} {
+			if other := token[:i] + string(c) + token[i+1:]; other != token {
+				_, err := h.db.ParseToken(other)
+				require.ErrorIs(t, err, ErrBadToken, other)
+			}
+		}
+	}
+	_, err = h.db.ParseToken(token[:len(token)-1])
+	require.ErrorIs(t, err, ErrBadToken)
+	_, err = h.db.ParseToken(h.db.Token(Position{Offset: at.Offset + 2}))
+	require.ErrorIs(t, err, ErrForeignToken)
+	other := newHistory(t, 1, vfs.NewMem())
+	other.putAt(model.Update, 1, 1)
+	defer func() { require.NoError(t, other.db.Close()) }()
+	_, err = other.db.ParseToken(token)
+	require.ErrorIs(t, err, ErrForeignToken)
+	_, err = h.db.Checkpoint(context.Background(), "copy")
+	require.NoError(t, err)
+	o := testOptions(h.db.o.FS)
+	restored, err := Open("copy", o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, restored.Close()) }()
+	_, err = restored.ParseToken(token)
+	require.ErrorIs(t, err, ErrForeignToken)
+}
+
+// Since finds the first record ingested at an instant or later, and says when it cannot know.
+func TestChangesSince(t *testing.T) {
+	clock := newClock()
+	o := clocked(testOptions(vfs.NewMem()), clock)
+	o.KeepLogBytes, o.GenerationAge, o.GenerationSamples, o.GenerationBytes = 100<<10, 1<<62, 1<<20, 1<<30
+	db, err := Open("store", o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	h := &history{t: t, db: db}
+	h.createTags()
+	begin := clock.Load()
+	offsets := map[int64]uint64{}
+	for i := range int64(3000) {
+		if i%3 == 0 {
+			clock.Add(1e9)
+		}
+		if offset := h.putAt(model.Update, i, uint64(i)); offsets[clock.Load()] == 0 {
+			offsets[clock.Load()] = offset
+		}
+	}
+	since := func(ingest int64) uint64 {
+		p, err := db.Since(context.Background(), ingest)
+		require.NoError(t, err)
+		return p.Offset
+	}
+	require.Equal(t, uint64(1), since(begin-5e9))
+	for at, offset := range offsets {
+		require.Equal(t, offset, since(at))
+		require.Equal(t, offset, since(at-1))
+	}
+	require.Equal(t, db.Now().Offset, since(clock.Load()+1))
+	_, err = db.Flush(context.Background())
+	require.NoError(t, err)
+	db.trimLog()
+	low := db.Oldest().Offset
+	require.Greater(t, low, uint64(100))
+	require.Equal(t, uint64(1), since(begin+1e9), "what was trimmed is told as lost")
+	require.Equal(t, offsets[clock.Load()], since(clock.Load()))
 }

@@ -284,6 +284,10 @@ func (k *checker) smallRows(context.Context) error {
 			k.sets[tag] = set
 			return nil
 		}},
+		{"effects of records", keys.Effects, func(key, v []byte) error {
+			_, err := decodeEffects(append([]byte{byte(keys.Effects)}, key...), v)
+			return err
+		}},
 		{"note", keys.Gaps, note}, {"note", keys.Notes, note},
 	} {
 		if _, _, err := k.space(c.part, c.space, c.check); err != nil {

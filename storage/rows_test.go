@@ -87,6 +87,24 @@ func exampleLatest() *latestTable {
 	return l
 }
 
+// exampleEffects is what records 31 to 40 did: 35 was late and removed both samples of a time, 38 was a batch that came again.
+func exampleEffects() *effects {
+	var n effectNotes
+	n.add(0, model.EffectUpdated)
+	n.add(1, model.EffectUpdated)
+	n.add(3, model.EffectNew)
+	n.endRun(1, 4)
+	n.addSeq(0, model.EffectRemoved, 0)
+	n.addSeq(0, model.EffectRemoved, 1)
+	n.endRun(4, 1)
+	e := &effects{after: 30, through: 40}
+	e.add(35, n.entry)
+	n.reset()
+	n.none()
+	e.add(38, n.entry)
+	return e
+}
+
 // exampleRows is every row of the page as this release writes it.
 func exampleRows(t *testing.T) map[string][]byte {
 	set, err := roaring.BitmapOf(partitionBit(keys.DayOf(-1).Number), partitionBit(keys.DayOf(rowTime).Number)).ToBytes()
@@ -101,6 +119,7 @@ func exampleRows(t *testing.T) map[string][]byte {
 		"gap":             noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
 		"annotation":      noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
 		"partitions":      set,
+		"effects":         exampleEffects().row(40).value,
 		"range delete":    opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
 	}
 }
@@ -165,6 +184,10 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, exampleNote, n)
 
+	e, err := decodeEffects(keys.AppendOffset(nil, keys.Effects, 40), storedRow(t, "effects"))
+	require.NoError(t, err)
+	require.Equal(t, exampleEffects(), e)
+
 	var db DB
 	require.NoError(t, db.loadOp([]byte{7: 40}, storedRow(t, "range delete")))
 	d := &exampleRangeDelete
@@ -183,7 +206,11 @@ var rowReaders = map[string]func(b []byte) error{
 	"directory": func(b []byte) error { _, err := decodeGeneration(40, b); return err },
 	"latest":    func(b []byte) error { return new(latestTable).load(16, 31, b) },
 	"applied":   func(b []byte) error { _, _, err := decodeApplied(b); return err },
-	"range":     func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
+	"effects": func(b []byte) error {
+		_, err := decodeEffects(keys.AppendOffset(nil, keys.Effects, 40), b)
+		return err
+	},
+	"range": func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
 }
 
 // TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in

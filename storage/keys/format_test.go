@@ -21,7 +21,8 @@ func TestKeysAreAsDocumented(t *testing.T) {
 	rollup := Header{Level: 2, Kind: Sealed, Tag: 300, Start: DayOf(at).Range().Start, Generation: 48}
 	for name, key := range map[string][]byte{
 		"chunk": chunk.Append(nil), "packed": pack.Append(nil), "sealed": sealed.Append(nil), "header": header.Append(nil), "rollup": rollup.Append(nil),
-		"latest": AppendTag(nil, Latest, 288), "partitions": AppendPartitions(nil, 300, Day),
+		"effects": AppendOffset(nil, Effects, 40),
+		"latest":  AppendTag(nil, Latest, 288), "partitions": AppendPartitions(nil, 300, Day),
 		"directory": AppendDirectory(nil, Directory, DayOf(at), 40),
 	} {
 		require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, name)), fmt.Sprintf("% x", key), name)
