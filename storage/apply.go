@@ -156,8 +156,8 @@ func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, 
 		return Result{}, fmt.Errorf("forecast stream %d: %w", b.Stream, record.ErrVersion)
 	}
 	res, err := a.runs(offset, h)
-	if err == nil && len(a.notes.entry) > 0 {
-		db.effects.add(offset, a.notes.entry)
+	if entry := a.notes.finish(); err == nil && len(entry) > 0 {
+		db.effects.add(offset, entry)
 	}
 	return res, err
 }
@@ -221,19 +221,19 @@ func (a *applier) applyRun(rec *head.Record, n int, index uint32, res *Result) e
 	if t, ok := db.catalog.Type(run.Tag); !ok || t != s.Type {
 		db.alarms.raise("record_refused", fmt.Sprintf("record %d, run %d: tag %d is not of type %s; the run was left out", rec.Offset, n, run.Tag, s.Type))
 		res.fail(n, 0, s.Len(), model.Absent)
-		a.notes.endRun(n, s.Len())
+		a.notes.add(int(index), s.Len(), model.EffectNone)
 		return nil
 	}
 	if until := db.erasures.closedUntil(run.Tag); until > model.MinTime && slices.ContainsFunc(s.Times, func(t int64) bool { return t < until }) {
 		res.fail(n, 0, s.Len(), model.Closed) // the door says it of each sample; this is who came in between
-		a.notes.endRun(n, s.Len())
+		a.notes.add(int(index), s.Len(), model.EffectNone)
 		return nil
 	}
 	if db.mustLook(run) {
 		return a.lookAndApply(rec, n, index, res)
 	}
 	if !db.latest.precedes(run.Tag, s) {
-		a.noteUnseen(n)
+		a.noteUnseen(int(index))
 	}
 	g := db.head.Open(run.Tag, s.Type)
 	db.head.Put(g, s, rec, index, false)

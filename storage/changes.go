@@ -151,7 +151,6 @@ type Changes struct {
 	batch  record.Batch
 	run    record.Run
 	entry  entryReader
-	number int    // of the next run
 	index  uint32 // of its first sample
 	out    ChangeRun
 	ranges rangeChange
@@ -293,16 +292,13 @@ func (c *Changes) open(offset uint64, payload, entry []byte) (Change, error) {
 	x := Change{Offset: offset, Ingest: h.Ingest}
 	switch h.Kind {
 	case record.Samples, record.Edit:
-		if c.entry.open(entry); c.entry.err != nil {
-			return x, c.entry.err
-		}
-		if c.entry.all {
-			return x, nil
+		if err := c.entry.open(entry); err != nil || c.entry.none {
+			return x, err
 		}
 		if err := c.batch.Open(h.Kind, body); err != nil {
 			return x, err
 		}
-		c.number, c.index = 0, 0
+		c.index = 0
 		x.Kind, x.Author, x.Reason = ChangeSamples, c.batch.Author, c.batch.Reason
 	case record.CatalogChange:
 		x.Kind = ChangeCatalog
@@ -318,17 +314,15 @@ func (c *Changes) Run() (*ChangeRun, error) {
 	if !ok || err != nil {
 		return nil, err
 	}
-	in := &c.run.Samples
-	n, first := c.number, c.index
-	c.number++
+	in, first := &c.run.Samples, c.index
 	c.index += uint32(in.Len())
-	stretches, noted := c.entry.run(n)
-	if c.entry.err != nil {
-		return nil, c.entry.err
-	}
 	out := &c.out
 	out.Tag = c.run.Tag
-	if !noted {
+	allNew, err := c.entry.allNew(in.Len())
+	if err != nil {
+		return nil, err
+	}
+	if allNew {
 		done := min(max(c.skip, first)-first, uint32(in.Len()))
 		out.Samples, out.Effects, out.Index, out.First = in.Slice(int(done), in.Len()), nil, nil, first+done
 		return out, nil
@@ -336,7 +330,7 @@ func (c *Changes) Run() (*ChangeRun, error) {
 	out.Samples = model.Samples{}
 	out.Samples.Reset(in.Type)
 	out.Effects, out.Index, out.First = out.Effects[:0], out.Index[:0], 0
-	err = eachEffect(stretches, in, func(i int, e model.Effect, seq uint32) {
+	err = c.entry.each(in, func(i int, e model.Effect, seq uint32) {
 		if e == model.EffectNone || first+uint32(i) < c.skip {
 			return
 		}

@@ -2,9 +2,9 @@ package storage
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -107,120 +107,115 @@ func (w *generationWriter) dropEffects() error {
 	return nil // a row too many is read by nobody
 }
 
-// An entry is 1 where nothing of the record was applied, else 2 and of every run that did something else than to put all its samples
-// behind the others: the distance to the run before, the length of what follows, and stretches. A stretch is a byte with the
-// effect and flags, how many samples of the run, one behind the other, it is about, and the seq they got if it differs from the run's.
-// One about the sample before once more has no count.
+// An entry is 1 where nothing of the record was applied, else 2 and stretches over its samples, those of all runs one behind the
+// other; samples behind the last stretch are new. A stretch is a byte with the effect and flags, how many samples it is about, and the seq they
+// got if it differs from the run's. One about the sample before once more has no count.
 const (
-	entryNone = 1
-	entryRuns = 2
-
-	stretchSeq   = 1 << 4
-	stretchAgain = 1 << 5
-	stretchKind  = stretchSeq - 1
+	entryNone     = 1
+	entrySamples  = 2
+	stretchSeq    = 1 << 4
+	stretchAgain  = 1 << 5
+	stretchEffect = stretchSeq - 1
 )
 
-// effectNotes gathers the entry of the record being applied.
+// effectNotes gathers the entry of the record being applied. Samples are noted in order; those left out are new.
 type effectNotes struct {
 	entry []byte
-	runs  int // up to which run the entry goes, exclusive
-
-	run     []byte // stretches of the run at hand, without the one being gathered
-	samples int    // of the run that were noted, the stretch being gathered included
-	kind    byte
-	seq     uint32
-	count   int
+	effectStretch
+	samples int // noted, those of the stretch included
 }
 
-func (n *effectNotes) reset() { n.entry, n.runs = n.entry[:0], 0 }
+// effectStretch is some samples with the same note.
+type effectStretch struct {
+	kind  byte // effect and flags
+	seq   uint32
+	count int
+}
+
+func (n *effectNotes) reset() { *n = effectNotes{entry: n.entry[:0]} }
 
 // none says that nothing of the record was applied.
 func (n *effectNotes) none() { n.entry = append(n.entry[:0], entryNone) }
 
-// add notes the effect on sample i of a run. Samples come in order; those left out had none.
-func (n *effectNotes) add(i int, e model.Effect) { n.note(i, byte(e), 0) }
+// add notes the effect on count samples of the record from one on.
+func (n *effectNotes) add(index, count int, e model.Effect) { n.note(index, count, byte(e), 0) }
 
 // addSeq is add for a sample that got, or was found at, another seq than the run says. Several may be about one sample.
-func (n *effectNotes) addSeq(i int, e model.Effect, seq uint32) { n.note(i, byte(e)|stretchSeq, seq) }
-
-func (n *effectNotes) note(i int, kind byte, seq uint32) {
-	if i < n.samples {
-		n.endStretch()
-		n.kind, n.seq, n.count = kind|stretchAgain, seq, 1
+func (n *effectNotes) addSeq(index int, e model.Effect, seq uint32) {
+	kind := byte(e) | stretchSeq
+	if index < n.samples {
+		n.end()
+		n.effectStretch = effectStretch{kind | stretchAgain, seq, 1}
 		return
 	}
-	n.skip(i)
-	n.extend(kind, seq, 1)
+	n.note(index, 1, kind, seq)
 }
 
-// skip notes that the samples before i had no effect.
-func (n *effectNotes) skip(i int) {
-	if i > n.samples {
-		n.extend(byte(model.EffectNone), 0, i-n.samples)
+func (n *effectNotes) note(index, count int, kind byte, seq uint32) {
+	if index > n.samples {
+		n.extend(index-n.samples, byte(model.EffectNew), 0)
 	}
+	n.extend(count, kind, seq)
 }
 
-func (n *effectNotes) extend(kind byte, seq uint32, count int) {
+func (n *effectNotes) extend(count int, kind byte, seq uint32) {
 	if n.count > 0 && (n.kind != kind || n.seq != seq) {
-		n.endStretch()
+		n.end()
 	}
 	n.kind, n.seq = kind, seq
 	n.count += count
 	n.samples += count
 }
 
-func (n *effectNotes) endStretch() {
+// end writes the stretch gathered.
+func (n *effectNotes) end() {
 	if n.count == 0 {
 		return
 	}
-	n.run = append(n.run, n.kind)
+	if len(n.entry) == 0 {
+		n.entry = append(n.entry, entrySamples)
+	}
+	n.entry = append(n.entry, n.kind)
 	if n.kind&stretchAgain == 0 {
-		n.run = binary.AppendUvarint(n.run, uint64(n.count))
+		n.entry = binary.AppendUvarint(n.entry, uint64(n.count))
 	}
 	if n.kind&stretchSeq != 0 {
-		n.run = binary.AppendUvarint(n.run, uint64(n.seq))
+		n.entry = binary.AppendUvarint(n.entry, uint64(n.seq))
 	}
 	n.count = 0
 }
 
-// endRun ends the notes on a run of the record, which has a number and a length.
-func (n *effectNotes) endRun(number, length int) {
-	n.skip(length)
-	n.endStretch()
-	if len(n.entry) == 0 {
-		n.entry = append(n.entry, entryRuns)
+// finish is the entry of the record, empty where none is needed.
+func (n *effectNotes) finish() []byte {
+	if n.kind != byte(model.EffectNew) {
+		n.end()
 	}
-	n.entry = binary.AppendUvarint(n.entry, uint64(number-n.runs))
-	n.entry = binary.AppendUvarint(n.entry, uint64(len(n.run)))
-	n.entry = append(n.entry, n.run...)
-	n.runs = number + 1
-	n.run, n.samples = n.run[:0], 0
+	return n.entry
 }
 
 // noteUnseen notes what a run does that is put without a look at what is stored. DB.mu is held, and nothing of the run is
 // applied yet.
-func (a *applier) noteUnseen(n int) {
+func (a *applier) noteUnseen(index int) {
 	s := &a.run.Samples
 	row := a.db.latest.row(a.run.Tag)
 	newest, have := a.db.latest.sample(a.run.Tag)
 	for i, t := range s.Times {
 		seq := s.SeqAt(i)
+		e := model.EffectUpdated
 		switch {
 		case row.flags&newestUnknown != 0:
-			a.notes.add(i, model.EffectUpdated)
 		case !have || t > newest.Time || t == newest.Time && seq > newest.Seq:
-			a.notes.add(i, model.EffectNew)
+			e = model.EffectNew
 			newest, have = s.At(i), true
 		case t < newest.Time || seq < newest.Seq:
-			a.notes.add(i, model.EffectUpdated)
 		case newest.SameValue(s.At(i)):
-			a.notes.add(i, model.EffectNone)
+			e = model.EffectNone
 		default:
-			a.notes.add(i, model.EffectReplaced)
+			e = model.EffectReplaced
 			newest = s.At(i)
 		}
+		a.notes.add(index+i, 1, e)
 	}
-	a.notes.endRun(n, s.Len())
 }
 
 // noteLooked notes the effect of putting sample x of the run, where stood tells whether its key had one.
@@ -235,11 +230,11 @@ func (a *applier) noteLooked(i int, x *model.Sample, stood bool) {
 		e = model.EffectNew
 	}
 	a.newestPut.raise(x)
-	if x.Seq == a.run.Samples.SeqAt(i) {
-		a.notes.add(i, e)
-		return
+	if index := int(a.puts.index) + i; x.Seq == a.run.Samples.SeqAt(i) {
+		a.notes.add(index, 1, e)
+	} else {
+		a.notes.addSeq(index, e, x.Seq)
 	}
-	a.notes.addSeq(i, e, x.Seq)
 }
 
 // putKey is the highest key that a run has put so far.
@@ -259,97 +254,90 @@ func (k *putKey) raise(x *model.Sample) {
 	}
 }
 
-// entryReader reads the entry of a record run by run.
+// entryReader reads the entry of a record along with its samples.
 type entryReader struct {
-	b    []byte
-	next int // the next run that the entry has something of; -1 for none
-	size int // of its stretches, in front of b
-	all  bool
-	err  error
+	b []byte // what is behind the stretch
+	effectStretch
+	none bool // nothing of the record was applied
 }
 
 var errEntry = fmt.Errorf("effects of a record do not fit it: %w", ErrCorrupt)
 
-func (r *entryReader) open(entry []byte) {
-	*r = entryReader{next: -1}
+func (r *entryReader) open(entry []byte) error {
+	*r = entryReader{}
 	switch {
 	case len(entry) == 0:
 	case len(entry) == 1 && entry[0] == entryNone:
-		r.all = true
-	case entry[0] == entryRuns:
+		r.none = true
+		return nil
+	case entry[0] == entrySamples:
 		r.b = entry[1:]
-		r.find(0)
 	default:
-		r.err = errEntry
+		return errEntry
 	}
+	return r.next()
 }
 
-// find reads where the stretches of the next run are, which is not before run from.
-func (r *entryReader) find(from int) {
-	r.next = -1
+// next reads the next stretch; behind the last one all samples are new.
+func (r *entryReader) next() error {
+	r.effectStretch = effectStretch{kind: byte(model.EffectNew), count: math.MaxInt}
 	if len(r.b) == 0 {
-		return
+		return nil
 	}
-	step, n := binary.Uvarint(r.b)
-	size, m := binary.Uvarint(r.b[max(n, 0):])
-	if n <= 0 || m <= 0 || step > 1<<31 || size > uint64(len(r.b)-n-m) {
-		r.err = errEntry
-		return
-	}
-	r.b, r.next, r.size = r.b[n+m:], from+int(step), int(size)
-}
-
-// run is the stretches of a run, and whether it has any; runs are asked for in order.
-func (r *entryReader) run(number int) (stretches []byte, has bool) {
-	if r.next != number || r.err != nil {
-		return nil, false
-	}
-	stretches, r.b = r.b[:r.size:r.size], r.b[r.size:]
-	r.find(number + 1)
-	return stretches, true
-}
-
-// eachEffect calls yield for every effect of a run of a length, samples in order, and for EffectNone too.
-func eachEffect(stretches []byte, s *model.Samples, yield func(i int, e model.Effect, seq uint32)) error {
-	at, length := 0, s.Len()
-	for len(stretches) > 0 {
-		kind := stretches[0]
-		stretches = stretches[1:]
-		count := uint64(1)
-		var err error
-		if kind&stretchAgain == 0 {
-			if count, stretches, err = takeUvarint(stretches); err != nil || count > uint64(length-at) {
-				return errEntry
-			}
-		} else if at--; at < 0 {
+	r.kind, r.b = r.b[0], r.b[1:]
+	r.count = 1
+	if r.kind&stretchAgain == 0 {
+		count, n := binary.Uvarint(r.b)
+		if n <= 0 || count == 0 || count > math.MaxUint32 {
 			return errEntry
 		}
-		seq := uint64(0)
-		if kind&stretchSeq != 0 {
-			if seq, stretches, err = takeUvarint(stretches); err != nil || seq > 1<<32-1 {
-				return errEntry
-			}
-		}
-		for range count {
-			if kind&stretchSeq == 0 {
-				seq = uint64(s.SeqAt(at))
-			}
-			yield(at, model.Effect(kind&stretchKind), uint32(seq))
-			at++
-		}
+		r.count, r.b = int(count), r.b[n:]
 	}
-	if at != length {
-		return errEntry
+	if r.kind&stretchSeq != 0 {
+		seq, n := binary.Uvarint(r.b)
+		if n <= 0 || seq > math.MaxUint32 {
+			return errEntry
+		}
+		r.seq, r.b = uint32(seq), r.b[n:]
 	}
 	return nil
 }
 
-var errNoUvarint = errors.New("no number")
-
-func takeUvarint(b []byte) (uint64, []byte, error) {
-	v, n := binary.Uvarint(b)
-	if n <= 0 {
-		return 0, nil, errNoUvarint
+// allNew takes n samples if all of them are new.
+func (r *entryReader) allNew(n int) (bool, error) {
+	if r.kind != byte(model.EffectNew) || r.count < n {
+		return false, nil
 	}
-	return v, b[n:], nil
+	r.count -= n
+	return true, r.turn()
+}
+
+// turn goes to the next stretch if this one is over.
+func (r *entryReader) turn() error {
+	if r.count > 0 {
+		return nil
+	}
+	return r.next()
+}
+
+// each calls yield for the effects on the samples of the next run, in order, also for EffectNone.
+func (r *entryReader) each(s *model.Samples, yield func(i int, e model.Effect, seq uint32)) error {
+	for i := 0; i < s.Len() || r.kind&stretchAgain != 0; i++ {
+		if r.kind&stretchAgain != 0 {
+			i-- // about the sample before
+		}
+		if i < 0 {
+			return errEntry
+		}
+		seq := s.SeqAt(i)
+		if r.kind&stretchSeq != 0 {
+			seq = r.seq
+		}
+		yield(i, model.Effect(r.kind&stretchEffect), seq)
+		r.count--
+		if err := r.turn(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

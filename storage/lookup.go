@@ -151,6 +151,9 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 	a.newestPut = putKey{}
 	for i, t := range s.Times {
 		o := a.one(i, t, e, &newestGone)
+		if o != model.Applied {
+			a.notes.add(int(index)+i, 1, model.EffectNone)
+		}
 		switch o {
 		case model.Applied:
 			res.Applied++
@@ -161,7 +164,6 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 		}
 	}
 	e.flush()
-	a.notes.endRun(n, s.Len())
 	if newestGone {
 		return db.findNewest(run.Tag)
 	}
@@ -237,7 +239,7 @@ func (a *applier) removeAll(i int, t int64, have []uint32, e *emitter, newestGon
 
 func (a *applier) remove(i int, t int64, seq uint32, e *emitter, newestGone *bool) model.Outcome {
 	e.remove(i, model.Sample{Time: t, Type: a.run.Samples.Type, Seq: seq})
-	a.notes.addSeq(i, model.EffectRemoved, seq)
+	a.notes.addSeq(int(e.index)+i, model.EffectRemoved, seq)
 	a.look.set(t, seq, false)
 	if row := a.db.latest.row(a.run.Tag); row.typ != 0 && row.time == t && row.seq == seq {
 		*newestGone = true

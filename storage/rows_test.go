@@ -90,18 +90,16 @@ func exampleLatest() *latestTable {
 // exampleEffects is what records 31 to 40 did: 35 was late and removed both samples of a time, 38 was a batch that came again.
 func exampleEffects() *effects {
 	var n effectNotes
-	n.add(0, model.EffectUpdated)
-	n.add(1, model.EffectUpdated)
-	n.add(3, model.EffectNew)
-	n.endRun(1, 4)
-	n.addSeq(0, model.EffectRemoved, 0)
-	n.addSeq(0, model.EffectRemoved, 1)
-	n.endRun(4, 1)
+	n.add(10, 2, model.EffectUpdated)
+	n.add(12, 1, model.EffectNone)
+	n.addSeq(14, model.EffectRemoved, 0)
+	n.addSeq(14, model.EffectRemoved, 1)
+	n.add(15, 5, model.EffectNew)
 	e := &effects{after: 30, through: 40}
-	e.add(35, n.entry)
+	e.add(35, n.finish())
 	n.reset()
 	n.none()
-	e.add(38, n.entry)
+	e.add(38, n.finish())
 	return e
 }
 
