@@ -118,11 +118,7 @@ func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome
 		}
 		return outcome{}, err
 	case record.Annotation:
-		n, err := record.DecodeNote(body)
-		if err == nil {
-			db.noteAnnotation(&n, body)
-		}
-		return outcome{}, err
+		return db.annotate(offset, h.Ingest, body)
 	case record.Delete, record.Undelete:
 		return a.rangeOp(offset, h, body)
 	case record.Erase:

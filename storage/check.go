@@ -224,6 +224,10 @@ func (k *checker) copies(context.Context) error {
 		{"catalogue", keys.Catalog, keys.CatalogMirror, catalog.CheckRow},
 		{"identities", keys.Identity, keys.IdentityMirror, identity.CheckRow},
 		{"range deletes", keys.Deletes, keys.DeletesMirror, func(_, v []byte) error { return checkRow(v, opVersion, 0) }},
+		{"annotations", keys.Notes, keys.NotesMirror, func(key, v []byte) error {
+			_, _, _, err := decodeNote(key, v)
+			return err
+		}},
 		{"directory", keys.Directory, keys.DirectoryMirror, func(key, v []byte) error {
 			_, id, err := keys.DecodeDirectory(append([]byte{byte(keys.Directory)}, key...))
 			if err == nil {
@@ -288,7 +292,7 @@ func (k *checker) smallRows(context.Context) error {
 			_, err := decodeEffects(append([]byte{byte(keys.Effects)}, key...), v)
 			return err
 		}},
-		{"note", keys.Gaps, note}, {"note", keys.Notes, note},
+		{"note", keys.Gaps, note},
 	} {
 		if _, _, err := k.space(c.part, c.space, c.check); err != nil {
 			return err

@@ -73,7 +73,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 		wrap = func(fs vfs.FS) vfs.FS { return fs }
 	}
 	rng := rand.New(rand.NewPCG(seed, 2))
-	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, tags: len(testTypes), clock: newClock()}, fs: mem}
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}, fs: mem}
 	db, err := Open("store", c.options(wrap(c.fs)))
 	require.NoError(t, err)
 	c.db = db
@@ -100,6 +100,9 @@ func (c *powerCut) options(fs vfs.FS) Options {
 func (c *powerCut) live() {
 	for range 3 + c.rng.IntN(25) {
 		c.send()
+		if c.drawsNote(3) {
+			c.sendNote()
+		}
 		switch c.rng.IntN(20) {
 		case 0:
 			_, err := c.db.Flush(context.Background())
@@ -127,6 +130,13 @@ func (c *powerCut) send() {
 func (c *powerCut) sendOp() {
 	c.tick()
 	op := c.randomOp()
+	p, err := c.submitOp(op)
+	require.NoError(c.t, err)
+	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
+}
+
+func (c *powerCut) sendNote() {
+	op := c.randomNote()
 	p, err := c.submitOp(op)
 	require.NoError(c.t, err)
 	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
@@ -173,6 +183,17 @@ func modelOf(sent []sentBatch) plain.Store {
 	return m
 }
 
+// notesOf is the annotations after some batches.
+func notesOf(sent []sentBatch) plain.Notes {
+	m := plain.Notes{}
+	for i := range sent {
+		if sent[i].op != nil {
+			sent[i].op.applyNote(m)
+		}
+	}
+	return m
+}
+
 // recover opens what the power cut left and holds it against the model of the prefix it says it has.
 func (c *powerCut) recover(fs vfs.FS) {
 	acked := c.acked
@@ -189,6 +210,7 @@ func (c *powerCut) recover(fs vfs.FS) {
 	require.GreaterOrEqual(c.t, k, acked, "acknowledged batches came back")
 	c.model = modelOf(c.sent[:k])
 	requireSame(c.t, db, c.model, c.rng)
+	requireSameNotes(c.t, db, notesOf(c.sent[:k]))
 	c.undone = nil
 	for _, b := range c.sent[:k] {
 		if b.op != nil && b.op.undo != 0 {

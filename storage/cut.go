@@ -22,7 +22,7 @@ type ended struct {
 	rows   []row  // catalog, identity, newest samples, gaps, annotations
 }
 
-// row is a key and value to be set as they are, and if again is not 0 once more in that space.
+// row is a key and value to be set as they are, and if again is not 0 once more in that space. A nil value takes the key away.
 type row struct {
 	key, value []byte
 	again      keys.Space

@@ -61,6 +61,7 @@ type DB struct {
 	ops         rangeOps
 	erasures    *erasures
 	ledger      ledger
+	notes       notes
 	pendingRows []row // small rows for the generation being filled
 
 	applied  mark // highest offset visible to reads
@@ -287,6 +288,9 @@ func (db *DB) load() error {
 		return fmt.Errorf("load range deletes: %w", err)
 	}
 	db.settleErasures()
+	if err := db.loadNotes(); err != nil {
+		return fmt.Errorf("load annotations: %w", err)
+	}
 	if err := db.loadLatest(); err != nil {
 		return fmt.Errorf("load newest samples: %w", err)
 	}

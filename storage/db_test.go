@@ -31,6 +31,8 @@ type history struct {
 	rng     *rand.Rand
 	db      *DB
 	model   plain.Store
+	notes   plain.Notes
+	noteRNG *rand.Rand // draws annotations; nil for none, so that what rng draws does not depend on them
 	tags    int
 	seq     uint64
 	undone  []uint64
@@ -90,7 +92,7 @@ func testOptions(fs vfs.FS) Options {
 }
 
 func newHistory(t testing.TB, seed uint64, fs vfs.FS) *history {
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, tags: len(testTypes), clock: newClock()}
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, notes: plain.Notes{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}
 	h.open(fs)
 	h.createTags()
 	return h
@@ -200,9 +202,13 @@ type testOp struct {
 	in             model.TimeRange
 	author, reason string
 	ingest         int64
+	note           *record.Note // all there is
 }
 
 func (o *testOp) apply(m plain.Store) {
+	if o.note != nil {
+		return
+	}
 	if o.erase != 0 {
 		m.Erase(o.tags, o.in)
 		return
@@ -255,6 +261,8 @@ func (h *history) randomOp() *testOp {
 func (h *history) submitOp(o *testOp) (*pending, error) {
 	payload := record.AppendHeader(nil, record.Header{Kind: record.Undelete})
 	switch {
+	case o.note != nil:
+		payload = record.AppendNote(record.AppendHeader(nil, record.Header{Kind: record.Annotation}), o.note)
 	case o.undo != 0:
 		payload = record.AppendUndelete(payload, &record.UndeleteRange{Offset: o.undo, Author: o.author, Reason: o.reason})
 	case o.erase != 0:
@@ -282,12 +290,16 @@ func (h *history) submitOp(o *testOp) (*pending, error) {
 // step writes one batch to store and model, and holds the outcomes against each other.
 func (h *history) step() {
 	h.tick()
+	if h.drawsNote(5) {
+		h.stepNote()
+	}
 	if h.rng.IntN(10) == 0 {
 		op := h.randomOp()
 		p, err := h.submitOp(op)
 		require.NoError(h.t, err)
 		require.NoError(h.t, p.waitOutcome(context.Background()))
 		op.apply(h.model)
+		op.applyNote(h.notes)
 		return
 	}
 	writes := []plain.Write{h.randomWrite()}

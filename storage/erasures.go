@@ -198,6 +198,7 @@ func (a *applier) erase(offset uint64, h record.Header, body []byte) (outcome, e
 	if e.what == record.OldVersions {
 		return outcome{}, nil
 	}
+	db.eraseNotes(e)
 	var buf [4]erased
 	for tag := model.TagID(1); int(tag) <= db.catalog.Len(); tag++ {
 		newest := db.latest.row(tag)
@@ -418,7 +419,7 @@ func (db *DB) FoldErased(ctx context.Context) error {
 	if _, err := db.Flush(ctx); err != nil {
 		return err
 	}
-	if err := db.foldAll(ctx); err != nil {
+	if err := errors.Join(db.foldAll(ctx), db.letGo(ctx)); err != nil {
 		return err
 	}
 	if db.tier.own == nil {

@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 
 	"github.com/varvedb/varve/storage/keys"
-	"github.com/varvedb/varve/storage/record"
 )
 
 // Collector states, gaps and annotations are kept as the bodies of the records that brought them, version 1: ingest
@@ -23,10 +22,4 @@ func noteRow(key []byte, ingest int64, body []byte) row {
 func (db *DB) noteGap(offset uint64, ingest int64, body []byte) {
 	key := binary.BigEndian.AppendUint64([]byte{byte(keys.Gaps)}, offset)
 	db.pendingRows = append(db.pendingRows, noteRow(key, ingest, body))
-}
-
-// noteAnnotation keeps the newest text of an annotation. DB.mu is held.
-func (db *DB) noteAnnotation(n *record.Note, body []byte) {
-	key := append([]byte{byte(keys.Notes)}, n.ID[:]...)
-	db.pendingRows = append(db.pendingRows, noteRow(key, 0, body))
 }

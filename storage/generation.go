@@ -34,6 +34,7 @@ type generationWriter struct {
 	value    []byte
 	key      []byte
 	header   []byte
+	erased   bool // rows of annotations are deleted for good
 }
 
 // pack is a block of several tags being filled.
@@ -70,7 +71,10 @@ func (w *generationWriter) write(e *ended) error {
 		}
 	}
 	err := w.db.commit(e, w.batch, w.dir)
-	w.batch, w.e = nil, nil
+	if w.erased {
+		w.db.sealer.notesGone.Store(true)
+	}
+	w.batch, w.e, w.erased = nil, nil, false
 	return err
 }
 
@@ -88,7 +92,7 @@ func sizeOf(rows []row) (n int) {
 // rows writes the small rows: all of a space, then all of the next, so that the LSM finds most of them in order.
 func (w *generationWriter) rows() error {
 	for _, r := range w.e.rows {
-		if err := w.batch.Set(r.key, r.value, nil); err != nil {
+		if err := w.row(r.key, r.value); err != nil {
 			return err
 		}
 	}
@@ -97,11 +101,19 @@ func (w *generationWriter) rows() error {
 			continue
 		}
 		w.key = append(append(w.key[:0], byte(r.again)), r.key[1:]...)
-		if err := w.batch.Set(w.key, r.value, nil); err != nil {
+		if err := w.row(w.key, r.value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *generationWriter) row(key, value []byte) error {
+	if value == nil {
+		w.erased = true
+		return w.batch.Delete(key, nil)
+	}
+	return w.batch.Set(key, value, nil)
 }
 
 // tags writes what the generation has of every tag.

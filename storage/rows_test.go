@@ -115,7 +115,7 @@ func exampleRows(t *testing.T) map[string][]byte {
 		"sealed header":   exampleSealed.append(nil, keys.Sealed),
 		"applied":         appendApplied(nil, 40, rowTime+1e9),
 		"gap":             noteRow(nil, rowTime+1e9, record.AppendState(nil, &exampleState)).value,
-		"annotation":      noteRow(nil, 0, record.AppendNote(nil, &exampleNote)).value,
+		"annotation":      noteRow(nil, rowTime+1e9, record.AppendNote(nil, &exampleNote)).value,
 		"partitions":      set,
 		"effects":         exampleEffects().row(40).value,
 		"range delete":    opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
@@ -208,7 +208,8 @@ var rowReaders = map[string]func(b []byte) error{
 		_, err := decodeEffects(keys.AppendOffset(nil, keys.Effects, 40), b)
 		return err
 	},
-	"range": func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
+	"range":      func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
+	"annotation": func(b []byte) error { return new(DB).loadNote(noteKey(exampleNote.ID, 7)[1:], b) },
 }
 
 // TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in

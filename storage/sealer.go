@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -22,6 +23,8 @@ type sealer struct {
 	dead   map[keys.Partition]uint64    // bytes of sealed chunks that later seals superseded
 	retry  map[keys.Partition]time.Time // not before, after a failure
 	gone   []stretch                    // of keys that the LSM has still to let go of
+
+	notesGone atomic.Bool // of annotations too
 
 	touchMu sync.Mutex
 	touched map[keys.Partition]time.Time // when the newest generation was written
@@ -123,6 +126,11 @@ func (db *DB) letGo(ctx context.Context) error {
 	gone := db.sealer.gone
 	db.sealer.gone = nil
 	db.sealer.mu.Unlock()
+	if db.sealer.notesGone.Swap(false) {
+		for _, s := range []keys.Space{keys.Notes, keys.NotesMirror} {
+			gone = append(gone, stretch{[]byte{byte(s)}, []byte{byte(s) + 1}})
+		}
+	}
 	for _, x := range gone {
 		if err := db.engine.Compact(ctx, x.lower, x.upper, false); err != nil {
 			return engineError("drop what is gone", err)

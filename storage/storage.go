@@ -30,6 +30,9 @@ var (
 	ErrErased         = errors.New("what was stored there was erased")
 	ErrHeld           = errors.New("a hold keeps it from being erased")
 	ErrNoHold         = errors.New("no hold is in force under this offset")
+	ErrNoAnnotation   = errors.New("no annotation stands under this id")
+	ErrAnnotated      = errors.New("there is an annotation of this id already")
+	ErrNoteQuota      = errors.New("too much text in annotations")
 	ErrNotLost        = errors.New("range of offsets is not reported as lost")
 	ErrBadToken       = errors.New("not a token of a subscription")
 	ErrForeignToken   = errors.New("token is of another log: of another store, or of this one before it was restored; read the samples anew, then subscribe from now")
@@ -96,6 +99,9 @@ type Options struct {
 	// DiskBudget erases the oldest days of all tags, for good, while the store is larger than this many bytes. Holds keep what they
 	// keep, and the newest two days stay. The default is none.
 	DiskBudget int64
+	// AnnotationBytes refuses new annotations and edits once all of the store take as much memory, their history included: they are
+	// held whole, beside MemoryBytes. The default is 64 MiB, some 200,000 of a line each; the least is 1 MiB.
+	AnnotationBytes int64
 	// ScrubRate is how many bytes a second are read of stored tables to find damage that nobody has met yet. A pass over all of
 	// them is begun every day. The default is 4 MiB, a terabyte in three days; negative for no scrub.
 	ScrubRate int64

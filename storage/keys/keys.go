@@ -8,7 +8,7 @@
 //	05 | tag      the set of partitions that hold samples of the tag
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
 //	07 | offset   collector states and gaps, by the record that reported them
-//	08 | id       annotations
+//	08 | id | offset      annotations: what each record said of one; 28 again
 //	0a | offset   what records of a generation did, by its last one; while the log has them
 //	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day, 3: ten minutes)
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
@@ -53,6 +53,7 @@ const (
 	CatalogMirror   Space = 0x22
 	IdentityMirror  Space = 0x23
 	DirectoryMirror Space = 0x26
+	NotesMirror     Space = 0x28
 	DeletesMirror   Space = 0x29
 	Headers         Space = 0x30
 	Data            Space = 0x40

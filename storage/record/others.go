@@ -197,12 +197,13 @@ func DecodeState(b []byte) (State, error) {
 	return s, r.end()
 }
 
-// Note is the body of an Annotation record: text on tags for [From, To).
+// Note is the body of an Annotation record: a text on a tag in [From, To), or without tags and times a change of the annotation of
+// that ID.
 type Note struct {
 	ID       model.UUID
 	Tags     []model.TagID
 	From, To int64
-	Text     string // empty: the annotation of this ID is withdrawn
+	Text     string // of a change empty: the annotation is removed
 	Author   string
 }
 
