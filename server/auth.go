@@ -45,6 +45,11 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.CatalogService/GetStateSet":   Read,
 	"/varve.v1.CatalogService/ListStateSets": Read,
 
+	"/varve.v1.AnnotationService/Annotate":         Write,
+	"/varve.v1.AnnotationService/EditAnnotation":   Write,
+	"/varve.v1.AnnotationService/RemoveAnnotation": Write,
+	"/varve.v1.AnnotationService/ListAnnotations":  Read,
+
 	"/varve.v1.AdminService/Status":        Read,
 	"/varve.v1.AdminService/Flush":         Admin,
 	"/varve.v1.AdminService/Checkpoint":    Admin,

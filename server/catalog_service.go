@@ -85,7 +85,7 @@ func (s *catalogService) GetTag(_ context.Context, r *varvev1.GetTagRequest) (*v
 }
 
 // findTag is the tag of a name, current or former, or of an id; exactly one must be given.
-func (s *catalogService) findTag(name string, id uint32) (*model.Tag, error) {
+func (s *Server) findTag(name string, id uint32) (*model.Tag, error) {
 	switch {
 	case (name == "") == (id == 0):
 		return nil, fmt.Errorf("tag %.80q, id %d: exactly one must be given: %w", name, id, errBadField)

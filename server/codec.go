@@ -13,6 +13,7 @@ import (
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 )
 
@@ -95,6 +96,8 @@ func checkCounts(b []byte, request proto.Message) error {
 		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
+	case *varvev1.ListAnnotationsRequest:
+		most = storage.MaxDeleteTags
 	case *varvev1.PutStateSetRequest:
 		_, set, _, err := splitField(b, 1)
 		if err != nil {

@@ -35,27 +35,33 @@ func (s *adminService) tagsAndRange(r interface {
 	GetStartNs() int64
 	GetEndNs() int64
 }, least int) (ids []model.TagID, in model.TimeRange, err error) {
-	if n := len(r.GetTags()) + len(r.GetTagIds()); n < least || n > storage.MaxDeleteTags {
-		return nil, in, fmt.Errorf("%d tags, least is %d, most is %d: %w", n, least, storage.MaxDeleteTags, errBadField)
-	}
 	in = model.TimeRange{Start: r.GetStartNs(), End: r.GetEndNs()}
 	if in.Start < model.MinTime || in.Empty() {
 		return nil, in, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
 	}
-	for _, name := range r.GetTags() {
+	ids, err = s.tagIDs(r.GetTags(), r.GetTagIds(), least)
+	return ids, in, err
+}
+
+// tagIDs is the ids of tags, at least so many.
+func (s *Server) tagIDs(names []string, given []uint32, least int) (ids []model.TagID, err error) {
+	if n := len(names) + len(given); n < least || n > storage.MaxDeleteTags {
+		return nil, fmt.Errorf("%d tags, least is %d, most is %d: %w", n, least, storage.MaxDeleteTags, errBadField)
+	}
+	for _, name := range names {
 		tag, ok := s.db.Catalog().ByName(name)
 		if !ok {
-			return nil, in, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
+			return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
 		}
 		ids = append(ids, tag.ID)
 	}
-	for _, id := range r.GetTagIds() {
+	for _, id := range given {
 		if _, ok := s.db.Catalog().Tag(model.TagID(id)); !ok {
-			return nil, in, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
+			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
 		}
 		ids = append(ids, model.TagID(id))
 	}
-	return ids, in, nil
+	return ids, nil
 }
 
 func (s *adminService) UndeleteRange(ctx context.Context, r *varvev1.UndeleteRangeRequest) (*varvev1.UndeleteRangeResponse, error) {
@@ -97,13 +103,19 @@ func (s *adminService) named(tags []model.TagID) (ids []uint32, names []string) 
 	return ids, names
 }
 
-// whoAndWhy is the author of a call, the authenticated one where there is one, and checks author and reason.
+// whoAndWhy is the author of a call, and checks author and reason.
 func whoAndWhy(ctx context.Context, author, reason string) (string, error) {
-	if who := callerOf(ctx); who.name != "" {
-		author = who.name
-	}
-	if err := checkText("author", author, maxAuthorBytes); err != nil {
+	author, err := authorOf(ctx, author)
+	if err != nil {
 		return "", err
 	}
 	return author, checkText("reason", reason, maxReasonBytes)
+}
+
+// authorOf is the author of a call, the authenticated one where there is one, else the one it names.
+func authorOf(ctx context.Context, author string) (string, error) {
+	if who := callerOf(ctx); who.name != "" {
+		author = who.name
+	}
+	return author, checkText("author", author, maxAuthorBytes)
 }

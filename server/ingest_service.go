@@ -104,14 +104,8 @@ func (s *Server) edit(ctx context.Context, b []byte) (*varvev1.WriteResponse, er
 	if err := proto.Unmarshal(rest, &req); err != nil {
 		return nil, fmt.Errorf("decode edit: %w: %w", err, errWire)
 	}
-	author := req.Author
-	if who := callerOf(ctx); who.name != "" {
-		author = who.name
-	}
-	if err := checkText("author", author, maxAuthorBytes); err != nil {
-		return nil, err
-	}
-	if err := checkText("reason", req.Reason, maxReasonBytes); err != nil {
+	author, err := whoAndWhy(ctx, req.Author, req.Reason)
+	if err != nil {
 		return nil, err
 	}
 	j := newJudge(s.door(), model.Replace)
