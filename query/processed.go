@@ -267,6 +267,7 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 	if err != nil {
 		return err
 	}
+	annotated := slices.Contains(r.request.Functions, part13.AnnotationCount)
 	p := &r.partials
 	r.lookAhead()
 	r.before = p.Before
@@ -275,6 +276,9 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 		iv := part13.Interval{
 			Start: edges[i], End: edges[i+1], Reverse: r.reverse(), Stepped: r.stepped(w.tag, edges[i]), Resolution: r.request.Resolution,
 			Before: &r.before, In: in, After: r.after[i], Earlier: earlier,
+		}
+		if annotated {
+			iv.Annotations = int64(r.view.AnnotationCount(w.tag.ID, model.TimeRange{Start: r.edges[i], End: r.edges[i+1]}))
 		}
 		if zero != nil {
 			iv.Zero, iv.NonZero = zero[i][0], zero[i][1]

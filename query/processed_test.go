@@ -29,7 +29,11 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 		typ := []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String}[rng.IntN(7)]
 		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: typ.AlwaysStepped() || rng.IntN(2) == 0}}}
 		b := randomBlock(rng, typ)
-		e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 7}, Options{})
+		store := &plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 7}
+		for range rng.IntN(8) {
+			store.notes = append(store.notes, int64(rng.IntN(1200)))
+		}
+		e, err := New(store, Options{})
 		require.NoError(t, err)
 		r := ProcessedRequest{
 			Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200))},
@@ -60,6 +64,11 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 		for i := range len(edges) - 1 {
 			iv := wholeHistory(&b.Samples, edges[i], edges[i+1], r.Configuration.TreatUncertainAsBad)
 			iv.Resolution = r.Resolution
+			for _, at := range store.notes {
+				if edges[i] < edges[i+1] && at >= edges[i] && at < edges[i+1] || at <= edges[i] && at > edges[i+1] {
+					iv.Annotations++
+				}
+			}
 			iv.Stepped = typ.AlwaysStepped() || r.Stepped == nil && tag.Settings[0].Stepped || r.Stepped != nil && *r.Stepped
 			iv.Short = r.Step > 0 && i > 0 && i == len(edges)-2 && distance(edges[i], edges[i+1]) < uint64(r.Step)
 			var c part13.Calculation

@@ -33,6 +33,7 @@ type plainStore struct {
 	lost    []storage.OffsetRange
 	block   int                   // samples per block
 	damage  map[model.TagID]error // met behind the first block
+	notes   []int64               // when annotations of every tag begin
 	open    atomic.Int64          // views and cursors not closed
 }
 
@@ -88,6 +89,15 @@ func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {
 func (s *plainStore) Close()                      { s.open.Add(-1) }
 func (s *plainStore) Lost() []storage.OffsetRange { return s.lost }
 func (s *plainStore) SourceName(id uint32) string { return fmt.Sprintf("source-%d", id) }
+
+func (s *plainStore) AnnotationCount(_ model.TagID, in model.TimeRange) (n int) {
+	for _, t := range s.notes {
+		if in.Contains(t) {
+			n++
+		}
+	}
+	return n
+}
 
 func (s *plainStore) Partials(_ context.Context, tag model.TagID, edges []int64, _ storage.Detail, into *storage.Partials) error {
 	n := len(edges) - 1

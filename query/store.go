@@ -37,6 +37,8 @@ type View interface {
 	SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor
 	Modified(tag model.TagID, in model.TimeRange) ModifiedCursor
 	SourceName(id uint32) string
+	// AnnotationCount is how many annotations of a tag begin in a range, see storage.View. It may be called from several goroutines.
+	AnnotationCount(tag model.TagID, in model.TimeRange) int
 }
 
 // Cursor delivers the samples of one tag after another, see storage.Cursor. A block holds until the next call of Next or

@@ -37,7 +37,17 @@ type aggregateData struct {
 		V      any
 		Status string
 		Raw    string `json:"raw_status"`
+
+		Annotations []annotation
 	}
+	Annotations []annotation
+}
+
+// annotation is a text on a tag at an instant, of a point that of the point.
+type annotation struct {
+	T       instant
+	User    string
+	Message string
 }
 
 type aggregateConfig struct {
@@ -86,6 +96,16 @@ func runAggregates(ctx context.Context, s *Server, raw []byte, r *Report) error 
 		}
 		if err := s.write(ctx, c, d.Stepped); err != nil {
 			return fmt.Errorf("data set %s: %w", name, err)
+		}
+		for _, p := range d.Points {
+			for _, a := range p.Annotations {
+				d.Annotations = append(d.Annotations, annotation{p.T, a.User, a.Message})
+			}
+		}
+		for _, a := range d.Annotations {
+			if err := s.annotate(ctx, c.run.Tag, a); err != nil {
+				return fmt.Errorf("data set %s at %s: %w", name, a.T.Format(time.RFC3339Nano), err)
+			}
 		}
 	}
 	for i := range file.Cases {

@@ -1,7 +1,7 @@
 // Package conformance asks a server the questions of files of public test vectors, through its gRPC services as any client would, and counts
 // where the answers agree.
 //
-//	file → format by what it holds → data sets written as tags → a question per case → agreement per row
+//	file → format by what it holds → data sets written as tags and annotations → a question per case → agreement per row
 //
 // The formats are those of query/testdata/conformance.
 package conformance
@@ -74,14 +74,17 @@ type Disagreement struct {
 
 // Server is the services that are asked.
 type Server struct {
-	ingest  varvev1.IngestServiceClient
-	query   varvev1.QueryServiceClient
-	catalog varvev1.CatalogServiceClient
+	ingest      varvev1.IngestServiceClient
+	query       varvev1.QueryServiceClient
+	catalog     varvev1.CatalogServiceClient
+	annotations varvev1.AnnotationServiceClient
 }
 
 // NewServer asks over a connection.
 func NewServer(conn grpc.ClientConnInterface) *Server {
-	return &Server{varvev1.NewIngestServiceClient(conn), varvev1.NewQueryServiceClient(conn), varvev1.NewCatalogServiceClient(conn)}
+	return &Server{
+		varvev1.NewIngestServiceClient(conn), varvev1.NewQueryServiceClient(conn), varvev1.NewCatalogServiceClient(conn), varvev1.NewAnnotationServiceClient(conn),
+	}
 }
 
 // Run writes the data sets of a file to the server, under names that begin with the file's, and asks its questions.

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -129,4 +130,13 @@ func (s *Server) write(ctx context.Context, c *column, stepped bool) error {
 		return fmt.Errorf("write tag %s: %d samples are rejected: %s", c.run.Tag, n, answer.Result.Rejections[0].Reason)
 	}
 	return nil
+}
+
+// annotate writes an annotation of an instant of a tag.
+func (s *Server) annotate(ctx context.Context, tag string, a annotation) error {
+	at := a.T.UnixNano()
+	_, err := s.annotations.Annotate(ctx, &varvev1.AnnotateRequest{
+		Tag: tag, StartNs: &at, StopNs: &at, Text: a.Message, Author: cmp.Or(a.User, "unknown"),
+	})
+	return err
 }

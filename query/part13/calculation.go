@@ -27,7 +27,7 @@ type Interval struct {
 	// Zero and NonZero are the nanoseconds of In, from its first point to its last, that start at a Good sample whose value is
 	// zero, and at another. Only DurationInStateZero and DurationInStateNonZero look at them.
 	Zero, NonZero uint64
-	// Annotations is how many annotations the samples of the interval have.
+	// Annotations is how many annotations begin in the interval.
 	Annotations int64
 }
 

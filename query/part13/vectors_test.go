@@ -29,6 +29,8 @@ type dataset struct {
 		V      any
 		Status string
 		Raw    string `json:"raw_status"`
+
+		Annotations []any // of the point
 	}
 	Annotations []struct{ T time.Time }
 }
@@ -238,10 +240,17 @@ func answers(t *testing.T, all *vectors, v *vector) (rows []model.Sample) {
 	return rows
 }
 
+// annotations is how many annotations begin in an interval.
 func (d *dataset) annotations(iv *Interval) (n int64) {
+	begins := func(t time.Time) bool { return t.UnixNano() >= iv.Start && t.UnixNano() < iv.End }
 	for _, x := range d.Annotations {
-		if at := x.T.UnixNano(); at >= iv.Start && at < iv.End {
+		if begins(x.T) {
 			n++
+		}
+	}
+	for _, p := range d.Points {
+		if begins(p.T) {
+			n += int64(len(p.Annotations))
 		}
 	}
 	return n
