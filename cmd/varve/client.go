@@ -48,7 +48,7 @@ func (f *clientFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with a bearer token (default the token in $VARVE_TOKEN)")
 }
 
-// client is a connection to a server with its four services.
+// client is a connection to a server with its services.
 type client struct {
 	conn    *grpc.ClientConn
 	address string
@@ -56,6 +56,8 @@ type client struct {
 	query   varvev1.QueryServiceClient
 	catalog varvev1.CatalogServiceClient
 	admin   varvev1.AdminServiceClient
+
+	annotations varvev1.AnnotationServiceClient
 }
 
 // dial makes a client; the first call connects.
@@ -98,7 +100,7 @@ func (f *clientFlags) dial() (*client, error) {
 	return &client{
 		conn: conn, address: address,
 		ingest: varvev1.NewIngestServiceClient(conn), query: varvev1.NewQueryServiceClient(conn),
-		catalog: varvev1.NewCatalogServiceClient(conn), admin: varvev1.NewAdminServiceClient(conn),
+		catalog: varvev1.NewCatalogServiceClient(conn), admin: varvev1.NewAdminServiceClient(conn), annotations: varvev1.NewAnnotationServiceClient(conn),
 	}, nil
 }
 

@@ -567,6 +567,9 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--reason is required":    {"delete", "--start", "0", "--end", "1", "a"},
 		"must be a number":        {"undelete", "--reason", "x", "a"},
 		"no tag to purge":         {"purge"},
+		"--text is required":      {"annotate", "add", "a"},
+		"--stop needs --start":    {"annotate", "add", "--stop", "2026-01-01", "--text", "x", "a"},
+		"no tag to list":          {"annotate", "list"},
 		"name the tags, or say":   {"hold", "add", "--reason", "x", "--start", "0", "--end", "1"},
 	} {
 		code, says := fails(t, args...)

@@ -65,6 +65,7 @@ func newRootCommand() *cobra.Command {
 		newExplainCommand(),
 		newWatchCommand(),
 		newEditCommand(),
+		newAnnotateCommand(),
 		newDeleteCommand(),
 		newUndeleteCommand(),
 		newPurgeCommand(),
