@@ -126,13 +126,21 @@ func (r *AggregatesRequest) checkTypes(tags *tagList) error {
 		if (a == First || a == Last) && !single && (types.has(model.String) || types.has(model.Bytes)) {
 			return fmt.Errorf("%s of text or bytes together with other types: ask for those apart: %w", a, ErrBadRequest)
 		}
-		if !a.numeric() {
-			continue
+		if err := a.checkNumbers(tags); err != nil {
+			return err
 		}
-		for _, t := range tags.asked {
-			if typ := t.tag.Current().Type; typ > model.Uint64 {
-				return fmt.Errorf("%s of tag %s, which is of type %s and no number: %w", a, t.describe(), typ, ErrBadRequest)
-			}
+	}
+	return nil
+}
+
+// checkNumbers refuses tags whose values are no numbers where the aggregate is of numbers only.
+func (a Aggregate) checkNumbers(tags *tagList) error {
+	if !a.numeric() {
+		return nil
+	}
+	for _, t := range tags.asked {
+		if typ := t.tag.Current().Type; typ > model.Uint64 {
+			return fmt.Errorf("%s of tag %s, which is of type %s and no number: %w", a, t.describe(), typ, ErrBadRequest)
 		}
 	}
 	return nil

@@ -58,6 +58,10 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
+	return newAggregation(r, tags, buckets), nil
+}
+
+func newAggregation(r AggregatesRequest, tags *tagList, buckets *bucketing) *aggregation {
 	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true, workers: workersFor(buckets, tags)}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
@@ -72,7 +76,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 			a.good = false
 		}
 	}
-	return a, nil
+	return a
 }
 
 // bytes is what answering may hold at once.
@@ -208,7 +212,7 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 			w.to = min(w.from+size, n)
 			w.rows, w.cells, w.err = w.rows[:0], w.cells[:0], nil
 		}
-		a.round(ctx, view, out, shop.workers[:a.workers], now)
+		a.round(ctx, view, out.columns, shop.workers[:a.workers], now)
 		for i := range now {
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
@@ -223,11 +227,11 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 }
 
 // round calculates windows. A worker takes the next one whenever it is done with one, so that none waits for a slow one.
-func (a *aggregation) round(ctx context.Context, view View, out *aggregateEncoder, workers []worker, now []window) {
+func (a *aggregation) round(ctx context.Context, view View, columns []*aggregateColumn, workers []worker, now []window) {
 	var next atomic.Int64
 	work := func(k *worker) {
 		for i := next.Add(1) - 1; i < int64(len(now)); i = next.Add(1) - 1 {
-			now[i].err = a.window(ctx, view, out, k, &now[i])
+			now[i].err = a.window(ctx, view, columns, k, &now[i])
 		}
 	}
 	var group sync.WaitGroup
@@ -238,8 +242,8 @@ func (a *aggregation) round(ctx context.Context, view View, out *aggregateEncode
 	group.Wait()
 }
 
-// window reads and calculates one window.
-func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncoder, k *worker, w *window) error {
+// window reads and calculates one window, of aggregates that have columns.
+func (a *aggregation) window(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
 	answer := a.edges[w.from : w.to+1]
 	reverse := a.reverse()
 	k.splitAtSettings(answer, reverse, w.tag)
@@ -250,10 +254,10 @@ func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncod
 			k.edges[i]++
 		}
 	}
-	if good, err := a.goods(ctx, view, out, k, w); err != nil {
+	if good, err := a.goods(ctx, view, columns, k, w); err != nil {
 		return err
 	} else if !good {
-		if err := a.partials(ctx, view, out, k, w); err != nil {
+		if err := a.partials(ctx, view, columns, k, w); err != nil {
 			return err
 		}
 	}
@@ -270,7 +274,7 @@ func (a *aggregation) window(ctx context.Context, view View, out *aggregateEncod
 }
 
 // partials calculates the rows of a window, whatever its samples are.
-func (a *aggregation) partials(ctx context.Context, view View, out *aggregateEncoder, k *worker, w *window) error {
+func (a *aggregation) partials(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
 	if err := view.Partials(ctx, w.tag.ID, k.edges, a.detail, &k.partials); err != nil {
 		return err
 	}
@@ -287,7 +291,7 @@ func (a *aggregation) partials(ctx context.Context, view View, out *aggregateEnc
 		}
 	}
 	before := &p.Before
-	calc := calculation{a: a, view: view, out: out, w: w}
+	calc := calculation{a: a, view: view, columns: columns, w: w}
 	for i := 0; i < len(first)-1; i++ {
 		calc.reset(instants[first[i]], instants[first[i+1]])
 		for k := first[i]; k < first[i+1]; k++ {
@@ -336,10 +340,10 @@ func (k *worker) splitAtSettings(edges []int64, reverse bool, tag *model.Tag) {
 
 // calculation is of one bucket, of one or, where settings change inside, several intervals.
 type calculation struct {
-	a    *aggregation
-	view View
-	out  *aggregateEncoder
-	w    *window
+	a       *aggregation
+	view    View
+	columns []*aggregateColumn
+	w       *window
 
 	start, end int64
 	all        rollup.Partial
@@ -442,7 +446,7 @@ func (c *calculation) finish(ctx context.Context) error {
 	}
 	stats, _ := c.only.Stats(c.strict)
 	for i, x := range c.a.request.Aggregates {
-		v, err := c.cell(ctx, x, c.out.columns[i], &stats)
+		v, err := c.cell(ctx, x, c.columns[i], &stats)
 		if err != nil {
 			return err
 		}

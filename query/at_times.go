@@ -3,6 +3,7 @@ package query
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -94,12 +95,10 @@ const keptBlobBytes = 4 << 20
 // atTimes is one checked request.
 type atTimes struct {
 	question
+	rules
 	times     []int64 // in the order of the answer
 	ascending []int64 // the same in ascending order
 	order     []int32 // where in the answer each of ascending stands; nil where both are the same
-	values    interpolation
-	discrete  bool
-	bridge    bool
 	asOf      *int64
 }
 
@@ -119,8 +118,8 @@ func (e *Engine) atTimes(r AtTimesRequest) (*atTimes, error) {
 	rows := RangeRequest{BatchRows: r.BatchRows}
 	x := &atTimes{
 		question: question{tags: tags, consistency: r.Consistency, layout: layout{types: tags.types()}, batchRows: rows.batchRows()},
-		times:    instants, ascending: instants, discrete: r.Discrete, bridge: r.BridgeBad, asOf: r.AsOf,
-		values: interpolation{stepped: r.Stepped, strict: !r.UseUncertain},
+		times:    instants, ascending: instants, asOf: r.AsOf,
+		rules: rules{values: interpolation{stepped: r.Stepped, strict: !r.UseUncertain}, discrete: r.Discrete, bridge: r.BridgeBad},
 	}
 	x.sort()
 	x.extra = x.bytesBeside()
@@ -179,13 +178,36 @@ func (e *Engine) ReadAtTimes(ctx context.Context, r AtTimesRequest, sink Sink) (
 		return 0, err
 	}
 	return e.answer(ctx, x.question, sink, func(view View, out *encoder) error {
-		w := &walk{atTimes: x, cursor: emptyCursor(view, x.tags.asked[0], x.asOf)}
+		w := &walk{rules: x.rules, order: x.order, cursor: emptyCursor(view, x.tags.asked[0], x.asOf)}
 		defer w.cursor.Close()
 		for _, a := range x.tags.asked {
-			if err := w.tag(ctx, a, out); err != nil {
+			if err := x.tag(ctx, w, a, out); err != nil {
 				return fmt.Errorf("values of tag %s at %d instants: %w", a.describe(), len(x.times), err)
 			}
 		}
 		return nil
 	})
+}
+
+// tag answers all instants of one tag, window by window.
+func (x *atTimes) tag(ctx context.Context, w *walk, a asked, out *encoder) error {
+	w.begin(a)
+	for done := 0; done < len(x.ascending); done += w.next {
+		err := w.window(ctx, x.ascending[done:min(done+x.window(), len(x.ascending))])
+		answered := w.instants[:w.next]
+		if x.order != nil {
+			if err == nil && w.next < len(w.instants) {
+				err = fmt.Errorf("instants in no ascending order with more than %d bytes of text at them: ask in ascending order, or for fewer: %w", keptBlobBytes, ErrTooLarge)
+			}
+			if err != nil {
+				return err
+			}
+			answered = x.times
+		}
+		// What was answered before a fault is right.
+		if err := errors.Join(err, w.rows.add(ctx, a, answered, a.tag.Current().Type, out)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,8 +2,6 @@ package query
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -18,7 +16,8 @@ import (
 // walk answers instants on one way forward through the samples of a tag. What lies between an instant and the next is read,
 // or, where that is much, looked past: then the walk begins anew at the next instant.
 type walk struct {
-	*atTimes
+	rules
+	order    []int32 // as of atTimes
 	cursor   Cursor
 	tagAsked asked
 	rows     atRows
@@ -42,34 +41,26 @@ const (
 	blockCost    = 1 << 11
 )
 
-// tag answers all instants of one tag, window by window.
-func (w *walk) tag(ctx context.Context, a asked, out *encoder) error {
-	w.tagAsked, w.load = a, 0
-	typ := a.tag.Current().Type
-	for done := 0; done < len(w.ascending); done += w.next {
-		w.instants = w.ascending[done:min(done+w.window(), len(w.ascending))]
-		w.next = 0
-		w.rows.reset(len(w.instants), typ)
-		err := w.run(ctx)
-		answered := w.instants[:w.next]
-		if w.order != nil {
-			if err == nil && w.next < len(w.instants) {
-				err = fmt.Errorf("instants in no ascending order with more than %d bytes of text at them: ask in ascending order, or for fewer: %w", keptBlobBytes, ErrTooLarge)
-			}
-			if err != nil {
-				return err
-			}
-			answered = w.times
-		}
-		// What was answered before a fault is right.
-		if err := errors.Join(err, w.rows.add(ctx, a, answered, typ, out)); err != nil {
-			return err
-		}
-	}
-	return nil
+// rules say what the value at an instant is.
+type rules struct {
+	values   interpolation
+	discrete bool   // no value but at the time of a sample
+	bridge   bool   // looks past samples that are not usable
+	hold     bool   // the sample before or at the instant as it is, in place of all that
+	maxAge   uint64 // of that sample, nanoseconds
 }
 
-// run answers the instants of a window, or, where their text is more than rows may hold, some of them from the first on.
+// begin turns to a tag.
+func (w *walk) begin(a asked) { w.tagAsked, w.load = a, 0 }
+
+// window answers ascending instants. Where their text is more than rows may hold it answers some, from the first on.
+func (w *walk) window(ctx context.Context, instants []int64) error {
+	w.instants, w.next = instants, 0
+	w.rows.reset(len(instants), w.tagAsked.tag.Current().Type)
+	return w.run(ctx)
+}
+
+// run answers the instants of a window.
 func (w *walk) run(ctx context.Context) error {
 	w.sparse = len(w.instants) == 1
 	if err := w.seek(ctx); err != nil {
@@ -91,9 +82,14 @@ func (w *walk) run(ctx context.Context) error {
 		if err := requireType(rows{asked: w.tagAsked, Block: b, to: b.Len()}, w.tagAsked.tag.Current().Type); err != nil {
 			return err
 		}
-		if w.bridge {
+		switch {
+		case w.hold:
+			w.takeHeld(b)
+		case w.bridge:
 			w.takeBridging(b)
-		} else {
+		case w.plain(b):
+			w.takeDoubles(b)
+		default:
 			w.take(b)
 		}
 		if w.rows.blobBytes > keptBlobBytes && w.next > 0 {
@@ -237,7 +233,11 @@ func (w *walk) end() {
 		return
 	}
 	for w.next < len(w.instants) {
-		w.answer(nil)
+		if w.hold {
+			w.putHeld()
+		} else {
+			w.answer(nil)
+		}
 	}
 }
 

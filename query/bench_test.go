@@ -179,3 +179,39 @@ func cpuSeconds(b *testing.B) float64 {
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
+
+// BenchmarkWide is wide answers about sealed tags over an hour, a row a second, but for sending them.
+func BenchmarkWide(b *testing.B) {
+	const tags = 1000
+	e, err := New(FromDB(sealedPlant(b, tags, 3600)), Options{})
+	require.NoError(b, err)
+	seconds := WideRequest{Buckets: Buckets{Start: benchStart, End: benchStart + int64(time.Hour), Step: int64(time.Second)}}
+	for i := range tags {
+		seconds.IDs = append(seconds.IDs, model.TagID(i+1))
+	}
+	minutes := seconds
+	minutes.Step = int64(time.Minute)
+	for _, c := range []struct {
+		name string
+		ask  WideRequest
+		mode WideMode
+		of   Aggregate
+	}{
+		{"mode=asof/every=1s", seconds, WideAsOf, 0},
+		{"mode=interpolated/every=1s", seconds, WideInterpolated, 0},
+		{"mode=aggregate/every=1m", minutes, WideAggregate, TimeWeightedAverage},
+	} {
+		c.ask.Mode, c.ask.Aggregate = c.mode, c.of
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuSeconds(b)
+			rows := uint64(0)
+			for b.Loop() {
+				rows, err = e.ReadWide(context.Background(), c.ask, dropped{})
+				require.NoError(b, err)
+			}
+			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+			b.ReportMetric(float64(rows*tags*uint64(b.N))/b.Elapsed().Seconds()/1e6, "Mcells/s")
+		})
+	}
+}

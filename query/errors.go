@@ -8,6 +8,7 @@ var (
 	ErrBadRange   = errors.New("bad time range")
 	ErrTooLarge   = errors.New("query needs more memory than its share")
 	ErrBusy       = errors.New("other queries hold the memory for queries")
+	ErrNoFit      = errors.New("value does not fit its column")
 	// ErrWrongType is met where stored samples are of another type than the catalogue says: one of the two is damaged.
 	ErrWrongType = errors.New("stored samples are of another type than their tag")
 )

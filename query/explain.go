@@ -266,7 +266,7 @@ func (x *explaining) value(s *model.Sample) ExplainedValue {
 func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 	a.detail = storage.Full
 	k, w := &worker{}, &window{asked: a.tags.asked[0], from: 0, to: 1}
-	out := newAggregateEncoder(a, nil, nil)
+	columns := newAggregateEncoder(a, nil, nil).columns
 	k.splitAtSettings(a.edges, a.reverse(), w.tag)
 	k.edges = append(k.edges[:0], k.instants...)
 	if a.reverse() {
@@ -274,7 +274,7 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 			k.edges[i]++
 		}
 	}
-	if err := a.partials(ctx, x.view, out, k, w); err != nil {
+	if err := a.partials(ctx, x.view, columns, k, w); err != nil {
 		return err
 	}
 	row, c, typ := &w.rows[0], w.cells[0], w.tag.Current().Type

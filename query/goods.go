@@ -10,7 +10,7 @@ import (
 
 // goods calculates the rows of a window whose samples are all Good doubles; false where they are not, or other aggregates are
 // asked for.
-func (a *aggregation) goods(ctx context.Context, view View, out *aggregateEncoder, k *worker, w *window) (bool, error) {
+func (a *aggregation) goods(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) (bool, error) {
 	split := len(k.instants) != w.to-w.from+1 // by settings that change
 	if !a.good || split || w.tag.Current().Type != model.Float64 {
 		return false, nil
@@ -34,7 +34,7 @@ func (a *aggregation) goods(ctx context.Context, view View, out *aggregateEncode
 	for i := range g.Buckets {
 		b := &g.Buckets[i]
 		iv := rollup.GoodInterval{Start: k.instants[i], End: k.instants[i+1], Before: before, In: b, After: behind[i]}
-		if err := a.goodRow(&iv, asked, out, w); err != nil {
+		if err := a.goodRow(&iv, asked, columns, w); err != nil {
 			return false, err
 		}
 		if !b.Empty() {
@@ -45,7 +45,7 @@ func (a *aggregation) goods(ctx context.Context, view View, out *aggregateEncode
 }
 
 // goodRow appends the row of one bucket to w.
-func (a *aggregation) goodRow(iv *rollup.GoodInterval, asked rollup.Asked, out *aggregateEncoder, w *window) error {
+func (a *aggregation) goodRow(iv *rollup.GoodInterval, asked rollup.Asked, columns []*aggregateColumn, w *window) error {
 	b, good, length := iv.In, iv.Covered(), uint64(iv.End)-uint64(iv.Start)
 	row := bucketRow{time: iv.Start, quality: qualityOf(good, length, b.Empty()), good: 100 * float64(good) / float64(length)}
 	if a.reverse() {
@@ -53,7 +53,7 @@ func (a *aggregation) goodRow(iv *rollup.GoodInterval, asked rollup.Asked, out *
 	}
 	w.rows = append(w.rows, row)
 	for i, x := range a.request.Aggregates {
-		v, err := goodCell(iv, x, asked.Stepped, good, out.columns[i])
+		v, err := goodCell(iv, x, asked.Stepped, good, columns[i])
 		if err != nil {
 			return err
 		}

@@ -49,6 +49,13 @@ func (c *bitsColumn) append(r rows) error {
 	return nil
 }
 
+// lend makes the rows the whole column as they lie, in place of copying them.
+func (c *bitsColumn) lend(r rows) {
+	c.bits = r.Bits[r.from:r.to:r.to]
+	c.valid.reset()
+	c.valid.appendFlags(r.nulls(), r.count())
+}
+
 func (c *bitsColumn) array() arrow.ArrayData {
 	return fixedData(c.dataType(), len(c.bits), &c.valid, bytesOf(c.bits))
 }

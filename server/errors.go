@@ -42,6 +42,7 @@ var statusOf = []errorCode{
 	{query.ErrBadRange, codes.InvalidArgument},
 	{query.ErrTooLarge, codes.ResourceExhausted},
 	{query.ErrBusy, codes.ResourceExhausted},
+	{query.ErrNoFit, codes.OutOfRange},
 	{query.ErrWrongType, codes.DataLoss},
 
 	{storage.ErrCorrupt, codes.DataLoss},

@@ -129,6 +129,9 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	case *varvev1.FlightQuestion_AtTimes:
 		req, err := atTimesRequest(ask.AtTimes)
 		return askAtTimes{req}, err
+	case *varvev1.FlightQuestion_Wide:
+		req, err := wideRequest(ask.Wide)
+		return askWide{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
 		return askRange{req}, err

@@ -105,3 +105,19 @@ func (a Aggregate) Extrapolates() bool { return a == Interpolative || a == TimeA
 
 // IsStatus reports whether the value is a status code.
 func (a Aggregate) IsStatus() bool { return a == WorstQuality || a == WorstQuality2 }
+
+// Type is the type of the aggregate's values where the samples have type t.
+func (a Aggregate) Type(t model.Type, c Configuration) model.Type {
+	switch a {
+	case Minimum, Maximum, MinimumActualTime, MaximumActualTime, Minimum2, Maximum2, MinimumActualTime2, MaximumActualTime2, Start, End, StartBound, EndBound:
+		return t
+	case Interpolative:
+		if t <= model.Uint64 && c.SlopedExtrapolation { // behind the last sample a double
+			return model.Float64
+		}
+		return t
+	case Count, AnnotationCount, NumberOfTransitions, WorstQuality, WorstQuality2:
+		return model.Int64
+	}
+	return model.Float64
+}

@@ -243,6 +243,59 @@ func (Comparison_Operator) EnumDescriptor() ([]byte, []int) {
 	return file_varve_v1_query_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// Mode says what the cells are.
+type ReadWideRequest_Mode int32
+
+const (
+	ReadWideRequest_MODE_UNSPECIFIED  ReadWideRequest_Mode = 0 // ASOF
+	ReadWideRequest_MODE_ASOF         ReadWideRequest_Mode = 1 // the last sample at or before the instant of the row, whatever its quality; of a Bad one no value
+	ReadWideRequest_MODE_INTERPOLATED ReadWideRequest_Mode = 2 // what ReadAtTimes answers, of a Bad sample no value
+	ReadWideRequest_MODE_AGGREGATE    ReadWideRequest_Mode = 3 // an aggregate of the bucket that the row is
+)
+
+// Enum value maps for ReadWideRequest_Mode.
+var (
+	ReadWideRequest_Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "MODE_ASOF",
+		2: "MODE_INTERPOLATED",
+		3: "MODE_AGGREGATE",
+	}
+	ReadWideRequest_Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED":  0,
+		"MODE_ASOF":         1,
+		"MODE_INTERPOLATED": 2,
+		"MODE_AGGREGATE":    3,
+	}
+)
+
+func (x ReadWideRequest_Mode) Enum() *ReadWideRequest_Mode {
+	p := new(ReadWideRequest_Mode)
+	*p = x
+	return p
+}
+
+func (x ReadWideRequest_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReadWideRequest_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[4].Descriptor()
+}
+
+func (ReadWideRequest_Mode) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[4]
+}
+
+func (x ReadWideRequest_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReadWideRequest_Mode.Descriptor instead.
+func (ReadWideRequest_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // Comparison is a condition on a value. A sample without one meets none, and NaN none but NOT_EQUAL.
 type Comparison struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -664,6 +717,232 @@ func (x *ReadAtTimesRequest) GetAsOfNs() int64 {
 	return 0
 }
 
+type ReadWideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names, current or former. Names and ids together make at most 4,000 columns, two for each tag with with_quality, no two of
+	// one name, and none named time.
+	Tags   []string `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	TagIds []uint32 `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// Rows stand at start, start+step and on while before end; with start later than end at start, start-step and on while behind end. Of
+	// aggregates they are the buckets that begin there; of the other modes start equal to end is that instant.
+	StartNs  int64  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs    int64  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs   int64  `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"` // 0: one bucket, of aggregates only; at most 1,048,576 rows
+	Every    string `protobuf:"bytes,6,opt,name=every,proto3" json:"every,omitempty"`                  // in place of step_ns, with zone and calendar, as of ReadAggregatesRequest
+	Zone     string `protobuf:"bytes,7,opt,name=zone,proto3" json:"zone,omitempty"`
+	Calendar string `protobuf:"bytes,8,opt,name=calendar,proto3" json:"calendar,omitempty"`
+	// In place of step_ns and every: rows stand at the times of the samples of this tag from start to end, as of ReadRangeRequest, each
+	// time once. Not of aggregates.
+	OnSamplesOf            string               `protobuf:"bytes,9,opt,name=on_samples_of,json=onSamplesOf,proto3" json:"on_samples_of,omitempty"`
+	Mode                   ReadWideRequest_Mode `protobuf:"varint,10,opt,name=mode,proto3,enum=varve.v1.ReadWideRequest_Mode" json:"mode,omitempty"`
+	Consistency            Consistency          `protobuf:"varint,11,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows              uint32               `protobuf:"varint,12,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means as many as keep it near 2 MiB
+	WithQuality            bool                 `protobuf:"varint,13,opt,name=with_quality,json=withQuality,proto3" json:"with_quality,omitempty"`
+	MaxAgeNs               int64                `protobuf:"varint,14,opt,name=max_age_ns,json=maxAgeNs,proto3" json:"max_age_ns,omitempty"`                         // of ASOF: a sample older than this is none; 0 for any age
+	AsOfNs                 *int64               `protobuf:"zigzag64,15,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`                       // as of ReadRangeRequest; not of aggregates
+	Stepped                *bool                `protobuf:"varint,16,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`                                       // of INTERPOLATED and aggregates of Part 13, in place of what the tag's settings say
+	BridgeBad              bool                 `protobuf:"varint,17,opt,name=bridge_bad,json=bridgeBad,proto3" json:"bridge_bad,omitempty"`                        // of INTERPOLATED, as of ReadAtTimesRequest
+	UseUncertain           bool                 `protobuf:"varint,18,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"`               // of INTERPOLATED and aggregates: Uncertain samples are usable; otherwise they are treated as Bad
+	Aggregate              string               `protobuf:"bytes,19,opt,name=aggregate,proto3" json:"aggregate,omitempty"`                                          // of AGGREGATE: one name, as of ReadAggregatesRequest or ReadProcessedRequest
+	PercentDataBad         *uint32              `protobuf:"varint,20,opt,name=percent_data_bad,json=percentDataBad,proto3,oneof" json:"percent_data_bad,omitempty"` // of aggregates of Part 13, as these four of ReadProcessedRequest
+	PercentDataGood        *uint32              `protobuf:"varint,21,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"`
+	UseSlopedExtrapolation bool                 `protobuf:"varint,22,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
+	TimeResolutionNs       int64                `protobuf:"varint,23,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ReadWideRequest) Reset() {
+	*x = ReadWideRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadWideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadWideRequest) ProtoMessage() {}
+
+func (x *ReadWideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadWideRequest.ProtoReflect.Descriptor instead.
+func (*ReadWideRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReadWideRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadWideRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadWideRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetStepNs() int64 {
+	if x != nil {
+		return x.StepNs
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetOnSamplesOf() string {
+	if x != nil {
+		return x.OnSamplesOf
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetMode() ReadWideRequest_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return ReadWideRequest_MODE_UNSPECIFIED
+}
+
+func (x *ReadWideRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadWideRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetWithQuality() bool {
+	if x != nil {
+		return x.WithQuality
+	}
+	return false
+}
+
+func (x *ReadWideRequest) GetMaxAgeNs() int64 {
+	if x != nil {
+		return x.MaxAgeNs
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetAsOfNs() int64 {
+	if x != nil && x.AsOfNs != nil {
+		return *x.AsOfNs
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetStepped() bool {
+	if x != nil && x.Stepped != nil {
+		return *x.Stepped
+	}
+	return false
+}
+
+func (x *ReadWideRequest) GetBridgeBad() bool {
+	if x != nil {
+		return x.BridgeBad
+	}
+	return false
+}
+
+func (x *ReadWideRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+func (x *ReadWideRequest) GetAggregate() string {
+	if x != nil {
+		return x.Aggregate
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetPercentDataBad() uint32 {
+	if x != nil && x.PercentDataBad != nil {
+		return *x.PercentDataBad
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetPercentDataGood() uint32 {
+	if x != nil && x.PercentDataGood != nil {
+		return *x.PercentDataGood
+	}
+	return 0
+}
+
+func (x *ReadWideRequest) GetUseSlopedExtrapolation() bool {
+	if x != nil {
+		return x.UseSlopedExtrapolation
+	}
+	return false
+}
+
+func (x *ReadWideRequest) GetTimeResolutionNs() int64 {
+	if x != nil {
+		return x.TimeResolutionNs
+	}
+	return 0
+}
+
 type ReadModifiedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -682,7 +961,7 @@ type ReadModifiedRequest struct {
 
 func (x *ReadModifiedRequest) Reset() {
 	*x = ReadModifiedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +973,7 @@ func (x *ReadModifiedRequest) String() string {
 func (*ReadModifiedRequest) ProtoMessage() {}
 
 func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[3]
+	mi := &file_varve_v1_query_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +986,7 @@ func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModifiedRequest.ProtoReflect.Descriptor instead.
 func (*ReadModifiedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReadModifiedRequest) GetTags() []string {
@@ -777,7 +1056,7 @@ type LatestRequest struct {
 
 func (x *LatestRequest) Reset() {
 	*x = LatestRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +1068,7 @@ func (x *LatestRequest) String() string {
 func (*LatestRequest) ProtoMessage() {}
 
 func (x *LatestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +1081,7 @@ func (x *LatestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestRequest.ProtoReflect.Descriptor instead.
 func (*LatestRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LatestRequest) GetTags() []string {
@@ -855,7 +1134,7 @@ type ReadAggregatesRequest struct {
 
 func (x *ReadAggregatesRequest) Reset() {
 	*x = ReadAggregatesRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1146,7 @@ func (x *ReadAggregatesRequest) String() string {
 func (*ReadAggregatesRequest) ProtoMessage() {}
 
 func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1159,7 @@ func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAggregatesRequest.ProtoReflect.Descriptor instead.
 func (*ReadAggregatesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReadAggregatesRequest) GetTags() []string {
@@ -1006,7 +1285,7 @@ type ReadProcessedRequest struct {
 
 func (x *ReadProcessedRequest) Reset() {
 	*x = ReadProcessedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1297,7 @@ func (x *ReadProcessedRequest) String() string {
 func (*ReadProcessedRequest) ProtoMessage() {}
 
 func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1310,7 @@ func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadProcessedRequest.ProtoReflect.Descriptor instead.
 func (*ReadProcessedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReadProcessedRequest) GetTags() []string {
@@ -1181,7 +1460,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1472,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1485,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ExplainRequest) GetTag() string {
@@ -1302,6 +1581,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Aggregates
 	//	*FlightQuestion_Processed
 	//	*FlightQuestion_AtTimes
+	//	*FlightQuestion_Wide
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1309,7 +1589,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1601,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1614,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -1380,6 +1660,15 @@ func (x *FlightQuestion) GetAtTimes() *ReadAtTimesRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetWide() *ReadWideRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Wide); ok {
+			return x.Wide
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -1400,6 +1689,10 @@ type FlightQuestion_AtTimes struct {
 	AtTimes *ReadAtTimesRequest `protobuf:"bytes,104,opt,name=at_times,json=atTimes,proto3,oneof"`
 }
 
+type FlightQuestion_Wide struct {
+	Wide *ReadWideRequest `protobuf:"bytes,112,opt,name=wide,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
@@ -1407,6 +1700,8 @@ func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
 func (*FlightQuestion_Processed) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_AtTimes) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1417,7 +1712,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1724,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1737,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -1516,7 +1811,45 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\bas_of_ns\x18\r \x01(\x12H\x01R\x06asOfNs\x88\x01\x01B\n" +
 	"\n" +
 	"\b_steppedB\v\n" +
-	"\t_as_of_ns\"\xfd\x01\n" +
+	"\t_as_of_ns\"\xc4\a\n" +
+	"\x0fReadWideRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x17\n" +
+	"\astep_ns\x18\x05 \x01(\x03R\x06stepNs\x12\x14\n" +
+	"\x05every\x18\x06 \x01(\tR\x05every\x12\x12\n" +
+	"\x04zone\x18\a \x01(\tR\x04zone\x12\x1a\n" +
+	"\bcalendar\x18\b \x01(\tR\bcalendar\x12\"\n" +
+	"\ron_samples_of\x18\t \x01(\tR\vonSamplesOf\x122\n" +
+	"\x04mode\x18\n" +
+	" \x01(\x0e2\x1e.varve.v1.ReadWideRequest.ModeR\x04mode\x127\n" +
+	"\vconsistency\x18\v \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\f \x01(\rR\tbatchRows\x12!\n" +
+	"\fwith_quality\x18\r \x01(\bR\vwithQuality\x12\x1c\n" +
+	"\n" +
+	"max_age_ns\x18\x0e \x01(\x03R\bmaxAgeNs\x12\x1d\n" +
+	"\bas_of_ns\x18\x0f \x01(\x12H\x00R\x06asOfNs\x88\x01\x01\x12\x1d\n" +
+	"\astepped\x18\x10 \x01(\bH\x01R\astepped\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"bridge_bad\x18\x11 \x01(\bR\tbridgeBad\x12#\n" +
+	"\ruse_uncertain\x18\x12 \x01(\bR\fuseUncertain\x12\x1c\n" +
+	"\taggregate\x18\x13 \x01(\tR\taggregate\x12-\n" +
+	"\x10percent_data_bad\x18\x14 \x01(\rH\x02R\x0epercentDataBad\x88\x01\x01\x12/\n" +
+	"\x11percent_data_good\x18\x15 \x01(\rH\x03R\x0fpercentDataGood\x88\x01\x01\x128\n" +
+	"\x18use_sloped_extrapolation\x18\x16 \x01(\bR\x16useSlopedExtrapolation\x12,\n" +
+	"\x12time_resolution_ns\x18\x17 \x01(\x03R\x10timeResolutionNs\"V\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tMODE_ASOF\x10\x01\x12\x15\n" +
+	"\x11MODE_INTERPOLATED\x10\x02\x12\x12\n" +
+	"\x0eMODE_AGGREGATE\x10\x03B\v\n" +
+	"\t_as_of_nsB\n" +
+	"\n" +
+	"\b_steppedB\x13\n" +
+	"\x11_percent_data_badB\x14\n" +
+	"\x12_percent_data_good\"\xfd\x01\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -1595,14 +1928,15 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\x8e\x02\n" +
+	"\b_stepped\"\xbf\x02\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
 	"aggregates\x18f \x01(\v2\x1f.varve.v1.ReadAggregatesRequestH\x00R\n" +
 	"aggregates\x12>\n" +
 	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
-	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimesB\n" +
+	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12/\n" +
+	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wideB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -1621,7 +1955,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSEVERITY_GOOD\x10\x01\x12\x16\n" +
 	"\x12SEVERITY_UNCERTAIN\x10\x02\x12\x10\n" +
-	"\fSEVERITY_BAD\x10\x032\xe0\x03\n" +
+	"\fSEVERITY_BAD\x10\x032\x9e\x04\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
@@ -1629,7 +1963,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
 	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
 	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
-	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.ExplanationB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
+	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -1643,60 +1978,67 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 	return file_varve_v1_query_proto_rawDescData
 }
 
-var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(Bounds)(0),                   // 1: varve.v1.Bounds
 	(Severity)(0),                 // 2: varve.v1.Severity
 	(Comparison_Operator)(0),      // 3: varve.v1.Comparison.Operator
-	(*Comparison)(nil),            // 4: varve.v1.Comparison
-	(*ReadRangeRequest)(nil),      // 5: varve.v1.ReadRangeRequest
-	(*ReadAtTimesRequest)(nil),    // 6: varve.v1.ReadAtTimesRequest
-	(*ReadModifiedRequest)(nil),   // 7: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),         // 8: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 9: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),  // 10: varve.v1.ReadProcessedRequest
-	(*ExplainRequest)(nil),        // 11: varve.v1.ExplainRequest
-	(*FlightQuestion)(nil),        // 12: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 13: varve.v1.ArrowData
-	(*Explanation)(nil),           // 14: varve.v1.Explanation
+	(ReadWideRequest_Mode)(0),     // 4: varve.v1.ReadWideRequest.Mode
+	(*Comparison)(nil),            // 5: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),      // 6: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),    // 7: varve.v1.ReadAtTimesRequest
+	(*ReadWideRequest)(nil),       // 8: varve.v1.ReadWideRequest
+	(*ReadModifiedRequest)(nil),   // 9: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),         // 10: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 11: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),  // 12: varve.v1.ReadProcessedRequest
+	(*ExplainRequest)(nil),        // 13: varve.v1.ExplainRequest
+	(*FlightQuestion)(nil),        // 14: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 15: varve.v1.ArrowData
+	(*Explanation)(nil),           // 16: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	3,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
 	0,  // 1: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
 	1,  // 2: varve.v1.ReadRangeRequest.bounds:type_name -> varve.v1.Bounds
 	2,  // 3: varve.v1.ReadRangeRequest.severities:type_name -> varve.v1.Severity
-	4,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
+	5,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
 	0,  // 5: varve.v1.ReadAtTimesRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 6: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 7: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 8: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 9: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 10: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	5,  // 11: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	9,  // 12: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	10, // 13: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	6,  // 14: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	5,  // 15: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	7,  // 16: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	8,  // 17: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	9,  // 18: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	10, // 19: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	6,  // 20: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	11, // 21: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	13, // 22: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	13, // 23: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	13, // 24: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	13, // 25: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	13, // 26: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	13, // 27: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	14, // 28: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
+	0,  // 7: varve.v1.ReadWideRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 8: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 9: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 10: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 11: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 12: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
+	6,  // 13: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	11, // 14: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	12, // 15: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	7,  // 16: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	8,  // 17: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	6,  // 18: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	9,  // 19: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	10, // 20: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	11, // 21: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	12, // 22: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	7,  // 23: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	13, // 24: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	8,  // 25: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	15, // 26: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	15, // 27: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	15, // 28: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	15, // 29: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	15, // 30: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	15, // 31: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	16, // 32: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	15, // 33: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -1712,21 +2054,23 @@ func file_varve_v1_query_proto_init() {
 	}
 	file_varve_v1_query_proto_msgTypes[1].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[2].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[6].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[9].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
 		(*FlightQuestion_AtTimes)(nil),
+		(*FlightQuestion_Wide)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   10,
+			NumEnums:      5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

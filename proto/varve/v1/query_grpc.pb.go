@@ -26,6 +26,7 @@ const (
 	QueryService_ReadProcessed_FullMethodName  = "/varve.v1.QueryService/ReadProcessed"
 	QueryService_ReadAtTimes_FullMethodName    = "/varve.v1.QueryService/ReadAtTimes"
 	QueryService_Explain_FullMethodName        = "/varve.v1.QueryService/Explain"
+	QueryService_ReadWide_FullMethodName       = "/varve.v1.QueryService/ReadWide"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -96,6 +97,14 @@ type QueryServiceClient interface {
 	// Explain says how one aggregate of one interval of one tag came about: what it was calculated from, by which settings, and how that
 	// was read.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Explanation, error)
+	// ReadWide streams one table about tags: a row for each instant or bucket, a column for each tag, see docs/reference/wide.md.
+	//
+	// Columns: time timestamp[ns, UTC], which of a bucket is the edge it begins with, the later one in reverse; then one for each tag in
+	// the order asked, named as it was asked for, or for an id by its current name: float64 of floats, int64 of integers, bool,
+	// utf8 of text and of states, whose name it is, binary; null where there is no value. with_quality adds, behind each, a column uint32 of the
+	// StatusCode, named with ":q" behind the name. A field's metadata has tag_id, unit, stepped and state_set of its tag. An uint64, or a sum of
+	// integers, outside of int64 ends the answer with OUT_OF_RANGE.
+	ReadWide(ctx context.Context, in *ReadWideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -230,6 +239,25 @@ func (c *queryServiceClient) Explain(ctx context.Context, in *ExplainRequest, op
 	return out, nil
 }
 
+func (c *queryServiceClient) ReadWide(ctx context.Context, in *ReadWideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[6], QueryService_ReadWide_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadWideRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadWideClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -298,6 +326,14 @@ type QueryServiceServer interface {
 	// Explain says how one aggregate of one interval of one tag came about: what it was calculated from, by which settings, and how that
 	// was read.
 	Explain(context.Context, *ExplainRequest) (*Explanation, error)
+	// ReadWide streams one table about tags: a row for each instant or bucket, a column for each tag, see docs/reference/wide.md.
+	//
+	// Columns: time timestamp[ns, UTC], which of a bucket is the edge it begins with, the later one in reverse; then one for each tag in
+	// the order asked, named as it was asked for, or for an id by its current name: float64 of floats, int64 of integers, bool,
+	// utf8 of text and of states, whose name it is, binary; null where there is no value. with_quality adds, behind each, a column uint32 of the
+	// StatusCode, named with ":q" behind the name. A field's metadata has tag_id, unit, stepped and state_set of its tag. An uint64, or a sum of
+	// integers, outside of int64 ends the answer with OUT_OF_RANGE.
+	ReadWide(*ReadWideRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -328,6 +364,9 @@ func (UnimplementedQueryServiceServer) ReadAtTimes(*ReadAtTimesRequest, grpc.Ser
 }
 func (UnimplementedQueryServiceServer) Explain(context.Context, *ExplainRequest) (*Explanation, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadWide(*ReadWideRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadWide not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -434,6 +473,17 @@ func _QueryService_Explain_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_ReadWide_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadWideRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadWide(m, &grpc.GenericServerStream[ReadWideRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadWideServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -475,6 +525,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadAtTimes",
 			Handler:       _QueryService_ReadAtTimes_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadWide",
+			Handler:       _QueryService_ReadWide_Handler,
 			ServerStreams: true,
 		},
 	},
