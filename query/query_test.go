@@ -385,6 +385,8 @@ func valueAt(a arrow.Array, i int) any {
 		return a.Value(i)
 	case *array.Binary:
 		return string(a.Value(i))
+	case *array.Decimal128:
+		return a.Value(i).BigInt().Int64()
 	}
 	panic(fmt.Sprintf("column of %s", a.DataType()))
 }

@@ -62,6 +62,7 @@ type queryFlags struct {
 	stepped      bool
 	discrete     bool
 	bridgeBad    bool
+	wideFlags
 
 	openStart, openEnd bool  // --count in place of an edge
 	override           *bool // --stepped, where it is given
@@ -106,6 +107,10 @@ neighbours say, marked Interpolated in its quality. Values slope or step as the 
 value crosses more than the tag's largest gap, and nothing slopes into a Bad sample or across one, unless --bridge-bad looks for
 the nearest usable ones. --discrete takes samples at exactly those times only.
 
+--wide prints one table in place of rows for each tag: a column for each tag, a row for each --every from --start on, or for each
+time at which the tag of --on-samples-of has a sample. A cell is the last sample at or before the time of its row (--mode asof; null where
+it is Bad, or older than --max-age), what --interpolated would say (--mode interpolated), or the --aggregate of the bucket that begins there.
+
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
 removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
@@ -123,6 +128,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -1d --every 15m --interpolated FI-101 TI-204
   varve query --start -30d --tz Europe/Berlin --every 1d --aggregate count,time_weighted_average PUMP-101.FLOW
   varve query --start -7d --every shift --calendar shifts.json --aggregate TimeAverage2 PUMP-101.FLOW
+  varve query --start -1h --every 1s --wide 'BOILER*' --output parquet --file boiler.parquet
   varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
   varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -160,7 +166,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.stepped, "stepped", false, "with --at and --interpolated: hold each sample up to the next, or with =false slope (default as the tag)")
 	flags.BoolVar(&f.discrete, "discrete", false, "with --at and --interpolated: no value but at the time of a sample")
 	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
-	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated: distance of values")
+	f.wideFlags.register(flags)
+	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
 	flags.StringVar(&f.calendar, "calendar", "", "with --every: file with the definition of shifts and periods, which has a zone of its own")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at and --interpolated: calculate with Uncertain samples too")
@@ -242,8 +249,13 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 	if flags.Changed("stepped") {
 		f.override = &f.stepped
 	}
+	if f.wide {
+		return f.checkWide()
+	}
 	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0
 	switch {
+	case f.mode != "" || f.withQuality || f.onSamplesOf != "" || f.maxAge > 0:
+		return errors.New("--mode, --with-quality, --on-samples-of and --max-age: need --wide")
 	case f.count > 0 && f.limit > 0:
 		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
 	case f.count > 0 && f.reverse:
@@ -408,6 +420,8 @@ func (f *queryFlags) times(now time.Time, zone *time.Location) ([]int64, error) 
 
 func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, times []int64) (answer.Stream, error) {
 	switch {
+	case f.wide:
+		return f.askWide(ctx, c, r)
 	case f.latest:
 		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency})
 	case f.modified:
@@ -497,7 +511,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	if lost := r.Incomplete(); lost != "" {
 		warning = "the answer is incomplete: the records of log offsets " + lost + " are damaged; see varve status"
 	}
-	if len(f.aggregates) > 0 && f.output != "arrow" && f.output != "parquet" {
+	if (f.wide || len(f.aggregates) > 0) && f.output != "arrow" && f.output != "parquet" {
 		samples, err = answer.WriteBuckets(w, r, f.output, zone)
 		return samples, warning, err
 	}
