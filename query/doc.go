@@ -29,6 +29,7 @@
 //	bounds.go   samples of a range and what stands at its edges; filter.go lets some of them through
 //	at_times.go values at instants; at_walk.go finds them, interpolation.go makes those that no sample holds
 //	aggregates.go  aggregates of buckets
+//	wide.go     a column per tag: wide_rows.go says where rows stand, wide_reader.go fills columns, wide_column.go sends them
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has
 //	encoder.go  rows to record batches

@@ -96,10 +96,13 @@ func drawWide(t *rapid.T) (*plainStore, WideRequest) {
 	return s, r
 }
 
-// cramped is an engine with memory for windows of a few batches.
+// cramped is an engine with memory for windows of a few batches and one worker, or one with enough.
 func cramped(t *rapid.T, s *plainStore, r WideRequest) *Engine {
 	large, err := New(s, Options{})
 	require.NoError(t, err)
+	if rapid.IntRange(0, 3).Draw(t, "large") == 0 {
+		return large
+	}
 	x, err := large.wide(r)
 	require.NoError(t, err)
 	share := x.fixedBytes() + x.workerBytes() + x.rowBytes()*int64(x.batchRows*rapid.IntRange(1, 3).Draw(t, "batches"))

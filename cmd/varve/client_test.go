@@ -276,7 +276,12 @@ func TestReferenceExamples(t *testing.T) {
 		"2026-03-01T05:00:00Z,FI-101,10,Good\n2026-03-01T05:02:00Z,FI-101,20,Good\n2026-03-01T05:03:00Z,FI-101,30,Bad\n"+
 		"2026-03-01T05:05:00Z,FI-101,40,Good\n2026-03-01T05:06:00Z,FI-101,50,Uncertain\n")
 	varve(t, "import", "--server", address, path)
-	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md"} {
+	varve(t, "tags", "create", "--server", address, "TI-204", "--type", "float64", "--unit", "Cel")
+	varve(t, "tags", "create", "--server", address, "P-101.RUN", "--type", "bool")
+	varve(t, "import", "--server", address, writeFile(t, "y.csv", "time,tag,value,quality\n"+
+		"2026-03-01T05:00:10Z,TI-204,80,Good\n2026-03-01T05:01:40Z,TI-204,83,Good\n2026-03-01T05:03:10Z,TI-204,86,Good\n2026-03-01T05:04:40Z,TI-204,86.5,Uncertain\n"+
+		"2026-03-01T05:00:30Z,P-101.RUN,true,Good\n2026-03-01T05:04:50Z,P-101.RUN,false,Good\n"))
+	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md", "wide.md"} {
 		runExamples(t, address, page)
 	}
 }
