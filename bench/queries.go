@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -63,7 +64,11 @@ func measureQueries(ctx context.Context, s *server, o *options) ([]*queryReport,
 		return nil, err
 	}
 	buckets, err := measureBuckets(ctx, s, conn, o)
-	return append(append(reports, latest...), buckets...), err
+	if err != nil {
+		return nil, err
+	}
+	wide, err := measureWide(ctx, s, conn, o)
+	return slices.Concat(reports, latest, buckets, wide), err
 }
 
 // measureLatest asks for the newest sample of every tag, by id and by name.
