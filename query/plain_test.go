@@ -291,6 +291,9 @@ func drawSeries(t *rapid.T, s *plainStore, id model.TagID) {
 		}
 		s.add(id, uint32(at%3), x)
 	}
+	if b := s.samples[id]; rapid.Bool().Draw(t, "all Good") { // which has ways of its own
+		b.Quality, b.Null = nil, nil
+	}
 }
 
 // drawSettings gives a tag dated settings.
@@ -309,4 +312,5 @@ func drawSettings(t *rapid.T, tag *model.Tag) {
 	}
 }
 
-var everyType = []model.Type{model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}
+// everyType has doubles more often, which have ways of their own.
+var everyType = []model.Type{model.Float64, model.Float64, model.Float64, model.Float64, model.Float32, model.Int64, model.Uint64, model.Bool, model.State, model.String, model.Bytes}

@@ -171,8 +171,8 @@ func fitTexts(columns []wideColumn, from, to int) int {
 		for _, c := range texts {
 			size += len(c.block.Blobs[row])
 		}
-		if size >= batchBlobBytes {
-			return row + 1
+		if size > batchBlobBytes && row > from {
+			return row
 		}
 	}
 	return to
