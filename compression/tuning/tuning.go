@@ -5,11 +5,9 @@ package tuning
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 
-	"github.com/varvedb/varve/compression/exception"
 	"github.com/varvedb/varve/compression/filter"
 	"github.com/varvedb/varve/compression/swingingdoor"
 	"github.com/varvedb/varve/model"
@@ -24,27 +22,34 @@ type Settings struct {
 
 // Report is what settings do to a series.
 type Report struct {
-	Samples int           // replayed
-	Sent    int           // left by the exception filter
-	Kept    model.Samples // left by both, ascending by (time, seq)
+	Samples int // replayed
+	Sent    int // left by the exception filter
+	Kept    int // left by both
 
-	// Errors of the Good numbers of the series against what a reader finds at their times in Kept. The number of a sample
-	// that was kept has none.
+	// Errors of the Good numbers of the series against what a reader finds at their times in what is kept. The number of a
+	// sample that was kept has none.
 	Numbers    int
 	WorstError float64
 	WorstTime  int64 // of the first sample with the worst error
 	RMSError   float64
-	Lost       int // Good samples for whose time Kept has no value, or another state or text: a late sample came between
+	Lost       int // Good samples for whose time nothing kept has a value, or another state or text: a late sample came between
 
-	Crossings []Crossing // by limit, then time
+	Passed    int        // crossings of the series, and those invented
+	Moved     int        // of them: in what is kept at another time
+	Missed    int        // of them: lost
+	Invented  int        // of them
+	Crossings []Crossing // by limit, then time; at most MaxCrossings of them, the first to pass
 }
+
+// MaxCrossings is how many crossings a report lists. More are counted.
+const MaxCrossings = 10_000
 
 // KeptRatio is the part of the samples that is kept, which is about the part of the bytes; 1 for no samples.
 func (r *Report) KeptRatio() float64 {
 	if r.Samples == 0 {
 		return 1
 	}
-	return float64(r.Kept.Len()) / float64(r.Samples)
+	return float64(r.Kept) / float64(r.Samples)
 }
 
 // Crossing is a value passing a limit: from at most the limit to above it, or back. On a sloped tag that is where the line
@@ -58,60 +63,18 @@ type Crossing struct {
 	Lost, Invented     bool
 }
 
-// Replay runs the samples, in the order in which they came, through both filters. Limits are in the tag's unit.
-func Replay(samples *model.Samples, set Settings, limits ...float64) (Report, error) {
-	if err := samples.Check(); err != nil {
-		return Report{}, err
-	}
-	if set.Exception.Stepped != set.Compression.Stepped {
-		return Report{}, fmt.Errorf("stepped is %t for exception and %t for compression: %w", set.Exception.Stepped, set.Compression.Stepped, filter.ErrSettings)
-	}
-	first, err := exception.New(set.Exception)
+// Replay runs the samples, in the order in which they came, through both filters, and returns what is kept ascending by
+// (time, seq). Limits are in the tag's unit.
+func Replay(samples *model.Samples, set Settings, limits ...float64) (Report, model.Samples, error) {
+	kept := model.Samples{Type: samples.Type}
+	r, err := New(set, kept.Append, limits...)
 	if err != nil {
-		return Report{}, fmt.Errorf("exception: %w", err)
+		return Report{}, kept, err
 	}
-	second, err := swingingdoor.New(set.Compression, set.Form)
-	if err != nil {
-		return Report{}, fmt.Errorf("compression: %w", err)
+	if err := r.Add(samples); err != nil {
+		return Report{}, kept, err
 	}
-	r := Report{Samples: samples.Len()}
-	var sent, archived []filter.Kept
-	var all, kept []model.Sample
-	archive := func() {
-		r.Sent += len(sent)
-		for _, k := range sent {
-			archived = second.Add(archived[:0], k.Sample)
-			kept = appendSamples(kept, archived)
-		}
-	}
-	for i := range samples.Len() {
-		x := samples.At(i)
-		all = append(all, x)
-		sent = first.Add(sent[:0], x)
-		archive()
-	}
-	sent = first.Flush(sent[:0])
-	archive()
-	kept = appendSamples(kept, second.Flush(archived[:0]))
-
-	all, kept = ordered(all), ordered(kept)
-	r.Kept.Reset(samples.Type)
-	for _, x := range kept {
-		r.Kept.Append(x)
-	}
-	c := comparison{read: set.Compression.Read, stepped: set.Compression.Stepped}
-	c.errors(&r, all, kept)
-	for _, limit := range limits {
-		r.Crossings = append(r.Crossings, c.crossings(all, kept, limit)...)
-	}
-	return r, nil
-}
-
-func appendSamples(dst []model.Sample, kept []filter.Kept) []model.Sample {
-	for _, k := range kept {
-		dst = append(dst, k.Sample)
-	}
-	return dst
+	return r.End(), kept, nil
 }
 
 // ordered is the samples as they stand in an archive: by (time, seq), of several at one place the one that came last.
@@ -138,8 +101,8 @@ type comparison struct {
 	stepped bool
 }
 
-func (c comparison) errors(r *Report, all, kept []model.Sample) {
-	var squares float64
+// errors adds those of the samples of all to a report, and returns the sum of their squares.
+func (c comparison) errors(r *Report, all, kept []model.Sample) (squares float64) {
 	behind := 0 // first kept sample behind x
 	for _, x := range all {
 		for behind < len(kept) && place(kept[behind], x) <= 0 {
@@ -172,9 +135,7 @@ func (c comparison) errors(r *Report, all, kept []model.Sample) {
 		squares += e * e
 		r.Numbers++
 	}
-	if r.Numbers > 0 {
-		r.RMSError = math.Sqrt(squares / float64(r.Numbers))
-	}
+	return squares
 }
 
 // value is what a reader finds at t, which is before's time or lies between it and the first of after.
