@@ -132,6 +132,9 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	case *varvev1.FlightQuestion_Wide:
 		req, err := wideRequest(ask.Wide)
 		return askWide{req}, err
+	case *varvev1.FlightQuestion_Tune:
+		req, err := tuneRequest(ask.Tune)
+		return askTune{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
 		return askRange{req}, err

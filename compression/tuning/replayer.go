@@ -18,7 +18,7 @@ var ErrOrder = errors.New("samples of a replay go back in time")
 // MaxHeld bounds what a Replayer holds: where that many samples, or heldBlobs bytes of text, came since the last one kept, the newest
 // is kept.
 const (
-	MaxHeld   = 128 << 10
+	MaxHeld   = 64 << 10
 	heldBlobs = 8 << 20
 )
 

@@ -182,6 +182,56 @@ func (Severity) EnumDescriptor() ([]byte, []int) {
 	return file_varve_v1_query_proto_rawDescGZIP(), []int{2}
 }
 
+// FilterForm is a form of the swinging door.
+type FilterForm int32
+
+const (
+	FilterForm_FILTER_FORM_UNSPECIFIED FilterForm = 0 // STRICT
+	FilterForm_FILTER_FORM_STRICT      FilterForm = 1 // keeps the bound as doubles have it
+	FilterForm_FILTER_FORM_TEXTBOOK    FilterForm = 2 // compares slopes as rounded and obeys the minimum time, to repeat what other historians kept
+)
+
+// Enum value maps for FilterForm.
+var (
+	FilterForm_name = map[int32]string{
+		0: "FILTER_FORM_UNSPECIFIED",
+		1: "FILTER_FORM_STRICT",
+		2: "FILTER_FORM_TEXTBOOK",
+	}
+	FilterForm_value = map[string]int32{
+		"FILTER_FORM_UNSPECIFIED": 0,
+		"FILTER_FORM_STRICT":      1,
+		"FILTER_FORM_TEXTBOOK":    2,
+	}
+)
+
+func (x FilterForm) Enum() *FilterForm {
+	p := new(FilterForm)
+	*p = x
+	return p
+}
+
+func (x FilterForm) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FilterForm) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[3].Descriptor()
+}
+
+func (FilterForm) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[3]
+}
+
+func (x FilterForm) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FilterForm.Descriptor instead.
+func (FilterForm) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
+}
+
 type Comparison_Operator int32
 
 const (
@@ -227,11 +277,11 @@ func (x Comparison_Operator) String() string {
 }
 
 func (Comparison_Operator) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_v1_query_proto_enumTypes[3].Descriptor()
+	return file_varve_v1_query_proto_enumTypes[4].Descriptor()
 }
 
 func (Comparison_Operator) Type() protoreflect.EnumType {
-	return &file_varve_v1_query_proto_enumTypes[3]
+	return &file_varve_v1_query_proto_enumTypes[4]
 }
 
 func (x Comparison_Operator) Number() protoreflect.EnumNumber {
@@ -280,11 +330,11 @@ func (x ReadWideRequest_Mode) String() string {
 }
 
 func (ReadWideRequest_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_v1_query_proto_enumTypes[4].Descriptor()
+	return file_varve_v1_query_proto_enumTypes[5].Descriptor()
 }
 
 func (ReadWideRequest_Mode) Type() protoreflect.EnumType {
-	return &file_varve_v1_query_proto_enumTypes[4]
+	return &file_varve_v1_query_proto_enumTypes[5]
 }
 
 func (x ReadWideRequest_Mode) Number() protoreflect.EnumNumber {
@@ -1572,6 +1622,146 @@ func (x *ExplainRequest) GetTimeResolutionNs() int64 {
 	return 0
 }
 
+type TuneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	StartNs       int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`   // [start, end), ns UTC; start must be before end
+	EndNs         int64                  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Deviations    []float64              `protobuf:"fixed64,5,rep,packed,name=deviations,proto3" json:"deviations,omitempty"`                      // of the compression, 1 to 100: a row each. 0 keeps everything
+	PercentOfSpan bool                   `protobuf:"varint,6,opt,name=percent_of_span,json=percentOfSpan,proto3" json:"percent_of_span,omitempty"` // deviations, also that of exception, are percentages of each tag's span, which must be set
+	MinTimeNs     int64                  `protobuf:"zigzag64,7,opt,name=min_time_ns,json=minTimeNs,proto3" json:"min_time_ns,omitempty"`           // of the compression; only the textbook form obeys it
+	MaxTimeNs     int64                  `protobuf:"zigzag64,8,opt,name=max_time_ns,json=maxTimeNs,proto3" json:"max_time_ns,omitempty"`           // of the compression; 0 for no limit
+	Exception     *Filter                `protobuf:"bytes,9,opt,name=exception,proto3" json:"exception,omitempty"`                                 // in front of it; absent: none
+	Form          FilterForm             `protobuf:"varint,10,opt,name=form,proto3,enum=varve.v1.FilterForm" json:"form,omitempty"`
+	Limits        []float64              `protobuf:"fixed64,11,rep,packed,name=limits,proto3" json:"limits,omitempty"`             // whose crossings are looked for, in the unit of the tags; at most 100
+	WithKept      bool                   `protobuf:"varint,12,opt,name=with_kept,json=withKept,proto3" json:"with_kept,omitempty"` // add the times of the samples kept, at most 262,144 a row
+	Consistency   Consistency            `protobuf:"varint,13,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TuneRequest) Reset() {
+	*x = TuneRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TuneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TuneRequest) ProtoMessage() {}
+
+func (x *TuneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TuneRequest.ProtoReflect.Descriptor instead.
+func (*TuneRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TuneRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *TuneRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *TuneRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *TuneRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *TuneRequest) GetDeviations() []float64 {
+	if x != nil {
+		return x.Deviations
+	}
+	return nil
+}
+
+func (x *TuneRequest) GetPercentOfSpan() bool {
+	if x != nil {
+		return x.PercentOfSpan
+	}
+	return false
+}
+
+func (x *TuneRequest) GetMinTimeNs() int64 {
+	if x != nil {
+		return x.MinTimeNs
+	}
+	return 0
+}
+
+func (x *TuneRequest) GetMaxTimeNs() int64 {
+	if x != nil {
+		return x.MaxTimeNs
+	}
+	return 0
+}
+
+func (x *TuneRequest) GetException() *Filter {
+	if x != nil {
+		return x.Exception
+	}
+	return nil
+}
+
+func (x *TuneRequest) GetForm() FilterForm {
+	if x != nil {
+		return x.Form
+	}
+	return FilterForm_FILTER_FORM_UNSPECIFIED
+}
+
+func (x *TuneRequest) GetLimits() []float64 {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *TuneRequest) GetWithKept() bool {
+	if x != nil {
+		return x.WithKept
+	}
+	return false
+}
+
+func (x *TuneRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
 // FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
 type FlightQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1582,6 +1772,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Processed
 	//	*FlightQuestion_AtTimes
 	//	*FlightQuestion_Wide
+	//	*FlightQuestion_Tune
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1589,7 +1780,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1792,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1805,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -1669,6 +1860,15 @@ func (x *FlightQuestion) GetWide() *ReadWideRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetTune() *TuneRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Tune); ok {
+			return x.Tune
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -1693,6 +1893,10 @@ type FlightQuestion_Wide struct {
 	Wide *ReadWideRequest `protobuf:"bytes,112,opt,name=wide,proto3,oneof"`
 }
 
+type FlightQuestion_Tune struct {
+	Tune *TuneRequest `protobuf:"bytes,110,opt,name=tune,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
@@ -1703,6 +1907,8 @@ func (*FlightQuestion_AtTimes) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 
+func (*FlightQuestion_Tune) isFlightQuestion_Question() {}
+
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"` // the next bytes of the Arrow IPC stream
@@ -1712,7 +1918,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1930,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1943,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -1751,7 +1957,7 @@ var File_varve_v1_query_proto protoreflect.FileDescriptor
 
 const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x14varve/v1/query.proto\x12\bvarve.v1\x1a\x16varve/v1/explain.proto\"\xd5\x02\n" +
+	"\x14varve/v1/query.proto\x12\bvarve.v1\x1a\x16varve/v1/explain.proto\x1a\x16varve/v1/catalog.proto\"\xd5\x02\n" +
 	"\n" +
 	"Comparison\x129\n" +
 	"\boperator\x18\x01 \x01(\x0e2\x1d.varve.v1.Comparison.OperatorR\boperator\x12\x18\n" +
@@ -1928,7 +2134,24 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\xbf\x02\n" +
+	"\b_stepped\"\xbc\x03\n" +
+	"\vTuneRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x1e\n" +
+	"\n" +
+	"deviations\x18\x05 \x03(\x01R\n" +
+	"deviations\x12&\n" +
+	"\x0fpercent_of_span\x18\x06 \x01(\bR\rpercentOfSpan\x12\x1e\n" +
+	"\vmin_time_ns\x18\a \x01(\x12R\tminTimeNs\x12\x1e\n" +
+	"\vmax_time_ns\x18\b \x01(\x12R\tmaxTimeNs\x12.\n" +
+	"\texception\x18\t \x01(\v2\x10.varve.v1.FilterR\texception\x12(\n" +
+	"\x04form\x18\n" +
+	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
+	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
+	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xec\x02\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
@@ -1936,7 +2159,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"aggregates\x12>\n" +
 	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
 	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12/\n" +
-	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wideB\n" +
+	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wide\x12+\n" +
+	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tuneB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -1955,7 +2179,12 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSEVERITY_GOOD\x10\x01\x12\x16\n" +
 	"\x12SEVERITY_UNCERTAIN\x10\x02\x12\x10\n" +
-	"\fSEVERITY_BAD\x10\x032\x9e\x04\n" +
+	"\fSEVERITY_BAD\x10\x03*[\n" +
+	"\n" +
+	"FilterForm\x12\x1b\n" +
+	"\x17FILTER_FORM_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12FILTER_FORM_STRICT\x10\x01\x12\x18\n" +
+	"\x14FILTER_FORM_TEXTBOOK\x10\x022\xd4\x04\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
@@ -1964,7 +2193,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
 	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
 	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
-	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01\x124\n" +
+	"\x04Tune\x12\x15.varve.v1.TuneRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -1978,67 +2208,76 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 	return file_varve_v1_query_proto_rawDescData
 }
 
-var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(Bounds)(0),                   // 1: varve.v1.Bounds
 	(Severity)(0),                 // 2: varve.v1.Severity
-	(Comparison_Operator)(0),      // 3: varve.v1.Comparison.Operator
-	(ReadWideRequest_Mode)(0),     // 4: varve.v1.ReadWideRequest.Mode
-	(*Comparison)(nil),            // 5: varve.v1.Comparison
-	(*ReadRangeRequest)(nil),      // 6: varve.v1.ReadRangeRequest
-	(*ReadAtTimesRequest)(nil),    // 7: varve.v1.ReadAtTimesRequest
-	(*ReadWideRequest)(nil),       // 8: varve.v1.ReadWideRequest
-	(*ReadModifiedRequest)(nil),   // 9: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),         // 10: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 11: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),  // 12: varve.v1.ReadProcessedRequest
-	(*ExplainRequest)(nil),        // 13: varve.v1.ExplainRequest
-	(*FlightQuestion)(nil),        // 14: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 15: varve.v1.ArrowData
-	(*Explanation)(nil),           // 16: varve.v1.Explanation
+	(FilterForm)(0),               // 3: varve.v1.FilterForm
+	(Comparison_Operator)(0),      // 4: varve.v1.Comparison.Operator
+	(ReadWideRequest_Mode)(0),     // 5: varve.v1.ReadWideRequest.Mode
+	(*Comparison)(nil),            // 6: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),      // 7: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),    // 8: varve.v1.ReadAtTimesRequest
+	(*ReadWideRequest)(nil),       // 9: varve.v1.ReadWideRequest
+	(*ReadModifiedRequest)(nil),   // 10: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),         // 11: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 12: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),  // 13: varve.v1.ReadProcessedRequest
+	(*ExplainRequest)(nil),        // 14: varve.v1.ExplainRequest
+	(*TuneRequest)(nil),           // 15: varve.v1.TuneRequest
+	(*FlightQuestion)(nil),        // 16: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 17: varve.v1.ArrowData
+	(*Filter)(nil),                // 18: varve.v1.Filter
+	(*Explanation)(nil),           // 19: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
-	3,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
+	4,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
 	0,  // 1: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
 	1,  // 2: varve.v1.ReadRangeRequest.bounds:type_name -> varve.v1.Bounds
 	2,  // 3: varve.v1.ReadRangeRequest.severities:type_name -> varve.v1.Severity
-	5,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
+	6,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
 	0,  // 5: varve.v1.ReadAtTimesRequest.consistency:type_name -> varve.v1.Consistency
-	4,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
+	5,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
 	0,  // 7: varve.v1.ReadWideRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 8: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 9: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 10: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 11: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 12: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	6,  // 13: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	11, // 14: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	12, // 15: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	7,  // 16: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	8,  // 17: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
-	6,  // 18: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	9,  // 19: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	10, // 20: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	11, // 21: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	12, // 22: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	7,  // 23: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	13, // 24: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	8,  // 25: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	15, // 26: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	15, // 27: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	15, // 28: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	15, // 29: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	15, // 30: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	15, // 31: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	16, // 32: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	15, // 33: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 13: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	3,  // 14: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
+	0,  // 15: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
+	7,  // 16: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	12, // 17: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	13, // 18: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	8,  // 19: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	9,  // 20: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	15, // 21: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
+	7,  // 22: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	10, // 23: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	11, // 24: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	12, // 25: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	13, // 26: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	8,  // 27: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	14, // 28: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	9,  // 29: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	15, // 30: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	17, // 31: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	17, // 32: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	17, // 33: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	17, // 34: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	17, // 35: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	17, // 36: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	19, // 37: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	17, // 38: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	17, // 39: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -2047,6 +2286,7 @@ func file_varve_v1_query_proto_init() {
 		return
 	}
 	file_varve_v1_explain_proto_init()
+	file_varve_v1_catalog_proto_init()
 	file_varve_v1_query_proto_msgTypes[0].OneofWrappers = []any{
 		(*Comparison_Number)(nil),
 		(*Comparison_Integer)(nil),
@@ -2057,20 +2297,21 @@ func file_varve_v1_query_proto_init() {
 	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[9].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[10].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
 		(*FlightQuestion_AtTimes)(nil),
 		(*FlightQuestion_Wide)(nil),
+		(*FlightQuestion_Tune)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   11,
+			NumEnums:      6,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

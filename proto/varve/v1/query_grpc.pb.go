@@ -27,6 +27,7 @@ const (
 	QueryService_ReadAtTimes_FullMethodName    = "/varve.v1.QueryService/ReadAtTimes"
 	QueryService_Explain_FullMethodName        = "/varve.v1.QueryService/Explain"
 	QueryService_ReadWide_FullMethodName       = "/varve.v1.QueryService/ReadWide"
+	QueryService_Tune_FullMethodName           = "/varve.v1.QueryService/Tune"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -105,6 +106,15 @@ type QueryServiceClient interface {
 	// StatusCode, named with ":q" behind the name. A field's metadata has tag_id, unit, stepped and state_set of its tag. An uint64, or a sum of
 	// integers, outside of int64 ends the answer with OUT_OF_RANGE.
 	ReadWide(ctx context.Context, in *ReadWideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// Tune replays the stored samples of tags through the exception and compression-deviation filters and streams what each setting
+	// would have done: a row per tag and deviation, in the orders asked. Nothing is changed. See docs/reference/tune.md.
+	// Columns: tag dictionary(int32, utf8); deviation and exception_deviation float64, in the tag's unit; kept_ratio float64; worst_error
+	// float64, worst_time timestamp[ns, UTC] and rms_error float64 of the Good numbers, null where there is none; int64 samples, sent (left by the exception filter), kept,
+	// bytes and bytes_kept (of sealed chunks), bytes_saved, lost (Good samples for whose time nothing kept has a value), crossings, and of them
+	// crossings_moved, crossings_lost and crossings_invented; crossing_list list<struct<limit float64, rising bool, measured
+	// timestamp, filtered timestamp>>, by limit, then time, at most 10,000: measured is null where the crossing was invented, filtered
+	// where it is lost. with_kept adds kept_times list<timestamp[ns, UTC]>.
+	Tune(ctx context.Context, in *TuneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -258,6 +268,25 @@ func (c *queryServiceClient) ReadWide(ctx context.Context, in *ReadWideRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadWideClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) Tune(ctx context.Context, in *TuneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[7], QueryService_Tune_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TuneRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_TuneClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -334,6 +363,15 @@ type QueryServiceServer interface {
 	// StatusCode, named with ":q" behind the name. A field's metadata has tag_id, unit, stepped and state_set of its tag. An uint64, or a sum of
 	// integers, outside of int64 ends the answer with OUT_OF_RANGE.
 	ReadWide(*ReadWideRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// Tune replays the stored samples of tags through the exception and compression-deviation filters and streams what each setting
+	// would have done: a row per tag and deviation, in the orders asked. Nothing is changed. See docs/reference/tune.md.
+	// Columns: tag dictionary(int32, utf8); deviation and exception_deviation float64, in the tag's unit; kept_ratio float64; worst_error
+	// float64, worst_time timestamp[ns, UTC] and rms_error float64 of the Good numbers, null where there is none; int64 samples, sent (left by the exception filter), kept,
+	// bytes and bytes_kept (of sealed chunks), bytes_saved, lost (Good samples for whose time nothing kept has a value), crossings, and of them
+	// crossings_moved, crossings_lost and crossings_invented; crossing_list list<struct<limit float64, rising bool, measured
+	// timestamp, filtered timestamp>>, by limit, then time, at most 10,000: measured is null where the crossing was invented, filtered
+	// where it is lost. with_kept adds kept_times list<timestamp[ns, UTC]>.
+	Tune(*TuneRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -367,6 +405,9 @@ func (UnimplementedQueryServiceServer) Explain(context.Context, *ExplainRequest)
 }
 func (UnimplementedQueryServiceServer) ReadWide(*ReadWideRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadWide not implemented")
+}
+func (UnimplementedQueryServiceServer) Tune(*TuneRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method Tune not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -484,6 +525,17 @@ func _QueryService_ReadWide_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadWideServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_Tune_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TuneRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).Tune(m, &grpc.GenericServerStream[TuneRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_TuneServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -530,6 +582,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadWide",
 			Handler:       _QueryService_ReadWide_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Tune",
+			Handler:       _QueryService_Tune_Handler,
 			ServerStreams: true,
 		},
 	},
