@@ -64,6 +64,7 @@ func newRootCommand() *cobra.Command {
 		newQueryCommand(),
 		newExplainCommand(),
 		newWatchCommand(),
+		newTuneCommand(),
 		newEditCommand(),
 		newAnnotateCommand(),
 		newDeleteCommand(),

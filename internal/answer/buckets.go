@@ -16,8 +16,8 @@ import (
 	"github.com/varvedb/varve/model"
 )
 
-// WriteBuckets writes an answer about aggregates as csv, json or a table for people: its columns as they come, times and
-// qualities as with samples.
+// WriteBuckets writes an answer whose rows are no samples, such as aggregates, as csv, json or a table for people: its columns as they
+// come, times and qualities as with samples, lists as JSON.
 func WriteBuckets(w io.Writer, r *Reader, output string, zone *time.Location) (rows uint64, err error) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	fields := r.Schema().Fields()
@@ -94,7 +94,7 @@ func cellOf(c arrow.Array, name string, i int) (x bucketCell, err error) {
 	case *array.Uint32: // the only ones are status codes
 		return bucketCell{text: model.Quality(c.Value(i)).Text()}, nil
 	case *array.Int64, *array.Uint64:
-		return bucketCell{text: c.ValueStr(i), number: name == "count"}, nil
+		return bucketCell{text: c.ValueStr(i), number: counts[name]}, nil
 	case *array.Decimal128:
 		return bucketCell{text: c.Value(i).BigInt().String()}, nil
 	case *array.Boolean:
@@ -103,8 +103,49 @@ func cellOf(c arrow.Array, name string, i int) (x bucketCell, err error) {
 		return bucketCell{text: c.Value(i)}, nil
 	case *array.Binary:
 		return bucketCell{text: base64.StdEncoding.EncodeToString(c.Value(i))}, nil
+	case *array.List:
+		return listCell(c, i)
+	case *array.Struct:
+		return structCell(c, i)
 	}
 	return x, fmt.Errorf("read the answer: column %s is %s", name, c.DataType())
+}
+
+// counts are the columns of integers that count something, which a double holds exactly: JSON has them as numbers.
+var counts = map[string]bool{
+	"count": true, "samples": true, "sent": true, "kept": true, "bytes": true, "bytes_kept": true, "bytes_saved": true, "lost": true,
+	"crossings": true, "crossings_moved": true, "crossings_lost": true, "crossings_invented": true,
+}
+
+// listCell is a list as JSON.
+func listCell(c *array.List, i int) (bucketCell, error) {
+	b := []byte{'['}
+	from, to := c.ValueOffsets(i)
+	for k := from; k < to; k++ {
+		if k > from {
+			b = append(b, ',')
+		}
+		x, err := cellOf(c.ListValues(), "", int(k))
+		if err != nil {
+			return x, err
+		}
+		b = appendJSONCell(b, x)
+	}
+	return bucketCell{text: string(append(b, ']')), number: true}, nil
+}
+
+// structCell is an element of named values as JSON.
+func structCell(c *array.Struct, i int) (bucketCell, error) {
+	var names []string
+	var cells []bucketCell
+	for k, f := range c.DataType().(*arrow.StructType).Fields() {
+		x, err := cellOf(c.Field(k), f.Name, i)
+		if err != nil {
+			return x, err
+		}
+		names, cells = append(names, f.Name), append(cells, x)
+	}
+	return bucketCell{text: string(appendJSONCells(nil, names, cells)), number: true}, nil
 }
 
 func floatCell(f float64, bits int) bucketCell {
@@ -129,22 +170,28 @@ func writeCSVCells(out *bufio.Writer, cells []bucketCell) {
 }
 
 func writeJSONCells(out *bufio.Writer, names []string, cells []bucketCell) {
-	b := []byte{'{'}
+	out.Write(append(appendJSONCells(nil, names, cells), '\n'))
+}
+
+func appendJSONCells(b []byte, names []string, cells []bucketCell) []byte {
+	b = append(b, '{')
 	for i, x := range cells {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendJSONString(b, names[i]), ':')
-		switch {
-		case x.null:
-			b = append(b, "null"...)
-		case x.number:
-			b = append(b, x.text...)
-		default:
-			b = appendJSONString(b, x.text)
-		}
+		b = appendJSONCell(append(appendJSONString(b, names[i]), ':'), x)
 	}
-	out.Write(append(b, '}', '\n'))
+	return append(b, '}')
+}
+
+func appendJSONCell(b []byte, x bucketCell) []byte {
+	switch {
+	case x.null:
+		return append(b, "null"...)
+	case x.number:
+		return append(b, x.text...)
+	}
+	return appendJSONString(b, x.text)
 }
 
 // hidden are the columns of long rows that a table for people goes without: what else says, or a command for programs asks.
