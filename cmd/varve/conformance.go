@@ -32,7 +32,9 @@ asks, over gRPC, and prints how many rows agree: on the value, on the severity o
 its code without info bits, and on the info bits. Rows on which the sources of a file themselves differ are counted apart, as
 contested. The store is removed afterwards.
 
-Formats: the aggregates of OPC UA Part 13; docs/reference/part-13.md says where Varve differs, and why. With --output json there is an
+Formats: the aggregates of OPC UA Part 13 (docs/reference/part-13.md says where Varve differs, and why); raw reads with bounds of
+Part 11; what swinging doors and dead bands keep, where a row is a point and x are seconds. Of swinging doors there are several
+algorithms: those that Varve's filters do not follow are contested. With --output json there is an
 object a line: cases, with --failures each row that differs, and at the end one of totals for each file.
 
 Exit status: 0 if every file could be asked, however the answers are; 1 otherwise.`,
@@ -102,9 +104,9 @@ func onThrowAwayServer(ctx context.Context, do func(context.Context, *grpc.Clien
 func printConformance(w io.Writer, reports []*conformance.Report, failures bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range reports {
-		fmt.Fprintf(t, "%s\tCASE\tROWS\tAGREE\n", r.File)
+		fmt.Fprintf(t, "%s\tCASE\tROWS\tAGREE\t\n", r.File)
 		for _, c := range r.Each {
-			fmt.Fprintf(t, "\t%s\t%d\t%d\n", c.Case, c.Rows, c.Pass)
+			fmt.Fprintf(t, "\t%s\t%d\t%d\t%s\n", c.Case, c.Rows, c.Pass, c.Rule)
 		}
 	}
 	if failures {

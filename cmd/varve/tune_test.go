@@ -64,13 +64,13 @@ func TestTuneOutputs(t *testing.T) {
 	require.Regexp(t, `^s,1,0,0.6666666666666666,,,,3,3,2,`, rows[4])
 
 	for says, flags := range map[string][]string{
-		"at least one":          {"a"},
-		"strict or textbook":    {"--deviation", "1", "--form", "loose", "a"},
-		"needs --output json":   {"--deviation", "1", "--with-kept", "a"},
-		"--min-time":            {"--deviation", "1", "--min-time", "1s", "a"},
-		"must not be negative":  {"--deviation", "-1", "a"},
-		"set one, or give the":  {"--deviation", "1", "--percent-of-span", "a"},
-		"must be one of table,": {"--deviation", "1", "-o", "arrow", "a"},
+		"at least one":           {"a"},
+		"strict or textbook":     {"--deviation", "1", "--form", "loose", "a"},
+		"needs --output json":    {"--deviation", "1", "--with-kept", "a"},
+		"--min-time":             {"--deviation", "1", "--min-time", "1s", "a"},
+		"must be finite and not": {"--deviation", "-1", "a"},
+		"set one, or give the":   {"--deviation", "1", "--percent-of-span", "a"},
+		"must be one of table,":  {"--deviation", "1", "-o", "arrow", "a"},
 	} {
 		_, got := fails(t, append([]string{"tune", "--server", address}, flags...)...)
 		require.Contains(t, got, says)

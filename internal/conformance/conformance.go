@@ -57,6 +57,7 @@ type Report struct {
 // CaseReport is what came of one case of a file.
 type CaseReport struct {
 	Case string `json:"case"`
+	Rule string `json:"rule,omitempty"` // the algorithm, where a file has several
 	Rows int    `json:"rows"`
 	Pass int    `json:"pass"` // rows that agree in all they state
 }
@@ -124,6 +125,8 @@ type format struct {
 
 var formats = []format{
 	{has("datasets", "cases"), runAggregates},
+	{has("variants", "cases"), runDoors},
+	{has("sample_times", "cases"), runRawBounds},
 }
 
 func has(names ...string) func(map[string]json.RawMessage) bool {
