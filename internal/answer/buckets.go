@@ -59,7 +59,7 @@ func WriteBuckets(w io.Writer, r *Reader, output string, zone *time.Location) (r
 			case "json":
 				writeJSONCells(out, names, cells)
 			default:
-				t.add(tableCells(cells, names, shown, zone))
+				t.add(longCells(cells, names, shown, zone))
 			}
 			rows++
 		}
@@ -209,14 +209,21 @@ func columnsShown(names []string) []int {
 	return shown
 }
 
-// tableCells is a row of a table. A value that is no number of its own stands as the text or the whole number it is.
-func tableCells(cells []bucketCell, names []string, shown []int, zone *time.Location) []string {
-	line := make([]string, len(shown))
+// longCells is a row of a table. A value that is no number of its own stands as the text or the whole number it is.
+func longCells(cells []bucketCell, names []string, shown []int, zone *time.Location) []string {
+	picked := make([]bucketCell, len(shown))
 	for i, k := range shown {
-		x := cells[k]
+		picked[i] = cells[k]
 		if names[k] == "value" && len(shown) < len(names) {
-			x = longValue(cells, names)
+			picked[i] = longValue(cells, names)
 		}
+	}
+	return tableCells(picked, zone)
+}
+
+func tableCells(cells []bucketCell, zone *time.Location) []string {
+	line := make([]string, len(cells))
+	for i, x := range cells {
 		switch line[i] = printable(x.text); {
 		case x.null:
 			line[i] = "-"
