@@ -138,6 +138,26 @@ func drawStore(t *rapid.T) *plainStore {
 	return s
 }
 
+// TestBoundsOfBlocksThatLieInTheAnswer reads a block that was decoded into the answer, behind samples that are not asked for: as it is moved
+// to where it belongs, the samples at the edges have to be told by their times all the same.
+func TestBoundsOfBlocksThatLieInTheAnswer(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	s.block = 4 // the second one lies in the answer, one place too far behind
+	for at := range int64(9) {
+		s.add(1, 0, model.Sample{Time: at})
+	}
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	var sink bytesSink
+	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 6, Bounds: Inside}, &sink)
+	require.NoError(t, err)
+	_, rows, _ := sink.read(t)
+	require.Len(t, rows, 7)
+	for _, x := range rows {
+		require.Equal(t, x.time == 0 || x.time == 6, x.value["bound"], "at %d", x.time)
+	}
+}
+
 // requireRows holds rows of one tag against samples.
 func requireRows(t require.TestingT, s *plainStore, tag *model.Tag, r RangeRequest, want []model.Sample, got []row) {
 	require.Len(t, got, len(want))

@@ -87,9 +87,11 @@ func (c *qualityColumn) array() arrow.ArrayData {
 func (c *qualityColumn) reset()         { c.codes, c.good = c.codes[:0], 0 }
 func (c *qualityColumn) blobBytes() int { return 0 }
 
-// boundColumn says which rows stand at an edge of the range or outside of it: not between first and last.
+// boundColumn says which rows stand at an edge of the range or outside of it: not between first and last. It goes by the column
+// of times, which took the rows before: those of a block decoded there may have been moved on the way.
 type boundColumn struct {
 	first, last int64
+	times       *timeColumn
 	bits        []byte
 	rows        int
 }
@@ -102,7 +104,8 @@ func (c *boundColumn) append(r rows) error {
 	for need := int(bitutil.BytesForBits(int64(c.rows + r.count()))); len(c.bits) < need; {
 		c.bits = append(c.bits, 0)
 	}
-	for _, t := range r.Times[r.from:r.to] {
+	taken := c.times.times
+	for _, t := range taken[len(taken)-r.count():] {
 		if t <= c.first || t >= c.last {
 			bitutil.SetBit(c.bits, c.rows)
 		}

@@ -31,14 +31,15 @@ type layout struct {
 
 // columns makes the columns of an answer about tags, ready for rows.
 func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) string) []column {
+	times := &timeColumn{}
 	cols := []column{
-		&timeColumn{},
+		times,
 		&tagColumn{dictionary: tags.dictionary()},
 	}
 	cols = append(cols, l.valueColumns(states)...)
 	cols = append(cols, &qualityColumn{})
 	if l.edges != nil {
-		cols = append(cols, &boundColumn{first: l.edges.first, last: l.edges.last})
+		cols = append(cols, &boundColumn{first: l.edges.first, last: l.edges.last, times: times})
 	}
 	if l.modified {
 		cols = append(cols, endColumns()...)
