@@ -9,8 +9,8 @@ import (
 
 // OfPartial is the interval of the samples that p is of, Uncertain ones drawn unless they are taken for Bad. It is exactly what
 // those samples would give, or false if p does not say enough and the samples must be read: where some can be drawn and others
-// not, where a gap is among them or a value that is not finite, where the values are no numbers, and where p is a plain one, which
-// knows no times of extremes.
+// not, where a gap is among them or a value that is not finite, where the values are no numbers or integers beyond 2^53, of which
+// several are one double, and where p is a plain one, which knows no times of extremes.
 func OfPartial(p *rollup.Partial, uncertainAsBad bool) (Interval, bool) {
 	first, ok := p.First()
 	if !ok {
@@ -43,5 +43,8 @@ func OfPartial(p *rollup.Partial, uncertainAsBad bool) (Interval, bool) {
 	c.Drawn = true
 	c.First, c.Last = point(first.Time, first.Bits), point(last.Time, last.Bits)
 	c.Min, c.Max = point(least.Time, least.Bits), point(most.Time, most.Bits)
+	if !p.Type().Float() && max(-c.Min.Value, c.Max.Value) >= 1<<53 {
+		return Interval{}, false
+	}
 	return c, true
 }
