@@ -126,6 +126,7 @@ type partialReader struct {
 	tag    model.TagID
 	edges  []int64
 	out    []rollup.Partial
+	taker  Taker // in place of out, see Offer
 	detail Detail
 	at     int // the bucket being filled
 	rows   rollupRows
@@ -231,7 +232,7 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 				fine = fineNone
 			}
 		}
-		if !usable.has(h) || !r.inOne(from, to) {
+		if !usable.has(h) || !r.inOne(from, to) || !r.takesHour(h) {
 			r.raw.End = min(to, in.End)
 			h++
 			continue
@@ -241,7 +242,7 @@ func (r *partialReader) partition(ctx context.Context, p keys.Partition) error {
 		}
 		r.advance(from)
 		n := 1
-		for h+n < hoursOfDay && usable.has(h+n) && start+int64(h+n+1)*hourNanos <= r.edges[r.at+1] {
+		for h+n < hoursOfDay && usable.has(h+n) && start+int64(h+n+1)*hourNanos <= r.edges[r.at+1] && r.takesHour(h+n) {
 			n++
 		}
 		if err := r.addHours(h, h+n); err != nil {
@@ -386,13 +387,13 @@ func (r *partialReader) inOne(from, to int64) bool {
 	return one
 }
 
-// addDay adds a whole day; false if its row is damaged.
+// addDay adds a whole day; false if its row is damaged, or not taken.
 func (r *partialReader) addDay(day rollupFound) (bool, error) {
 	p, err := rollup.Decode(day.value)
-	if err != nil {
+	if err != nil || !r.takes(&p) {
 		return false, r.damaged(err)
 	}
-	r.out[r.at].Merge(&p)
+	r.give(&p)
 	r.cursor.reading.Days++
 	return true, nil
 }
@@ -447,7 +448,7 @@ func (r *partialReader) addHours(from, to int) error {
 		return nil
 	}
 	for h := from; h < to; h++ {
-		r.out[r.at].Merge(&r.hours[h])
+		r.give(&r.hours[h])
 	}
 	return nil
 }
@@ -537,6 +538,10 @@ func (r *partialReader) list(p keys.Partition) {
 }
 
 func (r *partialReader) add(s *model.Samples) {
+	if r.taker != nil {
+		r.taker.Samples(s)
+		return
+	}
 	for from := 0; from < s.Len(); {
 		r.advance(s.Times[from])
 		to := searchTime(s.Times, from, r.edges[r.at+1])

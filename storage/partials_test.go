@@ -87,6 +87,7 @@ func requirePartials(t testing.TB, db *DB, m plain.Store, rng *rand.Rand) {
 			requireSamePartial(t, &want, &full.Buckets[i], in, Full, "tag %d %s", tag, in)
 			requireSamePartial(t, &want, &few.Buckets[i], in, Plain, "tag %d %s, plain", tag, in)
 		}
+		requireOffered(t, v, m, tag, edges)
 		n := len(edges) - 1
 		before := m.Current(tag, model.TimeRange{Start: model.MinTime, End: edges[0]})
 		after := m.Current(tag, model.TimeRange{Start: edges[n], End: model.All.End})
