@@ -256,6 +256,33 @@ func (r *Reducer) Add(t int64, v float64, q model.Quality) {
 	r.current.Add(t, v, q)
 }
 
+// AddRun adds samples of one quality that follow on the one added last, in its column and finite, and is how many of these those are:
+// the next one is for Add. Values are the bits of doubles.
+func (r *Reducer) AddRun(times []int64, values []uint64, q model.Quality) int {
+	c := &r.current
+	if !c.Drawn || c.Trail.Is {
+		return 0
+	}
+	least, most := c.Min, c.Max
+	n := 0
+	for ; n < len(times) && times[n] < r.until; n++ {
+		v := math.Float64frombits(values[n])
+		if v-v != 0 {
+			break
+		}
+		if v < least.Value {
+			least = Point{times[n], v}
+		} else if v > most.Value {
+			most = Point{times[n], v}
+		}
+	}
+	if n > 0 {
+		c.worse(q)
+		c.Min, c.Max, c.Last = least, most, Point{times[n-1], math.Float64frombits(values[n-1])}
+	}
+	return n
+}
+
 // Break adds an instant at which the line ends. Where neighbours are too far apart to draw a line between them, any instant
 // between the two will do.
 func (r *Reducer) Break(t int64, q model.Quality) {

@@ -251,6 +251,33 @@ func TestIntervalsMerge(t *testing.T) {
 	})
 }
 
+// TestRunsAreTheirSamples adds what can be added as runs of one quality so, and has the rows of samples added one by one.
+func TestRunsAreTheirSamples(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g, events := drawEvents(t)
+		r, err := NewReducer(g)
+		require.NoError(t, err)
+		for i := 0; i < len(events); i++ {
+			e := events[i]
+			if e.isBreak && !math.IsNaN(e.Value) && !math.IsInf(e.Value, 0) {
+				r.Break(e.Time, e.quality)
+				continue
+			}
+			r.Add(e.Time, e.Value, e.quality)
+			var times []int64
+			var values []uint64
+			for _, x := range events[i+1:] {
+				if x.quality != e.quality { // a break of another kind
+					break
+				}
+				times, values = append(times, x.Time), append(values, math.Float64bits(x.Value))
+			}
+			i += r.AddRun(times, values, e.quality)
+		}
+		require.Equal(t, fmt.Sprint(reduce(t, g, events)), fmt.Sprint(r.Rows()))
+	})
+}
+
 // Two samples at one time have one row each, whichever of them is the greater.
 func TestOneRowForASample(t *testing.T) {
 	for _, values := range [][2]float64{{9, 2}, {2, 9}} {

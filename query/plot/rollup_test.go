@@ -99,3 +99,35 @@ func TestPartialsThatAreNotEnough(t *testing.T) {
 	_, ok = OfPartial(&plain, true)
 	require.False(t, ok)
 }
+
+// TestRollupsOfManySamplesAreTheirSamples adds many samples at once, with zeros of both signs, and has the same points bit for bit.
+func TestRollupsOfManySamplesAreTheirSamples(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := model.Samples{Type: model.Float64}
+		var p, merged rollup.Partial
+		var want Interval
+		n := rapid.IntRange(1, 400).Draw(t, "samples")
+		values := rapid.SliceOfN(rapid.SampledFrom([]float64{0, math.Copysign(0, -1), 1, -1}), 7, 7).Draw(t, "values")
+		seed := rapid.Uint64().Draw(t, "seed")
+		for i := range int64(n) {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			v := values[seed>>40%7]
+			s.Append(model.Sample{Time: i, Type: model.Float64, Bits: math.Float64bits(v)})
+			want.Add(i, v, model.Good)
+		}
+		p.Add(&s, 0, n)
+		cut := rapid.IntRange(0, n).Draw(t, "cut")
+		var behind rollup.Partial
+		merged.Add(&s, 0, cut)
+		behind.Add(&s, cut, n)
+		merged.Merge(&behind)
+		for _, p := range []*rollup.Partial{&p, &merged} {
+			have, ok := OfPartial(p, true)
+			require.True(t, ok)
+			for i, x := range []Point{want.First, want.Min, want.Max, want.Last} {
+				y := []Point{have.First, have.Min, have.Max, have.Last}[i]
+				require.Equal(t, [2]uint64{uint64(x.Time), math.Float64bits(x.Value)}, [2]uint64{uint64(y.Time), math.Float64bits(y.Value)})
+			}
+		}
+	})
+}
