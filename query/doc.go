@@ -30,6 +30,7 @@
 //	at_times.go values at instants; at_walk.go finds them, interpolation.go makes those that no sample holds
 //	aggregates.go  aggregates of buckets
 //	wide.go     a column per tag: wide_rows.go says where rows stand, wide_reader.go fills columns, wide_column.go sends them
+//	plot_read.go what a chart shows, by pixels or by LTTB
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has
 //	encoder.go  rows to record batches

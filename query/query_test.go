@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -147,6 +148,30 @@ func (s *plainStore) Goods(_ context.Context, tag model.TagID, edges []int64, as
 		to.Add(b.Times[i:i+1], b.Bits[i:i+1], asked)
 	}
 	return true, nil
+}
+
+// Offer offers every third two neighbours between two edges as a rollup.
+func (s *plainStore) Offer(_ context.Context, tag model.TagID, edges []int64, taker storage.Taker) error {
+	b := s.samples[tag]
+	if b == nil {
+		return nil
+	}
+	column := func(t int64) int { return sort.Search(len(edges), func(i int) bool { return edges[i] > t }) }
+	from, _ := slices.BinarySearch(b.Times, edges[0])
+	to, _ := slices.BinarySearch(b.Times, edges[len(edges)-1])
+	for i := max(from-1, 0); i < min(to+1, b.Len()); i++ {
+		if i%3 == 0 && i >= from && i+1 < to && column(b.Times[i]) == column(b.Times[i+1]) {
+			var p rollup.Partial
+			if p.Add(&b.Samples, i, i+2); taker.Takes(&p) {
+				taker.Rollup(&p)
+				i++
+				continue
+			}
+		}
+		one := b.Slice(i, i+1)
+		taker.Samples(&one)
+	}
+	return nil
 }
 
 func (s *plainStore) Latest(tag model.TagID) (model.Sample, bool) {

@@ -34,6 +34,8 @@ type View interface {
 	Partials(ctx context.Context, tag model.TagID, edges []int64, detail storage.Detail, into *storage.Partials) error
 	// Goods is Partials of samples that are all Good doubles; false where they are not, see storage.View.
 	Goods(ctx context.Context, tag model.TagID, edges []int64, asked rollup.Asked, into *storage.Goods) (bool, error)
+	// Offer hands a taker the samples of a tag, as rollups where those are enough for it, see storage.View.
+	Offer(ctx context.Context, tag model.TagID, edges []int64, taker storage.Taker) error
 	SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor
 	Modified(tag model.TagID, in model.TimeRange) ModifiedCursor
 	SourceName(id uint32) string
