@@ -33,6 +33,7 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.QueryService/ReadAtTimes":    Read,
 	"/varve.v1.QueryService/ReadWide":       Read,
 	"/varve.v1.QueryService/Tune":           Read,
+	"/varve.v1.QueryService/ReadPlot":       Read,
 	"/varve.v1.QueryService/Latest":         Read,
 	"/varve.v1.QueryService/ReadModified":   Read,
 

@@ -75,6 +75,7 @@ type (
 	askAggregates struct{ query.AggregatesRequest }
 	askProcessed  struct{ query.ProcessedRequest }
 	askAtTimes    struct{ query.AtTimesRequest }
+	askPlot       struct{ query.PlotRequest }
 )
 
 func (q askRange) schema(e *query.Engine) (*arrow.Schema, error) {
@@ -108,6 +109,14 @@ func (q askAtTimes) read(ctx context.Context, s *Server, door string, sink query
 	return s.readAtTimes(ctx, door, q.AtTimesRequest, sink)
 }
 
+func (q askPlot) schema(e *query.Engine) (*arrow.Schema, error) {
+	return e.PlotSchema(q.PlotRequest)
+}
+
+func (q askPlot) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
+	return s.readPlot(ctx, door, q.PlotRequest, sink)
+}
+
 func parseTicket(ticket []byte) (flightQuestion, error) {
 	var q varvev1.FlightQuestion
 	var r varvev1.ReadRangeRequest
@@ -135,6 +144,9 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	case *varvev1.FlightQuestion_Tune:
 		req, err := tuneRequest(ask.Tune)
 		return askTune{req}, err
+	case *varvev1.FlightQuestion_Plot:
+		req, err := plotRequest(ask.Plot)
+		return askPlot{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
 		return askRange{req}, err

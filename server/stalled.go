@@ -21,6 +21,7 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadAtTimes":         true,
 	"/varve.v1.QueryService/ReadWide":            true,
 	"/varve.v1.QueryService/Tune":                true,
+	"/varve.v1.QueryService/ReadPlot":            true,
 	"/varve.v1.QueryService/Latest":              true,
 	"/varve.v1.SubscriptionService/Subscribe":    true,
 	"/arrow.flight.protocol.FlightService/DoGet": true,

@@ -993,6 +993,134 @@ func (x *ReadWideRequest) GetTimeResolutionNs() int64 {
 	return 0
 }
 
+type ReadPlotRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000. Not of text or bytes
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// [start, end), ns UTC; the end must be behind the start. Of what lies before and behind there is one row each at most.
+	StartNs int64  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs   int64  `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	Width   uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"` // columns of pixels, 1 to 16,384
+	// In place of width: thin to so many samples by largest triangle three buckets, 2 to 65,536. At most 1,048,576 samples of each tag
+	// may lie in the range; width takes any number.
+	Lttb uint32 `protobuf:"varint,6,opt,name=lttb,proto3" json:"lttb,omitempty"`
+	// How far a line may lead from sample to sample, 0 for any distance; absent: as the tag's settings at the end of the range say.
+	MaxGapNs      *int64      `protobuf:"varint,7,opt,name=max_gap_ns,json=maxGapNs,proto3,oneof" json:"max_gap_ns,omitempty"`
+	UseUncertain  bool        `protobuf:"varint,8,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are drawn; otherwise the line breaks there, as at Bad ones
+	Consistency   Consistency `protobuf:"varint,9,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows     uint32      `protobuf:"varint,10,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`  // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
+	AsOfNs        *int64      `protobuf:"zigzag64,11,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"` // as of ReadRangeRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadPlotRequest) Reset() {
+	*x = ReadPlotRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadPlotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadPlotRequest) ProtoMessage() {}
+
+func (x *ReadPlotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadPlotRequest.ProtoReflect.Descriptor instead.
+func (*ReadPlotRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReadPlotRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadPlotRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadPlotRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetLttb() uint32 {
+	if x != nil {
+		return x.Lttb
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetMaxGapNs() int64 {
+	if x != nil && x.MaxGapNs != nil {
+		return *x.MaxGapNs
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+func (x *ReadPlotRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadPlotRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadPlotRequest) GetAsOfNs() int64 {
+	if x != nil && x.AsOfNs != nil {
+		return *x.AsOfNs
+	}
+	return 0
+}
+
 type ReadModifiedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1011,7 +1139,7 @@ type ReadModifiedRequest struct {
 
 func (x *ReadModifiedRequest) Reset() {
 	*x = ReadModifiedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1151,7 @@ func (x *ReadModifiedRequest) String() string {
 func (*ReadModifiedRequest) ProtoMessage() {}
 
 func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[4]
+	mi := &file_varve_v1_query_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1164,7 @@ func (x *ReadModifiedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModifiedRequest.ProtoReflect.Descriptor instead.
 func (*ReadModifiedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReadModifiedRequest) GetTags() []string {
@@ -1106,7 +1234,7 @@ type LatestRequest struct {
 
 func (x *LatestRequest) Reset() {
 	*x = LatestRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1246,7 @@ func (x *LatestRequest) String() string {
 func (*LatestRequest) ProtoMessage() {}
 
 func (x *LatestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[5]
+	mi := &file_varve_v1_query_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1259,7 @@ func (x *LatestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestRequest.ProtoReflect.Descriptor instead.
 func (*LatestRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LatestRequest) GetTags() []string {
@@ -1184,7 +1312,7 @@ type ReadAggregatesRequest struct {
 
 func (x *ReadAggregatesRequest) Reset() {
 	*x = ReadAggregatesRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1324,7 @@ func (x *ReadAggregatesRequest) String() string {
 func (*ReadAggregatesRequest) ProtoMessage() {}
 
 func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[6]
+	mi := &file_varve_v1_query_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1337,7 @@ func (x *ReadAggregatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAggregatesRequest.ProtoReflect.Descriptor instead.
 func (*ReadAggregatesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReadAggregatesRequest) GetTags() []string {
@@ -1335,7 +1463,7 @@ type ReadProcessedRequest struct {
 
 func (x *ReadProcessedRequest) Reset() {
 	*x = ReadProcessedRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1475,7 @@ func (x *ReadProcessedRequest) String() string {
 func (*ReadProcessedRequest) ProtoMessage() {}
 
 func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[7]
+	mi := &file_varve_v1_query_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1488,7 @@ func (x *ReadProcessedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadProcessedRequest.ProtoReflect.Descriptor instead.
 func (*ReadProcessedRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReadProcessedRequest) GetTags() []string {
@@ -1510,7 +1638,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1650,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[8]
+	mi := &file_varve_v1_query_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1663,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExplainRequest) GetTag() string {
@@ -1643,7 +1771,7 @@ type TuneRequest struct {
 
 func (x *TuneRequest) Reset() {
 	*x = TuneRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1783,7 @@ func (x *TuneRequest) String() string {
 func (*TuneRequest) ProtoMessage() {}
 
 func (x *TuneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1796,7 @@ func (x *TuneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TuneRequest.ProtoReflect.Descriptor instead.
 func (*TuneRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TuneRequest) GetTags() []string {
@@ -1773,6 +1901,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_AtTimes
 	//	*FlightQuestion_Wide
 	//	*FlightQuestion_Tune
+	//	*FlightQuestion_Plot
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1780,7 +1909,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1921,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1934,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -1869,6 +1998,15 @@ func (x *FlightQuestion) GetTune() *TuneRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetPlot() *ReadPlotRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Plot); ok {
+			return x.Plot
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -1897,6 +2035,10 @@ type FlightQuestion_Tune struct {
 	Tune *TuneRequest `protobuf:"bytes,110,opt,name=tune,proto3,oneof"`
 }
 
+type FlightQuestion_Plot struct {
+	Plot *ReadPlotRequest `protobuf:"bytes,105,opt,name=plot,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
@@ -1909,6 +2051,8 @@ func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Tune) isFlightQuestion_Question() {}
 
+func (*FlightQuestion_Plot) isFlightQuestion_Question() {}
+
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"` // the next bytes of the Arrow IPC stream
@@ -1918,7 +2062,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2074,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2087,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -2055,7 +2199,24 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"\b_steppedB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
-	"\x12_percent_data_good\"\xfd\x01\n" +
+	"\x12_percent_data_good\"\xf5\x02\n" +
+	"\x0fReadPlotRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x14\n" +
+	"\x05width\x18\x05 \x01(\rR\x05width\x12\x12\n" +
+	"\x04lttb\x18\x06 \x01(\rR\x04lttb\x12!\n" +
+	"\n" +
+	"max_gap_ns\x18\a \x01(\x03H\x00R\bmaxGapNs\x88\x01\x01\x12#\n" +
+	"\ruse_uncertain\x18\b \x01(\bR\fuseUncertain\x127\n" +
+	"\vconsistency\x18\t \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\n" +
+	" \x01(\rR\tbatchRows\x12\x1d\n" +
+	"\bas_of_ns\x18\v \x01(\x12H\x01R\x06asOfNs\x88\x01\x01B\r\n" +
+	"\v_max_gap_nsB\v\n" +
+	"\t_as_of_ns\"\xfd\x01\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2151,7 +2312,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
 	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
 	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
-	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xec\x02\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x9d\x03\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
@@ -2160,7 +2321,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
 	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12/\n" +
 	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wide\x12+\n" +
-	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tuneB\n" +
+	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tune\x12/\n" +
+	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plotB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -2184,7 +2346,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"FilterForm\x12\x1b\n" +
 	"\x17FILTER_FORM_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FILTER_FORM_STRICT\x10\x01\x12\x18\n" +
-	"\x14FILTER_FORM_TEXTBOOK\x10\x022\xd4\x04\n" +
+	"\x14FILTER_FORM_TEXTBOOK\x10\x022\x92\x05\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
@@ -2194,7 +2356,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
 	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
 	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01\x124\n" +
-	"\x04Tune\x12\x15.varve.v1.TuneRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\x04Tune\x12\x15.varve.v1.TuneRequest\x1a\x13.varve.v1.ArrowData0\x01\x12<\n" +
+	"\bReadPlot\x12\x19.varve.v1.ReadPlotRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -2209,7 +2372,7 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),              // 0: varve.v1.Consistency
 	(Bounds)(0),                   // 1: varve.v1.Bounds
@@ -2221,16 +2384,17 @@ var file_varve_v1_query_proto_goTypes = []any{
 	(*ReadRangeRequest)(nil),      // 7: varve.v1.ReadRangeRequest
 	(*ReadAtTimesRequest)(nil),    // 8: varve.v1.ReadAtTimesRequest
 	(*ReadWideRequest)(nil),       // 9: varve.v1.ReadWideRequest
-	(*ReadModifiedRequest)(nil),   // 10: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),         // 11: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 12: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),  // 13: varve.v1.ReadProcessedRequest
-	(*ExplainRequest)(nil),        // 14: varve.v1.ExplainRequest
-	(*TuneRequest)(nil),           // 15: varve.v1.TuneRequest
-	(*FlightQuestion)(nil),        // 16: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 17: varve.v1.ArrowData
-	(*Filter)(nil),                // 18: varve.v1.Filter
-	(*Explanation)(nil),           // 19: varve.v1.Explanation
+	(*ReadPlotRequest)(nil),       // 10: varve.v1.ReadPlotRequest
+	(*ReadModifiedRequest)(nil),   // 11: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),         // 12: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil), // 13: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),  // 14: varve.v1.ReadProcessedRequest
+	(*ExplainRequest)(nil),        // 15: varve.v1.ExplainRequest
+	(*TuneRequest)(nil),           // 16: varve.v1.TuneRequest
+	(*FlightQuestion)(nil),        // 17: varve.v1.FlightQuestion
+	(*ArrowData)(nil),             // 18: varve.v1.ArrowData
+	(*Filter)(nil),                // 19: varve.v1.Filter
+	(*Explanation)(nil),           // 20: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	4,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
@@ -2241,43 +2405,47 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 5: varve.v1.ReadAtTimesRequest.consistency:type_name -> varve.v1.Consistency
 	5,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
 	0,  // 7: varve.v1.ReadWideRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 8: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 9: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 10: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 11: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 12: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	18, // 13: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
-	3,  // 14: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
-	0,  // 15: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
-	7,  // 16: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	12, // 17: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	13, // 18: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	8,  // 19: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	9,  // 20: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
-	15, // 21: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
-	7,  // 22: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	10, // 23: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	11, // 24: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	12, // 25: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	13, // 26: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	8,  // 27: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	14, // 28: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	9,  // 29: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	15, // 30: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	17, // 31: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	17, // 32: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	17, // 33: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	17, // 34: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	17, // 35: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	17, // 36: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	19, // 37: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	17, // 38: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	17, // 39: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	0,  // 8: varve.v1.ReadPlotRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 9: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 10: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 11: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 12: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 13: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
+	19, // 14: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	3,  // 15: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
+	0,  // 16: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
+	7,  // 17: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	13, // 18: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	14, // 19: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	8,  // 20: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	9,  // 21: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	16, // 22: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
+	10, // 23: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
+	7,  // 24: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	11, // 25: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	12, // 26: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	13, // 27: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	14, // 28: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	8,  // 29: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	15, // 30: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	9,  // 31: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	16, // 32: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	10, // 33: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	18, // 34: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	18, // 35: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	18, // 36: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	18, // 37: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	18, // 38: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	18, // 39: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	20, // 40: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	18, // 41: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	18, // 42: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	18, // 43: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	34, // [34:44] is the sub-list for method output_type
+	24, // [24:34] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -2295,15 +2463,17 @@ func file_varve_v1_query_proto_init() {
 	file_varve_v1_query_proto_msgTypes[1].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[2].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[7].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[10].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[9].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[11].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
 		(*FlightQuestion_AtTimes)(nil),
 		(*FlightQuestion_Wide)(nil),
 		(*FlightQuestion_Tune)(nil),
+		(*FlightQuestion_Plot)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2311,7 +2481,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	QueryService_Explain_FullMethodName        = "/varve.v1.QueryService/Explain"
 	QueryService_ReadWide_FullMethodName       = "/varve.v1.QueryService/ReadWide"
 	QueryService_Tune_FullMethodName           = "/varve.v1.QueryService/Tune"
+	QueryService_ReadPlot_FullMethodName       = "/varve.v1.QueryService/ReadPlot"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -115,6 +116,16 @@ type QueryServiceClient interface {
 	// timestamp, filtered timestamp>>, by limit, then time, at most 10,000: measured is null where the crossing was invented, filtered
 	// where it is lost. with_kept adds kept_times list<timestamp[ns, UTC]>.
 	Tune(ctx context.Context, in *TuneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadPlot streams what a chart of a range shows of tags, tag by tag in the order asked, each in time order: of each column of pixels
+	// its first, least, greatest and last value and where the line breaks, or the samples that LTTB keeps. A line through the rows that
+	// breaks at those of kind gap covers the same pixels as one through all samples, sloped or stepped; see docs/reference/plot.md.
+	//
+	// Columns: tag dictionary(int32, utf8); bucket timestamp[ns, UTC], the start of the column of pixels, null of the rows before and behind
+	// the range, and with lttb; kind dictionary(int32, utf8): of "first", "min", "max" and "last" those that the row is, with commas
+	// between, or "gap", or with lttb "kept"; time timestamp[ns, UTC]; value float64, any number to nearest, bools as 0 and 1, states as
+	// their code, null of gaps; worst_quality uint32, the first StatusCode of the worst severity in the column of pixels, with lttb that of the row;
+	// gap bool, of gaps, and of rows in whose column of pixels the line breaks between samples.
+	ReadPlot(ctx context.Context, in *ReadPlotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -287,6 +298,25 @@ func (c *queryServiceClient) Tune(ctx context.Context, in *TuneRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_TuneClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadPlot(ctx context.Context, in *ReadPlotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[8], QueryService_ReadPlot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadPlotRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadPlotClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -372,6 +402,16 @@ type QueryServiceServer interface {
 	// timestamp, filtered timestamp>>, by limit, then time, at most 10,000: measured is null where the crossing was invented, filtered
 	// where it is lost. with_kept adds kept_times list<timestamp[ns, UTC]>.
 	Tune(*TuneRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadPlot streams what a chart of a range shows of tags, tag by tag in the order asked, each in time order: of each column of pixels
+	// its first, least, greatest and last value and where the line breaks, or the samples that LTTB keeps. A line through the rows that
+	// breaks at those of kind gap covers the same pixels as one through all samples, sloped or stepped; see docs/reference/plot.md.
+	//
+	// Columns: tag dictionary(int32, utf8); bucket timestamp[ns, UTC], the start of the column of pixels, null of the rows before and behind
+	// the range, and with lttb; kind dictionary(int32, utf8): of "first", "min", "max" and "last" those that the row is, with commas
+	// between, or "gap", or with lttb "kept"; time timestamp[ns, UTC]; value float64, any number to nearest, bools as 0 and 1, states as
+	// their code, null of gaps; worst_quality uint32, the first StatusCode of the worst severity in the column of pixels, with lttb that of the row;
+	// gap bool, of gaps, and of rows in whose column of pixels the line breaks between samples.
+	ReadPlot(*ReadPlotRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -408,6 +448,9 @@ func (UnimplementedQueryServiceServer) ReadWide(*ReadWideRequest, grpc.ServerStr
 }
 func (UnimplementedQueryServiceServer) Tune(*TuneRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method Tune not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadPlot(*ReadPlotRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadPlot not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -536,6 +579,17 @@ func _QueryService_Tune_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_TuneServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadPlot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadPlotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadPlot(m, &grpc.GenericServerStream[ReadPlotRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadPlotServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -587,6 +641,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Tune",
 			Handler:       _QueryService_Tune_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadPlot",
+			Handler:       _QueryService_ReadPlot_Handler,
 			ServerStreams: true,
 		},
 	},
