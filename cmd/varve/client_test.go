@@ -240,7 +240,7 @@ func TestOutputs(t *testing.T) {
 `, ask("--output", "json", "f", "s", "big"))
 	require.Equal(t, "time,tag,value,quality\n2024-01-01T00:00:01Z,big,2,Good\n", ask("--output", "csv", "--reverse", "--limit", "1", "big"))
 	require.Contains(t, ask("--tz", "Asia/Kolkata", "s"), "2024-01-01T05:30:00+05:30  s       on  Good")
-	require.Contains(t, ask("--plot", "f"), "f, 1 samples")
+	require.Contains(t, ask("--plot", "f"), "0.1 ┤")
 	require.Contains(t, varve(t, "query", "--server", address, "--latest", "--output", "csv", "b*"), "2024-01-01T00:00:01Z,big,2,Good")
 
 	buckets := []string{"--end", "2024-01-01T00:00:03Z", "--every", "2s", "--aggregate", "count,sum,maximum_time,time_weighted_average"}
@@ -281,7 +281,7 @@ func TestReferenceExamples(t *testing.T) {
 	varve(t, "import", "--server", address, writeFile(t, "y.csv", "time,tag,value,quality\n"+
 		"2026-03-01T05:00:10Z,TI-204,80,Good\n2026-03-01T05:01:40Z,TI-204,83,Good\n2026-03-01T05:03:10Z,TI-204,86,Good\n2026-03-01T05:04:40Z,TI-204,86.5,Uncertain\n"+
 		"2026-03-01T05:00:30Z,P-101.RUN,true,Good\n2026-03-01T05:04:50Z,P-101.RUN,false,Good\n"))
-	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md", "wide.md"} {
+	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md", "wide.md", "plot.md"} {
 		runExamples(t, address, page)
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/varvedb/varve/internal/answer"
-	"github.com/varvedb/varve/internal/chart"
 	"github.com/varvedb/varve/internal/timeexpr"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -35,6 +34,8 @@ type queryFlags struct {
 	output       string
 	file         string
 	plot         bool
+	pixels       uint32
+	lttb         bool
 	width        int
 	height       int
 	limit        uint64
@@ -111,12 +112,17 @@ the nearest usable ones. --discrete takes samples at exactly those times only.
 time at which the tag of --on-samples-of has a sample. A cell is the last sample at or before the time of its row (--mode asof; null where
 it is Bad, or older than --max-age), what --interpolated would say (--mode interpolated), or the --aggregate of the bucket that begins there.
 
+--pixels prints what a chart of so many columns of pixels shows: of each column the first, least, greatest and last value and where
+the line breaks, so that a line through the rows covers the same pixels as one through all samples; --plot draws it. With --lttb it is
+as many samples as stand out most, for the eye only.
+
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
 removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
 		Example: `  varve query --start 2001-01-01T07:54:00Z --end 2001-01-01T08:12:00Z TEP.06.XMEAS_01
   varve query --start -1d --output csv 'BOILER*' > boiler.csv
   varve query --start -8h --plot PUMP-101.FLOW
+  varve query --start 2025-01-01 --end 2026-01-01 --pixels 800 --output csv PUMP-101.FLOW
   varve query --latest '*'
   varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
   varve query --start -1d --every 1h --aggregate Average,TimeAverage2,PercentGood PUMP-101.FLOW
@@ -147,6 +153,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.StringVarP(&f.output, "output", "o", "table", "one of "+strings.Join(queryOutputs, ", "))
 	flags.StringVar(&f.file, "file", "", "write to this file in place of standard output")
 	flags.BoolVar(&f.plot, "plot", false, "draw a chart of each tag in place of its samples")
+	flags.Uint32Var(&f.pixels, "pixels", 0, "what a chart of so many columns of pixels shows of each tag, in place of its samples")
+	flags.BoolVar(&f.lttb, "lttb", false, "with --pixels: keep so many samples that stand out (largest triangle three buckets)")
 	flags.IntVar(&f.width, "width", 0, "characters across a chart (default the terminal's)")
 	flags.IntVar(&f.height, "height", 12, "lines of a chart")
 	flags.Uint64Var(&f.limit, "limit", 0, "most samples per tag (default all)")
@@ -170,7 +178,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
 	flags.StringVar(&f.calendar, "calendar", "", "with --every: file with the definition of shifts and periods, which has a zone of its own")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
-	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at and --interpolated: calculate with Uncertain samples too")
+	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at, --interpolated and --pixels: Uncertain samples count too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")
 	flags.BoolVar(&f.sloped, "sloped-extrapolation", false, "with aggregates of Part 13: go on behind the last sample along the slope of the last two")
@@ -260,10 +268,10 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
 	case f.count > 0 && f.reverse:
 		return errors.New("--reverse with --count: give --end and no --start to read backward")
-	case samples && (f.latest || f.modified || f.plot || len(f.aggregates) > 0 || f.atTimes()):
-		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --aggregate, --at and --interpolated")
+	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.atTimes()):
+		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --pixels, --aggregate, --at and --interpolated")
 	}
-	if err := f.checkAtTimes(); err != nil {
+	if err := errors.Join(f.checkPlot(), f.checkAtTimes()); err != nil {
 		return err
 	}
 	if f.count > 0 {
@@ -279,8 +287,8 @@ func (f *queryFlags) checkAtTimes() error {
 		return errors.New("--interpolated: at what distance? add --every, such as --every 1m")
 	case f.interpolated && len(f.at) > 0:
 		return errors.New("--at and --interpolated: give one")
-	case f.atTimes() && (f.plot || f.latest || f.modified || f.seq || f.source || f.limit > 0 || len(f.aggregates) > 0):
-		return errors.New("--at and --interpolated: go with none of --plot, --latest, --modified, --limit, --with-seq, --with-source and --aggregate")
+	case f.atTimes() && (f.charted() || f.latest || f.modified || f.seq || f.source || f.limit > 0 || len(f.aggregates) > 0):
+		return errors.New("--at and --interpolated: go with none of --plot, --pixels, --latest, --modified, --limit, --with-seq, --with-source and --aggregate")
 	case !f.atTimes() && (f.override != nil && !f.processed() || f.discrete || f.bridgeBad):
 		return errors.New("--stepped, --discrete and --bridge-bad: need --at or --interpolated; --stepped goes with aggregates of Part 13 too")
 	}
@@ -328,8 +336,8 @@ func (f *queryFlags) consistency() varvev1.Consistency {
 // asOfTime is the instant of --as-of, nil without it. The questions that flags ask together must be one.
 func (f *queryFlags) asOfTime(now time.Time, zone *time.Location) (*int64, error) {
 	switch {
-	case f.modified && (f.latest || f.plot || f.asOf != ""):
-		return nil, errors.New("--modified goes with none of --latest, --plot and --as-of")
+	case f.modified && (f.latest || f.asOf != ""):
+		return nil, errors.New("--modified goes with none of --latest and --as-of")
 	case f.asOf == "":
 		return nil, nil
 	case f.latest:
@@ -432,6 +440,8 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 		return f.askAggregates(ctx, c, r)
 	case f.atTimes():
 		return f.askAtTimes(ctx, c, r, times)
+	case f.pixels > 0:
+		return f.askPlot(ctx, c, r, int(f.pixels))
 	}
 	return c.query.ReadRange(ctx, r)
 }
@@ -511,7 +521,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	if lost := r.Incomplete(); lost != "" {
 		warning = "the answer is incomplete: the records of log offsets " + lost + " are damaged; see varve status"
 	}
-	if (f.wide || len(f.aggregates) > 0) && f.output != "arrow" && f.output != "parquet" {
+	if (f.wide || len(f.aggregates) > 0 || f.pixels > 0) && f.output != "arrow" && f.output != "parquet" {
 		samples, err = answer.WriteBuckets(w, r, f.output, zone)
 		return samples, warning, err
 	}
@@ -640,68 +650,5 @@ func (c *client) eachTag(ctx context.Context, ask *varvev1.ListTagsRequest, visi
 			return nil
 		}
 		ask.PageToken = answer.NextPageToken
-	}
-}
-
-const (
-	chartWidthDefault = 80
-	chartWidthMax     = 400
-	chartMargin       = 14 // scale to the left of a chart
-)
-
-func (f *queryFlags) plotAll(ctx context.Context, cmd *cobra.Command, c *client, ask *varvev1.ReadRangeRequest, tags []foundTag, zone *time.Location) error {
-	out := cmd.OutOrStdout()
-	width := f.width
-	if file, ok := out.(*os.File); ok && width == 0 {
-		if columns, _, err := term.GetSize(int(file.Fd())); err == nil {
-			width = columns - chartMargin
-		}
-	}
-	if width <= 0 {
-		width = chartWidthDefault
-	}
-	for _, t := range tags {
-		ask.Tags = []string{t.asked}
-		if err := f.plotTag(ctx, out, c, ask, t, min(width, chartWidthMax), zone); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, ask *varvev1.ReadRangeRequest, t foundTag, width int, zone *time.Location) error {
-	s := settingsOf(t.Tag)
-	if s.typ.Blob() {
-		_, err := fmt.Fprintf(out, "%s: samples of %s have no chart\n", t.Name, s.typ)
-		return err
-	}
-	in := model.Between(ask.GetStartNs(), ask.GetEndNs())
-	stream, err := f.ask(ctx, c, ask, nil)
-	if err != nil {
-		return err
-	}
-	r, err := answer.NewReader(stream)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	title := t.Name
-	if s.unit != "" {
-		title += " [" + s.unit + "]"
-	}
-	plot := chart.New(title, in.Start, in.End, width, min(f.height, 100), s.stepped)
-	for rows := answer.NewRows(r, nil); ; {
-		row, err := rows.Next()
-		if errors.Is(err, io.EOF) {
-			return plot.Draw(out, zone)
-		}
-		if err != nil {
-			return err
-		}
-		if x, ok := row.Value.Number(); ok && !row.Quality.IsBad() {
-			plot.Add(row.Time, x)
-		} else {
-			plot.Gap()
-		}
 	}
 }

@@ -17,12 +17,12 @@ func (f *queryFlags) checkAggregates() error {
 	switch {
 	case len(f.aggregates) == 0 && (f.every != "" || f.calendar != "") && !f.interpolated:
 		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
-	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes():
-		return errors.New("--use-uncertain: needs --aggregate, --at or --interpolated")
+	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes() && !f.charted():
+		return errors.New("--use-uncertain: needs --aggregate, --at, --interpolated or --pixels")
 	case f.calendar != "" && f.every == "":
 		return errors.New("--calendar: needs --every, such as --every shift")
-	case len(f.aggregates) > 0 && (f.plot || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
-		return errors.New("--aggregate: goes with none of --plot, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
+	case len(f.aggregates) > 0 && (f.charted() || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
+		return errors.New("--aggregate: goes with none of --plot, --pixels, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 )
@@ -21,7 +22,7 @@ type Chart struct {
 	columns    []column
 	height     int // rows of characters
 	broken     bool
-	samples    int
+	any        bool // there are samples
 	low, high  float64
 }
 
@@ -41,14 +42,17 @@ func New(title string, start, end int64, width, height int, stepped bool) *Chart
 	}
 }
 
+// Columns is how many columns of dots the chart has.
+func (c *Chart) Columns() int { return len(c.columns) }
+
 // Add adds a sample; times must not fall. A value that is not finite is a gap.
 func (c *Chart) Add(t int64, value float64) {
 	if math.IsNaN(value) || math.IsInf(value, 0) || t < c.start || t >= c.end {
 		c.Gap()
 		return
 	}
-	span := float64(uint64(c.end) - uint64(c.start))
-	i := min(int(float64(uint64(t)-uint64(c.start))/span*float64(len(c.columns))), len(c.columns)-1)
+	hi, lo := bits.Mul64(uint64(t)-uint64(c.start), uint64(len(c.columns)))
+	i, _ := bits.Div64(hi, lo, uint64(c.end)-uint64(c.start))
 	col := &c.columns[i]
 	if !col.has {
 		*col = column{first: value, low: value, high: value, has: true, broken: c.broken}
@@ -57,7 +61,7 @@ func (c *Chart) Add(t int64, value float64) {
 	col.low, col.high = min(col.low, value), max(col.high, value)
 	c.low, c.high = min(c.low, value), max(c.high, value)
 	c.broken = false
-	c.samples++
+	c.any = true
 }
 
 // Gap says that the line ends here.
@@ -65,7 +69,7 @@ func (c *Chart) Gap() { c.broken = true }
 
 // Draw writes the chart, with its scale to the left and the times of its ends below, in zone.
 func (c *Chart) Draw(w io.Writer, zone *time.Location) error {
-	if c.samples == 0 {
+	if !c.any {
 		_, err := fmt.Fprintf(w, "%s: no good number from %s to %s\n", c.title, stamp(c.start, zone), stamp(c.end, zone))
 		return err
 	}
@@ -76,7 +80,7 @@ func (c *Chart) Draw(w io.Writer, zone *time.Location) error {
 		low = ""
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s, %d samples\n", c.title, c.samples)
+	fmt.Fprintln(&out, c.title)
 	for row := range c.height {
 		mark := ""
 		switch row {
@@ -101,12 +105,12 @@ func (c *Chart) dots() [][]rune {
 	for i := range rows {
 		rows[i] = []rune(strings.Repeat("\u2800", len(c.columns)/2))
 	}
-	// bit of the dot in column x%2 and row y%4 of a braille character
-	bits := [2][4]rune{{0x01, 0x02, 0x04, 0x40}, {0x08, 0x10, 0x20, 0x80}}
+	// dot in column x%2 and row y%4 of a braille character
+	dot := [2][4]rune{{0x01, 0x02, 0x04, 0x40}, {0x08, 0x10, 0x20, 0x80}}
 	column := func(x int, a, b float64) {
 		from, to := c.dotRow(max(a, b)), c.dotRow(min(a, b))
 		for y := from; y <= to; y++ {
-			rows[y/4][x/2] |= bits[x%2][y%4]
+			rows[y/4][x/2] |= dot[x%2][y%4]
 		}
 	}
 	before := -1
