@@ -34,7 +34,7 @@ contested. The store is removed afterwards.
 
 Formats: the aggregates of OPC UA Part 13 (docs/reference/part-13.md says where Varve differs, and why); raw reads with bounds of
 Part 11; what swinging doors and dead bands keep, where a row is a point and x are seconds. Of swinging doors there are several
-algorithms: those that Varve's filters do not follow are contested. With --output json there is an
+algorithms: those that Varve's filters do not follow are contested; and the points that LTTB keeps. With --output json there is an
 object a line: cases, with --failures each row that differs, and at the end one of totals for each file.
 
 Exit status: 0 if every file could be asked, however the answers are; 1 otherwise.`,

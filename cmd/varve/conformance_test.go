@@ -51,6 +51,16 @@ func TestConformanceOfFiltersAndBounds(t *testing.T) {
 	require.Contains(t, out.String(), `{"case":"deadband_maxDelta","source":"gfoidl","row":"5","in":"value","want":"left out","got":"[5 0.4]"}`)
 }
 
+// TestConformanceOfLTTB asks for what other implementations keep: every point of theirs, and no other.
+func TestConformanceOfLTTB(t *testing.T) {
+	var out, stderr bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"conformance", "--output", "json", "--failures", "../../query/testdata/conformance/lttb.json"}, &out, &stderr), stderr.String())
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.JSONEq(t, `{"file":"lttb.json","cases":9,"rows":408,"value":{"pass":408,"of":408},"severity":{"pass":0,"of":0},
+		"code":{"pass":0,"of":0},"bits":{"pass":0,"of":0},"contested":{"pass":0,"of":0}}`, lines[len(lines)-1])
+	require.Len(t, lines, 10)
+}
+
 func TestConformanceRefusesOtherFiles(t *testing.T) {
 	var out, stderr bytes.Buffer
 	require.Equal(t, exitFailure, run(t.Context(), []string{"conformance", "../../go.mod"}, &out, &stderr))

@@ -127,6 +127,7 @@ var formats = []format{
 	{has("datasets", "cases"), runAggregates},
 	{has("variants", "cases"), runDoors},
 	{has("sample_times", "cases"), runRawBounds},
+	{has("series_y", "cases"), runLTTB},
 }
 
 func has(names ...string) func(map[string]json.RawMessage) bool {

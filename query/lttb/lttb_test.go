@@ -28,7 +28,7 @@ func TestPublicSelections(t *testing.T) {
 			ExpectX              []int `json:"expect_x"`
 		}
 	}
-	raw, err := os.ReadFile("testdata/conformance.json")
+	raw, err := os.ReadFile("../testdata/conformance/lttb.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(raw, &file))
 	require.Len(t, file.Cases, 9)
