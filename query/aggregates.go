@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,11 +57,13 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
-	return newAggregation(r, tags, buckets), nil
+	a := newAggregation(r, tags, buckets)
+	a.workers = e.budget.workers(windowsOf(buckets, tags), a.bytes)
+	return a, nil
 }
 
 func newAggregation(r AggregatesRequest, tags *tagList, buckets *bucketing) *aggregation {
-	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true, workers: workersFor(buckets, tags)}
+	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
 			a.detail = storage.Full
@@ -79,22 +80,21 @@ func newAggregation(r AggregatesRequest, tags *tagList, buckets *bucketing) *agg
 	return a
 }
 
-// bytes is what answering may hold at once.
-func (a *aggregation) bytes() int64 {
+// bytes is what answering with so many workers may hold at once.
+func (a *aggregation) bytes(workers int) int64 {
 	names := 3*a.tags.nameBytes + 96*int64(len(a.tags.asked))
 	rowBytes := int64(8+4+8+8) + 25*int64(len(a.request.Aggregates))
 	rows := int64(a.rows())
 	answers := int64(roundBuckets) * int64(24+48*len(a.request.Aggregates)) // bucketRow and cells
-	return names + 2*rows*rowBytes + int64(a.workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
+	return names + 2*rows*rowBytes + int64(workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
 }
 
 // rows is how many rows a record batch may get.
 func (a *aggregation) rows() int { return min(a.batchRows(), a.count()*len(a.tags.asked)) }
 
-// workersFor is how many windows of a question are worked on at a time.
-func workersFor(b *bucketing, tags *tagList) int {
-	windows := (b.count() + windowLeast - 1) / windowLeast * len(tags.asked)
-	return max(1, min(runtime.GOMAXPROCS(0), 8, windows))
+// windowsOf is how many windows of a question there are at the most.
+func windowsOf(b *bucketing, tags *tagList) int {
+	return (b.count() + windowLeast - 1) / windowLeast * len(tags.asked)
 }
 
 func (a *aggregation) batchRows() int {
@@ -120,7 +120,7 @@ func (e *Engine) ReadAggregates(ctx context.Context, r AggregatesRequest, sink S
 	if err != nil {
 		return 0, err
 	}
-	need := a.bytes()
+	need := a.bytes(a.workers)
 	if err := e.budget.reserve(need); err != nil {
 		return 0, err
 	}

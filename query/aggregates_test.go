@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -273,6 +274,18 @@ func readAggregates(t *testing.T, e *Engine, r AggregatesRequest) arrow.Record {
 	require.NoError(t, err)
 	require.True(t, schema.Equal(reader.Schema()))
 	return rec
+}
+
+// TestManyProcessorsDoNotMakeAQuestionTooLarge asks on a machine where a worker for each processor would need more than a query may
+// hold.
+func TestManyProcessorsDoNotMakeAQuestionTooLarge(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
+	tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}
+	e, err := New(&plainStore{tags: []*model.Tag{tag}}, Options{})
+	require.NoError(t, err)
+	r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{End: 5000, Step: 1}, Aggregates: []Aggregate{Count}, BatchRows: MaxBatchRows}
+	readAggregates(t, e, r).Release()
+	readProcessed(t, e, ProcessedRequest{Tags: r.Tags, Buckets: r.Buckets, Functions: []part13.Aggregate{part13.Average}, Configuration: part13.Defaults}).Release()
 }
 
 func TestAggregateRequestsAreChecked(t *testing.T) {

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 )
 
@@ -10,6 +11,16 @@ import (
 type budget struct {
 	total, share int64
 	taken        atomic.Int64
+}
+
+// workers is how many goroutines answer a query of so many windows: one for each processor, eight at most, and fewer where so many would
+// need more than its share.
+func (b *budget) workers(windows int, need func(workers int) int64) int {
+	n := max(1, min(runtime.GOMAXPROCS(0), 8, windows))
+	for n > 1 && need(n) > b.share {
+		n--
+	}
+	return n
 }
 
 // reserve takes n bytes until release is called with the same n.

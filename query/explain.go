@@ -133,7 +133,7 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 			return nil, err
 		}
 	}
-	need := p.bytes() + cursorBytes
+	need := p.bytes(p.workers) + cursorBytes
 	if err := e.budget.reserve(need); err != nil {
 		return nil, err
 	}

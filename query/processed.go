@@ -97,7 +97,9 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			}
 		}
 	}
-	return &processing{request: r, tags: tags, bucketing: buckets, workers: workersFor(buckets, tags)}, nil
+	p := &processing{request: r, tags: tags, bucketing: buckets}
+	p.workers = e.budget.workers(windowsOf(buckets, tags), p.bytes)
+	return p, nil
 }
 
 func (p *processing) batchRows() int {
@@ -112,13 +114,13 @@ func (p *processing) windowSize() int {
 	return min(p.count(), max(windowLeast, windowBuckets/len(p.request.Functions)))
 }
 
-// bytes is what answering may hold at once.
-func (p *processing) bytes() int64 {
+// bytes is what answering with so many workers may hold at once.
+func (p *processing) bytes(workers int) int64 {
 	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
 	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
 	answers := int64(p.windowSize()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
 	worker := cursorBytes + int64(p.windowSize())*partialBytes + 2*answers
-	return names + 2*rows*processedRowBytes + int64(p.workers)*worker + p.bucketing.bytes()
+	return names + 2*rows*processedRowBytes + int64(workers)*worker + p.bucketing.bytes()
 }
 
 // ProcessedSchema is the schema ReadProcessed will answer r with, but for metadata that the answer's moment decides.
@@ -137,7 +139,7 @@ func (e *Engine) ReadProcessed(ctx context.Context, r ProcessedRequest, sink Sin
 	if err != nil {
 		return 0, err
 	}
-	need := p.bytes()
+	need := p.bytes(p.workers)
 	if err := e.budget.reserve(need); err != nil {
 		return 0, err
 	}
