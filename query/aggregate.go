@@ -61,11 +61,18 @@ func ParseAggregate(name string) (Aggregate, error) {
 			return Aggregate(i), nil
 		}
 	}
-	switch strings.ToLower(name) {
-	case "avg", "average", "mean":
-		return 0, fmt.Errorf("aggregate %q: say which, time_weighted_average or event_weighted_average: %w", name, ErrBadRequest)
+	if isBareAverage(name) {
+		return 0, refuseBareAverage(name)
 	}
 	return 0, fmt.Errorf("aggregate %.80q: must be one of %s: %w", name, strings.Join(aggregateNames[1:], ", "), ErrBadRequest)
+}
+
+func isBareAverage(name string) bool {
+	return slices.Contains([]string{"avg", "average", "mean"}, strings.ToLower(name))
+}
+
+func refuseBareAverage(name string) error {
+	return fmt.Errorf("aggregate %q: say which, time_weighted_average or event_weighted_average: %w", name, ErrBadRequest)
 }
 
 // numeric reports whether the aggregate is of numbers only.

@@ -158,7 +158,7 @@ type worker struct {
 	instants []int64 // the edges in ascending order, and those at which settings change
 	first    []int   // where in instants the edges are
 	edges    []int64 // as storage takes them
-	after    []*rollup.Partial
+	parts    []rollup.Interval
 	behind   []*rollup.Good
 }
 
@@ -278,33 +278,40 @@ func (a *aggregation) partials(ctx context.Context, view View, columns []*aggreg
 	if err := view.Partials(ctx, w.tag.ID, k.edges, a.detail, &k.partials); err != nil {
 		return err
 	}
-	instants, first := k.instants, k.first
+	parts, first := k.intervals(), k.first
+	calc := calculation{view: view, w: w, strict: !a.request.UseUncertain, areas: slices.Contains(a.request.Aggregates, TimeWeightedAverage)}
+	for i := 0; i < len(first)-1; i++ {
+		calc.reset(k.instants[first[i]], k.instants[first[i+1]])
+		for j := first[i]; j < first[i+1]; j++ {
+			calc.add(parts[j])
+		}
+		if err := a.finish(ctx, &calc, columns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// intervals is the stretches between instants, each with what lies before, in and behind it.
+func (k *worker) intervals() []rollup.Interval {
 	p := &k.partials
-	// The next point behind each part, from the right.
-	after := slices.Grow(k.after[:0], len(p.Buckets))[:len(p.Buckets)]
-	k.after = after
+	k.parts = slices.Grow(k.parts[:0], len(p.Buckets))[:len(p.Buckets)]
 	next := &p.After
 	for i := len(p.Buckets) - 1; i >= 0; i-- {
-		after[i] = next
+		k.parts[i].After = next
 		if !p.Buckets[i].Empty() {
 			next = &p.Buckets[i]
 		}
 	}
 	before := &p.Before
-	calc := calculation{a: a, view: view, columns: columns, w: w}
-	for i := 0; i < len(first)-1; i++ {
-		calc.reset(instants[first[i]], instants[first[i+1]])
-		for k := first[i]; k < first[i+1]; k++ {
-			calc.add(rollup.Interval{Start: instants[k], End: instants[k+1], Before: before, In: &p.Buckets[k], After: after[k]})
-			if !p.Buckets[k].Empty() {
-				before = &p.Buckets[k]
-			}
-		}
-		if err := calc.finish(ctx); err != nil {
-			return err
+	for i := range p.Buckets {
+		iv := &k.parts[i]
+		iv.Start, iv.End, iv.Before, iv.In = k.instants[i], k.instants[i+1], before, &p.Buckets[i]
+		if !p.Buckets[i].Empty() {
+			before = &p.Buckets[i]
 		}
 	}
-	return nil
+	return k.parts
 }
 
 // splitAtSettings makes instants of edges, which descend where reverse: in ascending order, with those at which a tag becomes
@@ -340,10 +347,11 @@ func (k *worker) splitAtSettings(edges []int64, reverse bool, tag *model.Tag) {
 
 // calculation is of one bucket, of one or, where settings change inside, several intervals.
 type calculation struct {
-	a       *aggregation
 	view    View
-	columns []*aggregateColumn
 	w       *window
+	strict  bool  // Uncertain is taken for Bad
+	areas   bool  // integrals are asked for
+	stepped *bool // in place of what the tag's settings say
 
 	start, end int64
 	all        rollup.Partial
@@ -351,13 +359,11 @@ type calculation struct {
 	durations  rollup.Durations
 	area       float64
 	covered    uint64
-	strict     bool // Uncertain is taken for Bad
 }
 
 func (c *calculation) reset(start, end int64) {
 	c.start, c.end = start, end
 	c.only, c.durations, c.area, c.covered = nil, rollup.Durations{}, 0, 0
-	c.strict = !c.a.request.UseUncertain
 }
 
 // add adds an interval, in order.
@@ -374,9 +380,11 @@ func (c *calculation) add(iv rollup.Interval) {
 		c.only = &c.all
 		c.durations = addDurations(c.durations, d)
 	}
-	if c.a.detail == storage.Full && slices.Contains(c.a.request.Aggregates, TimeWeightedAverage) {
-		settings := c.w.tag.At(iv.Start)
-		rule := rollup.Rule{Stepped: settings.Stepped, UncertainAsBad: c.strict}
+	if c.areas {
+		rule := rollup.Rule{Stepped: c.w.tag.At(iv.Start).Stepped, UncertainAsBad: c.strict}
+		if c.stepped != nil {
+			rule.Stepped = *c.stepped
+		}
 		if i, ok := iv.Integral(rule); ok {
 			c.area += i.Value
 			c.covered += i.Covered
@@ -437,16 +445,17 @@ func qualityOf(good, length uint64, nothing bool) model.Quality {
 	return model.Bad
 }
 
-func (c *calculation) finish(ctx context.Context) error {
+// finish appends the row of a bucket to its window.
+func (a *aggregation) finish(ctx context.Context, c *calculation, columns []*aggregateColumn) error {
 	w := c.w
 	length := uint64(c.end) - uint64(c.start)
 	row := bucketRow{time: c.start, quality: c.quality(), good: 100 * float64(c.good()) / float64(length)}
-	if c.a.reverse() {
+	if a.reverse() {
 		row.time = c.end
 	}
 	stats, _ := c.only.Stats(c.strict)
-	for i, x := range c.a.request.Aggregates {
-		v, err := c.cell(ctx, x, c.columns[i], &stats)
+	for i, x := range a.request.Aggregates {
+		v, err := c.cell(ctx, x, columns[i], &stats)
 		if err != nil {
 			return err
 		}

@@ -285,7 +285,9 @@ func TestManyProcessorsDoNotMakeAQuestionTooLarge(t *testing.T) {
 	require.NoError(t, err)
 	r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{End: 5000, Step: 1}, Aggregates: []Aggregate{Count}, BatchRows: MaxBatchRows}
 	readAggregates(t, e, r).Release()
-	readProcessed(t, e, ProcessedRequest{Tags: r.Tags, Buckets: r.Buckets, Functions: []part13.Aggregate{part13.Average}, Configuration: part13.Defaults}).Release()
+	for _, name := range []string{"Average", "percentile(95)"} {
+		readProcessed(t, e, ProcessedRequest{Tags: r.Tags, Buckets: r.Buckets, Functions: functions(t, name), Configuration: part13.Defaults}).Release()
+	}
 }
 
 func TestAggregateRequestsAreChecked(t *testing.T) {

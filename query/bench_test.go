@@ -100,7 +100,7 @@ func BenchmarkAnswers(b *testing.B) {
 		{"minutes=Average,Minimum,Maximum,TimeAverage2,PercentGood", func() error {
 			_, err := e.ReadProcessed(context.Background(), ProcessedRequest{
 				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Configuration: part13.Defaults,
-				Functions: []part13.Aggregate{part13.Average, part13.Minimum, part13.Maximum, part13.TimeAverage2, part13.PercentGood},
+				Functions: functions(b, "Average", "Minimum", "Maximum", "TimeAverage2", "PercentGood"),
 			}, dropped{})
 			return err
 		}},

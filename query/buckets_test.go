@@ -37,7 +37,7 @@ func TestBucketsOfACalendar(t *testing.T) {
 		}
 		rec := readAggregates(t, e, AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: r, Aggregates: []Aggregate{Count}})
 		processed := readProcessed(t, e, ProcessedRequest{
-			Tags: Tags{IDs: []model.TagID{1}}, Buckets: r, Functions: []part13.Aggregate{part13.Count}, Configuration: part13.Defaults,
+			Tags: Tags{IDs: []model.TagID{1}}, Buckets: r, Functions: []Function{Standard(part13.Count)}, Configuration: part13.Defaults,
 		})
 		require.Equal(t, int64(3), rec.NumRows())
 		require.Equal(t, int64(3), processed.NumRows())

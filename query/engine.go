@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 
@@ -19,12 +20,15 @@ type Options struct {
 	// QueryBytes is what one query may hold. A small share keeps one question from refusing all others. The default is
 	// half of MemoryBytes, which is also the most that makes sense.
 	QueryBytes int64
+	// Now is the clock by which a state that is still open has lasted. The default is time.Now.
+	Now func() time.Time
 }
 
 // Engine answers questions. It is safe for concurrent use.
 type Engine struct {
 	store  Store
 	budget budget
+	now    func() time.Time
 }
 
 // New makes an engine over a store.
@@ -38,7 +42,10 @@ func New(store Store, o Options) (*Engine, error) {
 	if o.MemoryBytes < 0 || o.QueryBytes < 0 || o.QueryBytes > o.MemoryBytes {
 		return nil, fmt.Errorf("QueryBytes %d and MemoryBytes %d: must be positive, the first not above the second", o.QueryBytes, o.MemoryBytes)
 	}
-	return &Engine{store: store, budget: budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Engine{store: store, now: o.Now, budget: budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
 }
 
 // MemoryTaken is what running queries hold.

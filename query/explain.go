@@ -107,7 +107,7 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 	}
 	x := explaining{Explanation: Explanation{Start: r.Start, End: r.End, Aggregate: r.Aggregate, Configuration: r.Configuration, Resolution: r.Resolution}}
 	p, err := e.processing(ProcessedRequest{
-		Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Functions: []part13.Aggregate{part13.WorstQuality}, Configuration: r.Configuration,
+		Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Functions: []Function{Standard(part13.WorstQuality)}, Configuration: r.Configuration,
 		Stepped: r.Stepped, Resolution: r.Resolution, Consistency: r.Consistency,
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 	function, ok := part13.Parse(r.Aggregate)
 	var own *aggregation
 	if x.Part13 = ok; ok {
-		p.request.Functions[0] = function
+		p.request.Functions[0] = Standard(function)
 		x.Formula, x.Resolution = function.Formula(), p.request.Resolution
 		if typ := p.tags.asked[0].tag.Current().Type; !function.Of(typ) {
 			return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", function, p.tags.asked[0].describe(), typ, ErrBadRequest)
@@ -168,13 +168,13 @@ type explaining struct {
 
 // processed fills in what follows from the interval as Part 13 sees it; for Varve's own aggregates that is all but value and quality.
 func (x *explaining) processed(ctx context.Context, p *processing) error {
-	reader := processedReader{processing: p, view: x.view}
+	reader := newProcessedReader(p, x.view)
 	w := processedWindow{asked: p.tags.asked[0], from: 0, to: 1}
 	if err := reader.read(ctx, &w); err != nil {
 		return err
 	}
 	row, iv, calc := &w.rows[0], reader.interval, &reader.calc
-	function := row.function
+	function := row.function.standard
 	x.Time, x.Quality, x.Value = row.Time, row.Quality, x.value(&row.Sample)
 	if function.IsStatus() && !row.Null {
 		x.Value.Text = model.Quality(row.Bits).Text()

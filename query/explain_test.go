@@ -48,7 +48,7 @@ func TestExplanationsAreOfTheAnswer(t *testing.T) {
 			x, err := e.Explain(ctx, r)
 			require.NoError(t, err, where)
 			rec := readProcessed(t, e, ProcessedRequest{
-				Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Functions: []part13.Aggregate{f}, Configuration: r.Configuration, Resolution: r.Resolution,
+				Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Functions: []Function{Standard(f)}, Configuration: r.Configuration, Resolution: r.Resolution,
 			})
 			require.Equal(t, int64(rec.Column(0).(*array.Timestamp).Value(0)), x.Time, where)
 			require.Equal(t, model.Quality(rec.Column(8).(*array.Uint32).Value(0)).Text(), x.Quality.Text(), where)

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/counter"
 	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/rollup"
@@ -21,25 +22,17 @@ import (
 // DefaultTimeResolution is the unit of time of processed reads, nanoseconds: that of the examples of Part 13.
 const DefaultTimeResolution = 1_000_000
 
-// ProcessedRequest asks for processed values (OPC UA Part 11, ReadProcessedDetails): aggregates of Part 13 of the intervals of
-// tags.
+// ProcessedRequest asks for processed values (OPC UA Part 11, ReadProcessedDetails): functions of the intervals of tags.
 type ProcessedRequest struct {
 	Tags
 	Buckets
-	Functions     []part13.Aggregate
-	Configuration part13.Configuration
-	Stepped       *bool // in place of what the tags' settings say; nil for those in force at the start of each interval
-	Resolution    int64 // unit of time, nanoseconds; 0 for DefaultTimeResolution
+	Functions     []Function
+	Configuration part13.Configuration // of own functions only TreatUncertainAsBad
+	Counter       counter.Limits       // for increase and rate
+	Stepped       *bool                // in place of what the tags' settings say; nil for those in force at the start of each interval
+	Resolution    int64                // unit of time, nanoseconds; 0 for DefaultTimeResolution
 	Consistency   storage.Consistency
 	BatchRows     int
-}
-
-// ParseFunction reads the name of an aggregate of Part 13, written as there.
-func ParseFunction(name string) (part13.Aggregate, error) {
-	if a, ok := part13.Parse(name); ok {
-		return a, nil
-	}
-	return 0, fmt.Errorf("aggregate %.80q: must be one of Part 13, such as Average, TimeAverage2 or PercentGood: %w", name, ErrBadRequest)
 }
 
 func (r *ProcessedRequest) check() error {
@@ -49,10 +42,16 @@ func (r *ProcessedRequest) check() error {
 	if r.BatchRows < 0 || r.BatchRows > MaxBatchRows {
 		return fmt.Errorf("batches of %d rows, least is 1, most is %d: %w", r.BatchRows, MaxBatchRows, ErrBadRequest)
 	}
-	if n := len(r.Functions); n < 1 || n > len(part13.Names()) {
-		return fmt.Errorf("%d aggregates, must be from 1 to %d: %w", n, len(part13.Names()), ErrBadRequest)
+	if n := len(r.Functions); n < 1 || n > MaxFunctions {
+		return fmt.Errorf("%d aggregates, must be from 1 to %d: %w", n, MaxFunctions, ErrBadRequest)
+	}
+	if err := r.Counter.Check(); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrBadRequest)
 	}
 	for i, a := range r.Functions {
+		if a == (Function{}) {
+			return fmt.Errorf("aggregate %d is none: %w", i, ErrBadRequest)
+		}
 		if slices.Contains(r.Functions[:i], a) {
 			return fmt.Errorf("aggregate %s is asked for twice: %w", a, ErrBadRequest)
 		}
@@ -92,7 +91,7 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	}
 	for _, f := range r.Functions {
 		for _, t := range tags.asked {
-			if typ := t.tag.Current().Type; !f.Of(typ) {
+			if typ := t.tag.Current().Type; !f.of(typ) {
 				return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", f, t.describe(), typ, ErrBadRequest)
 			}
 		}
@@ -100,6 +99,11 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	p := &processing{request: r, tags: tags, bucketing: buckets}
 	p.workers = e.budget.workers(windowsOf(buckets, tags), p.bytes)
 	return p, nil
+}
+
+// gathers reports whether a function needs samples.
+func (p *processing) gathers() bool {
+	return slices.ContainsFunc(p.request.Functions, Function.needsSamples)
 }
 
 func (p *processing) batchRows() int {
@@ -120,6 +124,12 @@ func (p *processing) bytes(workers int) int64 {
 	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
 	answers := int64(p.windowSize()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
 	worker := cursorBytes + int64(p.windowSize())*partialBytes + 2*answers
+	if slices.ContainsFunc(p.request.Functions, Function.needsArea) {
+		worker += int64(p.windowSize()) * partialBytes // where settings change
+	}
+	if p.gathers() {
+		worker += gatheringBytes
+	}
 	return names + 2*rows*processedRowBytes + int64(workers)*worker + p.bucketing.bytes()
 }
 
@@ -170,7 +180,7 @@ type processedWindow struct {
 // processedRow is one aggregate of one interval.
 type processedRow struct {
 	model.Sample
-	function   part13.Aggregate
+	function   Function
 	bucket     int
 	start, end int64 // the edges, in the order of the answer
 	completeness
@@ -191,7 +201,7 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 	windows := make([]processedWindow, min(2*p.workers, total))
 	readers := make([]processedReader, p.workers)
 	for i := range readers {
-		readers[i] = processedReader{processing: p, view: view}
+		readers[i] = newProcessedReader(p, view)
 	}
 	for done := 0; done < total; {
 		now := windows[:min(len(windows), total-done)]
@@ -232,33 +242,28 @@ func (p *processing) round(ctx context.Context, readers []processedReader, now [
 // processedReader calculates windows, one after the other, in memory of its own.
 type processedReader struct {
 	*processing
-	view     View
-	partials storage.Partials
+	stretch
 	edges    []int64 // ascending, as storage takes them
 	after    []*rollup.Partial
 	calc     part13.Calculation
 	interval part13.Interval // the one calculated last
 	before   rollup.Partial  // what lies before it
-	besides  int64           // samples read one by one
+	own      ownReader
+}
+
+func newProcessedReader(p *processing, view View) processedReader {
+	return processedReader{processing: p, stretch: stretch{view: view, strict: p.request.Configuration.TreatUncertainAsBad}, own: newOwnReader(p)}
 }
 
 // read calculates the rows of a window.
 func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 	answer := r.processing.edges[w.from : w.to+1]
 	edges := slices.Clone(answer)
-	if r.reverse() {
-		slices.Reverse(edges)
-	}
-	r.edges = append(r.edges[:0], edges...)
-	if r.reverse() { // the samples of (a, b] are those of [a+1, b+1)
-		for i := range r.edges {
-			r.edges[i]++
-		}
-	}
-	if err := r.view.Partials(ctx, w.tag.ID, r.edges, storage.Full, &r.partials); err != nil {
+	r.edges = ascendingEdges(edges, r.edges)
+	if err := r.stretch.read(ctx, w.tag.ID, r.edges); err != nil {
 		return err
 	}
-	if err := r.complete(ctx, w); err != nil {
+	if err := r.wholeTexts(ctx, w); err != nil {
 		return err
 	}
 	earlier, err := r.earlier(ctx, w)
@@ -269,7 +274,11 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 	if err != nil {
 		return err
 	}
-	annotated := slices.Contains(r.request.Functions, part13.AnnotationCount)
+	annotated := slices.Contains(r.request.Functions, Standard(part13.AnnotationCount))
+	if err := r.own.open(ctx, r, w, edges); err != nil {
+		return err
+	}
+	defer r.own.close()
 	p := &r.partials
 	r.lookAhead()
 	r.before = p.Before
@@ -293,7 +302,12 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 		if i > 0 {
 			r.before.TakeLast(&p.Buckets[i-1])
 		}
-		r.rows(w, iv, at)
+		if err := r.own.take(ctx, i, &iv, r.edges[i+1]); err != nil {
+			return err
+		}
+		if err := r.rows(ctx, w, &iv, at); err != nil {
+			return err
+		}
 		r.interval = iv
 	}
 	if r.reverse() {
@@ -344,18 +358,26 @@ func (r *processedReader) lookAhead() {
 	}
 }
 
-// rows adds the aggregates of an interval.
-func (r *processedReader) rows(w *processedWindow, iv part13.Interval, at int) {
-	r.calc.Reset(w.tag.Current().Type, iv, r.request.Configuration)
-	row := processedRow{bucket: at, start: iv.Start, end: iv.End, completeness: r.completeness(&iv)}
+// rows adds the functions of an interval.
+func (r *processedReader) rows(ctx context.Context, w *processedWindow, iv *part13.Interval, at int) (err error) {
+	r.calc.Reset(w.tag.Current().Type, *iv, r.request.Configuration)
+	row := processedRow{bucket: at, start: iv.Start, end: iv.End, completeness: r.completeness(iv)}
 	if iv.Reverse {
 		row.start, row.end = iv.End, iv.Start
 	}
-	for _, f := range r.request.Functions {
+	for i, f := range r.request.Functions {
 		row.function = f
-		row.Sample = r.calc.Result(f)
+		if f.standard != 0 {
+			row.Sample = r.calc.Result(f.standard)
+		} else {
+			if row.Sample, row.function, err = r.own.result(ctx, i, iv); err != nil {
+				return err
+			}
+			row.Time = row.start
+		}
 		w.rows = append(w.rows, row)
 	}
+	return nil
 }
 
 func (r *processedReader) completeness(iv *part13.Interval) completeness {
@@ -373,76 +395,18 @@ func (r *processedReader) completeness(iv *part13.Interval) completeness {
 	}
 }
 
-// complete makes the partials before and behind the window know the nearest usable samples, and all of them whole texts.
-func (r *processedReader) complete(ctx context.Context, w *processedWindow) error {
-	p := &r.partials
-	strict := r.request.Configuration.TreatUncertainAsBad
-	if _, last := p.Before.UsableEnds(strict); last == nil && !p.Before.Empty() {
-		found, err := r.usable(ctx, w, model.TimeRange{Start: model.MinTime, End: p.Before.LastPoint().Time + 1, Reverse: true}, 1)
-		if err != nil {
-			return err
-		}
-		if len(found) > 0 {
-			before := partialOf(found)
-			before.TakeLast(&p.Before)
-			p.Before = before
-		}
-	}
-	if first, _ := p.After.UsableEnds(strict); first == nil && !p.After.Empty() {
-		found, err := r.usable(ctx, w, model.TimeRange{Start: p.After.FirstPoint().Time, End: model.All.End}, 1)
-		if err != nil {
-			return err
-		}
-		if len(found) > 0 {
-			after := partialOf(found)
-			after.TakeFirst(&p.After)
-			p.After = after
-		}
-	}
+// wholeTexts reads the texts of a window that are too long for its partials.
+func (r *processedReader) wholeTexts(ctx context.Context, w *processedWindow) error {
 	if !w.tag.Current().Type.Blob() {
 		return nil
 	}
+	p := &r.partials
 	for i := range p.Buckets {
 		if err := r.readTexts(ctx, w, &p.Buckets[i]); err != nil {
 			return err
 		}
 	}
 	return errors.Join(r.readTexts(ctx, w, &p.Before), r.readTexts(ctx, w, &p.After))
-}
-
-func partialOf(s []model.Sample) (p rollup.Partial) {
-	all := model.Samples{Type: s[0].Type}
-	for _, x := range s {
-		all.Append(x)
-	}
-	p.Add(&all, 0, all.Len())
-	return p
-}
-
-// usable are the first n usable samples of a range, in its order.
-func (r *processedReader) usable(ctx context.Context, w *processedWindow, in model.TimeRange, n int) (found []model.Sample, err error) {
-	cursor := r.view.Samples(w.tag.ID, in)
-	defer cursor.Close()
-	for {
-		b, err := cursor.Next(ctx)
-		if err == io.EOF {
-			return found, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		r.besides += int64(b.Len())
-		for i := range b.Len() {
-			x := b.At(i)
-			if point := (rollup.Point{Sample: x}); !point.Usable(r.request.Configuration.TreatUncertainAsBad) {
-				continue
-			}
-			x.Blob = slices.Clone(x.Blob)
-			if found = append(found, x); len(found) == n {
-				return found, nil
-			}
-		}
-	}
 }
 
 // readTexts reads the texts that are too long for a partial.
@@ -463,15 +427,16 @@ func (r *processedReader) readTexts(ctx context.Context, w *processedWindow, p *
 
 // earlier is the usable sample before the last one, where a question extrapolates along the slope of the two.
 func (r *processedReader) earlier(ctx context.Context, w *processedWindow) (*rollup.Point, error) {
-	if !r.request.Configuration.SlopedExtrapolation || !slices.ContainsFunc(r.request.Functions, part13.Aggregate.Extrapolates) {
+	extrapolates := func(f Function) bool { return f.standard.Extrapolates() }
+	if !r.request.Configuration.SlopedExtrapolation || !slices.ContainsFunc(r.request.Functions, extrapolates) {
 		return nil, nil
 	}
-	if behind, _ := r.partials.After.UsableEnds(r.request.Configuration.TreatUncertainAsBad); behind != nil {
+	if behind, _ := r.partials.After.UsableEnds(r.strict); behind != nil {
 		return nil, nil
 	}
 	all := model.All
 	all.Reverse = true
-	found, err := r.usable(ctx, w, all, 2)
+	found, err := r.usable(ctx, w.tag.ID, all, 2)
 	if err != nil || len(found) < 2 {
 		return nil, err
 	}
@@ -481,7 +446,8 @@ func (r *processedReader) earlier(ctx context.Context, w *processedWindow) (*rol
 // zeroTimes is, of each bucket from its first sample to its last, the nanoseconds that start at a Good sample of value zero, and of
 // another. Nil where nobody asks.
 func (r *processedReader) zeroTimes(ctx context.Context, w *processedWindow) ([][2]uint64, error) {
-	if !slices.ContainsFunc(r.request.Functions, part13.Aggregate.ComparesWithZero) {
+	comparesWithZero := func(f Function) bool { return f.standard.ComparesWithZero() }
+	if !slices.ContainsFunc(r.request.Functions, comparesWithZero) {
 		return nil, nil
 	}
 	times := make([][2]uint64, len(r.partials.Buckets))

@@ -17,7 +17,7 @@ import (
 )
 
 // processedRowBytes is what a row of processed values takes, as a row and in the columns, text apart.
-const processedRowBytes = 160
+const processedRowBytes = 192
 
 // processedEncoder gathers processed values into record batches.
 type processedEncoder struct {
@@ -32,7 +32,7 @@ type processedEncoder struct {
 	ends      []int64
 	functions []int32
 	names     arrow.Array // of the functions asked for, a dictionary
-	index     map[part13.Aggregate]int32
+	index     map[Function]int32
 	times     []int64
 	values    []uint64
 	valid     validity
@@ -49,13 +49,19 @@ type processedEncoder struct {
 }
 
 func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stateTexts, sink Sink) *processedEncoder {
-	e := &processedEncoder{maxRows: p.batchRows(), states: states, tag: tagColumn{dictionary: p.tags.dictionary()}, index: map[part13.Aggregate]int32{}}
+	e := &processedEncoder{maxRows: p.batchRows(), states: states, tag: tagColumn{dictionary: p.tags.dictionary()}, index: map[Function]int32{}}
 	var names []string
 	size := 0
-	for i, f := range p.request.Functions {
-		e.index[f] = int32(i)
+	add := func(f Function) {
+		e.index[f] = int32(len(names))
 		names = append(names, f.String())
-		size += len(names[i])
+		size += len(f.String())
+	}
+	for _, f := range p.request.Functions {
+		add(f)
+		if f.isPercentile() {
+			add(f.approximate())
+		}
 	}
 	e.names = stringArray(names, int64(size))
 	fields := []arrow.Field{
@@ -115,7 +121,8 @@ func (e *processedEncoder) append(w *processedWindow, r *processedRow) {
 	bitutil.SetBitTo(e.partial, len(e.times)-1, r.Quality&model.InfoDataValue != 0 && r.Quality&model.InfoPartial != 0)
 }
 
-// appendValue puts a value where its type has its place, as in an answer of mixed types. A status code is a number and a name.
+// appendValue puts a value where its type has its place, as in an answer of mixed types. A status code is a
+// number and a name, an instant nanoseconds and text.
 func (e *processedEncoder) appendValue(tag *model.Tag, r *processedRow) {
 	number, whole, hasNumber, hasInt := 0.0, int64(0), false, false
 	var text []byte
@@ -140,9 +147,13 @@ func (e *processedEncoder) appendValue(tag *model.Tag, r *processedRow) {
 		case model.String:
 			text, hasText = r.Blob, true
 		}
-		if r.function.IsStatus() {
+		switch {
+		case r.function.isStatus():
 			number, hasNumber = 0, false
 			text, hasText = []byte(model.Quality(r.Bits).String()), true
+		case r.function.isTime():
+			number, hasNumber = 0, false
+			text, hasText = []byte(model.FormatTime(int64(r.Bits))), true
 		}
 	}
 	e.values = append(e.values, math.Float64bits(number))

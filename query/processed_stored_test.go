@@ -25,10 +25,10 @@ func TestProcessedValuesFromRollups(t *testing.T) {
 		rng := rand.New(rand.NewPCG(uint64(typ), 31))
 		samples := daysOf(rng, typ)
 		sealed, raw := storeOf(t, samples, true), storeOf(t, samples, false)
-		var functions []part13.Aggregate
+		var functions []Function
 		for i := range part13.Names() {
 			if f := part13.Aggregate(i + 1); f.Of(typ) {
-				functions = append(functions, f)
+				functions = append(functions, Standard(f))
 			}
 		}
 		const hour = int64(3600e9)

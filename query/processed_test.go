@@ -48,7 +48,7 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 		}
 		for i := range part13.Names() {
 			if f := part13.Aggregate(i + 1); f.Of(typ) {
-				r.Functions = append(r.Functions, f)
+				r.Functions = append(r.Functions, Standard(f))
 			}
 		}
 		if rng.IntN(2) == 0 {
@@ -75,7 +75,7 @@ func TestProcessedValuesAreThoseOfWholeHistory(t *testing.T) {
 			c.Reset(typ, iv, r.Configuration)
 			for k, f := range r.Functions {
 				row := i*n + k
-				want := c.Result(f)
+				want := c.Result(f.standard)
 				where := fmt.Sprintf("seed %d, %s of %d to %d", seed, f, edges[i], edges[i+1])
 				require.Equal(t, want.Time, int64(rec.Column(0).(*array.Timestamp).Value(row)), where)
 				require.Equal(t, edges[i], int64(rec.Column(2).(*array.Timestamp).Value(row)), where)
@@ -159,13 +159,13 @@ func wholeHistory(s *model.Samples, from, to int64, strict bool) part13.Interval
 	return iv
 }
 
-func requireValue(t *testing.T, want model.Sample, f part13.Aggregate, rec arrow.Record, row int, where string) {
+func requireValue(t *testing.T, want model.Sample, f Function, rec arrow.Record, row int, where string) {
 	t.Helper()
 	number, whole, text := rec.Column(5).(*array.Float64), rec.Column(6).(*array.Int64), rec.Column(7).(*array.String)
 	switch {
 	case want.Null:
 		require.True(t, number.IsNull(row) && whole.IsNull(row) && text.IsNull(row), where)
-	case f.IsStatus():
+	case f.isStatus():
 		require.Equal(t, model.Quality(want.Bits).String(), text.Value(row), where)
 		require.Equal(t, int64(want.Bits), whole.Value(row), where)
 	case want.Type == model.String:

@@ -6,13 +6,18 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/counter"
+	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/chunk"
 )
 
 // TestStoredSamplesAnswerAsThePlainModel asks a store, some of it sealed, some in chunks, some in memory, over days and
@@ -113,6 +118,97 @@ func TestStoredSamplesAnswerAsThePlainModel(t *testing.T) {
 				require.NotContains(t, rows[i].value, "value")
 			} else {
 				requireNear(t, model.Float64, want.Bits, rows[i].value["value"])
+			}
+		}
+	}
+}
+
+// TestStoredStatesAndOwnFunctionsAreThoseOfSamples asks a store that is sealed, so that rollups answer, and samples that are not, for
+// own functions and for times in states.
+func TestStoredStatesAndOwnFunctionsAreThoseOfSamples(t *testing.T) {
+	const hour = int64(3600e9)
+	rng := rand.New(rand.NewPCG(5, 41))
+	ctx := context.Background()
+	db, err := storage.Open("store", storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SealAfter: -1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	types := []model.Type{model.Float64, model.Uint64, model.State, model.Bool, model.State}
+	plain := &plainStore{block: 1000, samples: map[model.TagID]*storage.Block{}}
+	for i, typ := range types {
+		settings := []model.Settings{{From: model.MinTime, Type: typ, Stepped: typ.AlwaysStepped()}}
+		if i == 0 {
+			settings = append(settings, model.Settings{From: 30*hour + 7, Type: typ, Stepped: true})
+		}
+		tag := model.Tag{Name: string('a' + rune(i)), UUID: model.UUID{byte(i + 1)}, Settings: settings}
+		_, err := db.ChangeCatalog(ctx, []catalog.Change{{Create: &catalog.Create{Tag: tag}}})
+		require.NoError(t, err)
+		stored, ok := db.Catalog().ByName(tag.Name)
+		require.True(t, ok)
+		plain.tags = append(plain.tags, stored)
+		b := &storage.Block{Samples: model.Samples{Type: typ}}
+		count := uint64(0)
+		for at := int64(0); at < 72*hour; at += 1 + rng.Int64N(hour/15) {
+			x := model.Sample{Time: at, Type: typ, Quality: []model.Quality{0, 0, 0, 0, 0, model.Uncertain, model.BadSensorFailure}[rng.IntN(7)]}
+			switch count = (count + rng.Uint64N(40)) % 1000; i {
+			case 0:
+				x.Bits = math.Float64bits(float64(rng.IntN(1000)) / 8)
+			case 1:
+				x.Bits = count
+			case 4: // more states than a partial tells apart
+				x.Bits = rng.Uint64N(90)
+			default:
+				x.Bits = rng.Uint64N(2)
+			}
+			b.Append(x)
+			b.Origins = append(b.Origins, chunk.Origin{Samples: 1})
+		}
+		plain.samples[stored.ID] = b
+		pending, err := db.Submit(ctx, &storage.Batch{
+			Source: "s", Epoch: 1, Sequence: uint64(i + 1), ContentHash: uint64(i + 1), Runs: []storage.Run{{Tag: stored.ID, Mode: model.Append, Samples: b.Samples}},
+		})
+		require.NoError(t, err)
+		_, err = pending.Applied(ctx)
+		require.NoError(t, err)
+	}
+	now := func() time.Time { return time.Unix(0, 80*hour) }
+	samples, err := New(plain, Options{Now: now})
+	require.NoError(t, err)
+	stored, err := New(FromDB(db), Options{Now: now})
+	require.NoError(t, err)
+	for _, sealed := range []bool{false, true} {
+		if sealed {
+			_, err := db.Seal(ctx)
+			require.NoError(t, err)
+		}
+		for range 15 {
+			b := Buckets{Start: rng.Int64N(90 * hour), End: rng.Int64N(90 * hour), Step: hour/2 + rng.Int64N(30*hour)}
+			if rng.IntN(2) == 0 { // whole days and hours, as rollups have them
+				b = Buckets{Start: rng.Int64N(3) * 24 * hour, End: 96 * hour, Step: []int64{hour, 24 * hour}[rng.IntN(2)]}
+			}
+			strict := rng.IntN(2) == 0
+			r := ProcessedRequest{
+				Tags: Tags{Names: []string{"a", "b"}}, Buckets: b, Configuration: part13.Defaults, Counter: counter.Limits{Highest: 999, Step: 300},
+				Functions: append(functions(t, AggregateNames()...), functions(t, ownNames...)...),
+			}
+			r.Configuration.TreatUncertainAsBad = strict
+			want, have := readProcessed(t, samples, r), readProcessed(t, stored, r)
+			require.Equal(t, want.NumRows(), have.NumRows())
+			for i, f := range want.Schema().Fields() {
+				if f.Name != "value" {
+					require.True(t, array.Equal(want.Column(i), have.Column(i)), "sealed %v, column %s of %+v", sealed, f.Name, b)
+					continue
+				}
+				x, y := want.Column(i).(*array.Float64), have.Column(i).(*array.Float64)
+				for k := range x.Len() {
+					require.Equal(t, x.IsNull(k), y.IsNull(k))
+					require.InDelta(t, x.Value(k), y.Value(k), 1e-9*math.Abs(x.Value(k)), "sealed %v, %s of %+v", sealed, r.Functions[k%len(r.Functions)], b)
+				}
+			}
+			want.Release()
+			have.Release()
+			for _, name := range []string{"b", "c", "d", "e"} {
+				r := StatesRequest{Tags: Tags{Names: []string{name}}, Buckets: b, UseUncertain: !strict}
+				require.Equal(t, readStates(t, samples, r), readStates(t, stored, r), "sealed %v, %+v", sealed, r)
 			}
 		}
 	}

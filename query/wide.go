@@ -84,7 +84,7 @@ func (r *WideRequest) check() error {
 	case len(r.Edges) > 0:
 		return fmt.Errorf("edges of buckets of a wide answer: %w", ErrBadRequest)
 	case r.Function != 0:
-		p := ProcessedRequest{Tags: r.Tags, Functions: []part13.Aggregate{r.Function}, Configuration: r.Configuration, Resolution: r.Resolution}
+		p := ProcessedRequest{Tags: r.Tags, Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Resolution: r.Resolution}
 		return p.check()
 	}
 	return nil

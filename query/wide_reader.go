@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/varvedb/varve/model"
-	"github.com/varvedb/varve/query/part13"
 )
 
 // wideReader fills the columns of a window, one after the other. It is for one goroutine.
@@ -21,10 +20,10 @@ func (x *wide) reader(view View, states *stateTexts) wideReader {
 	switch {
 	case r.Function != 0:
 		p := &processing{
-			request: ProcessedRequest{Functions: []part13.Aggregate{r.Function}, Configuration: r.Configuration, Stepped: r.Stepped, Resolution: r.Resolution},
+			request: ProcessedRequest{Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Stepped: r.Stepped, Resolution: r.Resolution},
 			tags:    x.tags, bucketing: x.grid,
 		}
-		return &wideProcessed{processedReader: processedReader{processing: p, view: view}, states: states}
+		return &wideProcessed{processedReader: newProcessedReader(p, view), states: states}
 	case r.Aggregate != 0:
 		a := newAggregation(AggregatesRequest{Aggregates: []Aggregate{r.Aggregate}, UseUncertain: r.UseUncertain}, x.tags, x.grid)
 		return &wideAggregates{aggregation: a, view: view, states: states}

@@ -290,7 +290,7 @@ func TestWideAggregatesAreThoseOfEachTag(t *testing.T) {
 			var sink bytesSink
 			if r.Function != 0 {
 				_, err = whole.ReadProcessed(context.Background(), ProcessedRequest{
-					Tags: one, Buckets: r.Buckets, Functions: []part13.Aggregate{r.Function}, Configuration: r.Configuration, Resolution: 1,
+					Tags: one, Buckets: r.Buckets, Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Resolution: 1,
 				}, &sink)
 			} else {
 				_, err = whole.ReadAggregates(context.Background(), AggregatesRequest{

@@ -93,7 +93,7 @@ func (s *Sum) Deviation() float64 {
 	if r <= noDirection {
 		return math.Inf(1)
 	}
-	return math.Sqrt(-2*math.Log(r)) / (2 * math.Pi) * s.period
+	return math.Sqrt(-2*math.Log(r))/(2*math.Pi)*s.period + 0 // never -0
 }
 
 // compensated is a sum with what rounding took from it. (Kahan; Neumaier 1974.)

@@ -1,0 +1,250 @@
+package query
+
+import (
+	"context"
+	"math"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// ownReader calculates Varve's own functions of the intervals of a window, as docs/reference/aggregates.md has them.
+type ownReader struct {
+	functions []Function
+	asked     bool // any function is an own one
+	areas     bool // any is of an integral
+	columns   []*aggregateColumn
+	of        model.Type // of columns
+	split     bool       // settings change within the window: pieces has its parts
+	pieces    worker
+	shape     calculation
+	gathering *gathering
+	feed      feed
+}
+
+func newOwnReader(p *processing) ownReader {
+	strict := p.request.Configuration.TreatUncertainAsBad
+	o := ownReader{functions: p.request.Functions, columns: make([]*aggregateColumn, len(p.request.Functions)), gathering: newGathering(p.request.Functions, strict, p.request.Counter)}
+	for _, f := range o.functions {
+		o.asked = o.asked || f.standard == 0
+		o.areas = o.areas || f.needsArea()
+	}
+	o.shape = calculation{strict: strict, areas: o.areas, stepped: p.request.Stepped}
+	return o
+}
+
+// open makes an ownReader ready for the intervals of a window of r, whose edges in the answer are these, ascending.
+func (o *ownReader) open(ctx context.Context, r *processedReader, w *processedWindow, ascending []int64) error {
+	if !o.asked {
+		return nil
+	}
+	if typ := w.tag.Current().Type; typ != o.of {
+		o.of = typ
+		for i, f := range o.functions {
+			if f.own != 0 {
+				o.columns[i] = newAggregateColumn(f.own, 1<<typ)
+			}
+		}
+	}
+	o.shape.view, o.shape.w = r.view, &window{asked: w.asked}
+	o.split = false
+	if o.areas && r.request.Stepped == nil {
+		o.pieces.splitAtSettings(ascending, false, w.tag)
+		o.split = len(o.pieces.instants) > len(ascending)
+	}
+	if o.split {
+		k := &o.pieces
+		k.edges = append(k.edges[:0], k.instants...)
+		for i := range k.edges {
+			k.edges[i] += r.edges[0] - ascending[0] // 1 in reverse
+		}
+		if err := r.view.Partials(ctx, w.tag.ID, k.edges, storage.Full, &k.partials); err != nil {
+			return err
+		}
+		k.intervals()
+	}
+	if o.gathering != nil {
+		o.feed = feed{cursor: r.view.Samples(w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})}
+	}
+	return nil
+}
+
+func (o *ownReader) close() {
+	if o.feed.cursor != nil {
+		o.feed.cursor.Close()
+		o.feed = feed{}
+	}
+}
+
+// take takes the samples of interval i of the window, which end before an instant.
+func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval, before int64) error {
+	if !o.asked {
+		return nil
+	}
+	whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
+	o.shape.reset(iv.Start, iv.End)
+	if o.split {
+		for k := o.pieces.first[i]; k < o.pieces.first[i+1]; k++ {
+			o.shape.add(o.pieces.parts[k])
+		}
+	} else {
+		o.shape.add(whole)
+	}
+	g := o.gathering
+	if g == nil {
+		return nil
+	}
+	g.begin(iv.Start, iv.Before)
+	if err := o.feed.until(ctx, before, g.add); err != nil {
+		return err
+	}
+	until := iv.End
+	if iv.After.Empty() {
+		until = holdUntil(&whole)
+	}
+	return g.end(until)
+}
+
+// result is own function i of the interval taken last, and what the answer calls it.
+func (o *ownReader) result(ctx context.Context, i int, iv *part13.Interval) (model.Sample, Function, error) {
+	f := o.functions[i]
+	value, name := noNumber, f
+	quality := o.shape.quality()
+	var err error
+	switch {
+	case f.own != 0:
+		value, err = o.aggregate(ctx, f.own, o.columns[i])
+	case f.needsSamples() && o.gathering.all != iv.In.Counts().All():
+		quality = model.BadNoData // rollups are all that is left
+	case f.needsSamples():
+		value, name = o.gathered(i)
+		if lost := (f.kind == kindIncrease || f.kind == kindRate) && o.gathering.count.wasReset(); lost && quality == model.Good {
+			quality = model.UncertainDataSubNormal
+		}
+	default:
+		value = o.partial(f, iv)
+	}
+	value.Quality = quality
+	return value, name, err
+}
+
+// aggregate is one that ReadAggregates has, as it has it.
+func (o *ownReader) aggregate(ctx context.Context, a Aggregate, c *aggregateColumn) (model.Sample, error) {
+	s := &o.shape
+	if a == PercentGood {
+		return numberSample(100 * float64(s.good()) / float64(uint64(s.end)-uint64(s.start))), nil
+	}
+	stats, _ := s.only.Stats(s.strict)
+	x, err := s.cell(ctx, a, c, &stats)
+	return c.sample(x), err
+}
+
+// partial is a function that follows from partials.
+func (o *ownReader) partial(f Function, iv *part13.Interval) model.Sample {
+	s := &o.shape
+	first, last := iv.In.UsableEnds(s.strict)
+	switch f.kind {
+	case kindTotal:
+		if s.covered == 0 {
+			return noNumber
+		}
+		return numberSample(s.area / f.argument)
+	case kindTransitions:
+		whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In}
+		n, ok := whole.Transitions(s.strict)
+		if !ok {
+			return noNumber
+		}
+		return wholeSample(rollup.Int128{Lo: uint64(n)})
+	}
+	if first == nil {
+		return noNumber
+	}
+	switch f.kind {
+	case kindFirstTime:
+		return model.Sample{Type: model.Int64, Bits: uint64(first.Time)}
+	case kindLastTime:
+		return model.Sample{Type: model.Int64, Bits: uint64(last.Time)}
+	}
+	return difference(&last.Sample, &first.Sample)
+}
+
+// gathered is a function that needed samples.
+func (o *ownReader) gathered(i int) (model.Sample, Function) {
+	f, g := o.functions[i], o.gathering
+	v, exact := math.NaN(), true
+	switch f.kind {
+	case kindIncrease:
+		return g.count.increase(o.of), f
+	case kindRate:
+		return g.count.rate(), f
+	case kindPercentile:
+		v, exact = g.events.interpolated(f.argument)
+	case kindTimeWeightedPercentile:
+		v, exact = g.stood.nearestRank(f.argument)
+	case kindCircularMean:
+		v = g.arrows[i].Mean()
+	case kindCircularDeviation:
+		v = g.arrows[i].Deviation()
+	}
+	if !exact {
+		f = f.approximate()
+	}
+	if v != v {
+		return noNumber, f
+	}
+	return numberSample(v), f
+}
+
+// noNumber is the result where there is nothing to calculate with.
+var noNumber = model.Sample{Type: model.Float64, Null: true}
+
+func numberSample(v float64) model.Sample {
+	return model.Sample{Type: model.Float64, Bits: math.Float64bits(v)}
+}
+
+// wholeSample is a whole number, as a double where 64 bits do not hold it.
+func wholeSample(n rollup.Int128) model.Sample {
+	switch {
+	case n.Hi == 0 && n.Lo > math.MaxInt64:
+		return model.Sample{Type: model.Uint64, Bits: n.Lo}
+	case n.Hi == 0, n.Hi == -1 && n.Lo > math.MaxInt64:
+		return model.Sample{Type: model.Int64, Bits: n.Lo}
+	}
+	return numberSample(n.Float64())
+}
+
+// difference is a − b: of integers exactly, as far as wholeSample has it.
+func difference(a, b *model.Sample) model.Sample {
+	if a.Type.Float() {
+		return numberSample(part13.Number(a) - part13.Number(b))
+	}
+	n := rollup.Int128{Lo: a.Bits - b.Bits}
+	less := a.Bits < b.Bits
+	if a.Type == model.Int64 {
+		less = int64(a.Bits) < int64(b.Bits)
+	}
+	if less {
+		n.Hi = -1
+	}
+	return wholeSample(n)
+}
+
+// sample is a cell as a value of its own.
+func (c *aggregateColumn) sample(x cell) model.Sample {
+	switch {
+	case !x.valid:
+		return noNumber
+	case c.kind == cell128:
+		return wholeSample(rollup.Int128{Hi: x.high, Lo: x.bits})
+	case c.of != 0:
+		return model.Sample{Type: c.of, Bits: x.bits, Blob: x.blob}
+	case c.typ.ID() == arrow.FLOAT64:
+		return model.Sample{Type: model.Float64, Bits: x.bits}
+	}
+	return model.Sample{Type: model.Int64, Bits: x.bits}
+}
