@@ -147,6 +147,9 @@ func parseTicket(ticket []byte) (flightQuestion, error) {
 	case *varvev1.FlightQuestion_Plot:
 		req, err := plotRequest(ask.Plot)
 		return askPlot{req}, err
+	case *varvev1.FlightQuestion_TimeInState:
+		req, err := statesRequest(ask.TimeInState)
+		return askStates{req}, err
 	case *varvev1.FlightQuestion_Range:
 		req, err := rangeRequest(ask.Range)
 		return askRange{req}, err

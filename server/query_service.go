@@ -10,7 +10,7 @@ import (
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
-	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/query/counter"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -105,14 +105,15 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 	if err != nil {
 		return query.ProcessedRequest{}, err
 	}
-	if n, most := len(r.Aggregates), len(part13.Names()); n > most {
-		return query.ProcessedRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, most, query.ErrBadRequest)
+	if n := len(r.Aggregates); n > query.MaxFunctions {
+		return query.ProcessedRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, query.MaxFunctions, query.ErrBadRequest)
 	}
 	req := query.ProcessedRequest{
 		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), Configuration: configurationOf(r.TreatUncertainAsBad, r.PercentDataBad, r.PercentDataGood, r.UseSlopedExtrapolation),
 		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
+		Counter: counter.Limits{Highest: r.CounterHighest, Step: r.CounterStep},
 	}
 	for _, name := range r.Aggregates {
 		f, err := query.ParseFunction(name)

@@ -87,6 +87,9 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Query.Now == nil {
+		o.Query.Now = o.Now
+	}
 	engine, err := query.New(query.FromDB(db), o.Query)
 	if err != nil {
 		return nil, fmt.Errorf("memory for queries: %w", err)

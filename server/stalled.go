@@ -20,6 +20,7 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadProcessed":       true,
 	"/varve.v1.QueryService/ReadAtTimes":         true,
 	"/varve.v1.QueryService/ReadWide":            true,
+	"/varve.v1.QueryService/ReadTimeInState":     true,
 	"/varve.v1.QueryService/Tune":                true,
 	"/varve.v1.QueryService/ReadPlot":            true,
 	"/varve.v1.QueryService/Latest":              true,

@@ -102,7 +102,7 @@ func TestQueryAsksForPart13AndCalendars(t *testing.T) {
 	require.Contains(t, text, "early")
 	require.Contains(t, text, "late")
 	for args, says := range map[string]string{
-		"--aggregate Count,count":                "must be one of Part 13",
+		"--aggregate Count,kount":                "must be one of Part 13",
 		"--aggregate Average --every fortnight":  "fortnight",
 		"--aggregate average":                    "time_weighted_average",
 		"--every 1d":                             "add --interpolated, or --aggregate",

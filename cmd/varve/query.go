@@ -65,6 +65,9 @@ type queryFlags struct {
 	bridgeBad    bool
 	wideFlags
 
+	timeInState                 bool
+	counterHighest, counterStep uint64
+
 	openStart, openEnd bool  // --count in place of an edge
 	override           *bool // --stepped, where it is given
 }
@@ -96,6 +99,9 @@ Uncertain samples count as Bad, unless --use-uncertain is given.
 Aggregates named as in OPC UA Part 13 (Average, TimeAverage2, Minimum, PercentGood and 33 more; see docs/reference/part-13.md) are
 calculated as the standard has it. A row is then one aggregate of one interval, with its own time and its status code and info
 bits; --use-uncertain, --percent-good, --percent-bad and --sloped-extrapolation are the standard's AggregateConfiguration.
+Such rows also answer percentile(95), median, time_weighted_percentile(95), increase, rate, total(h), integral, transitions, delta,
+first_time, last_time, circular_mean and circular_deviation; see docs/reference/aggregates.md. All of them may be asked for together.
+--time-in-state prints how long each tag was in each of its states, and how often it came to it.
 
 --bounds says what stands at the edges: inside takes the end itself too, outside adds the sample at each edge or else the
 nearest one outside, and a row of quality BadBoundNotFound where there is none, interpolated adds values calculated at the
@@ -126,6 +132,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --latest '*'
   varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
   varve query --start -1d --every 1h --aggregate Average,TimeAverage2,PercentGood PUMP-101.FLOW
+  varve query --start -1d --every 1h --aggregate 'percentile(95),total(h),increase' PUMP-101.FLOW
+  varve query --start -7d --every 1d --time-in-state PUMP-101.STATE
   varve query --start 06:00 --end 14:00 --bounds interpolated FI-101
   varve query --end 2026-03-01T06:00:00Z --count 10 FI-101
   varve query --start -1d --quality bad,uncertain 'BOILER*'
@@ -182,6 +190,9 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")
 	flags.BoolVar(&f.sloped, "sloped-extrapolation", false, "with aggregates of Part 13: go on behind the last sample along the slope of the last two")
+	flags.BoolVar(&f.timeInState, "time-in-state", false, "how long each tag was in each of its states, in buckets of --every")
+	flags.Uint64Var(&f.counterHighest, "counter-highest", 0, "with increase and rate: the value after which the counter shows 0 (default it never rolls over)")
+	flags.Uint64Var(&f.counterStep, "counter-step", 0, "with increase and rate: the most the counter counts from one sample to the next (default half of --counter-highest)")
 	flags.DurationVar(&f.resolution, "time-resolution", time.Millisecond, "with aggregates of Part 13: their unit of time")
 	return cmd
 }
@@ -268,8 +279,8 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
 	case f.count > 0 && f.reverse:
 		return errors.New("--reverse with --count: give --end and no --start to read backward")
-	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.atTimes()):
-		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --pixels, --aggregate, --at and --interpolated")
+	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.timeInState || f.atTimes()):
+		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --pixels, --aggregate, --time-in-state, --at and --interpolated")
 	}
 	if err := errors.Join(f.checkPlot(), f.checkAtTimes()); err != nil {
 		return err
@@ -436,7 +447,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
 		})
-	case len(f.aggregates) > 0:
+	case len(f.aggregates) > 0, f.timeInState:
 		return f.askAggregates(ctx, c, r)
 	case f.atTimes():
 		return f.askAtTimes(ctx, c, r, times)
@@ -521,7 +532,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	if lost := r.Incomplete(); lost != "" {
 		warning = "the answer is incomplete: the records of log offsets " + lost + " are damaged; see varve status"
 	}
-	if (f.wide || len(f.aggregates) > 0 || f.pixels > 0) && f.output != "arrow" && f.output != "parquet" {
+	if (f.wide || f.timeInState || len(f.aggregates) > 0 || f.pixels > 0) && f.output != "arrow" && f.output != "parquet" {
 		samples, err = answer.WriteBuckets(w, r, f.output, zone)
 		return samples, warning, err
 	}

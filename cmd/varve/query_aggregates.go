@@ -10,15 +10,19 @@ import (
 
 	"github.com/varvedb/varve/internal/answer"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
-	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/query"
 )
 
 func (f *queryFlags) checkAggregates() error {
 	switch {
-	case len(f.aggregates) == 0 && (f.every != "" || f.calendar != "") && !f.interpolated:
+	case f.timeInState && (len(f.aggregates) > 0 || f.atTimes() || f.charted() || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
+		return errors.New("--time-in-state: goes with none of --aggregate, --at, --interpolated, --plot, --pixels, --latest, --modified, --as-of, --limit, --with-seq and --with-source")
+	case (f.counterHighest > 0 || f.counterStep > 0) && !slices.Contains(f.aggregates, "increase") && !slices.Contains(f.aggregates, "rate"):
+		return errors.New("--counter-highest and --counter-step: need --aggregate increase or rate")
+	case len(f.aggregates) == 0 && (f.every != "" || f.calendar != "") && !f.interpolated && !f.timeInState:
 		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
-	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes() && !f.charted():
-		return errors.New("--use-uncertain: needs --aggregate, --at, --interpolated or --pixels")
+	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes() && !f.charted() && !f.timeInState:
+		return errors.New("--use-uncertain: needs --aggregate, --time-in-state, --at, --interpolated or --pixels")
 	case f.calendar != "" && f.every == "":
 		return errors.New("--calendar: needs --every, such as --every shift")
 	case len(f.aggregates) > 0 && (f.charted() || f.latest || f.modified || f.asOf != "" || f.seq || f.source || f.limit > 0):
@@ -56,9 +60,9 @@ func (f *queryFlags) buckets() (b buckets, err error) {
 	return b, nil
 }
 
-// processed reports whether the aggregates are those of Part 13.
+// processed reports whether some of the aggregates are answered in long rows only.
 func (f *queryFlags) processed() bool {
-	return slices.ContainsFunc(f.aggregates, func(name string) bool { _, ok := part13.Parse(name); return ok })
+	return slices.ContainsFunc(f.aggregates, func(name string) bool { _, err := query.ParseAggregate(name); return err != nil })
 }
 
 func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.ReadRangeRequest) (answer.Stream, error) {
@@ -66,13 +70,19 @@ func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.Re
 	if err != nil {
 		return nil, usageError(err)
 	}
+	if f.timeInState {
+		return c.query.ReadTimeInState(ctx, &varvev1.ReadTimeInStateRequest{
+			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+			Consistency: r.Consistency, UseUncertain: f.useUncertain,
+		})
+	}
 	if f.processed() {
 		bad := !f.useUncertain
 		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 			Aggregates: f.aggregates, Consistency: r.Consistency, Stepped: f.override,
 			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
-			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
+			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(), CounterHighest: f.counterHighest, CounterStep: f.counterStep,
 		})
 	}
 	return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{

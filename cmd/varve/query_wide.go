@@ -44,8 +44,8 @@ func (f *queryFlags) checkWide() error {
 	switch {
 	case f.mode != "" && !slices.Contains(wideModes, f.mode):
 		return fmt.Errorf("--mode %q: must be one of %s", f.mode, strings.Join(wideModes, ", "))
-	case samples || f.latest || f.modified || f.plot || f.atTimes() || f.discrete:
-		return errors.New("--wide: goes with none of --latest, --modified, --plot, --at, --interpolated (say --mode interpolated), --discrete, --count, --bounds, --quality, --where, --limit, --with-seq and --with-source")
+	case samples || f.latest || f.modified || f.plot || f.atTimes() || f.discrete || f.timeInState:
+		return errors.New("--wide: goes with none of --latest, --modified, --plot, --at, --interpolated (say --mode interpolated), --discrete, --time-in-state, --count, --bounds, --quality, --where, --limit, --with-seq and --with-source")
 	case f.reverse:
 		return errors.New("--wide with --reverse: give a --start later than --end, which says where the first row stands")
 	case aggregate != (len(f.aggregates) == 1) || len(f.aggregates) > 1:

@@ -1437,11 +1437,14 @@ type ReadProcessedRequest struct {
 	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
 	// Forward the intervals [start, start+step), and on to end, where the last is cut and Partial. With start later than end they are
 	// (start-step, start], and back to end. start and end must differ.
-	StartNs     int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
-	EndNs       int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
-	StepNs      int64       `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`             // the ProcessingInterval; 0: one interval; at most 1,048,576 intervals
-	EdgesNs     []int64     `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"` // in place of start, end and step: the edges, ascending or descending
-	Aggregates  []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`                    // names as in Part 13, such as Average, TimeAverage2, PercentGood; each once
+	StartNs int64   `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs   int64   `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs  int64   `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`             // the ProcessingInterval; 0: one interval; at most 1,048,576 intervals
+	EdgesNs []int64 `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"` // in place of start, end and step: the edges, ascending or descending
+	// At most 64, each once: names as in Part 13, such as Average, TimeAverage2, PercentGood; those of ReadAggregatesRequest; and percentile(95),
+	// median, time_weighted_percentile(95), increase, rate, total(h), integral, transitions, delta, first_time, last_time, circular_mean,
+	// circular_deviation. docs/reference/aggregates.md has the formulas.
+	Aggregates  []string    `protobuf:"bytes,7,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
 	Consistency Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
 	BatchRows   uint32      `protobuf:"varint,9,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
 	// The AggregateConfiguration of Part 13, 4.2.1.2. Absent fields have the values the standard gives them.
@@ -1454,11 +1457,15 @@ type ReadProcessedRequest struct {
 	// In place of step_ns: intervals of a calendar, such as 1d, 2w, 1mo, 8h of day, shift; docs/reference/calendars.md has the grammar. Those that
 	// hold any of the range are answered, the first and the last cut there and Partial; in reverse they hold the same instants and are stamped with their last one.
 	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
-	Every         string `protobuf:"bytes,16,opt,name=every,proto3" json:"every,omitempty"`
-	Zone          string `protobuf:"bytes,17,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
-	Calendar      string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Every    string `protobuf:"bytes,16,opt,name=every,proto3" json:"every,omitempty"`
+	Zone     string `protobuf:"bytes,17,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
+	Calendar string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
+	// For increase and rate: the value after which the counter shows 0, and the most it counts from one sample to the next. 0: it never rolls
+	// over; half of the highest value.
+	CounterHighest uint64 `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
+	CounterStep    uint64 `protobuf:"varint,20,opt,name=counter_step,json=counterStep,proto3" json:"counter_step,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReadProcessedRequest) Reset() {
@@ -1617,6 +1624,153 @@ func (x *ReadProcessedRequest) GetCalendar() string {
 	return ""
 }
 
+func (x *ReadProcessedRequest) GetCounterHighest() uint64 {
+	if x != nil {
+		return x.CounterHighest
+	}
+	return 0
+}
+
+func (x *ReadProcessedRequest) GetCounterStep() uint64 {
+	if x != nil {
+		return x.CounterStep
+	}
+	return 0
+}
+
+type ReadTimeInStateRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000; of type bool, state, int64 or uint64
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// The buckets, as in ReadAggregatesRequest.
+	StartNs       int64       `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64       `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs        int64       `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`
+	EdgesNs       []int64     `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"`
+	Consistency   Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows     uint32      `protobuf:"varint,8,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`          // rows per Arrow batch, 1 to 1,048,576; 0 means 8,192
+	UseUncertain  bool        `protobuf:"varint,9,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	Every         string      `protobuf:"bytes,10,opt,name=every,proto3" json:"every,omitempty"`                                   // buckets of a calendar, as in ReadAggregatesRequest
+	Zone          string      `protobuf:"bytes,11,opt,name=zone,proto3" json:"zone,omitempty"`
+	Calendar      string      `protobuf:"bytes,12,opt,name=calendar,proto3" json:"calendar,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadTimeInStateRequest) Reset() {
+	*x = ReadTimeInStateRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadTimeInStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadTimeInStateRequest) ProtoMessage() {}
+
+func (x *ReadTimeInStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadTimeInStateRequest.ProtoReflect.Descriptor instead.
+func (*ReadTimeInStateRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReadTimeInStateRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadTimeInStateRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadTimeInStateRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadTimeInStateRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadTimeInStateRequest) GetStepNs() int64 {
+	if x != nil {
+		return x.StepNs
+	}
+	return 0
+}
+
+func (x *ReadTimeInStateRequest) GetEdgesNs() []int64 {
+	if x != nil {
+		return x.EdgesNs
+	}
+	return nil
+}
+
+func (x *ReadTimeInStateRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadTimeInStateRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+func (x *ReadTimeInStateRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+func (x *ReadTimeInStateRequest) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *ReadTimeInStateRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReadTimeInStateRequest) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
+}
+
 type ExplainRequest struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Tag                 string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`                           // name, current or former
@@ -1638,7 +1792,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1804,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[9]
+	mi := &file_varve_v1_query_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1817,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExplainRequest) GetTag() string {
@@ -1771,7 +1925,7 @@ type TuneRequest struct {
 
 func (x *TuneRequest) Reset() {
 	*x = TuneRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1937,7 @@ func (x *TuneRequest) String() string {
 func (*TuneRequest) ProtoMessage() {}
 
 func (x *TuneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1950,7 @@ func (x *TuneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TuneRequest.ProtoReflect.Descriptor instead.
 func (*TuneRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TuneRequest) GetTags() []string {
@@ -1899,6 +2053,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Aggregates
 	//	*FlightQuestion_Processed
 	//	*FlightQuestion_AtTimes
+	//	*FlightQuestion_TimeInState
 	//	*FlightQuestion_Wide
 	//	*FlightQuestion_Tune
 	//	*FlightQuestion_Plot
@@ -1909,7 +2064,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2076,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2089,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -1975,6 +2130,15 @@ func (x *FlightQuestion) GetAtTimes() *ReadAtTimesRequest {
 	if x != nil {
 		if x, ok := x.Question.(*FlightQuestion_AtTimes); ok {
 			return x.AtTimes
+		}
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetTimeInState() *ReadTimeInStateRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_TimeInState); ok {
+			return x.TimeInState
 		}
 	}
 	return nil
@@ -2027,6 +2191,10 @@ type FlightQuestion_AtTimes struct {
 	AtTimes *ReadAtTimesRequest `protobuf:"bytes,104,opt,name=at_times,json=atTimes,proto3,oneof"`
 }
 
+type FlightQuestion_TimeInState struct {
+	TimeInState *ReadTimeInStateRequest `protobuf:"bytes,106,opt,name=time_in_state,json=timeInState,proto3,oneof"`
+}
+
 type FlightQuestion_Wide struct {
 	Wide *ReadWideRequest `protobuf:"bytes,112,opt,name=wide,proto3,oneof"`
 }
@@ -2047,6 +2215,8 @@ func (*FlightQuestion_Processed) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_AtTimes) isFlightQuestion_Question() {}
 
+func (*FlightQuestion_TimeInState) isFlightQuestion_Question() {}
+
 func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Tune) isFlightQuestion_Question() {}
@@ -2062,7 +2232,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[12]
+	mi := &file_varve_v1_query_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2244,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[12]
+	mi := &file_varve_v1_query_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2257,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -2248,7 +2418,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\bR\fuseUncertain\x12\x14\n" +
 	"\x05every\x18\v \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\f \x01(\tR\x04zone\x12\x1a\n" +
-	"\bcalendar\x18\r \x01(\tR\bcalendar\"\xda\x05\n" +
+	"\bcalendar\x18\r \x01(\tR\bcalendar\"\xa6\x06\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2271,12 +2441,29 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x12time_resolution_ns\x18\x0f \x01(\x03R\x10timeResolutionNs\x12\x14\n" +
 	"\x05every\x18\x10 \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\x11 \x01(\tR\x04zone\x12\x1a\n" +
-	"\bcalendar\x18\x12 \x01(\tR\bcalendarB\x19\n" +
+	"\bcalendar\x18\x12 \x01(\tR\bcalendar\x12'\n" +
+	"\x0fcounter_highest\x18\x13 \x01(\x04R\x0ecounterHighest\x12!\n" +
+	"\fcounter_step\x18\x14 \x01(\x04R\vcounterStepB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\xb5\x04\n" +
+	"\b_stepped\"\xee\x02\n" +
+	"\x16ReadTimeInStateRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x17\n" +
+	"\astep_ns\x18\x05 \x01(\x03R\x06stepNs\x12\x19\n" +
+	"\bedges_ns\x18\x06 \x03(\x12R\aedgesNs\x127\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\b \x01(\rR\tbatchRows\x12#\n" +
+	"\ruse_uncertain\x18\t \x01(\bR\fuseUncertain\x12\x14\n" +
+	"\x05every\x18\n" +
+	" \x01(\tR\x05every\x12\x12\n" +
+	"\x04zone\x18\v \x01(\tR\x04zone\x12\x1a\n" +
+	"\bcalendar\x18\f \x01(\tR\bcalendar\"\xb5\x04\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +
@@ -2312,14 +2499,15 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
 	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
 	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
-	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x9d\x03\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xe5\x03\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
 	"aggregates\x18f \x01(\v2\x1f.varve.v1.ReadAggregatesRequestH\x00R\n" +
 	"aggregates\x12>\n" +
 	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
-	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12/\n" +
+	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12F\n" +
+	"\rtime_in_state\x18j \x01(\v2 .varve.v1.ReadTimeInStateRequestH\x00R\vtimeInState\x12/\n" +
 	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wide\x12+\n" +
 	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tune\x12/\n" +
 	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plotB\n" +
@@ -2346,13 +2534,14 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"FilterForm\x12\x1b\n" +
 	"\x17FILTER_FORM_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FILTER_FORM_STRICT\x10\x01\x12\x18\n" +
-	"\x14FILTER_FORM_TEXTBOOK\x10\x022\x92\x05\n" +
+	"\x14FILTER_FORM_TEXTBOOK\x10\x022\xde\x05\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
-	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
+	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12J\n" +
+	"\x0fReadTimeInState\x12 .varve.v1.ReadTimeInStateRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
 	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
 	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
 	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01\x124\n" +
@@ -2372,29 +2561,30 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_varve_v1_query_proto_goTypes = []any{
-	(Consistency)(0),              // 0: varve.v1.Consistency
-	(Bounds)(0),                   // 1: varve.v1.Bounds
-	(Severity)(0),                 // 2: varve.v1.Severity
-	(FilterForm)(0),               // 3: varve.v1.FilterForm
-	(Comparison_Operator)(0),      // 4: varve.v1.Comparison.Operator
-	(ReadWideRequest_Mode)(0),     // 5: varve.v1.ReadWideRequest.Mode
-	(*Comparison)(nil),            // 6: varve.v1.Comparison
-	(*ReadRangeRequest)(nil),      // 7: varve.v1.ReadRangeRequest
-	(*ReadAtTimesRequest)(nil),    // 8: varve.v1.ReadAtTimesRequest
-	(*ReadWideRequest)(nil),       // 9: varve.v1.ReadWideRequest
-	(*ReadPlotRequest)(nil),       // 10: varve.v1.ReadPlotRequest
-	(*ReadModifiedRequest)(nil),   // 11: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),         // 12: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil), // 13: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),  // 14: varve.v1.ReadProcessedRequest
-	(*ExplainRequest)(nil),        // 15: varve.v1.ExplainRequest
-	(*TuneRequest)(nil),           // 16: varve.v1.TuneRequest
-	(*FlightQuestion)(nil),        // 17: varve.v1.FlightQuestion
-	(*ArrowData)(nil),             // 18: varve.v1.ArrowData
-	(*Filter)(nil),                // 19: varve.v1.Filter
-	(*Explanation)(nil),           // 20: varve.v1.Explanation
+	(Consistency)(0),               // 0: varve.v1.Consistency
+	(Bounds)(0),                    // 1: varve.v1.Bounds
+	(Severity)(0),                  // 2: varve.v1.Severity
+	(FilterForm)(0),                // 3: varve.v1.FilterForm
+	(Comparison_Operator)(0),       // 4: varve.v1.Comparison.Operator
+	(ReadWideRequest_Mode)(0),      // 5: varve.v1.ReadWideRequest.Mode
+	(*Comparison)(nil),             // 6: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),       // 7: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),     // 8: varve.v1.ReadAtTimesRequest
+	(*ReadWideRequest)(nil),        // 9: varve.v1.ReadWideRequest
+	(*ReadPlotRequest)(nil),        // 10: varve.v1.ReadPlotRequest
+	(*ReadModifiedRequest)(nil),    // 11: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),          // 12: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil),  // 13: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),   // 14: varve.v1.ReadProcessedRequest
+	(*ReadTimeInStateRequest)(nil), // 15: varve.v1.ReadTimeInStateRequest
+	(*ExplainRequest)(nil),         // 16: varve.v1.ExplainRequest
+	(*TuneRequest)(nil),            // 17: varve.v1.TuneRequest
+	(*FlightQuestion)(nil),         // 18: varve.v1.FlightQuestion
+	(*ArrowData)(nil),              // 19: varve.v1.ArrowData
+	(*Filter)(nil),                 // 20: varve.v1.Filter
+	(*Explanation)(nil),            // 21: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	4,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
@@ -2410,42 +2600,46 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 10: varve.v1.LatestRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 11: varve.v1.ReadAggregatesRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 12: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
-	0,  // 13: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	19, // 14: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
-	3,  // 15: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
-	0,  // 16: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
-	7,  // 17: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	13, // 18: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	14, // 19: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	8,  // 20: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	9,  // 21: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
-	16, // 22: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
-	10, // 23: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
-	7,  // 24: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	11, // 25: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	12, // 26: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	13, // 27: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	14, // 28: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	8,  // 29: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	15, // 30: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	9,  // 31: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	16, // 32: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	10, // 33: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
-	18, // 34: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	18, // 35: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	18, // 36: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	18, // 37: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	18, // 38: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	18, // 39: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	20, // 40: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	18, // 41: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	18, // 42: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	18, // 43: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
-	34, // [34:44] is the sub-list for method output_type
-	24, // [24:34] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	0,  // 13: varve.v1.ReadTimeInStateRequest.consistency:type_name -> varve.v1.Consistency
+	0,  // 14: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
+	20, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	3,  // 16: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
+	0,  // 17: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
+	7,  // 18: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	13, // 19: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	14, // 20: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	8,  // 21: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	15, // 22: varve.v1.FlightQuestion.time_in_state:type_name -> varve.v1.ReadTimeInStateRequest
+	9,  // 23: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	17, // 24: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
+	10, // 25: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
+	7,  // 26: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	11, // 27: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	12, // 28: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	13, // 29: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	14, // 30: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	15, // 31: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
+	8,  // 32: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	16, // 33: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	9,  // 34: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	17, // 35: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	10, // 36: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	19, // 37: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	19, // 38: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	19, // 39: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	19, // 40: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	19, // 41: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	19, // 42: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
+	19, // 43: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	21, // 44: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	19, // 45: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	19, // 46: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	19, // 47: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -2465,12 +2659,13 @@ func file_varve_v1_query_proto_init() {
 	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[9].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[11].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[10].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[12].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
 		(*FlightQuestion_AtTimes)(nil),
+		(*FlightQuestion_TimeInState)(nil),
 		(*FlightQuestion_Wide)(nil),
 		(*FlightQuestion_Tune)(nil),
 		(*FlightQuestion_Plot)(nil),
@@ -2481,7 +2676,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,16 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QueryService_ReadRange_FullMethodName      = "/varve.v1.QueryService/ReadRange"
-	QueryService_ReadModified_FullMethodName   = "/varve.v1.QueryService/ReadModified"
-	QueryService_Latest_FullMethodName         = "/varve.v1.QueryService/Latest"
-	QueryService_ReadAggregates_FullMethodName = "/varve.v1.QueryService/ReadAggregates"
-	QueryService_ReadProcessed_FullMethodName  = "/varve.v1.QueryService/ReadProcessed"
-	QueryService_ReadAtTimes_FullMethodName    = "/varve.v1.QueryService/ReadAtTimes"
-	QueryService_Explain_FullMethodName        = "/varve.v1.QueryService/Explain"
-	QueryService_ReadWide_FullMethodName       = "/varve.v1.QueryService/ReadWide"
-	QueryService_Tune_FullMethodName           = "/varve.v1.QueryService/Tune"
-	QueryService_ReadPlot_FullMethodName       = "/varve.v1.QueryService/ReadPlot"
+	QueryService_ReadRange_FullMethodName       = "/varve.v1.QueryService/ReadRange"
+	QueryService_ReadModified_FullMethodName    = "/varve.v1.QueryService/ReadModified"
+	QueryService_Latest_FullMethodName          = "/varve.v1.QueryService/Latest"
+	QueryService_ReadAggregates_FullMethodName  = "/varve.v1.QueryService/ReadAggregates"
+	QueryService_ReadProcessed_FullMethodName   = "/varve.v1.QueryService/ReadProcessed"
+	QueryService_ReadTimeInState_FullMethodName = "/varve.v1.QueryService/ReadTimeInState"
+	QueryService_ReadAtTimes_FullMethodName     = "/varve.v1.QueryService/ReadAtTimes"
+	QueryService_Explain_FullMethodName         = "/varve.v1.QueryService/Explain"
+	QueryService_ReadWide_FullMethodName        = "/varve.v1.QueryService/ReadWide"
+	QueryService_Tune_FullMethodName            = "/varve.v1.QueryService/Tune"
+	QueryService_ReadPlot_FullMethodName        = "/varve.v1.QueryService/ReadPlot"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -77,8 +78,8 @@ type QueryServiceClient interface {
 	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
 	// the quality Bad_NoData.
 	ReadAggregates(ctx context.Context, in *ReadAggregatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
-	// ReadProcessed streams the aggregates of OPC UA Part 13 (ReadProcessedDetails of Part 11) of consecutive intervals of tags: a row per tag,
-	// interval and aggregate, in the orders asked.
+	// ReadProcessed streams aggregates of consecutive intervals of tags, those of OPC UA Part 13 (ReadProcessedDetails of Part 11) and Varve's own:
+	// a row per tag, interval and aggregate, in the orders asked.
 	//
 	// Columns: time timestamp[ns, UTC], what the aggregate is stamped with: where its interval begins, or of Start, End and those with
 	// ActualTime the time of a sample; tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges of the
@@ -88,7 +89,20 @@ type QueryServiceClient interface {
 	// Partial and MultiValue. Of every interval, whatever the aggregate: percent_good and percent_uncertain float64, of its time; covered_ns
 	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
 	// milliseconds, totals units of the value times seconds.
+	//
+	// Own aggregates are stamped with where their interval begins, and their quality has no info bits. Instants are nanoseconds since 1970 in
+	// value_int and RFC 3339 in value_text; duration_good is nanoseconds. Whole numbers have a value_int where 63 bits hold them. The
+	// function of a percentile that is not exact is approximate_percentile(95).
 	ReadProcessed(ctx context.Context, in *ReadProcessedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadTimeInState streams how long tags were in each of their states, in consecutive buckets: a row per tag, bucket and state it was in, in
+	// the orders asked, the states by code.
+	//
+	// Columns: tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges, in reverse the later one first; code int64, 0 and 1
+	// of a bool; state utf8, the text of a state in force where the bucket begins, false or true, null for integers; seconds float64, how long the
+	// tag was in it; entries int64, how often it came to it from another; still_open bool, of the state of the newest sample, which lasts to
+	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
+	// state. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
+	ReadTimeInState(ctx context.Context, in *ReadTimeInStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
 	//
@@ -231,9 +245,28 @@ func (c *queryServiceClient) ReadProcessed(ctx context.Context, in *ReadProcesse
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadProcessedClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadTimeInState(ctx context.Context, in *ReadTimeInStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[5], QueryService_ReadTimeInState_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadTimeInStateRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadTimeInStateClient = grpc.ServerStreamingClient[ArrowData]
+
 func (c *queryServiceClient) ReadAtTimes(ctx context.Context, in *ReadAtTimesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[5], QueryService_ReadAtTimes_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[6], QueryService_ReadAtTimes_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +295,7 @@ func (c *queryServiceClient) Explain(ctx context.Context, in *ExplainRequest, op
 
 func (c *queryServiceClient) ReadWide(ctx context.Context, in *ReadWideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[6], QueryService_ReadWide_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[7], QueryService_ReadWide_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +314,7 @@ type QueryService_ReadWideClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) Tune(ctx context.Context, in *TuneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[7], QueryService_Tune_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[8], QueryService_Tune_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +333,7 @@ type QueryService_TuneClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) ReadPlot(ctx context.Context, in *ReadPlotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[8], QueryService_ReadPlot_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[9], QueryService_ReadPlot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -363,8 +396,8 @@ type QueryServiceServer interface {
 	// as int64 codes); all else is float64. What there is nothing for is null, count 0. A bucket of which nothing is known has
 	// the quality Bad_NoData.
 	ReadAggregates(*ReadAggregatesRequest, grpc.ServerStreamingServer[ArrowData]) error
-	// ReadProcessed streams the aggregates of OPC UA Part 13 (ReadProcessedDetails of Part 11) of consecutive intervals of tags: a row per tag,
-	// interval and aggregate, in the orders asked.
+	// ReadProcessed streams aggregates of consecutive intervals of tags, those of OPC UA Part 13 (ReadProcessedDetails of Part 11) and Varve's own:
+	// a row per tag, interval and aggregate, in the orders asked.
 	//
 	// Columns: time timestamp[ns, UTC], what the aggregate is stamped with: where its interval begins, or of Start, End and those with
 	// ActualTime the time of a sample; tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges of the
@@ -374,7 +407,20 @@ type QueryServiceServer interface {
 	// Partial and MultiValue. Of every interval, whatever the aggregate: percent_good and percent_uncertain float64, of its time; covered_ns
 	// int64, its nanoseconds under values a calculation may use; raw_count int64, its samples; partial bool, the info bit. Durations are
 	// milliseconds, totals units of the value times seconds.
+	//
+	// Own aggregates are stamped with where their interval begins, and their quality has no info bits. Instants are nanoseconds since 1970 in
+	// value_int and RFC 3339 in value_text; duration_good is nanoseconds. Whole numbers have a value_int where 63 bits hold them. The
+	// function of a percentile that is not exact is approximate_percentile(95).
 	ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadTimeInState streams how long tags were in each of their states, in consecutive buckets: a row per tag, bucket and state it was in, in
+	// the orders asked, the states by code.
+	//
+	// Columns: tag dictionary(int32, utf8); bucket and bucket_end timestamp[ns, UTC], the edges, in reverse the later one first; code int64, 0 and 1
+	// of a bool; state utf8, the text of a state in force where the bucket begins, false or true, null for integers; seconds float64, how long the
+	// tag was in it; entries int64, how often it came to it from another; still_open bool, of the state of the newest sample, which lasts to
+	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
+	// state. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
+	ReadTimeInState(*ReadTimeInStateRequest, grpc.ServerStreamingServer[ArrowData]) error
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
 	//
@@ -436,6 +482,9 @@ func (UnimplementedQueryServiceServer) ReadAggregates(*ReadAggregatesRequest, gr
 }
 func (UnimplementedQueryServiceServer) ReadProcessed(*ReadProcessedRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadProcessed not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadTimeInState(*ReadTimeInStateRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadTimeInState not implemented")
 }
 func (UnimplementedQueryServiceServer) ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadAtTimes not implemented")
@@ -527,6 +576,17 @@ func _QueryService_ReadProcessed_Handler(srv interface{}, stream grpc.ServerStre
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadProcessedServer = grpc.ServerStreamingServer[ArrowData]
+
+func _QueryService_ReadTimeInState_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadTimeInStateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadTimeInState(m, &grpc.GenericServerStream[ReadTimeInStateRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadTimeInStateServer = grpc.ServerStreamingServer[ArrowData]
 
 func _QueryService_ReadAtTimes_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ReadAtTimesRequest)
@@ -626,6 +686,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadProcessed",
 			Handler:       _QueryService_ReadProcessed_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadTimeInState",
+			Handler:       _QueryService_ReadTimeInState_Handler,
 			ServerStreams: true,
 		},
 		{
