@@ -33,7 +33,7 @@ its code without info bits, and on the info bits. Rows on which the sources of a
 contested. The store is removed afterwards.
 
 Formats: the aggregates of OPC UA Part 13 (docs/reference/part-13.md says where Varve differs, and why); raw reads with bounds of
-Part 11; what swinging doors and dead bands keep, where a row is a point and x are seconds. Of swinging doors there are several
+Part 11; integrals, states and counters of other engines, and percentiles (docs/reference/aggregates.md); what swinging doors and dead bands keep, where a row is a point and x are seconds. Of swinging doors there are several
 algorithms: those that Varve's filters do not follow are contested; and the points that LTTB keeps. With --output json there is an
 object a line: cases, with --failures each row that differs, and at the end one of totals for each file.
 

@@ -307,17 +307,11 @@ func (s *Server) processed(ctx context.Context, r *varvev1.ReadProcessedRequest)
 }
 
 func appendProcessed(rows []processedRow, rec arrow.Record) ([]processedRow, error) {
-	index := func(name string) arrow.Array {
-		if i := rec.Schema().FieldIndices(name); len(i) == 1 {
-			return rec.Column(i[0])
-		}
-		return nil
-	}
-	times, ok1 := index("time").(*array.Timestamp)
-	numbers, ok2 := index("value").(*array.Float64)
-	whole, ok3 := index("value_int").(*array.Int64)
-	text, ok4 := index("value_text").(*array.String)
-	quality, ok5 := index("quality").(*array.Uint32)
+	times, ok1 := columnOf(rec, "time").(*array.Timestamp)
+	numbers, ok2 := columnOf(rec, "value").(*array.Float64)
+	whole, ok3 := columnOf(rec, "value_int").(*array.Int64)
+	text, ok4 := columnOf(rec, "value_text").(*array.String)
+	quality, ok5 := columnOf(rec, "quality").(*array.Uint32)
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
 		return nil, fmt.Errorf("the answer has the columns %s", rec.Schema())
 	}
@@ -328,4 +322,12 @@ func appendProcessed(rows []processedRow, rec arrow.Record) ([]processedRow, err
 		})
 	}
 	return rows, nil
+}
+
+// columnOf is a column by name, or nil.
+func columnOf(rec arrow.Record, name string) arrow.Array {
+	if i := rec.Schema().FieldIndices(name); len(i) == 1 {
+		return rec.Column(i[0])
+	}
+	return nil
 }

@@ -128,6 +128,8 @@ var formats = []format{
 	{has("variants", "cases"), runDoors},
 	{has("sample_times", "cases"), runRawBounds},
 	{has("series_y", "cases"), runLTTB},
+	{has("time_weighted", "state_duration", "counters"), runTimeWeighted},
+	{has("exact_interpolated"), runPercentiles},
 }
 
 func has(names ...string) func(map[string]json.RawMessage) bool {
