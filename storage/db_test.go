@@ -27,18 +27,19 @@ var testTypes = []model.Type{model.Float64, model.Float32, model.Int64, model.Ui
 
 // history drives a store and the plain model with the same random writes.
 type history struct {
-	t       testing.TB
-	rng     *rand.Rand
-	db      *DB
-	model   plain.Store
-	notes   plain.Notes
-	noteRNG *rand.Rand // draws annotations; nil for none, so that what rng draws does not depend on them
-	tags    int
-	seq     uint64
-	undone  []uint64
-	clock   *atomic.Int64 // nil: the time of the machine
-	tierDir string        // of the tier; empty for none
-	tidy    bool          // all values Good, finite numbers
+	t          testing.TB
+	rng        *rand.Rand
+	db         *DB
+	model      plain.Store
+	notes      plain.Notes
+	noteRNG    *rand.Rand // draws annotations; nil for none, so that what rng draws does not depend on them
+	tags       int
+	seq        uint64
+	undone     []uint64
+	clock      *atomic.Int64 // nil: the time of the machine
+	tierDir    string        // of the tier; empty for none
+	diskBudget int64         // 0 for none
+	tidy       bool          // all values Good, finite numbers
 }
 
 // tick lets some time pass: often none, so that several writes fall into one second, and most often less than one.
@@ -78,7 +79,7 @@ func (h *history) stamp(writes []plain.Write) {
 
 func (h *history) open(fs vfs.FS) {
 	o := clocked(testOptions(fs), h.clock)
-	o.TierDir, o.TierAfter = h.tierDir, -1
+	o.TierDir, o.TierAfter, o.DiskBudget = h.tierDir, -1, h.diskBudget
 	db, err := Open("store", o)
 	require.NoError(h.t, err)
 	h.db = db

@@ -375,7 +375,7 @@ func TestRollupsOutliveSamples(t *testing.T) {
 	want := answers()
 	_, err = h.db.SetRetention(ctx, &RetentionRule{Samples: 3 * 24 * time.Hour, Rollups: 8 * 24 * time.Hour, Author: "ann", Reason: "policy"})
 	require.NoError(t, err)
-	h.db.o.Now = func() time.Time { return time.Unix(0, 95*day) } // only samples go at first: before day 92
+	h.clock.Store(95 * day) // only samples go at first: before day 92
 	require.NoError(t, h.db.ApplyRetention(ctx))
 	require.Equal(t, want, answers(), "before they are off the disk")
 	require.NoError(t, h.db.FoldErased(ctx))
@@ -406,7 +406,6 @@ func TestRollupsOutliveSamples(t *testing.T) {
 
 	// In the end the rollups go too.
 	h.clock.Store(101 * day)
-	h.db.o.Now = func() time.Time { return time.Unix(0, h.clock.Load()) }
 	require.NoError(t, h.db.ApplyRetention(ctx))
 	require.NoError(t, h.db.FoldErased(ctx))
 	p, err := ask(1, edges(90*day, day, 10), Full)
@@ -482,7 +481,7 @@ func TestRetentionFollowsTags(t *testing.T) {
 	require.Len(t, h.db.Erasures(), n)
 	require.Less(t, len(h.db.erasures.done), 4)
 
-	h.db.o.Now = func() time.Time { return time.Unix(0, 10_000*day) } // a clock that is decades off erases nothing
+	h.clock.Store(10_000 * day) // a clock that is decades off erases nothing
 	require.Equal(t, []int64{92, 95, 95}, firsts())
 	requireNoAlarms(t, h.db)
 	require.NoError(t, h.db.Close())
@@ -547,17 +546,23 @@ func TestDiskBudget(t *testing.T) {
 	}
 	seal(t, h.db)
 	size := h.db.liveBytes()
-	h.db.o.DiskBudget = int64(size) * 6 / 10
+	budget := int64(size) * 6 / 10
+	reopen := func(budget int64) {
+		require.NoError(t, h.db.Close())
+		h.diskBudget = budget
+		h.open(fs)
+	}
+	reopen(budget)
 	for range 3 {
 		require.NoError(t, h.db.ApplyRetention(ctx))
 		require.NoError(t, h.db.FoldErased(ctx))
 	}
-	require.LessOrEqual(t, h.db.liveBytes(), uint64(h.db.o.DiskBudget))
+	require.LessOrEqual(t, h.db.liveBytes(), uint64(budget))
 	left := len(h.db.directory.parts)
 	require.Greater(t, left, 2)
 	require.Less(t, left, 8)
 	requireNoAlarms(t, h.db)
-	h.db.o.DiskBudget = 1
+	reopen(1)
 	for range 6 {
 		require.NoError(t, h.db.ApplyRetention(ctx))
 		require.NoError(t, h.db.FoldErased(ctx))

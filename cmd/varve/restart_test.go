@@ -81,7 +81,6 @@ func TestRestartOfAFullServer(t *testing.T) {
 	for tag := 1; tag < restartTags; tag += 997 {
 		requireRestarted(t, query, tag, least)
 	}
-	require.Less(t, serving, 10*time.Second)
 	require.LessOrEqual(t, float64(after), 1.1*float64(peak))
 	s.stop()
 }
