@@ -1,18 +1,15 @@
 package query
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
@@ -97,12 +94,7 @@ func windowsOf(b *bucketing, tags *tagList) int {
 	return (b.count() + windowLeast - 1) / windowLeast * len(tags.asked)
 }
 
-func (a *aggregation) batchRows() int {
-	if a.request.BatchRows == 0 {
-		return DefaultBatchRows
-	}
-	return a.request.BatchRows
-}
+func (a *aggregation) batchRows() int { return cmp.Or(a.request.BatchRows, DefaultBatchRows) }
 
 // AggregatesSchema is the schema ReadAggregates will answer r with, but for metadata that the answer's moment decides.
 func (e *Engine) AggregatesSchema(r AggregatesRequest) (*arrow.Schema, error) {
@@ -120,25 +112,11 @@ func (e *Engine) ReadAggregates(ctx context.Context, r AggregatesRequest, sink S
 	if err != nil {
 		return 0, err
 	}
-	need := a.bytes(a.workers)
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newAggregateEncoder(a, view.Lost(), sink)
-	out.grow(a.rows())
-	if err := a.run(ctx, view, out); err != nil {
-		if flushErr := out.flush(ctx); flushErr != nil {
-			return out.written, errors.Join(err, flushErr)
-		}
-		return out.written, err
-	}
-	return out.written, out.close(ctx)
+	return e.stream(ctx, a.bytes(a.workers), r.Consistency, func(view View) (batches, error) {
+		out := newAggregateEncoder(a, view.Lost(), sink)
+		out.grow(a.rows())
+		return out, a.run(ctx, view, out)
+	})
 }
 
 // window is buckets [from, to) of one tag, and what came of them.
@@ -212,7 +190,9 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 			w.to = min(w.from+size, n)
 			w.rows, w.cells, w.err = w.rows[:0], w.cells[:0], nil
 		}
-		a.round(ctx, view, out.columns, shop.workers[:a.workers], now)
+		spread(shop.workers[:a.workers], len(now), func(k *worker, i int) {
+			now[i].err = a.window(ctx, view, out.columns, k, &now[i])
+		})
 		for i := range now {
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
@@ -224,22 +204,6 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 		done += len(now)
 	}
 	return nil
-}
-
-// round calculates windows. A worker takes the next one whenever it is done with one, so that none waits for a slow one.
-func (a *aggregation) round(ctx context.Context, view View, columns []*aggregateColumn, workers []worker, now []window) {
-	var next atomic.Int64
-	work := func(k *worker) {
-		for i := next.Add(1) - 1; i < int64(len(now)); i = next.Add(1) - 1 {
-			now[i].err = a.window(ctx, view, columns, k, &now[i])
-		}
-	}
-	var group sync.WaitGroup
-	for i := 1; i < min(len(workers), len(now)); i++ {
-		group.Go(func() { work(&workers[i]) })
-	}
-	work(&workers[0])
-	group.Wait()
 }
 
 // window reads and calculates one window, of aggregates that have columns.
@@ -553,11 +517,9 @@ func (c *calculation) readBlob(ctx context.Context, at *rollup.Point) ([]byte, e
 
 // aggregateEncoder gathers rows of windows into record batches.
 type aggregateEncoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	columns []*aggregateColumn // of the aggregates, in the order asked; nil for percent_good, which is there anyway
 	maxRows int
-	written uint64
-	writer  *ipc.Writer
 
 	times   []int64
 	tag     tagColumn
@@ -583,10 +545,7 @@ func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) 
 		e.labels = &labelColumn{labels: a.labels}
 		fields = append(fields, e.labels.field())
 	}
-	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
-	if sink != nil {
-		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
-	}
+	e.recordWriter = newRecordWriter(arrow.NewSchema(fields, lostMetadata(lost)), sink)
 	return e
 }
 
@@ -655,51 +614,29 @@ func (e *aggregateEncoder) flush(ctx context.Context) error {
 	if rows == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	var arrays []arrow.Array
-	add := func(d arrow.ArrayData) {
-		arrays = append(arrays, array.MakeFromData(d))
-		d.Release()
-	}
-	add(fixedData(timeType, rows, nil, bytesOf(e.times)))
-	add(e.tag.array())
+	defer e.reset()
+	columns := []arrow.ArrayData{fixedData(timeType, rows, nil, bytesOf(e.times)), e.tag.array()}
 	for _, c := range e.columns {
 		if c.name != PercentGood.String() {
-			add(c.array())
+			columns = append(columns, c.array())
 		}
 	}
-	add(fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)))
-	add(fixedData(arrow.PrimitiveTypes.Float64, rows, nil, arrow.Float64Traits.CastToBytes(e.good)))
+	columns = append(columns,
+		fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)),
+		fixedData(arrow.PrimitiveTypes.Float64, rows, nil, arrow.Float64Traits.CastToBytes(e.good)))
 	if e.labels != nil {
-		add(e.labels.array())
-		e.labels.reset()
+		columns = append(columns, e.labels.array())
 	}
-	record := array.NewRecord(e.schema, arrays, int64(rows))
-	err := e.writer.Write(record)
-	record.Release()
-	for _, a := range arrays {
-		a.Release()
-	}
+	return e.writeColumns(ctx, rows, columns)
+}
+
+func (e *aggregateEncoder) reset() {
 	for _, c := range e.columns {
 		c.reset()
 	}
 	e.tag.reset()
 	e.times, e.quality, e.good = e.times[:0], e.quality[:0], e.good[:0]
-	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
+	if e.labels != nil {
+		e.labels.reset()
 	}
-	e.written += uint64(rows)
-	return nil
-}
-
-func (e *aggregateEncoder) close(ctx context.Context) error {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
 }

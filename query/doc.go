@@ -33,7 +33,8 @@
 //	plot_read.go what a chart shows, by pixels or by LTTB
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has
-//	encoder.go  rows to record batches
+//	stream.go   memory, view and record batches of every answer
+//	encoder.go  rows of samples to record batches
 //	memory.go   what columns lie in, and who may still read it
 //	*_column.go one column each: how stored blocks become Arrow memory
 //	budget.go   shares of memory

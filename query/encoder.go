@@ -2,11 +2,9 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
@@ -27,12 +25,10 @@ type Sink = ipc.PayloadWriter
 
 // encoder gathers rows of any tags into record batches and writes each as soon as it is full.
 type encoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	columns []column
 	maxRows int
 	rows    int
-	written uint64
-	writer  *ipc.Writer
 	lend    func(*Memory) // nil for a sink that copies
 	memory  *Memory       // of the batch being gathered, lent to columns
 	times   *timeColumn   // columns that blocks are decoded into, see room
@@ -40,11 +36,7 @@ type encoder struct {
 }
 
 func newEncoder(cols []column, lost []storage.OffsetRange, maxRows int, sink Sink) *encoder {
-	schema := schemaOf(cols, lost)
-	e := &encoder{
-		schema: schema, columns: cols, maxRows: maxRows,
-		writer: ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(schema), ipc.WithDictionaryDeltas(true)),
-	}
+	e := &encoder{recordWriter: newRecordWriter(schemaOf(cols, lost), sink), columns: cols, maxRows: maxRows}
 	if l, ok := sink.(Lender); ok {
 		e.lend = l.Lend
 	}
@@ -138,49 +130,26 @@ func (e *encoder) blobBytes() int {
 	return n
 }
 
-// flush writes the rows gathered so far as a record batch.
+// flush writes the rows gathered so far as a record batch. Also those that could not be written are gone: who flushes what was read
+// before a fault must find nothing of them.
 func (e *encoder) flush(ctx context.Context) error {
 	if e.rows == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	arrays := make([]arrow.Array, len(e.columns))
+	columns := make([]arrow.ArrayData, len(e.columns))
 	for i, c := range e.columns {
-		data := c.array()
-		arrays[i] = array.MakeFromData(data)
-		data.Release()
+		columns[i] = c.array()
 	}
-	record := array.NewRecord(e.schema, arrays, int64(e.rows))
 	memory := e.giveBack()
 	if e.lend != nil {
 		e.lend(memory)
 	}
-	err := e.writer.Write(record)
+	err := e.writeColumns(ctx, e.rows, columns)
 	memory.Release()
-	record.Release()
-	for i, c := range e.columns {
-		arrays[i].Release()
+	for _, c := range e.columns {
 		c.reset()
 	}
 	e.borrow()
-	rows := e.rows
-	e.rows = 0 // also of what could not be written: who flushes what was read before a fault must find nothing of it
-	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
-	}
-	e.written += uint64(rows)
-	return nil
-}
-
-// close writes what is left and the end of the stream. An answer without rows is a schema.
-func (e *encoder) close(ctx context.Context) error {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
+	e.rows = 0
+	return err
 }

@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -165,29 +164,19 @@ func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64
 	})
 }
 
-// answer reserves memory, takes a view, lets read fill the encoder and ends the stream.
+// answer streams what read puts into an encoder.
 func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(View, *encoder) error) (uint64, error) {
-	need := q.bytes()
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, q.consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
 	states := newStateTexts(e.store.Catalog())
-	out := newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
-	defer func() { out.giveBack().Release() }()
-	if err := read(view, out); err != nil {
-		// What was read before the fault is right and reaches the reader; the fault ends the stream.
-		if flushErr := out.flush(ctx); flushErr != nil {
-			return out.written, errors.Join(err, flushErr)
+	out := (*encoder)(nil)
+	defer func() {
+		if out != nil {
+			out.giveBack().Release()
 		}
-		return out.written, err
-	}
-	return out.written, out.close(ctx)
+	}()
+	return e.stream(ctx, q.bytes(), q.consistency, func(view View) (batches, error) {
+		out = newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
+		return out, read(view, out)
+	})
 }
 
 // ReadModified writes the values that r asks for to sink and returns how many rows it wrote, also beside an error.

@@ -2,13 +2,10 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query/plot"
@@ -49,10 +46,8 @@ var kindNames = func() (names [plot.Gap + 1]string) {
 
 // plotEncoder gathers rows of plots into record batches.
 type plotEncoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	maxRows int
-	written uint64
-	writer  *ipc.Writer
 
 	tag     tagColumn
 	buckets []int64
@@ -73,7 +68,7 @@ func newPlotEncoder(p *plotting, lost []storage.OffsetRange, sink Sink) *plotEnc
 		size += len(name)
 	}
 	e.names = stringArray(kindNames[:], int64(size))
-	e.schema = arrow.NewSchema([]arrow.Field{
+	schema := arrow.NewSchema([]arrow.Field{
 		e.tag.field(),
 		{Name: "bucket", Type: timeType, Nullable: true},
 		{Name: "kind", Type: nameType},
@@ -82,9 +77,7 @@ func newPlotEncoder(p *plotting, lost []storage.OffsetRange, sink Sink) *plotEnc
 		{Name: "worst_quality", Type: arrow.PrimitiveTypes.Uint32},
 		{Name: "gap", Type: arrow.FixedWidthTypes.Boolean},
 	}, lostMetadata(lost))
-	if sink != nil {
-		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
-	}
+	e.recordWriter = newRecordWriter(schema, sink)
 	return e
 }
 
@@ -115,9 +108,7 @@ func (e *plotEncoder) flush(ctx context.Context) error {
 	if rows == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
+	defer e.reset()
 	columns := []arrow.ArrayData{
 		e.tag.array(),
 		fixedData(timeType, rows, &e.inside, bytesOf(e.buckets)),
@@ -127,23 +118,7 @@ func (e *plotEncoder) flush(ctx context.Context) error {
 		fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.worst)),
 		fixedData(arrow.FixedWidthTypes.Boolean, rows, nil, e.gaps),
 	}
-	arrays := make([]arrow.Array, len(columns))
-	for i, d := range columns {
-		arrays[i] = array.MakeFromData(d)
-		d.Release()
-	}
-	record := array.NewRecord(e.schema, arrays, int64(rows))
-	err := e.writer.Write(record)
-	record.Release()
-	for _, a := range arrays {
-		a.Release()
-	}
-	e.reset()
-	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
-	}
-	e.written += uint64(rows)
-	return nil
+	return e.writeColumns(ctx, rows, columns)
 }
 
 func (e *plotEncoder) reset() {
@@ -152,14 +127,4 @@ func (e *plotEncoder) reset() {
 	e.tag.reset()
 	e.inside.reset()
 	e.valid.reset()
-}
-
-func (e *plotEncoder) close(ctx context.Context) error {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
 }

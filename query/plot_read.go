@@ -91,12 +91,7 @@ func (e *Engine) plotting(r PlotRequest) (*plotting, error) {
 	return p, nil
 }
 
-func (p *plotting) batchRows() int {
-	if p.request.BatchRows == 0 {
-		return DefaultBatchRows
-	}
-	return p.request.BatchRows
-}
+func (p *plotting) batchRows() int { return cmp.Or(p.request.BatchRows, DefaultBatchRows) }
 
 // bytes is what answering may hold at once: the names, the columns being filled and those on their way, and what is gathered of
 // one tag, while it grows.
@@ -129,28 +124,19 @@ func (e *Engine) ReadPlot(ctx context.Context, r PlotRequest, sink Sink) (uint64
 	if err != nil {
 		return 0, err
 	}
-	need := p.bytes()
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newPlotEncoder(p, view.Lost(), sink)
 	read := p.byPixels
 	if r.LTTB > 0 {
 		read = p.byLTTB
 	}
-	for _, a := range p.tags.asked {
-		if err := read(ctx, view, a, out); err != nil {
-			err = errors.Join(fmt.Errorf("plot of tag %s: %w", a.describe(), err), out.flush(ctx))
-			return out.written, err
+	return e.stream(ctx, p.bytes(), r.Consistency, func(view View) (batches, error) {
+		out := newPlotEncoder(p, view.Lost(), sink)
+		for _, a := range p.tags.asked {
+			if err := read(ctx, view, a, out); err != nil {
+				return out, fmt.Errorf("plot of tag %s: %w", a.describe(), err)
+			}
 		}
-	}
-	return out.written, out.close(ctx)
+		return out, nil
+	})
 }
 
 // maxGap is how far apart samples may be that a line of the tag leads between; 0 for any distance.

@@ -1,14 +1,13 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
 
@@ -106,12 +105,7 @@ func (p *processing) gathers() bool {
 	return slices.ContainsFunc(p.request.Functions, Function.needsSamples)
 }
 
-func (p *processing) batchRows() int {
-	if p.request.BatchRows == 0 {
-		return DefaultBatchRows
-	}
-	return p.request.BatchRows
-}
+func (p *processing) batchRows() int { return cmp.Or(p.request.BatchRows, DefaultBatchRows) }
 
 // windowSize is how many intervals a worker takes at once.
 func (p *processing) windowSize() int {
@@ -149,24 +143,10 @@ func (e *Engine) ReadProcessed(ctx context.Context, r ProcessedRequest, sink Sin
 	if err != nil {
 		return 0, err
 	}
-	need := p.bytes(p.workers)
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newProcessedEncoder(p, view.Lost(), newStateTexts(e.store.Catalog()), sink)
-	if err := p.run(ctx, view, out); err != nil {
-		if flushErr := out.flush(ctx); flushErr != nil {
-			return out.written, errors.Join(err, flushErr)
-		}
-		return out.written, err
-	}
-	return out.written, out.close(ctx)
+	return e.stream(ctx, p.bytes(p.workers), r.Consistency, func(view View) (batches, error) {
+		out := newProcessedEncoder(p, view.Lost(), newStateTexts(e.store.Catalog()), sink)
+		return out, p.run(ctx, view, out)
+	})
 }
 
 // processedWindow is intervals [from, to) of one tag, and what came of them.
@@ -210,7 +190,7 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 			from := k % perTag * size
 			now[i] = processedWindow{asked: p.tags.asked[k/perTag], from: from, to: min(from+size, n), rows: now[i].rows[:0]}
 		}
-		p.round(ctx, readers, now)
+		spread(readers, len(now), func(r *processedReader, i int) { now[i].err = r.read(ctx, &now[i]) })
 		for i := range now {
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
@@ -222,21 +202,6 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 		done += len(now)
 	}
 	return nil
-}
-
-func (p *processing) round(ctx context.Context, readers []processedReader, now []processedWindow) {
-	var next atomic.Int64
-	work := func(r *processedReader) {
-		for i := next.Add(1) - 1; i < int64(len(now)); i = next.Add(1) - 1 {
-			now[i].err = r.read(ctx, &now[i])
-		}
-	}
-	var group sync.WaitGroup
-	for i := 1; i < min(len(readers), len(now)); i++ {
-		group.Go(func() { work(&readers[i]) })
-	}
-	work(&readers[0])
-	group.Wait()
 }
 
 // processedReader calculates windows, one after the other, in memory of its own.

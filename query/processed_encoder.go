@@ -2,14 +2,11 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query/part13"
@@ -21,10 +18,8 @@ const processedRowBytes = 192
 
 // processedEncoder gathers processed values into record batches.
 type processedEncoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	maxRows int
-	written uint64
-	writer  *ipc.Writer
 	states  *stateTexts
 
 	tag       tagColumn
@@ -84,10 +79,7 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		e.labels = &labelColumn{labels: p.labels}
 		fields = append(fields, e.labels.field())
 	}
-	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
-	if sink != nil {
-		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
-	}
+	e.recordWriter = newRecordWriter(arrow.NewSchema(fields, lostMetadata(lost)), sink)
 	return e
 }
 
@@ -168,11 +160,8 @@ func (e *processedEncoder) flush(ctx context.Context) error {
 	if rows == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
+	defer e.reset()
 	float, integer := arrow.PrimitiveTypes.Float64, arrow.PrimitiveTypes.Int64
-	var arrays []arrow.Array
 	columns := []arrow.ArrayData{
 		fixedData(timeType, rows, nil, bytesOf(e.times)),
 		e.tag.array(),
@@ -192,22 +181,7 @@ func (e *processedEncoder) flush(ctx context.Context) error {
 	if e.labels != nil {
 		columns = append(columns, e.labels.array())
 	}
-	for _, d := range columns {
-		arrays = append(arrays, array.MakeFromData(d))
-		d.Release()
-	}
-	record := array.NewRecord(e.schema, arrays, int64(rows))
-	err := e.writer.Write(record)
-	record.Release()
-	for _, a := range arrays {
-		a.Release()
-	}
-	e.reset()
-	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
-	}
-	e.written += uint64(rows)
-	return nil
+	return e.writeColumns(ctx, rows, columns)
 }
 
 func (e *processedEncoder) reset() {
@@ -222,14 +196,4 @@ func (e *processedEncoder) reset() {
 	e.valid.reset()
 	e.intsValid.reset()
 	e.texts.reset()
-}
-
-func (e *processedEncoder) close(ctx context.Context) error {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -162,12 +163,7 @@ func (r *RangeRequest) samples() model.TimeRange {
 // behindInstant is the end of the range of one instant.
 func behindInstant(t int64) int64 { return model.Between(t, t).End }
 
-func (r *RangeRequest) batchRows() int {
-	if r.BatchRows == 0 {
-		return DefaultBatchRows
-	}
-	return r.BatchRows
-}
+func (r *RangeRequest) batchRows() int { return cmp.Or(r.BatchRows, DefaultBatchRows) }
 
 // LatestRequest asks for the newest sample of tags.
 type LatestRequest struct {

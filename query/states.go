@@ -3,7 +3,6 @@ package query
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -90,26 +89,16 @@ func (e *Engine) ReadTimeInState(ctx context.Context, r StatesRequest, sink Sink
 	if err != nil {
 		return 0, err
 	}
-	need := s.bytes()
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newStateEncoder(s, view.Lost(), newStateTexts(e.store.Catalog()), sink)
-	read := stateReader{stateTimes: s, stretch: stretch{view: view, strict: !r.UseUncertain}, out: out}
-	for _, a := range s.tags.asked {
-		if err := read.tag(ctx, a); err != nil {
-			err = fmt.Errorf("time in states of tag %s: %w", a.describe(), err)
-			// What was read before the fault is right and reaches the reader; the fault ends the stream.
-			return out.written, errors.Join(err, out.flush(ctx))
+	return e.stream(ctx, s.bytes(), r.Consistency, func(view View) (batches, error) {
+		out := newStateEncoder(s, view.Lost(), newStateTexts(e.store.Catalog()), sink)
+		read := stateReader{stateTimes: s, stretch: stretch{view: view, strict: !r.UseUncertain}, out: out}
+		for _, a := range s.tags.asked {
+			if err := read.tag(ctx, a); err != nil {
+				return out, fmt.Errorf("time in states of tag %s: %w", a.describe(), err)
+			}
 		}
-	}
-	return out.written, out.close(ctx)
+		return out, nil
+	})
 }
 
 // stateReader calculates bucket after bucket.

@@ -2,13 +2,10 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
@@ -28,10 +25,8 @@ type stateRow struct {
 
 // stateEncoder gathers the times in states into record batches.
 type stateEncoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	maxRows int
-	written uint64
-	writer  *ipc.Writer
 	texts   *stateTexts
 
 	tag     tagColumn
@@ -63,10 +58,7 @@ func newStateEncoder(s *stateTimes, lost []storage.OffsetRange, texts *stateText
 		e.labels = &labelColumn{labels: s.labels}
 		fields = append(fields, e.labels.field())
 	}
-	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
-	if sink != nil {
-		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
-	}
+	e.recordWriter = newRecordWriter(arrow.NewSchema(fields, lostMetadata(lost)), sink)
 	return e
 }
 
@@ -104,9 +96,7 @@ func (e *stateEncoder) flush(ctx context.Context) error {
 	if rows == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
+	defer e.reset()
 	float, integer := arrow.PrimitiveTypes.Float64, arrow.PrimitiveTypes.Int64
 	columns := []arrow.ArrayData{
 		e.tag.array(),
@@ -122,23 +112,7 @@ func (e *stateEncoder) flush(ctx context.Context) error {
 	if e.labels != nil {
 		columns = append(columns, e.labels.array())
 	}
-	var arrays []arrow.Array
-	for _, d := range columns {
-		arrays = append(arrays, array.MakeFromData(d))
-		d.Release()
-	}
-	record := array.NewRecord(e.schema, arrays, int64(rows))
-	err := e.writer.Write(record)
-	record.Release()
-	for _, a := range arrays {
-		a.Release()
-	}
-	e.reset()
-	if err != nil {
-		return fmt.Errorf("write record batch of %d rows: %w", rows, err)
-	}
-	e.written += uint64(rows)
-	return nil
+	return e.writeColumns(ctx, rows, columns)
 }
 
 func (e *stateEncoder) reset() {
@@ -149,14 +123,4 @@ func (e *stateEncoder) reset() {
 	if e.labels != nil {
 		e.labels.reset()
 	}
-}
-
-func (e *stateEncoder) close(ctx context.Context) error {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
 }

@@ -140,29 +140,25 @@ func (e *Engine) Tune(ctx context.Context, r TuneRequest, sink Sink) (uint64, er
 	if err != nil {
 		return 0, err
 	}
-	need := t.bytes()
-	if err := e.budget.reserve(need); err != nil {
-		return 0, err
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newTuneEncoder(t, view.Lost(), sink)
+	return e.stream(ctx, t.bytes(), r.Consistency, func(view View) (batches, error) {
+		out := newTuneEncoder(t, view.Lost(), sink)
+		return out, t.run(ctx, view, out)
+	})
+}
+
+func (t *tune) run(ctx context.Context, view View, out *tuneEncoder) error {
 	for i, a := range t.tags.asked {
 		for _, set := range t.settings[i] {
 			row, err := t.replay(ctx, view, a, set)
-			if err != nil {
-				return out.written, fmt.Errorf("tune tag %s: %w", a.describe(), err)
+			if err == nil {
+				err = out.add(ctx, row)
 			}
-			if err := out.add(row); err != nil {
-				return out.written, err
+			if err != nil {
+				return fmt.Errorf("tune tag %s: %w", a.describe(), err)
 			}
 		}
 	}
-	return out.written, out.close()
+	return nil
 }
 
 // tuneRow is what one setting does to one tag.

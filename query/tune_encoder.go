@@ -1,11 +1,10 @@
 package query
 
 import (
-	"fmt"
+	"context"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/varvedb/varve/storage"
@@ -13,10 +12,8 @@ import (
 
 // tuneEncoder writes a record batch for every row: a row takes long, and whoever waits sees each as soon as there is one.
 type tuneEncoder struct {
-	schema  *arrow.Schema
-	tag     tagColumn
-	written uint64
-	writer  *ipc.Writer
+	recordWriter
+	tag tagColumn
 }
 
 var crossingType = arrow.StructOf(
@@ -63,15 +60,12 @@ func newTuneEncoder(t *tune, lost []storage.OffsetRange, sink Sink) *tuneEncoder
 	if t.request.WithKept {
 		fields = append(fields, arrow.Field{Name: "kept_times", Type: arrow.ListOfNonNullable(timeType)})
 	}
-	e.schema = arrow.NewSchema(fields, lostMetadata(lost))
-	if sink != nil {
-		e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema), ipc.WithDictionaryDeltas(true))
-	}
+	e.recordWriter = newRecordWriter(arrow.NewSchema(fields, lostMetadata(lost)), sink)
 	return e
 }
 
 // add writes a row.
-func (e *tuneEncoder) add(r *tuneRow) error {
+func (e *tuneEncoder) add(ctx context.Context, r *tuneRow) error {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(e.schema.Fields()[1:], nil))
 	defer b.Release()
 	float := func(i int, v float64, ok bool) {
@@ -110,11 +104,7 @@ func (e *tuneEncoder) add(r *tuneRow) error {
 	defer tag.Release()
 	record := array.NewRecord(e.schema, append([]arrow.Array{tag}, rest.Columns()...), 1)
 	defer record.Release()
-	if err := e.writer.Write(record); err != nil {
-		return fmt.Errorf("write the row of tag %s: %w", r.describe(), err)
-	}
-	e.written++
-	return nil
+	return e.write(ctx, record)
 }
 
 func appendCrossings(list *array.ListBuilder, r *tuneRow) {
@@ -135,11 +125,4 @@ func appendTime(b array.Builder, t int64, ok bool) {
 	} else {
 		f.AppendNull()
 	}
-}
-
-func (e *tuneEncoder) close() error {
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -247,21 +246,10 @@ func (e *Engine) ReadWide(ctx context.Context, r WideRequest, sink Sink) (uint64
 	if err != nil {
 		return 0, err
 	}
-	need := x.bytes()
-	if err := e.budget.reserve(need); err != nil {
-		return 0, fmt.Errorf("%d columns in batches of %d rows: %w", len(x.columns), x.batchRows, err)
-	}
-	defer e.budget.release(need)
-	view, err := e.store.View(ctx, r.Consistency)
-	if err != nil {
-		return 0, fmt.Errorf("take view: %w", err)
-	}
-	defer view.Close()
-	out := newWideEncoder(x, view.Lost(), sink)
-	if err := x.run(ctx, view, e.store.Catalog(), out); err != nil {
-		return out.written, err
-	}
-	return out.written, out.close()
+	return e.stream(ctx, x.bytes(), r.Consistency, func(view View) (batches, error) {
+		out := newWideEncoder(x, view.Lost(), sink)
+		return out, x.run(ctx, view, e.store.Catalog(), out)
+	})
 }
 
 // wideWindow is some consecutive rows of the answer.
@@ -327,26 +315,18 @@ func (x *wide) run(ctx context.Context, view View, catalog Catalog, out *wideEnc
 	}
 }
 
-// fill calculates the cells of a window. A worker takes the next column whenever it is done with one.
+// fill calculates the cells of a window, up to a fault.
 func (x *wide) fill(ctx context.Context, readers []wideReader, w *wideWindow) error {
-	var next atomic.Int64
-	work := func(r wideReader) {
-		for i := next.Add(1) - 1; i < int64(len(x.columns)); i = next.Add(1) - 1 {
-			c := &x.columns[i]
-			if c.err = r.read(ctx, c, w); c.err != nil {
-				next.Store(int64(len(x.columns)))
-			}
+	var failed atomic.Bool
+	spread(readers, len(x.columns), func(r *wideReader, i int) {
+		c := &x.columns[i]
+		if c.err = nil; failed.Load() {
+			return
 		}
-	}
-	for i := range x.columns {
-		x.columns[i].err = nil
-	}
-	var group sync.WaitGroup
-	for _, r := range readers[1:] {
-		group.Go(func() { work(r) })
-	}
-	work(readers[0])
-	group.Wait()
+		if c.err = (*r).read(ctx, c, w); c.err != nil {
+			failed.Store(true)
+		}
+	})
 	for i := range x.columns {
 		if err := x.columns[i].err; err != nil {
 			return fmt.Errorf("column of tag %s: %w", x.columns[i].describe(), err)

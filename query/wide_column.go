@@ -8,8 +8,6 @@ import (
 	"unsafe"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query/part13"
@@ -127,30 +125,22 @@ func (s *stateTexts) name(tag *model.Tag, at int64, code int64) []byte {
 
 // wideEncoder writes windows as record batches.
 type wideEncoder struct {
-	schema  *arrow.Schema
+	recordWriter
 	maxRows int
-	written uint64
-	writer  *ipc.Writer
 	times   timeColumn
 }
 
 func newWideEncoder(x *wide, lost []storage.OffsetRange, sink Sink) *wideEncoder {
-	e := &wideEncoder{schema: x.schema(lost), maxRows: x.batchRows}
-	e.writer = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(e.schema))
-	return e
+	return &wideEncoder{recordWriter: newRecordWriter(x.schema(lost), sink), maxRows: x.batchRows}
 }
 
 // add writes the rows of a window.
 func (e *wideEncoder) add(ctx context.Context, columns []wideColumn, times []int64) error {
 	for from, to := 0, 0; from < len(times); from = to {
 		to = fitTexts(columns, from, min(from+e.maxRows, len(times)))
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+		if err := e.addBatch(ctx, columns, times, from, to); err != nil {
+			return err
 		}
-		if err := e.write(columns, times, from, to); err != nil {
-			return fmt.Errorf("write record batch of %d rows: %w", to-from, err)
-		}
-		e.written += uint64(to - from)
 	}
 	return nil
 }
@@ -178,14 +168,9 @@ func fitTexts(columns []wideColumn, from, to int) int {
 	return to
 }
 
-// write writes rows [from, to) of a window.
-func (e *wideEncoder) write(columns []wideColumn, times []int64, from, to int) error {
-	arrays := make([]arrow.Array, 0, len(e.schema.Fields()))
-	defer func() {
-		for _, a := range arrays {
-			a.Release()
-		}
-	}()
+// addBatch writes rows [from, to) of a window.
+func (e *wideEncoder) addBatch(ctx context.Context, columns []wideColumn, times []int64, from, to int) error {
+	data := make([]arrow.ArrayData, 0, len(e.schema.Fields()))
 	add := func(c column, r rows) error {
 		if b, ok := c.(*bitsColumn); ok { // most are
 			b.lend(r)
@@ -195,9 +180,7 @@ func (e *wideEncoder) write(columns []wideColumn, times []int64, from, to int) e
 				return err
 			}
 		}
-		data := c.array()
-		arrays = append(arrays, array.MakeFromData(data))
-		data.Release()
+		data = append(data, c.array())
 		return nil
 	}
 	if err := add(&e.times, rows{Block: &storage.Block{Samples: model.Samples{Times: times}}, from: from, to: to}); err != nil {
@@ -216,15 +199,5 @@ func (e *wideEncoder) write(columns []wideColumn, times []int64, from, to int) e
 			return err
 		}
 	}
-	record := array.NewRecord(e.schema, arrays, int64(to-from))
-	defer record.Release()
-	return e.writer.Write(record)
-}
-
-// close writes the end of the stream.
-func (e *wideEncoder) close() error {
-	if err := e.writer.Close(); err != nil {
-		return fmt.Errorf("end stream: %w", err)
-	}
-	return nil
+	return e.writeColumns(ctx, to-from, data)
 }
