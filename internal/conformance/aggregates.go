@@ -3,9 +3,7 @@ package conformance
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"sort"
@@ -17,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -284,26 +281,11 @@ func (x *processedRow) is(want any, tolerance float64) bool {
 // processed asks for processed values.
 func (s *Server) processed(ctx context.Context, r *varvev1.ReadProcessedRequest) (rows []processedRow, err error) {
 	stream, err := s.query.ReadProcessed(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	a, err := answer.NewReader(stream)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
-	for {
-		rec, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return rows, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if rows, err = appendProcessed(rows, rec); err != nil {
-			return nil, err
-		}
-	}
+	err = eachRecord(stream, err, func(rec arrow.Record) error {
+		rows, err = appendProcessed(rows, rec)
+		return err
+	})
+	return rows, err
 }
 
 func appendProcessed(rows []processedRow, rec arrow.Record) ([]processedRow, error) {

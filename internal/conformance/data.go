@@ -4,10 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -139,4 +144,28 @@ func (s *Server) annotate(ctx context.Context, tag string, a annotation) error {
 		Tag: tag, StartNs: &at, StopNs: &at, Text: a.Message, Author: cmp.Or(a.User, "unknown"),
 	})
 	return err
+}
+
+// eachRecord visits the record batches of an answer, of which the call returned a stream or an error.
+func eachRecord(stream answer.Stream, err error, visit func(arrow.Record) error) error {
+	if err != nil {
+		return err
+	}
+	a, err := answer.NewReader(stream)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for {
+		rec, err := a.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = visit(rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -3,15 +3,13 @@ package conformance
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 
-	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -120,36 +118,23 @@ func seconds(x float64) int64 { return int64(math.Round(x * 1e9)) }
 // kept is the times of the samples that a replay of one setting keeps.
 func (s *Server) kept(ctx context.Context, ask *varvev1.TuneRequest) (times []int64, err error) {
 	stream, err := s.query.Tune(ctx, ask)
-	if err != nil {
-		return nil, err
-	}
-	a, err := answer.NewReader(stream)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
-	for {
-		rec, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return times, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = eachRecord(stream, err, func(rec arrow.Record) error {
 		at := rec.Schema().FieldIndices("kept_times")
 		if len(at) != 1 {
-			return nil, fmt.Errorf("the answer has the columns %s", rec.Schema())
+			return fmt.Errorf("the answer has the columns %s", rec.Schema())
 		}
 		list, ok := rec.Column(at[0]).(*array.List)
 		if !ok {
-			return nil, fmt.Errorf("kept_times is %s", rec.Column(at[0]).DataType())
+			return fmt.Errorf("kept_times is %s", rec.Column(at[0]).DataType())
 		}
 		values, ok := list.ListValues().(*array.Timestamp)
 		if !ok {
-			return nil, fmt.Errorf("kept_times is %s", list.DataType())
+			return fmt.Errorf("kept_times is %s", list.DataType())
 		}
 		for _, t := range values.TimestampValues() {
 			times = append(times, int64(t))
 		}
-	}
+		return nil
+	})
+	return times, err
 }

@@ -3,18 +3,16 @@ package conformance
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 
-	"github.com/varvedb/varve/internal/answer"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -266,32 +264,19 @@ func durationOf(text string) (time.Duration, error) {
 // timesInState asks for the seconds of one interval by code.
 func (s *Server) timesInState(ctx context.Context, r *varvev1.ReadTimeInStateRequest) (map[int64]float64, error) {
 	stream, err := s.query.ReadTimeInState(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	a, err := answer.NewReader(stream)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
 	out := map[int64]float64{}
-	for {
-		rec, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = eachRecord(stream, err, func(rec arrow.Record) error {
 		codes, ok1 := columnOf(rec, "code").(*array.Int64)
 		seconds, ok2 := columnOf(rec, "seconds").(*array.Float64)
 		if !ok1 || !ok2 {
-			return nil, fmt.Errorf("the answer has the columns %s", rec.Schema())
+			return fmt.Errorf("the answer has the columns %s", rec.Schema())
 		}
 		for i := range int(rec.NumRows()) {
 			out[codes.Value(i)] = seconds.Value(i)
 		}
-	}
+		return nil
+	})
+	return out, err
 }
 
 // counterCase is what a counter that was reset counted from its first point to the last.
