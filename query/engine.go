@@ -101,13 +101,16 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	return q, nil
 }
 
+// schema is the schema of the answer, but for metadata that the answer's moment decides.
+func (q question) schema() *arrow.Schema { return schemaOf(q.layout.columns(q.tags, nil, nil), nil) }
+
 // RangeSchema is the schema ReadRange will answer r with, but for metadata that the answer's moment decides.
 func (e *Engine) RangeSchema(r RangeRequest) (*arrow.Schema, error) {
 	q, err := e.rangeQuestion(r)
 	if err != nil {
 		return nil, err
 	}
-	return schemaOf(q.layout.columns(q.tags, nil, nil), nil), nil
+	return q.schema(), nil
 }
 
 // ReadRange writes the samples that r asks for to sink and returns how many rows it wrote, also beside an error.
@@ -133,23 +136,39 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	})
 }
 
-// Latest writes the newest sample of every tag that has one.
-func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64, error) {
+func (e *Engine) latestQuestion(r LatestRequest) (question, error) {
 	if err := r.Tags.check(MaxLatestTags); err != nil {
-		return 0, err
+		return question{}, err
 	}
 	catalog := e.store.Catalog()
 	tags, err := resolve(catalog, r.Tags, catalog.ByName)
 	if err != nil {
-		return 0, err
+		return question{}, err
 	}
-	q := question{
+	return question{
 		tags: tags, consistency: r.Consistency, layout: layout{types: tags.types()},
 		batchRows: min(DefaultBatchRows, len(tags.asked)),
+	}, nil
+}
+
+// LatestSchema is RangeSchema of Latest.
+func (e *Engine) LatestSchema(r LatestRequest) (*arrow.Schema, error) {
+	q, err := e.latestQuestion(r)
+	if err != nil {
+		return nil, err
+	}
+	return q.schema(), nil
+}
+
+// Latest writes the newest sample of every tag that has one.
+func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64, error) {
+	q, err := e.latestQuestion(r)
+	if err != nil {
+		return 0, err
 	}
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		var one storage.Block
-		for _, a := range tags.asked {
+		for _, a := range q.tags.asked {
 			s, ok := view.Latest(a.tag.ID)
 			if !ok {
 				continue
@@ -179,13 +198,27 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 	})
 }
 
+func (e *Engine) modifiedQuestion(r ModifiedRequest) (question, error) {
+	q, err := e.rangeQuestion(r.asRange())
+	q.layout.modified = true
+	return q, err
+}
+
+// ModifiedSchema is RangeSchema of ReadModified.
+func (e *Engine) ModifiedSchema(r ModifiedRequest) (*arrow.Schema, error) {
+	q, err := e.modifiedQuestion(r)
+	if err != nil {
+		return nil, err
+	}
+	return q.schema(), nil
+}
+
 // ReadModified writes the values that r asks for to sink and returns how many rows it wrote, also beside an error.
 func (e *Engine) ReadModified(ctx context.Context, r ModifiedRequest, sink Sink) (uint64, error) {
-	q, err := e.rangeQuestion(r.asRange())
+	q, err := e.modifiedQuestion(r)
 	if err != nil {
 		return 0, err
 	}
-	q.layout.modified = true
 	in := model.Between(r.Start, r.End)
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		for _, a := range q.tags.asked {

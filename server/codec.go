@@ -87,7 +87,7 @@ func checkCounts(b []byte, request proto.Message) error {
 			return err
 		}
 		most = query.MaxRangeTags
-	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ReadWideRequest:
+	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ReadWideRequest:
 		most = query.MaxRangeTags
 	case *varvev1.SubscribeRequest:
 		if n := countField(b, subscribeGlobs); n > query.MaxGlobs {
@@ -116,7 +116,10 @@ func checkCounts(b []byte, request proto.Message) error {
 				continue
 			}
 			n += countField(f.data, 1) // whatever is asked, tags are field 1
-			if f.num == flightRange {
+			switch f.num {
+			case flightLatest:
+				most = query.MaxLatestTags
+			case flightRange:
 				if err := checkComparisons(f.data); err != nil {
 					return err
 				}
@@ -125,7 +128,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	}
 	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.FlightQuestion:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)
@@ -135,7 +138,8 @@ func checkCounts(b []byte, request proto.Message) error {
 
 // The numbers of fields that are looked at before they are decoded.
 const (
-	flightRange = 101 // FlightQuestion.range
+	flightRange  = 101 // FlightQuestion.range
+	flightLatest = 121 // FlightQuestion.latest
 
 	subscribeGlobs = 3  // SubscribeRequest.globs
 	rangeWhere     = 15 // ReadRangeRequest.where

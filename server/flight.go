@@ -26,7 +26,7 @@ func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGe
 	if err != nil {
 		return err
 	}
-	return q.read(stream.Context(), s.Server, "flight", newFlightSender(stream, &s.buffers))
+	return s.answer(stream.Context(), "flight", q, newFlightSender(stream, &s.buffers))
 }
 
 // GetFlightInfo says what DoGet will answer. It names no location, which means this server.
@@ -64,102 +64,45 @@ func (s *flightService) describe(d *flight.FlightDescriptor) ([]byte, error) {
 	return schemaBytes(schema)
 }
 
-// flightQuestion is what a ticket asks.
-type flightQuestion interface {
-	schema(*query.Engine) (*arrow.Schema, error)
-	read(ctx context.Context, s *Server, door string, sink query.Sink) error
-}
-
-type (
-	askRange      struct{ query.RangeRequest }
-	askAggregates struct{ query.AggregatesRequest }
-	askProcessed  struct{ query.ProcessedRequest }
-	askAtTimes    struct{ query.AtTimesRequest }
-	askPlot       struct{ query.PlotRequest }
-)
-
-func (q askRange) schema(e *query.Engine) (*arrow.Schema, error) {
-	return e.RangeSchema(q.RangeRequest)
-}
-func (q askRange) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readRange(ctx, door, q.RangeRequest, sink)
-}
-
-func (q askAggregates) schema(e *query.Engine) (*arrow.Schema, error) {
-	return e.AggregatesSchema(q.AggregatesRequest)
-}
-
-func (q askAggregates) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readAggregates(ctx, door, q.AggregatesRequest, sink)
-}
-
-func (q askProcessed) schema(e *query.Engine) (*arrow.Schema, error) {
-	return e.ProcessedSchema(q.ProcessedRequest)
-}
-
-func (q askProcessed) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readProcessed(ctx, door, q.ProcessedRequest, sink)
-}
-
-func (q askAtTimes) schema(e *query.Engine) (*arrow.Schema, error) {
-	return e.AtTimesSchema(q.AtTimesRequest)
-}
-
-func (q askAtTimes) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readAtTimes(ctx, door, q.AtTimesRequest, sink)
-}
-
-func (q askPlot) schema(e *query.Engine) (*arrow.Schema, error) {
-	return e.PlotSchema(q.PlotRequest)
-}
-
-func (q askPlot) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readPlot(ctx, door, q.PlotRequest, sink)
-}
-
-func parseTicket(ticket []byte) (flightQuestion, error) {
+// parseTicket is what a ticket asks.
+func parseTicket(ticket []byte) (question, error) {
 	var q varvev1.FlightQuestion
 	var r varvev1.ReadRangeRequest
 	for _, m := range []proto.Message{&r, &q} {
 		if err := checkCounts(ticket, m); err != nil {
-			return nil, err
+			return question{}, err
 		}
 	}
 	if err := proto.Unmarshal(ticket, &q); err != nil {
-		return nil, fmt.Errorf("ticket of %d bytes is no FlightQuestion: %w", len(ticket), query.ErrBadRequest)
+		return question{}, fmt.Errorf("ticket of %d bytes is no FlightQuestion: %w", len(ticket), query.ErrBadRequest)
 	}
-	switch ask := q.Question.(type) {
-	case *varvev1.FlightQuestion_Aggregates:
-		req, err := aggregatesRequest(ask.Aggregates)
-		return askAggregates{req}, err
-	case *varvev1.FlightQuestion_Processed:
-		req, err := processedRequest(ask.Processed)
-		return askProcessed{req}, err
-	case *varvev1.FlightQuestion_AtTimes:
-		req, err := atTimesRequest(ask.AtTimes)
-		return askAtTimes{req}, err
-	case *varvev1.FlightQuestion_Wide:
-		req, err := wideRequest(ask.Wide)
-		return askWide{req}, err
-	case *varvev1.FlightQuestion_Tune:
-		req, err := tuneRequest(ask.Tune)
-		return askTune{req}, err
-	case *varvev1.FlightQuestion_Plot:
-		req, err := plotRequest(ask.Plot)
-		return askPlot{req}, err
-	case *varvev1.FlightQuestion_TimeInState:
-		req, err := statesRequest(ask.TimeInState)
-		return askStates{req}, err
+	switch q := q.Question.(type) {
 	case *varvev1.FlightQuestion_Range:
-		req, err := rangeRequest(ask.Range)
-		return askRange{req}, err
+		return askRange(q.Range)
+	case *varvev1.FlightQuestion_Aggregates:
+		return askAggregates(q.Aggregates)
+	case *varvev1.FlightQuestion_Processed:
+		return askProcessed(q.Processed)
+	case *varvev1.FlightQuestion_AtTimes:
+		return askAtTimes(q.AtTimes)
+	case *varvev1.FlightQuestion_TimeInState:
+		return askStates(q.TimeInState)
+	case *varvev1.FlightQuestion_Wide:
+		return askWide(q.Wide)
+	case *varvev1.FlightQuestion_Plot:
+		return askPlot(q.Plot)
+	case *varvev1.FlightQuestion_Tune:
+		return askTune(q.Tune)
+	case *varvev1.FlightQuestion_Modified:
+		return askModified(q.Modified)
+	case *varvev1.FlightQuestion_Latest:
+		return askLatest(q.Latest)
 	}
 	// A ReadRangeRequest by itself, whose numbers a FlightQuestion does not have.
 	if err := proto.Unmarshal(ticket, &r); err != nil {
-		return nil, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
+		return question{}, fmt.Errorf("ticket of %d bytes is no ReadRangeRequest: %w", len(ticket), query.ErrBadRequest)
 	}
-	req, err := rangeRequest(&r)
-	return askRange{req}, err
+	return askRange(&r)
 }
 
 // schemaBytes is a schema as Flight carries it: an IPC stream without record batches.

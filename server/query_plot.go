@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,20 +10,13 @@ import (
 )
 
 func (s *queryService) ReadPlot(r *varvev1.ReadPlotRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	req, err := plotRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readPlot(stream.Context(), "read_plot", req, out))
+	q, err := askPlot(r)
+	return s.stream(q, err, stream)
 }
 
-// readPlot is readRange for plots.
-func (s *Server) readPlot(ctx context.Context, door string, req query.PlotRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadPlot(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askPlot(r *varvev1.ReadPlotRequest) (question, error) {
+	req, err := plotRequest(r)
+	return ask("read_plot", req, err, (*query.Engine).PlotSchema, (*query.Engine).ReadPlot)
 }
 
 func plotRequest(r *varvev1.ReadPlotRequest) (query.PlotRequest, error) {

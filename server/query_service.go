@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -21,83 +19,53 @@ type queryService struct {
 }
 
 func (s *queryService) ReadRange(r *varvev1.ReadRangeRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	q, err := askRange(r)
+	return s.stream(q, err, stream)
+}
+
+func askRange(r *varvev1.ReadRangeRequest) (question, error) {
 	req, err := rangeRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readRange(stream.Context(), "read_range", req, out))
+	return ask("read_range", req, err, (*query.Engine).RangeSchema, (*query.Engine).ReadRange)
 }
 
 func (s *queryService) ReadModified(r *varvev1.ReadModifiedRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	consistency, err := readOptions(r.Consistency, r.BatchRows)
-	if err != nil {
-		return err
-	}
-	req := query.ModifiedRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
-		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows), WithSeq: r.WithSeq,
-	}
-	start := time.Now()
-	out := newArrowSender(stream, &s.buffers)
-	rows, err := s.engine.ReadModified(stream.Context(), req, out)
-	s.metrics.answered("read_modified", rows, time.Since(start))
-	return out.end(err)
+	q, err := askModified(r)
+	return s.stream(q, err, stream)
+}
+
+func askModified(r *varvev1.ReadModifiedRequest) (question, error) {
+	req, err := modifiedRequest(r)
+	return ask("read_modified", req, err, (*query.Engine).ModifiedSchema, (*query.Engine).ReadModified)
 }
 
 func (s *queryService) Latest(r *varvev1.LatestRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	consistency, err := consistencyOf(r.Consistency)
-	if err != nil {
-		return err
-	}
-	req := query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}
-	start := time.Now()
-	out := newArrowSender(stream, &s.buffers)
-	rows, err := s.engine.Latest(stream.Context(), req, out)
-	s.metrics.answered("latest", rows, time.Since(start))
-	return out.end(err)
+	q, err := askLatest(r)
+	return s.stream(q, err, stream)
 }
 
-// readRange answers one question, whichever door it came through.
-func (s *Server) readRange(ctx context.Context, door string, req query.RangeRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadRange(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askLatest(r *varvev1.LatestRequest) (question, error) {
+	req, err := latestRequest(r)
+	return ask("latest", req, err, (*query.Engine).LatestSchema, (*query.Engine).Latest)
 }
 
 func (s *queryService) ReadAggregates(r *varvev1.ReadAggregatesRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	req, err := aggregatesRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readAggregates(stream.Context(), "read_aggregates", req, out))
+	q, err := askAggregates(r)
+	return s.stream(q, err, stream)
 }
 
-// readAggregates is readRange for aggregates.
-func (s *Server) readAggregates(ctx context.Context, door string, req query.AggregatesRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadAggregates(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askAggregates(r *varvev1.ReadAggregatesRequest) (question, error) {
+	req, err := aggregatesRequest(r)
+	return ask("read_aggregates", req, err, (*query.Engine).AggregatesSchema, (*query.Engine).ReadAggregates)
 }
 
 func (s *queryService) ReadProcessed(r *varvev1.ReadProcessedRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	req, err := processedRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readProcessed(stream.Context(), "read_processed", req, out))
+	q, err := askProcessed(r)
+	return s.stream(q, err, stream)
 }
 
-// readProcessed is readRange for processed values.
-func (s *Server) readProcessed(ctx context.Context, door string, req query.ProcessedRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadProcessed(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askProcessed(r *varvev1.ReadProcessedRequest) (question, error) {
+	req, err := processedRequest(r)
+	return ask("read_processed", req, err, (*query.Engine).ProcessedSchema, (*query.Engine).ReadProcessed)
 }
 
 func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, error) {
@@ -149,6 +117,22 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 		req.Aggregates = append(req.Aggregates, a)
 	}
 	return req, nil
+}
+
+func modifiedRequest(r *varvev1.ReadModifiedRequest) (query.ModifiedRequest, error) {
+	consistency, err := readOptions(r.Consistency, r.BatchRows)
+	if err != nil {
+		return query.ModifiedRequest{}, err
+	}
+	return query.ModifiedRequest{
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows), WithSeq: r.WithSeq,
+	}, nil
+}
+
+func latestRequest(r *varvev1.LatestRequest) (query.LatestRequest, error) {
+	consistency, err := consistencyOf(r.Consistency)
+	return query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}, err
 }
 
 func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
@@ -228,20 +212,13 @@ func comparisonsOf(in []*varvev1.Comparison) (out []query.Comparison, err error)
 }
 
 func (s *queryService) ReadAtTimes(r *varvev1.ReadAtTimesRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	req, err := atTimesRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readAtTimes(stream.Context(), "read_at_times", req, out))
+	q, err := askAtTimes(r)
+	return s.stream(q, err, stream)
 }
 
-// readAtTimes is readRange for values at instants.
-func (s *Server) readAtTimes(ctx context.Context, door string, req query.AtTimesRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadAtTimes(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askAtTimes(r *varvev1.ReadAtTimesRequest) (question, error) {
+	req, err := atTimesRequest(r)
+	return ask("read_at_times", req, err, (*query.Engine).AtTimesSchema, (*query.Engine).ReadAtTimes)
 }
 
 func atTimesRequest(r *varvev1.ReadAtTimesRequest) (query.AtTimesRequest, error) {

@@ -1,11 +1,9 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"google.golang.org/grpc"
 
 	"github.com/varvedb/varve/compression/swingingdoor"
@@ -15,20 +13,13 @@ import (
 )
 
 func (s *queryService) Tune(r *varvev1.TuneRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	req, err := tuneRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.tune(stream.Context(), "tune", req, out))
+	q, err := askTune(r)
+	return s.stream(q, err, stream)
 }
 
-// tune is readRange for what filters would do.
-func (s *Server) tune(ctx context.Context, door string, req query.TuneRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.Tune(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
+func askTune(r *varvev1.TuneRequest) (question, error) {
+	req, err := tuneRequest(r)
+	return ask("tune", req, err, (*query.Engine).TuneSchema, (*query.Engine).Tune)
 }
 
 func tuneRequest(r *varvev1.TuneRequest) (query.TuneRequest, error) {
@@ -54,12 +45,4 @@ func tuneRequest(r *varvev1.TuneRequest) (query.TuneRequest, error) {
 		return req, fmt.Errorf("form %d of the swinging door: %w", r.Form, query.ErrBadRequest)
 	}
 	return req, nil
-}
-
-type askTune struct{ query.TuneRequest }
-
-func (q askTune) schema(e *query.Engine) (*arrow.Schema, error) { return e.TuneSchema(q.TuneRequest) }
-
-func (q askTune) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.tune(ctx, door, q.TuneRequest, sink)
 }

@@ -1,11 +1,8 @@
 package server
 
 import (
-	"context"
 	"fmt"
-	"time"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"google.golang.org/grpc"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -14,28 +11,13 @@ import (
 )
 
 func (s *queryService) ReadWide(r *varvev1.ReadWideRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	q, err := askWide(r)
+	return s.stream(q, err, stream)
+}
+
+func askWide(r *varvev1.ReadWideRequest) (question, error) {
 	req, err := wideRequest(r)
-	if err != nil {
-		return err
-	}
-	out := newArrowSender(stream, &s.buffers)
-	return out.end(s.readWide(stream.Context(), "read_wide", req, out))
-}
-
-// readWide is readRange for wide answers.
-func (s *Server) readWide(ctx context.Context, door string, req query.WideRequest, sink query.Sink) error {
-	start := time.Now()
-	rows, err := s.engine.ReadWide(ctx, req, sink)
-	s.metrics.answered(door, rows, time.Since(start))
-	return err
-}
-
-type askWide struct{ query.WideRequest }
-
-func (q askWide) schema(e *query.Engine) (*arrow.Schema, error) { return e.WideSchema(q.WideRequest) }
-
-func (q askWide) read(ctx context.Context, s *Server, door string, sink query.Sink) error {
-	return s.readWide(ctx, door, q.WideRequest, sink)
+	return ask("read_wide", req, err, (*query.Engine).WideSchema, (*query.Engine).ReadWide)
 }
 
 func wideRequest(r *varvev1.ReadWideRequest) (query.WideRequest, error) {

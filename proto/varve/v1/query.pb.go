@@ -2057,6 +2057,8 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Wide
 	//	*FlightQuestion_Tune
 	//	*FlightQuestion_Plot
+	//	*FlightQuestion_Modified
+	//	*FlightQuestion_Latest
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2171,6 +2173,24 @@ func (x *FlightQuestion) GetPlot() *ReadPlotRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetModified() *ReadModifiedRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Modified); ok {
+			return x.Modified
+		}
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetLatest() *LatestRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Latest); ok {
+			return x.Latest
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -2207,6 +2227,14 @@ type FlightQuestion_Plot struct {
 	Plot *ReadPlotRequest `protobuf:"bytes,105,opt,name=plot,proto3,oneof"`
 }
 
+type FlightQuestion_Modified struct {
+	Modified *ReadModifiedRequest `protobuf:"bytes,120,opt,name=modified,proto3,oneof"`
+}
+
+type FlightQuestion_Latest struct {
+	Latest *LatestRequest `protobuf:"bytes,121,opt,name=latest,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
@@ -2222,6 +2250,10 @@ func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 func (*FlightQuestion_Tune) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Plot) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Modified) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Latest) isFlightQuestion_Question() {}
 
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2499,7 +2531,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
 	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
 	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
-	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xe5\x03\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xd5\x04\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
@@ -2510,7 +2542,9 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\rtime_in_state\x18j \x01(\v2 .varve.v1.ReadTimeInStateRequestH\x00R\vtimeInState\x12/\n" +
 	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wide\x12+\n" +
 	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tune\x12/\n" +
-	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plotB\n" +
+	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plot\x12;\n" +
+	"\bmodified\x18x \x01(\v2\x1d.varve.v1.ReadModifiedRequestH\x00R\bmodified\x121\n" +
+	"\x06latest\x18y \x01(\v2\x17.varve.v1.LatestRequestH\x00R\x06latestB\n" +
 	"\n" +
 	"\bquestion\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
@@ -2613,33 +2647,35 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	9,  // 23: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
 	17, // 24: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
 	10, // 25: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
-	7,  // 26: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	11, // 27: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	12, // 28: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	13, // 29: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	14, // 30: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	15, // 31: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
-	8,  // 32: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	16, // 33: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	9,  // 34: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	17, // 35: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	10, // 36: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
-	19, // 37: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	19, // 38: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	19, // 39: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	19, // 40: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	19, // 41: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	19, // 42: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
-	19, // 43: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	21, // 44: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	19, // 45: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	19, // 46: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	19, // 47: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
-	37, // [37:48] is the sub-list for method output_type
-	26, // [26:37] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	11, // 26: varve.v1.FlightQuestion.modified:type_name -> varve.v1.ReadModifiedRequest
+	12, // 27: varve.v1.FlightQuestion.latest:type_name -> varve.v1.LatestRequest
+	7,  // 28: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	11, // 29: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	12, // 30: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	13, // 31: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	14, // 32: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	15, // 33: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
+	8,  // 34: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	16, // 35: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	9,  // 36: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	17, // 37: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	10, // 38: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	19, // 39: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	19, // 40: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	19, // 41: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	19, // 42: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	19, // 43: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	19, // 44: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
+	19, // 45: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	21, // 46: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	19, // 47: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	19, // 48: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	19, // 49: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	39, // [39:50] is the sub-list for method output_type
+	28, // [28:39] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -2669,6 +2705,8 @@ func file_varve_v1_query_proto_init() {
 		(*FlightQuestion_Wide)(nil),
 		(*FlightQuestion_Tune)(nil),
 		(*FlightQuestion_Plot)(nil),
+		(*FlightQuestion_Modified)(nil),
+		(*FlightQuestion_Latest)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
