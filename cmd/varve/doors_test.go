@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/flight"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// asked is one question as each door takes it.
+type asked struct {
+	call   func(varvev1.QueryServiceClient) (grpc.ServerStreamingClient[varvev1.ArrowData], error)
+	ticket *varvev1.FlightQuestion
+	flags  []string // of varve query
+}
+
+const (
+	doorsBegin = int64(1_780_000_000e9)
+	doorsHours = 6
+)
+
+// TestSameBitsAtEveryDoor asks random questions about random samples of every type over gRPC, Flight and the command line, and holds
+// the answers against each other, bit by bit.
+func TestSameBitsAtEveryDoor(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer conn.Close()
+	rng := rand.New(rand.NewPCG(20261126, 1))
+	varve(t, "tags", "states", "put", "--server", address, "pump", "0=stopped", "1=running", "2=tripped")
+	varve(t, "tags", "create", "--server", address, "--type", "state", "--state-set", "pump", "pump")
+	write := varvev1.NewIngestServiceClient(conn)
+	for range 3 { // the later ones replace some of what stands
+		w, err := write.Write(t.Context(), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: doorRuns(rng)}})
+		require.NoError(t, err)
+		require.Zero(t, w.Result.Rejected, "%v", w.Result.Rejections)
+	}
+	rows := map[string]int{}
+	for i := range 300 {
+		name, q := drawQuestion(rng)
+		what := fmt.Sprintf("question %d: varve query %s", i, strings.Join(q.flags, " "))
+
+		stream, err := q.call(varvev1.NewQueryServiceClient(conn))
+		require.NoError(t, err, what)
+		var b bytes.Buffer
+		for {
+			m, err := stream.Recv()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err, what)
+			b.Write(m.Ipc)
+		}
+		batches, err := ipc.NewReader(&b)
+		require.NoError(t, err, what)
+		over := cellsOf(t, what, batches.Schema(), batches.Read)
+		batches.Release()
+
+		ticket, err := proto.Marshal(q.ticket)
+		require.NoError(t, err)
+		do, err := flight.NewClientFromConn(conn, nil).DoGet(t.Context(), &flight.Ticket{Ticket: ticket})
+		require.NoError(t, err, what)
+		reader, err := flight.NewRecordReader(do)
+		require.NoError(t, err, what)
+		flown := cellsOf(t, what, reader.Schema(), reader.Read)
+		reader.Release()
+		require.Equal(t, over, flown, what)
+
+		file, err := ipc.NewFileReader(strings.NewReader(varve(t, append([]string{"query", "--server", address, "--output", "arrow"}, q.flags...)...)))
+		require.NoError(t, err, what)
+		printed := cellsOf(t, what, file.Schema(), file.Read)
+		require.NoError(t, file.Close())
+		require.Equal(t, over, printed, what)
+		rows[name] += len(over) - 1
+	}
+	t.Logf("rows compared: %v", rows)
+	for _, name := range doorQuestions {
+		require.Positive(t, rows[name], "no question for %s had an answer", name)
+	}
+}
+
+// cellsOf is a header and the rows behind it, numbers as their bits.
+func cellsOf(t *testing.T, what string, schema *arrow.Schema, next func() (arrow.Record, error)) [][]string {
+	header := make([]string, schema.NumFields())
+	for i, f := range schema.Fields() {
+		typ := f.Type
+		if d, ok := typ.(*arrow.DictionaryType); ok {
+			typ = d.ValueType
+		}
+		header[i] = fmt.Sprintf("%s %s %s", f.Name, typ, f.Metadata)
+	}
+	out := [][]string{header}
+	for {
+		rec, err := next()
+		if err == io.EOF {
+			return out
+		}
+		require.NoError(t, err, what)
+		for row := range int(rec.NumRows()) {
+			cells := make([]string, rec.NumCols())
+			for i := range cells {
+				cells[i] = bitsOf(rec.Column(i), row)
+			}
+			out = append(out, cells)
+		}
+	}
+}
+
+func bitsOf(col arrow.Array, row int) string {
+	if col.IsNull(row) {
+		return "null"
+	}
+	switch c := col.(type) {
+	case *array.Float64:
+		return strconv.FormatUint(math.Float64bits(c.Value(row)), 16)
+	case *array.Float32:
+		return strconv.FormatUint(uint64(math.Float32bits(c.Value(row))), 16)
+	case *array.Dictionary:
+		return bitsOf(c.Dictionary(), c.GetValueIndex(row))
+	case *array.Binary:
+		return hex.EncodeToString(c.Value(row))
+	case *array.Timestamp:
+		return strconv.FormatInt(int64(c.Value(row)), 10)
+	}
+	return col.ValueStr(row)
+}
+
+var doorTags = []string{"float", "narrow", "int", "unsigned", "bool", "text", "bytes", "pump"}
+
+// doorRuns are samples of every type at random times, some Uncertain, Bad or without a value.
+func doorRuns(rng *rand.Rand) (runs []*varvev1.Run) {
+	for _, tag := range doorTags {
+		n := 40 + rng.IntN(200)
+		r := &varvev1.Run{Tag: tag}
+		for i := range n {
+			r.TimesNs = append(r.TimesNs, doorsBegin+rng.Int64N(doorsHours*3600)*1e9+rng.Int64N(3)/2*rng.Int64N(1e9))
+			r.QualityCount = append(r.QualityCount, 1)
+			r.QualityCode = append(r.QualityCode, []uint32{0, 0, 0, 0, 0x40000000, 0x80000000, 0x40920000}[rng.IntN(7)])
+			if r.QualityCode[i] == 0x80000000 && rng.IntN(2) == 0 {
+				r.NullAt = append(r.NullAt, uint32(i))
+			}
+			x := rng.NormFloat64() * 100
+			switch tag {
+			case "float":
+				r.Float64 = append(r.Float64, []float64{x, x, x, math.Round(x), math.Copysign(0, -1), math.Inf(1), math.Float64frombits(0x7FF8_0000_0000_0123)}[rng.IntN(7)])
+			case "narrow":
+				r.Float32 = append(r.Float32, float32(x))
+			case "int":
+				r.Int64 = append(r.Int64, int64(x)<<rng.IntN(50))
+			case "unsigned":
+				r.Uint64 = append(r.Uint64, rng.Uint64()>>rng.IntN(64))
+			case "bool":
+				r.Bool = append(r.Bool, x > 0)
+			case "text":
+				r.Text = append(r.Text, fmt.Sprintf("läuft %d", int(x)))
+			case "bytes":
+				r.Blob = append(r.Blob, []byte{byte(int(x)), 0xFF})
+			case "pump":
+				r.State = append(r.State, rng.Int64N(3))
+			}
+		}
+		runs = append(runs, r)
+	}
+	return runs
+}
+
+var doorQuestions = []string{"range", "modified", "latest", "at", "interpolated", "aggregates", "processed", "states", "wide", "plot"}
+
+// drawQuestion draws a question that has an answer.
+func drawQuestion(rng *rand.Rand) (name string, q asked) {
+	pick := func(from ...string) []string {
+		out := slices.Clone(from)
+		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+		return out[:1+rng.IntN(min(3, len(out)))]
+	}
+	instant := func() int64 {
+		return doorsBegin + rng.Int64N((doorsHours+2)*3600)*1e9 - 3600e9 + rng.Int64N(2)*rng.Int64N(1e9)
+	}
+	text := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+	start, end := instant(), instant()
+	step := 60e9 * (1 + rng.Int64N(90))
+	numbers := pick("float", "narrow", "int", "unsigned")
+	tags := pick(doorTags...)
+	flag := func(on bool, flags ...string) bool {
+		if on {
+			q.flags = append(q.flags, flags...)
+		}
+		return on
+	}
+	coin := func() bool { return rng.IntN(2) == 0 }
+	q.flags = []string{"--start", text(start), "--end", text(end)}
+	every, zone := "", ""
+	buckets := func() {
+		if flag(coin(), "--every", "1h of day", "--tz", "Australia/Lord_Howe") {
+			every, zone, step = "1h of day", "Australia/Lord_Howe", 0
+			return
+		}
+		q.flags = append(q.flags, "--every", time.Duration(step).String())
+	}
+	name = doorQuestions[rng.IntN(len(doorQuestions))]
+	switch name {
+	case "range":
+		r := &varvev1.ReadRangeRequest{Tags: tags, StartNs: &start, EndNs: &end}
+		r.WithSeq = flag(coin(), "--with-seq")
+		r.WithSource = flag(coin(), "--with-source")
+		if flag(coin(), "--limit", "17") {
+			r.Limit = 17
+		}
+		switch rng.IntN(5) {
+		case 0, 1, 2:
+			bounds := 1 + rng.IntN(3)
+			flag(true, "--bounds", boundNames[bounds])
+			r.Bounds = varvev1.Bounds(bounds + 1)
+		case 3:
+			flag(true, "--quality", "bad,uncertain")
+			r.Severities = []varvev1.Severity{varvev1.Severity_SEVERITY_BAD, varvev1.Severity_SEVERITY_UNCERTAIN}
+		case 4:
+			tags = numbers
+			flag(true, "--where", "> 1")
+			r.Tags = numbers
+			r.Where = []*varvev1.Comparison{{Operator: varvev1.Comparison_OPERATOR_GREATER, Operand: &varvev1.Comparison_Integer{Integer: 1}}}
+		}
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Range{Range: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadRange, r)
+	case "modified":
+		r := &varvev1.ReadModifiedRequest{Tags: tags, StartNs: start, EndNs: end}
+		flag(true, "--modified")
+		r.WithSeq = flag(coin(), "--with-seq")
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Modified{Modified: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadModified, r)
+	case "latest":
+		r := &varvev1.LatestRequest{Tags: tags}
+		q.flags = []string{"--latest"}
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Latest{Latest: r}}
+		q.call = callOf(varvev1.QueryServiceClient.Latest, r)
+	case "at", "interpolated":
+		r := &varvev1.ReadAtTimesRequest{Tags: tags}
+		if name == "at" {
+			var at []string
+			for range 1 + rng.IntN(20) {
+				r.TimesNs = append(r.TimesNs, instant())
+				at = append(at, text(r.TimesNs[len(r.TimesNs)-1]))
+			}
+			q.flags = []string{"--at", strings.Join(at, ",")}
+		} else {
+			r.StartNs, r.EndNs, r.EveryNs = start, end, step
+			flag(true, "--interpolated", "--every", time.Duration(step).String())
+		}
+		r.UseUncertain = flag(coin(), "--use-uncertain")
+		if r.Discrete = flag(rng.IntN(4) == 0, "--discrete"); !r.Discrete {
+			r.BridgeBad = flag(coin(), "--bridge-bad")
+			if stepped := coin(); flag(coin(), fmt.Sprintf("--stepped=%t", stepped)) {
+				r.Stepped = &stepped
+			}
+		}
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_AtTimes{AtTimes: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadAtTimes, r)
+	case "aggregates":
+		tags = numbers
+		buckets()
+		r := &varvev1.ReadAggregatesRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
+		r.Aggregates = pick("count", "sum", "minimum", "maximum_time", "first", "range", "standard_deviation", "event_weighted_average", "time_weighted_average", "duration_good", "worst_quality")
+		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
+		r.UseUncertain = flag(coin(), "--use-uncertain")
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadAggregates, r)
+	case "processed":
+		tags = numbers
+		buckets()
+		bad, good := true, uint32(100)
+		r := &varvev1.ReadProcessedRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone, TreatUncertainAsBad: &bad, PercentDataGood: &good}
+		// The first one is answered in long rows only, which is what makes the command line ask for them.
+		r.Aggregates = append([]string{"TimeAverage2"}, pick("Average", "Interpolative", "Total", "MinimumActualTime2", "PercentBad", "WorstQuality2", "DeltaBounds", "percentile(95)", "total(h)", "delta", "minimum")...)
+		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
+		if flag(coin(), "--use-uncertain", "--percent-good", "70") {
+			bad, good = false, 70
+		}
+		r.UseSlopedExtrapolation = flag(coin(), "--sloped-extrapolation")
+		if flag(coin(), "--time-resolution", "1s") {
+			r.TimeResolutionNs = 1e9
+		}
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Processed{Processed: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadProcessed, r)
+	case "states":
+		tags = pick("bool", "pump")
+		flag(true, "--time-in-state")
+		buckets()
+		r := &varvev1.ReadTimeInStateRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
+		r.UseUncertain = flag(coin(), "--use-uncertain")
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_TimeInState{TimeInState: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadTimeInState, r)
+	case "wide":
+		r := &varvev1.ReadWideRequest{StartNs: start, EndNs: end, Mode: varvev1.ReadWideRequest_Mode(1 + rng.IntN(3))}
+		tags = pick("float", "narrow", "int", "bool", "text", "pump")
+		flag(true, "--wide", "--mode", wideModes[r.Mode-1])
+		if r.Mode == varvev1.ReadWideRequest_MODE_AGGREGATE {
+			tags = pick("float", "narrow")
+			r.Aggregate = pick("time_weighted_average", "Average", "maximum")[0]
+			flag(true, "--aggregate", r.Aggregate)
+			buckets()
+		} else {
+			flag(true, "--every", time.Duration(step).String())
+		}
+		r.Tags, r.StepNs, r.Every, r.Zone = tags, step, every, zone
+		r.WithQuality = flag(coin(), "--with-quality")
+		r.UseUncertain = flag(r.Mode != varvev1.ReadWideRequest_MODE_ASOF && coin(), "--use-uncertain")
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Wide{Wide: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadWide, r)
+	case "plot":
+		start, end = min(start, end), max(start, end)+1
+		q.flags = []string{"--start", text(start), "--end", text(end)}
+		tags = append(numbers, "pump")
+		width := 3 + rng.Uint32N(300)
+		r := &varvev1.ReadPlotRequest{Tags: tags, StartNs: start, EndNs: end, Width: width}
+		flag(true, "--pixels", strconv.Itoa(int(width)))
+		if flag(coin(), "--lttb") {
+			r.Width, r.Lttb = 0, width
+		}
+		r.UseUncertain = flag(coin(), "--use-uncertain")
+		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Plot{Plot: r}}
+		q.call = callOf(varvev1.QueryServiceClient.ReadPlot, r)
+	}
+	q.flags = append(q.flags, tags...)
+	return name, q
+}
+
+// callOf is a call of QueryService with its request.
+func callOf[R any](call func(varvev1.QueryServiceClient, context.Context, R, ...grpc.CallOption) (grpc.ServerStreamingClient[varvev1.ArrowData], error), r R) func(varvev1.QueryServiceClient) (grpc.ServerStreamingClient[varvev1.ArrowData], error) {
+	return func(c varvev1.QueryServiceClient) (grpc.ServerStreamingClient[varvev1.ArrowData], error) {
+		return call(c, context.Background(), r)
+	}
+}
