@@ -12,7 +12,7 @@
 // deviation.
 //
 // For a stepped tag, and for values that are no numbers, no line is drawn: a sample is kept if its value differs from the
-// one kept before. What package filter promises of both filters holds.
+// one kept before; in the textbook form a number of a stepped tag if it does so by more than the deviation. What package filter promises of both filters holds.
 //
 // # The bound
 //

@@ -12,10 +12,11 @@ import (
 type Form uint8
 
 const (
-	// Strict keeps the bound as doubles have it. A minimum time gives way to it, so that it changes nothing.
+	// Strict keeps the bound as doubles have it, and every change of a stepped tag. A minimum time gives way to it, so that it
+	// changes nothing.
 	Strict Form = 0
-	// Textbook compares slopes as they are rounded, and leaves out whatever comes sooner after the last sample kept than the
-	// minimum time. It is there to repeat what other historians kept; without a minimum time it exceeds the deviation by
+	// Textbook compares slopes as they are rounded, numbers of a stepped tag with the one kept last by the deviation, and leaves out
+	// whatever comes sooner after the last sample kept than the minimum time. It is there to repeat what other historians kept; without a minimum time it exceeds the deviation by
 	// rounding only.
 	Textbook Form = 1
 )
@@ -69,7 +70,7 @@ func (f *Filter) Add(dst []filter.Kept, x model.Sample) []filter.Kept {
 	case filter.Beside:
 		return f.keep(f.Flush(dst), x)
 	}
-	v, kind := f.settings.Read(x)
+	v, kind := f.read(x)
 	if kind == filter.Alone || kind != f.kind || !f.newest.Alike(x) {
 		return f.keep(f.Flush(dst), x)
 	}
@@ -97,6 +98,16 @@ func (f *Filter) Add(dst []filter.Kept, x model.Sample) []filter.Kept {
 	return dst
 }
 
+// read is how x can be compared. No change of a stepped tag is too small to keep but in the textbook form: a setpoint or a position
+// was set to what it is, and there is no line that it lies near.
+func (f *Filter) read(x model.Sample) (float64, filter.Kind) {
+	v, kind := f.settings.Read(x)
+	if kind == filter.Number && f.settings.Stepped && f.form == Strict {
+		return 0, filter.Word
+	}
+	return v, kind
+}
+
 // Flush appends the newest sample to dst unless it is archived: at the end of the samples, before settings change, or where
 // what is shown has to be on disk. The filter goes on from it.
 func (f *Filter) Flush(dst []filter.Kept) []filter.Kept {
@@ -115,7 +126,7 @@ func (f *Filter) tooSoon(t int64) bool {
 }
 
 func (f *Filter) keep(dst []filter.Kept, x model.Sample) []filter.Kept {
-	v, kind := f.settings.Read(x)
+	v, kind := f.read(x)
 	k := filter.Kept{Dropped: f.dropped}
 	if f.dropped > 0 && f.kind == filter.Number {
 		k.MaxError = f.measured(x.Time, v)
@@ -138,7 +149,7 @@ func (f *Filter) drop() {
 	if f.kind != filter.Number {
 		return
 	}
-	if v, _ := f.settings.Read(f.newest.Sample); f.settings.Stepped {
+	if v, _ := f.read(f.newest.Sample); f.settings.Stepped {
 		f.worst = max(f.worst, math.Abs(v-f.door.value))
 	} else {
 		f.left.add(f.newest.Time, v)

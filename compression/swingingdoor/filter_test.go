@@ -64,7 +64,8 @@ func TestValuesThatAreNoNumbers(t *testing.T) {
 	s := deviation(1e300)
 	require.Equal(t, []int64{0, 2, 3, 4, 5, 6, 7, 8, 9, 11}, times(run(t, s, swingingdoor.Strict, series)), "no line leads to NaN or Inf")
 	s.Stepped = true
-	require.Equal(t, []int64{0, 2, 3, 6, 8, 9, 11}, times(run(t, s, swingingdoor.Strict, series)), "a stepped tag holds them")
+	require.Equal(t, []int64{0, 3, 6, 9, 11}, times(run(t, s, swingingdoor.Strict, series)), "a stepped tag holds them")
+	require.Equal(t, []int64{0, 2, 3, 6, 8, 9, 11}, times(run(t, s, swingingdoor.Textbook, series)), "a number is not compared with a word")
 	null := []model.Sample{number(0, 1), {Time: 1, Type: model.Float64, Null: true}, {Time: 2, Type: model.Float64, Null: true}, number(3, 1)}
 	require.Equal(t, []int64{0, 1, 2, 3}, times(run(t, s, swingingdoor.Strict, null)))
 }
@@ -98,14 +99,24 @@ func TestStatesAndTexts(t *testing.T) {
 	require.Equal(t, []int64{0, 1, 2}, times(run(t, deviation(10), swingingdoor.Strict, big)))
 }
 
-func TestSteppedTagIsHeldAgainstWhatReadersHold(t *testing.T) {
+func TestSteppedTagKeepsEveryChange(t *testing.T) {
+	s := deviation(10)
+	s.Stepped = true
+	var series []model.Sample
+	for i, v := range []float64{0, 0, 1, 1, 1, 0, math.Copysign(0, -1), 5, 5} {
+		series = append(series, number(int64(i), v))
+	}
+	require.Equal(t, []int64{0, 2, 5, 6, 7, 8}, times(run(t, s, swingingdoor.Strict, series)))
+}
+
+func TestTextbookHoldsSteppedTagAgainstWhatReadersHold(t *testing.T) {
 	s := deviation(1)
 	s.Stepped = true
 	var series []model.Sample
 	for i, v := range []float64{0, 1, -1, 1.5, 2.5, 0.5, 0.4} { // a line would pass 0.5 at 1
 		series = append(series, number(int64(i), v))
 	}
-	kept := run(t, s, swingingdoor.Strict, series)
+	kept := run(t, s, swingingdoor.Textbook, series)
 	require.Equal(t, []int64{0, 3, 6}, times(kept))
 	require.Equal(t, 2, kept[1].Dropped)
 	require.Equal(t, 1.0, kept[1].MaxError)
@@ -284,6 +295,9 @@ func TestPromises(t *testing.T) {
 			}
 			v0, _ := a.Float64()
 			v1, _ := b.Float64()
+			if s.Stepped && form == swingingdoor.Strict {
+				require.True(t, x.SameValue(a.Sample), "a stepped tag keeps every change")
+			}
 			got := v0
 			if !s.Stepped && !x.Type.AlwaysStepped() {
 				got = model.OnLine(a.Time, v0, b.Time, v1, x.Time)

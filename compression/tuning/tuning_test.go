@@ -59,7 +59,14 @@ func TestCrossings(t *testing.T) {
 func TestSteppedCrossings(t *testing.T) {
 	d := deviation(1)
 	d.Stepped = true
-	r, kept, err := Replay(numbers(0, 0.9, 0, 2, 2.5, 0), Settings{Exception: filter.Settings{Stepped: true}, Compression: d}, 0.5)
+	set := Settings{Exception: filter.Settings{Stepped: true}, Compression: d}
+	r, kept, err := Replay(numbers(0, 0.9, 0.9, 0, 2, 2.5), set, 0.5)
+	require.NoError(t, err)
+	require.Equal(t, []int64{0, 1000, 3000, 4000, 5000}, kept.Times, "every change is kept")
+	require.Zero(t, r.WorstError)
+
+	set.Form = swingingdoor.Textbook
+	r, kept, err = Replay(numbers(0, 0.9, 0, 2, 2.5, 0), set, 0.5)
 	require.NoError(t, err)
 	require.Equal(t, []int64{0, 3000, 5000}, kept.Times)
 	require.Equal(t, []Crossing{
