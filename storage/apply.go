@@ -67,8 +67,14 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 		return fmt.Errorf("apply record %d: %w", offset, err)
 	}
 	db := a.db
+	takesAway := h.Kind == record.Delete || h.Kind == record.Undelete || h.Kind == record.Erase
+	if takesAway {
+		if err := db.awaitThinned(ctx, 0); err != nil {
+			return err
+		}
+	}
 	db.mu.Lock()
-	outcome, err := a.dispatch(offset, h, body)
+	outcome, err := a.dispatch(ctx, offset, h, body)
 	if err == nil {
 		if db.head.First == 0 {
 			db.head.First = h.Ingest
@@ -81,12 +87,8 @@ func (a *applier) apply(ctx context.Context, offset uint64, payload []byte) erro
 		return fmt.Errorf("apply record %d: %w", offset, err)
 	}
 	db.finish(offset, outcome)
-	switch h.Kind {
-	case record.Cut, record.Delete, record.Undelete, record.Erase:
-		return db.cut(ctx, offset, h.Ingest)
-	}
-	if db.full() {
-		return db.cut(ctx, offset, h.Ingest)
+	if takesAway || h.Kind == record.Cut || db.full() {
+		return db.cut(ctx, offset, h.Ingest, !takesAway)
 	}
 	return nil
 }
@@ -99,21 +101,24 @@ type outcome struct {
 }
 
 // dispatch applies one record. DB.mu is held, and let go of only while stored samples are looked at.
-func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome, error) {
+func (a *applier) dispatch(ctx context.Context, offset uint64, h record.Header, body []byte) (outcome, error) {
 	db := a.db
 	switch h.Kind {
 	case record.Samples, record.Edit:
-		r, err := a.samples(offset, h, body)
+		r, err := a.samples(ctx, offset, h, body)
 		return outcome{result: r}, err
 	case record.CatalogChange:
 		changes, err := catalog.DecodeChanges(body)
 		if err != nil {
 			return outcome{}, err
 		}
-		return outcome{catalog: db.catalog.Apply(changes, h.Ingest)}, nil
+		results := db.catalog.Apply(changes, h.Ingest)
+		db.filters.follow(changes, results, db.head)
+		return outcome{catalog: results}, nil
 	case record.CollectorState:
-		_, err := record.DecodeState(body)
+		s, err := record.DecodeState(body)
 		if err == nil {
+			db.filters.missing(&s, db.head)
 			db.noteGap(offset, h.Ingest, body)
 		}
 		return outcome{}, err
@@ -143,7 +148,7 @@ func (a *applier) dispatch(offset uint64, h record.Header, body []byte) (outcome
 }
 
 // samples applies a batch of samples or edits.
-func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, error) {
+func (a *applier) samples(ctx context.Context, offset uint64, h record.Header, body []byte) (Result, error) {
 	db, b := a.db, &a.batch
 	if err := b.Open(h.Kind, body); err != nil {
 		return Result{}, err
@@ -151,7 +156,7 @@ func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, 
 	if b.Stream != 0 {
 		return Result{}, fmt.Errorf("forecast stream %d: %w", b.Stream, record.ErrVersion)
 	}
-	res, err := a.runs(offset, h)
+	res, err := a.runs(ctx, offset, h)
 	if entry := a.notes.finish(); err == nil && len(entry) > 0 {
 		db.effects.add(offset, entry)
 	}
@@ -159,7 +164,7 @@ func (a *applier) samples(offset uint64, h record.Header, body []byte) (Result, 
 }
 
 // runs applies what stands in an opened batch, and notes its effects.
-func (a *applier) runs(offset uint64, h record.Header) (Result, error) {
+func (a *applier) runs(ctx context.Context, offset uint64, h record.Header) (Result, error) {
 	db, b := a.db, &a.batch
 	a.notes.reset()
 	var res Result
@@ -188,7 +193,7 @@ func (a *applier) runs(offset uint64, h record.Header) (Result, error) {
 		if !ok {
 			return res, err
 		}
-		if err := a.applyRun(&rec, n, index, &res); err != nil {
+		if err := a.applyRun(ctx, &rec, n, index, &res); err != nil {
 			return res, err
 		}
 		index += uint32(a.run.Samples.Len())
@@ -211,7 +216,7 @@ func (db *DB) refuseIdentity(v identity.Verdict, id *record.Identity) error {
 }
 
 // applyRun applies one run of a batch. Runs that need not know what is stored are put as they are.
-func (a *applier) applyRun(rec *head.Record, n int, index uint32, res *Result) error {
+func (a *applier) applyRun(ctx context.Context, rec *head.Record, n int, index uint32, res *Result) error {
 	db, run := a.db, &a.run
 	s := &run.Samples
 	if t, ok := db.catalog.Type(run.Tag); !ok || t != s.Type {
@@ -226,12 +231,15 @@ func (a *applier) applyRun(rec *head.Record, n int, index uint32, res *Result) e
 		return nil
 	}
 	if db.mustLook(run) {
-		return a.lookAndApply(rec, n, index, res)
+		return a.lookAndApply(ctx, rec, n, index, res)
 	}
 	if !db.latest.precedes(run.Tag, s) {
 		a.noteUnseen(int(index))
 	}
 	g := db.head.Open(run.Tag, s.Type)
+	if db.filters.has(run.Tag) && (a.batch.Import || !db.live(run)) {
+		g.KeepAll()
+	}
 	db.head.Put(g, s, rec, index, false)
 	db.latest.offer(run.Tag, s)
 	res.Applied += s.Len()

@@ -292,6 +292,10 @@ func (k *checker) smallRows(context.Context) error {
 			_, err := decodeEffects(append([]byte{byte(keys.Effects)}, key...), v)
 			return err
 		}},
+		{"figures of filters", keys.Filtered, func(key, v []byte) error {
+			_, _, err := decodeFiltered(key, v)
+			return err
+		}},
 		{"note", keys.Gaps, note},
 	} {
 		if _, _, err := k.space(c.part, c.space, c.check); err != nil {

@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/head"
 	"github.com/varvedb/varve/storage/keys"
 )
@@ -17,9 +19,10 @@ import (
 // batch of it.
 type ended struct {
 	head   *head.Head
-	offset uint64 // of its last record, and its name
-	ingest int64  // of that record
-	rows   []row  // catalog, identity, newest samples, gaps, annotations
+	offset uint64                  // of its last record, and its name
+	ingest int64                   // of that record
+	rows   []row                   // catalog, identity, newest samples, gaps, annotations
+	thin   map[model.TagID]thinTag // tags of which samples are left out
 }
 
 // row is a key and value to be set as they are, and if again is not 0 once more in that space. A nil value takes the key away.
@@ -39,8 +42,9 @@ func (db *DB) full() bool {
 // the door wait.
 const maxFrozen = 1
 
-// cut ends the generation behind the record at offset. The applying goroutine calls it.
-func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
+// cut ends the generation behind the record at offset; thin says that filters may leave samples of it out. The applying goroutine
+// calls it.
+func (db *DB) cut(ctx context.Context, offset uint64, ingest int64, thin bool) error {
 	select {
 	case db.frozenRoom <- struct{}{}:
 	case <-ctx.Done():
@@ -51,6 +55,10 @@ func (db *DB) cut(ctx context.Context, offset uint64, ingest int64) error {
 	db.frozen = append(db.frozen, e.head)
 	e.rows = append(db.rowsAt(e.head), db.effects.row(offset))
 	db.noted = append(db.noted, db.effects)
+	if thin {
+		e.thin = db.toThin()
+	}
+	db.thinning = e.thin
 	db.head = head.New()
 	db.head.After, db.effects = offset, &effects{after: offset}
 	db.mu.Unlock()
@@ -124,7 +132,7 @@ func decodeApplied(b []byte) (offset uint64, ingest int64, err error) {
 }
 
 // commit makes a batch of a generation visible: it takes the place of its head for every view taken from now on.
-func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generation) error {
+func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generation, filtered map[model.TagID]filteredTag) error {
 	applied := appendApplied(nil, e.offset, e.ingest)
 	for _, k := range [][]byte{appliedKey, appliedMirrorKey} {
 		if err := b.Set(k, applied, nil); err != nil {
@@ -135,9 +143,11 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 		return err
 	}
 	db.mu.Lock()
+	maps.Copy(db.filtered, filtered)
 	db.directory = db.directory.with(dir)
 	db.written = e.offset
 	db.frozen, db.noted = db.frozen[1:], db.noted[1:]
+	db.thinning = nil
 	db.mu.Unlock()
 	e.head.Release()
 	db.sealer.touch(dir, db.o.Now())

@@ -63,6 +63,9 @@ type DB struct {
 	ledger      ledger
 	notes       notes
 	pendingRows []row // small rows for the generation being filled
+	filters     filters
+	thinning    map[model.TagID]thinTag     // tags of which the generation being written leaves samples out
+	filtered    map[model.TagID]filteredTag // what was left out; only the generation writer changes it
 
 	applied  mark // highest offset visible to reads
 	archived mark // highest offset in a durable generation
@@ -277,6 +280,7 @@ func (db *DB) load() error {
 	if err := loadTwice(db, keys.Catalog, keys.CatalogMirror, catalog.CheckRow, db.catalog.Load); err != nil {
 		return fmt.Errorf("load the catalog: %w", err)
 	}
+	db.filters.load(db.catalog)
 	if err := loadTwice(db, keys.Identity, keys.IdentityMirror, identity.CheckRow, db.identities.Load); err != nil {
 		return fmt.Errorf("load batch identities: %w", err)
 	}
@@ -293,6 +297,9 @@ func (db *DB) load() error {
 	}
 	if err := db.loadLatest(); err != nil {
 		return fmt.Errorf("load newest samples: %w", err)
+	}
+	if err := db.loadFiltered(); err != nil {
+		return fmt.Errorf("load figures of filters: %w", err)
 	}
 	return nil
 }

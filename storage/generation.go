@@ -30,6 +30,8 @@ type generationWriter struct {
 	packs    map[keys.Partition]*pack
 	sets     setWalker
 	resolved head.Resolved
+	thinner  thinner
+	filtered map[model.TagID]filteredTag // new figures of filters
 	encoder  chunk.Encoder
 	value    []byte
 	key      []byte
@@ -70,11 +72,11 @@ func (w *generationWriter) write(e *ended) error {
 			}
 		}
 	}
-	err := w.db.commit(e, w.batch, w.dir)
+	err := w.db.commit(e, w.batch, w.dir, w.filtered)
 	if w.erased {
 		w.db.sealer.notesGone.Store(true)
 	}
-	w.batch, w.e, w.erased = nil, nil, false
+	w.batch, w.e, w.erased, w.filtered = nil, nil, false, nil
 	return err
 }
 
@@ -124,6 +126,11 @@ func (w *generationWriter) tags() error {
 	for _, id := range h.IDs() {
 		g := h.Snapshot(h.Tag(id), w.e.offset)
 		g.Resolve(model.All, &w.resolved)
+		if x, ok := w.e.thin[id]; ok {
+			if err := w.thin(x); err != nil {
+				return err
+			}
+		}
 		if err := w.tag(id); err != nil {
 			return err
 		}

@@ -136,11 +136,14 @@ func target(have []uint32) (seq uint32, o model.Outcome) {
 
 // lookAndApply applies a run sample by sample against what stands at its times. DB.mu is held, and let go of while
 // stored samples are read: nobody else changes them meanwhile.
-func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Result) error {
+func (a *applier) lookAndApply(ctx context.Context, rec *head.Record, n int, index uint32, res *Result) error {
 	db, run, l := a.db, &a.run, &a.look
 	s := &run.Samples
 	db.mu.Unlock()
-	err := db.persist(fmt.Sprintf("look up stored samples of tag %d", run.Tag), func() error { return l.collect(db, run.Tag, s) })
+	err := db.awaitThinned(ctx, run.Tag)
+	if err == nil {
+		err = db.persist(fmt.Sprintf("look up stored samples of tag %d", run.Tag), func() error { return l.collect(db, run.Tag, s) })
+	}
 	db.mu.Lock()
 	if err != nil {
 		return err
@@ -164,6 +167,9 @@ func (a *applier) lookAndApply(rec *head.Record, n int, index uint32, res *Resul
 		}
 	}
 	e.flush()
+	if g := db.head.Tag(run.Tag); g != nil {
+		g.KeepAll()
+	}
 	if newestGone {
 		return db.findNewest(run.Tag)
 	}

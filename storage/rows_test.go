@@ -66,6 +66,10 @@ var (
 	exampleNote     = record.Note{ID: model.UUID{0x9a, 15: 1}, Tags: []model.TagID{1}, From: rowTime, To: rowTime + 1, Text: "stuck", Author: "mara"}
 	exampleAccepted = OffsetRange{40, 43}
 
+	exampleFiltered = filteredTag{40, []Filtered{{
+		Filter: model.Filter{Deviation: 0.5, MaxTime: 3600e9}, First: rowTime, Last: rowTime + 60e9, Samples: 600, LeftOut: 550, MaxError: 0.25, ErrorAt: rowTime + 60e9,
+	}}}
+
 	exampleRangeDelete = record.DeleteRange{Tags: []model.TagID{1, 300}, From: rowTime, To: rowTime + 60e9, Author: "mara", Reason: "test rig"}
 )
 
@@ -118,6 +122,7 @@ func exampleRows(t *testing.T) map[string][]byte {
 		"annotation":      noteRow(nil, rowTime+1e9, record.AppendNote(nil, &exampleNote)).value,
 		"partitions":      set,
 		"effects":         exampleEffects().row(40).value,
+		"filtered":        exampleFiltered.append(nil),
 		"range delete":    opRow(rowTime+1e9, record.Delete, record.AppendDelete(nil, &exampleRangeDelete)),
 	}
 }
@@ -186,6 +191,11 @@ func TestStoredRowsOfVersion1(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, exampleEffects(), e)
 
+	tag, filtered, err := decodeFiltered([]byte{3: 17}, storedRow(t, "filtered"))
+	require.NoError(t, err)
+	require.Equal(t, model.TagID(17), tag)
+	require.Equal(t, exampleFiltered, filtered)
+
 	var db DB
 	require.NoError(t, db.loadOp([]byte{7: 40}, storedRow(t, "range delete")))
 	d := &exampleRangeDelete
@@ -208,6 +218,7 @@ var rowReaders = map[string]func(b []byte) error{
 		_, err := decodeEffects(keys.AppendOffset(nil, keys.Effects, 40), b)
 		return err
 	},
+	"filtered":   func(b []byte) error { _, _, err := decodeFiltered(make([]byte, 4), b); return err },
 	"range":      func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
 	"annotation": func(b []byte) error { return new(DB).loadNote(noteKey(exampleNote.ID, 7)[1:], b) },
 }

@@ -19,6 +19,7 @@ type Tag struct {
 	ID      model.TagID
 	Type    model.Type
 	ordered bool  // every entry is a put behind the one before: nothing to settle
+	whole   bool  // all of it is archived, whatever the tag's filter says
 	n       int32 // entries
 	last    int64 // time of the last entry
 
@@ -175,6 +176,13 @@ func grow[T any](col []T, n, k int, add []T) []T {
 
 // Len is the number of entries.
 func (g *Tag) Len() int { return int(g.n) }
+
+// KeepAll says that nothing of the journal may be left out when it is archived.
+func (g *Tag) KeepAll() { g.whole = true }
+
+// MayThin reports whether a filter may leave samples of the journal out: each came behind the one before, was put as it is and by no
+// edit, and nobody called KeepAll.
+func (g *Tag) MayThin() bool { return g.ordered && !g.whole }
 
 // Snapshot is a journal as it was at one moment, with the memory and the records it refers to.
 type Snapshot struct {

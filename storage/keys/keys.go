@@ -10,6 +10,7 @@
 //	07 | offset   collector states and gaps, by the record that reported them
 //	08 | id | offset      annotations: what each record said of one; 28 again
 //	0a | offset   what records of a generation did, by its last one; while the log has them
+//	0b | tag      figures of what the tag's filter left out
 //	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day, 3: ten minutes)
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
 //	41 | partition | generation | kind | tag | stream | start | length | seq      sealed samples
@@ -49,6 +50,7 @@ const (
 	Notes           Space = 0x08
 	Deletes         Space = 0x09
 	Effects         Space = 0x0A
+	Filtered        Space = 0x0B
 	MetaMirror      Space = 0x21
 	CatalogMirror   Space = 0x22
 	IdentityMirror  Space = 0x23
@@ -309,7 +311,7 @@ func DecodeHeader(key []byte) (Header, error) {
 	return h, nil
 }
 
-// AppendTag writes a key of the Latest space, of the first of the tags that share a row.
+// AppendTag writes a key of the Latest space, of the first of the tags that share a row, or of the Filtered space.
 func AppendTag(dst []byte, s Space, tag model.TagID) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(s)), uint32(tag))
 }
