@@ -68,7 +68,7 @@ func (s *catalogService) GetTag(_ context.Context, r *varvev1.GetTagRequest) (*v
 		if err != nil {
 			return nil, err
 		}
-		return tagToWire(tag), nil
+		return s.wholeTag(tag), nil
 	}
 	if r.Name != "" || r.Id != 0 {
 		return nil, fmt.Errorf("tag is given in more than one way: %w", errBadField)
@@ -81,7 +81,19 @@ func (s *catalogService) GetTag(_ context.Context, r *varvev1.GetTagRequest) (*v
 	if !ok {
 		return nil, fmt.Errorf("tag with UUID %s: %w", u, model.ErrTagNotFound)
 	}
-	return tagToWire(tag), nil
+	return s.wholeTag(tag), nil
+}
+
+// wholeTag is a tag with what is measured of it.
+func (s *catalogService) wholeTag(t *model.Tag) *varvev1.Tag {
+	out := tagToWire(t)
+	for _, f := range s.db.Filtered(t.ID) {
+		out.Filtered = append(out.Filtered, &varvev1.Filtered{
+			Filter: filterToWire(f.Filter), FirstNs: f.First, LastNs: f.Last, Samples: f.Samples, LeftOut: f.LeftOut,
+			MaxError: f.MaxError, ErrorAtNs: f.ErrorAt,
+		})
+	}
+	return out
 }
 
 // findTag is the tag of a name, current or former, or of an id; exactly one must be given.

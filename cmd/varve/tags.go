@@ -143,9 +143,57 @@ type tagJSON struct {
 	SpanHigh    float64           `json:"span_high"`
 	Retention   string            `json:"retention,omitempty"`
 	Attributes  map[string]string `json:"attributes,omitempty"`
+	Exception   *filterJSON       `json:"exception,omitempty"`
+	Compression *filterJSON       `json:"compression,omitempty"`
+	Filtered    []filteredJSON    `json:"filtered,omitempty"`
 	Settings    []settingsJSON    `json:"settings"`
 	Names       []aliasJSON       `json:"names"`
 	Created     string            `json:"created"`
+}
+
+type filterJSON struct {
+	Deviation float64 `json:"deviation"`
+	MinTime   string  `json:"min_time,omitempty"`
+	MaxTime   string  `json:"max_time,omitempty"`
+}
+
+// filterToJSON is a filter, nil for one that is off.
+func filterToJSON(f *varvev1.Filter) *filterJSON {
+	if f.GetDeviation() == 0 {
+		return nil
+	}
+	out := &filterJSON{Deviation: f.Deviation}
+	if f.MinTimeNs != 0 {
+		out.MinTime = time.Duration(f.MinTimeNs).String()
+	}
+	if f.MaxTimeNs != 0 {
+		out.MaxTime = time.Duration(f.MaxTimeNs).String()
+	}
+	return out
+}
+
+// filteredJSON is what a compression deviation left out while it was one and the same.
+type filteredJSON struct {
+	filterJSON
+	First    string  `json:"first"`
+	Last     string  `json:"last"`
+	Samples  uint64  `json:"samples"`
+	LeftOut  uint64  `json:"left_out"`
+	MaxError float64 `json:"max_error"`
+	ErrorAt  string  `json:"error_at,omitempty"` // the sample kept behind; empty where none was left out
+}
+
+func filteredToJSON(f *varvev1.Filtered) filteredJSON {
+	out := filteredJSON{
+		First: model.FormatTime(f.FirstNs), Last: model.FormatTime(f.LastNs), Samples: f.Samples, LeftOut: f.LeftOut, MaxError: f.MaxError,
+	}
+	if set := filterToJSON(f.Filter); set != nil {
+		out.filterJSON = *set
+	}
+	if f.LeftOut > 0 {
+		out.ErrorAt = model.FormatTime(f.ErrorAtNs)
+	}
+	return out
 }
 
 type settingsJSON struct {
@@ -168,6 +216,7 @@ func tagToJSON(t *varvev1.Tag) tagJSON {
 	out := tagJSON{
 		Name: t.Name, ID: t.Id, UUID: t.Uuid, Type: now.typ.String(), Unit: now.unit, Stepped: now.stepped, StateSet: now.states,
 		Description: t.Description, SpanLow: t.SpanLow, SpanHigh: t.SpanHigh, Retention: t.Retention, Attributes: t.Attributes,
+		Exception: filterToJSON(t.Exception), Compression: filterToJSON(t.Compression),
 		Created: model.FormatTime(t.CreatedNs), Settings: []settingsJSON{}, Names: []aliasJSON{},
 	}
 	for _, s := range t.Settings {
@@ -177,6 +226,9 @@ func tagToJSON(t *varvev1.Tag) tagJSON {
 		}
 		out.Settings = append(out.Settings, j)
 		out.MaxGap = j.MaxGap
+	}
+	for _, f := range t.Filtered {
+		out.Filtered = append(out.Filtered, filteredToJSON(f))
 	}
 	for _, a := range t.Aliases {
 		j := aliasJSON{Name: a.Name, From: fromText(a.FromNs)}
@@ -200,7 +252,7 @@ func newTagsGetCommand() *cobra.Command {
 	var f clientFlags
 	cmd := &cobra.Command{
 		Use:     "get TAG",
-		Short:   "Print all settings of a tag, present and past, as JSON",
+		Short:   "Print all settings of a tag, present and past, and what its filter left out, as JSON",
 		Example: "  varve tags get XMEAS_01",
 		Args:    exactlyNames(1, "one tag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -227,6 +279,7 @@ type tagSettingFlags struct {
 	maxGap                                      time.Duration
 	spanLow, spanHigh                           float64
 	attributes                                  map[string]string
+	exception, compression                      model.Filter
 }
 
 func (f *tagSettingFlags) register(cmd *cobra.Command) {
@@ -241,6 +294,32 @@ func (f *tagSettingFlags) register(cmd *cobra.Command) {
 	flags.Float64Var(&f.spanLow, "span-low", 0, "lowest value to expect")
 	flags.Float64Var(&f.spanHigh, "span-high", 0, "highest value to expect")
 	flags.StringToStringVar(&f.attributes, "attribute", nil, "NAME=VALUE (repeatable); an empty VALUE takes it away")
+	// docs/reference/filters.md defines the filters. The archive keeps its bound whatever the minimum time, so there is no flag for that.
+	flags.Float64Var(&f.exception.Deviation, "exception-deviation", 0, "collectors may not send what is this close to the last sent, in the unit (0: all is sent)")
+	flags.DurationVar(&f.exception.MinTime, "exception-min-time", 0, "collectors send no number sooner than this after the last")
+	flags.DurationVar(&f.exception.MaxTime, "exception-max-time", 0, "collectors send a sample at least this often (0: no limit)")
+	flags.Float64Var(&f.compression.Deviation, "compression-deviation", 0,
+		"leave samples out of the archive for good that are this close to a line between two kept, in the unit (0: all are kept); varve tune tells what it would do")
+	flags.DurationVar(&f.compression.MaxTime, "compression-max-time", 0, "archive a sample at least this often (0: no limit)")
+}
+
+// filterOf is a filter with the flags that were given in place of what it was; nil if none was.
+func filterOf(cmd *cobra.Command, set model.Filter, name string, old *varvev1.Filter) *varvev1.Filter {
+	given := cmd.Flags().Changed
+	if !given(name+"-deviation") && !given(name+"-min-time") && !given(name+"-max-time") {
+		return nil
+	}
+	out := &varvev1.Filter{Deviation: old.GetDeviation(), MinTimeNs: old.GetMinTimeNs(), MaxTimeNs: old.GetMaxTimeNs()}
+	if given(name + "-deviation") {
+		out.Deviation = set.Deviation
+	}
+	if given(name + "-min-time") {
+		out.MinTimeNs = int64(set.MinTime)
+	}
+	if given(name + "-max-time") {
+		out.MaxTimeNs = int64(set.MaxTime)
+	}
+	return out
 }
 
 func newTagsCreateCommand() *cobra.Command {
@@ -260,6 +339,7 @@ func newTagsCreateCommand() *cobra.Command {
 			for _, name := range names {
 				ask.Tags = append(ask.Tags, &varvev1.Tag{
 					Name: name, Description: set.description, SpanLow: set.spanLow, SpanHigh: set.spanHigh, Retention: set.retention,
+					Exception: filterOf(cmd, set.exception, "exception", nil), Compression: filterOf(cmd, set.compression, "compression", nil),
 					Attributes: set.attributes, Settings: []*varvev1.Settings{{
 						Type: varvev1.Type(typ), Unit: set.unit, Stepped: set.stepped, StateSet: set.stateSet, MaxGapNs: int64(set.maxGap),
 					}},
@@ -317,7 +397,7 @@ func newTagsUpdateCommand() *cobra.Command {
 		Short: "Change the settings of a tag that are given, and leave the others",
 		Long: `Changes the settings of a tag that are given and leaves the others. Type, unit, stepped, max-gap and state-set change what
 samples mean, so they are dated: they hold from --from on, and samples before keep the settings they had.`,
-		Example: "  varve tags update FI-101 --unit l/s --from 2026-03-01T00:00:00Z",
+		Example: "  varve tags update FI-101 --unit l/s --from 2026-03-01T00:00:00Z\n  varve tags update FI-101 --compression-deviation 0.5",
 		Args:    exactlyNames(1, "one tag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := f.dial()
@@ -362,6 +442,8 @@ func (f *tagSettingFlags) updateOf(cmd *cobra.Command, old *varvev1.Tag, from st
 	if given("retention") {
 		ask.Retention = &f.retention
 	}
+	ask.Exception = filterOf(cmd, f.exception, "exception", old.Exception)
+	ask.Compression = filterOf(cmd, f.compression, "compression", old.Compression)
 	if !given("type") && !given("unit") && !given("stepped") && !given("max-gap") && !given("state-set") {
 		return ask, nil
 	}

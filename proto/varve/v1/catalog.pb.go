@@ -245,6 +245,7 @@ type Tag struct {
 	Settings      []*Settings            `protobuf:"bytes,11,rep,name=settings,proto3" json:"settings,omitempty"`                                                                               // ascending by from_ns, never empty
 	Aliases       []*Alias               `protobuf:"bytes,12,rep,name=aliases,proto3" json:"aliases,omitempty"`                                                                                 // ascending by from_ns, the current name last
 	CreatedNs     int64                  `protobuf:"zigzag64,13,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"`                                                         // ingest time of the record that made it, nanoseconds since 1970 UTC
+	Filtered      []*Filtered            `protobuf:"bytes,14,rep,name=filtered,proto3" json:"filtered,omitempty"`                                                                               // what the compression deviation left out, ascending by time, at most 64; only in the answer of GetTag
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +371,107 @@ func (x *Tag) GetCreatedNs() int64 {
 	return 0
 }
 
+func (x *Tag) GetFiltered() []*Filtered {
+	if x != nil {
+		return x.Filtered
+	}
+	return nil
+}
+
+// Filtered is what a compression deviation did to a tag while it was one and the same: of samples that went through it, in generations
+// written so far.
+type Filtered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Filter        *Filter                `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`                             // of several that were made one, since a tag has 64 at most, the widest
+	FirstNs       int64                  `protobuf:"zigzag64,2,opt,name=first_ns,json=firstNs,proto3" json:"first_ns,omitempty"`         // times of the first and the last sample, nanoseconds since 1970 UTC
+	LastNs        int64                  `protobuf:"zigzag64,3,opt,name=last_ns,json=lastNs,proto3" json:"last_ns,omitempty"`            // inside
+	Samples       uint64                 `protobuf:"varint,4,opt,name=samples,proto3" json:"samples,omitempty"`                          // that went through it
+	LeftOut       uint64                 `protobuf:"varint,5,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`           // of them
+	MaxError      float64                `protobuf:"fixed64,6,opt,name=max_error,json=maxError,proto3" json:"max_error,omitempty"`       // how far the farthest one left out is from what a read finds in its place, in the tag's unit; at most the deviation
+	ErrorAtNs     int64                  `protobuf:"zigzag64,7,opt,name=error_at_ns,json=errorAtNs,proto3" json:"error_at_ns,omitempty"` // time of the sample kept behind that one; 0 where none was left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Filtered) Reset() {
+	*x = Filtered{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Filtered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Filtered) ProtoMessage() {}
+
+func (x *Filtered) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Filtered.ProtoReflect.Descriptor instead.
+func (*Filtered) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Filtered) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *Filtered) GetFirstNs() int64 {
+	if x != nil {
+		return x.FirstNs
+	}
+	return 0
+}
+
+func (x *Filtered) GetLastNs() int64 {
+	if x != nil {
+		return x.LastNs
+	}
+	return 0
+}
+
+func (x *Filtered) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *Filtered) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+func (x *Filtered) GetMaxError() float64 {
+	if x != nil {
+		return x.MaxError
+	}
+	return 0
+}
+
+func (x *Filtered) GetErrorAtNs() int64 {
+	if x != nil {
+		return x.ErrorAtNs
+	}
+	return 0
+}
+
 type CreateTagsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // name and one Settings required; id, uuid (kept when given), aliases and created are the server's; at most 100,000. The answer repeats every tag, and is over 4 MiB from about 20,000 on
@@ -379,7 +481,7 @@ type CreateTagsRequest struct {
 
 func (x *CreateTagsRequest) Reset() {
 	*x = CreateTagsRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[4]
+	mi := &file_varve_v1_catalog_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +493,7 @@ func (x *CreateTagsRequest) String() string {
 func (*CreateTagsRequest) ProtoMessage() {}
 
 func (x *CreateTagsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[4]
+	mi := &file_varve_v1_catalog_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +506,7 @@ func (x *CreateTagsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTagsRequest.ProtoReflect.Descriptor instead.
 func (*CreateTagsRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateTagsRequest) GetTags() []*Tag {
@@ -423,7 +525,7 @@ type CreateTagsResponse struct {
 
 func (x *CreateTagsResponse) Reset() {
 	*x = CreateTagsResponse{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[5]
+	mi := &file_varve_v1_catalog_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +537,7 @@ func (x *CreateTagsResponse) String() string {
 func (*CreateTagsResponse) ProtoMessage() {}
 
 func (x *CreateTagsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[5]
+	mi := &file_varve_v1_catalog_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +550,7 @@ func (x *CreateTagsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTagsResponse.ProtoReflect.Descriptor instead.
 func (*CreateTagsResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateTagsResponse) GetTags() []*CreateTagResult {
@@ -470,7 +572,7 @@ type CreateTagResult struct {
 
 func (x *CreateTagResult) Reset() {
 	*x = CreateTagResult{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[6]
+	mi := &file_varve_v1_catalog_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +584,7 @@ func (x *CreateTagResult) String() string {
 func (*CreateTagResult) ProtoMessage() {}
 
 func (x *CreateTagResult) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[6]
+	mi := &file_varve_v1_catalog_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +597,7 @@ func (x *CreateTagResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTagResult.ProtoReflect.Descriptor instead.
 func (*CreateTagResult) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateTagResult) GetTag() *Tag {
@@ -537,7 +639,7 @@ type GetTagRequest struct {
 
 func (x *GetTagRequest) Reset() {
 	*x = GetTagRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[7]
+	mi := &file_varve_v1_catalog_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +651,7 @@ func (x *GetTagRequest) String() string {
 func (*GetTagRequest) ProtoMessage() {}
 
 func (x *GetTagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[7]
+	mi := &file_varve_v1_catalog_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +664,7 @@ func (x *GetTagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTagRequest.ProtoReflect.Descriptor instead.
 func (*GetTagRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetTagRequest) GetName() string {
@@ -600,7 +702,7 @@ type ListTagsRequest struct {
 
 func (x *ListTagsRequest) Reset() {
 	*x = ListTagsRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[8]
+	mi := &file_varve_v1_catalog_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +714,7 @@ func (x *ListTagsRequest) String() string {
 func (*ListTagsRequest) ProtoMessage() {}
 
 func (x *ListTagsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[8]
+	mi := &file_varve_v1_catalog_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +727,7 @@ func (x *ListTagsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTagsRequest.ProtoReflect.Descriptor instead.
 func (*ListTagsRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTagsRequest) GetFilter() string {
@@ -681,7 +783,7 @@ type ListTagsResponse struct {
 
 func (x *ListTagsResponse) Reset() {
 	*x = ListTagsResponse{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[9]
+	mi := &file_varve_v1_catalog_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +795,7 @@ func (x *ListTagsResponse) String() string {
 func (*ListTagsResponse) ProtoMessage() {}
 
 func (x *ListTagsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[9]
+	mi := &file_varve_v1_catalog_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +808,7 @@ func (x *ListTagsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTagsResponse.ProtoReflect.Descriptor instead.
 func (*ListTagsResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTagsResponse) GetTags() []*Tag {
@@ -752,7 +854,7 @@ type UpdateTagRequest struct {
 
 func (x *UpdateTagRequest) Reset() {
 	*x = UpdateTagRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[10]
+	mi := &file_varve_v1_catalog_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +866,7 @@ func (x *UpdateTagRequest) String() string {
 func (*UpdateTagRequest) ProtoMessage() {}
 
 func (x *UpdateTagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[10]
+	mi := &file_varve_v1_catalog_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +879,7 @@ func (x *UpdateTagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTagRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTagRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateTagRequest) GetName() string {
@@ -862,7 +964,7 @@ type RenameTagRequest struct {
 
 func (x *RenameTagRequest) Reset() {
 	*x = RenameTagRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[11]
+	mi := &file_varve_v1_catalog_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +976,7 @@ func (x *RenameTagRequest) String() string {
 func (*RenameTagRequest) ProtoMessage() {}
 
 func (x *RenameTagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[11]
+	mi := &file_varve_v1_catalog_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +989,7 @@ func (x *RenameTagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameTagRequest.ProtoReflect.Descriptor instead.
 func (*RenameTagRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RenameTagRequest) GetName() string {
@@ -930,7 +1032,7 @@ type StateSet struct {
 
 func (x *StateSet) Reset() {
 	*x = StateSet{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[12]
+	mi := &file_varve_v1_catalog_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1044,7 @@ func (x *StateSet) String() string {
 func (*StateSet) ProtoMessage() {}
 
 func (x *StateSet) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[12]
+	mi := &file_varve_v1_catalog_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1057,7 @@ func (x *StateSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSet.ProtoReflect.Descriptor instead.
 func (*StateSet) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StateSet) GetName() string {
@@ -996,7 +1098,7 @@ type DigitalState struct {
 
 func (x *DigitalState) Reset() {
 	*x = DigitalState{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[13]
+	mi := &file_varve_v1_catalog_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1110,7 @@ func (x *DigitalState) String() string {
 func (*DigitalState) ProtoMessage() {}
 
 func (x *DigitalState) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[13]
+	mi := &file_varve_v1_catalog_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1123,7 @@ func (x *DigitalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigitalState.ProtoReflect.Descriptor instead.
 func (*DigitalState) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{13}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DigitalState) GetCode() int64 {
@@ -1047,7 +1149,7 @@ type PutStateSetRequest struct {
 
 func (x *PutStateSetRequest) Reset() {
 	*x = PutStateSetRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[14]
+	mi := &file_varve_v1_catalog_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1161,7 @@ func (x *PutStateSetRequest) String() string {
 func (*PutStateSetRequest) ProtoMessage() {}
 
 func (x *PutStateSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[14]
+	mi := &file_varve_v1_catalog_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1174,7 @@ func (x *PutStateSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateSetRequest.ProtoReflect.Descriptor instead.
 func (*PutStateSetRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{14}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutStateSetRequest) GetSet() *StateSet {
@@ -1092,7 +1194,7 @@ type GetStateSetRequest struct {
 
 func (x *GetStateSetRequest) Reset() {
 	*x = GetStateSetRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[15]
+	mi := &file_varve_v1_catalog_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1206,7 @@ func (x *GetStateSetRequest) String() string {
 func (*GetStateSetRequest) ProtoMessage() {}
 
 func (x *GetStateSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[15]
+	mi := &file_varve_v1_catalog_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1219,7 @@ func (x *GetStateSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateSetRequest.ProtoReflect.Descriptor instead.
 func (*GetStateSetRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{15}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetStateSetRequest) GetName() string {
@@ -1143,7 +1245,7 @@ type ListStateSetsRequest struct {
 
 func (x *ListStateSetsRequest) Reset() {
 	*x = ListStateSetsRequest{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[16]
+	mi := &file_varve_v1_catalog_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1257,7 @@ func (x *ListStateSetsRequest) String() string {
 func (*ListStateSetsRequest) ProtoMessage() {}
 
 func (x *ListStateSetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[16]
+	mi := &file_varve_v1_catalog_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1270,7 @@ func (x *ListStateSetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStateSetsRequest.ProtoReflect.Descriptor instead.
 func (*ListStateSetsRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{16}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListStateSetsRequest) GetPageToken() string {
@@ -1188,7 +1290,7 @@ type ListStateSetsResponse struct {
 
 func (x *ListStateSetsResponse) Reset() {
 	*x = ListStateSetsResponse{}
-	mi := &file_varve_v1_catalog_proto_msgTypes[17]
+	mi := &file_varve_v1_catalog_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1302,7 @@ func (x *ListStateSetsResponse) String() string {
 func (*ListStateSetsResponse) ProtoMessage() {}
 
 func (x *ListStateSetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_catalog_proto_msgTypes[17]
+	mi := &file_varve_v1_catalog_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1315,7 @@ func (x *ListStateSetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStateSetsResponse.ProtoReflect.Descriptor instead.
 func (*ListStateSetsResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{17}
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListStateSetsResponse) GetSets() []*StateSet {
@@ -1250,7 +1352,7 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"\x05Alias\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\afrom_ns\x18\x02 \x01(\x12R\x06fromNs\x12\x13\n" +
-	"\x05to_ns\x18\x03 \x01(\x12R\x04toNs\"\x91\x04\n" +
+	"\x05to_ns\x18\x03 \x01(\x12R\x04toNs\"\xc1\x04\n" +
 	"\x03Tag\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04uuid\x18\x02 \x01(\tR\x04uuid\x12\x12\n" +
@@ -1268,10 +1370,19 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"\bsettings\x18\v \x03(\v2\x12.varve.v1.SettingsR\bsettings\x12)\n" +
 	"\aaliases\x18\f \x03(\v2\x0f.varve.v1.AliasR\aaliases\x12\x1d\n" +
 	"\n" +
-	"created_ns\x18\r \x01(\x12R\tcreatedNs\x1a=\n" +
+	"created_ns\x18\r \x01(\x12R\tcreatedNs\x12.\n" +
+	"\bfiltered\x18\x0e \x03(\v2\x12.varve.v1.FilteredR\bfiltered\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"6\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xda\x01\n" +
+	"\bFiltered\x12(\n" +
+	"\x06filter\x18\x01 \x01(\v2\x10.varve.v1.FilterR\x06filter\x12\x19\n" +
+	"\bfirst_ns\x18\x02 \x01(\x12R\afirstNs\x12\x17\n" +
+	"\alast_ns\x18\x03 \x01(\x12R\x06lastNs\x12\x18\n" +
+	"\asamples\x18\x04 \x01(\x04R\asamples\x12\x19\n" +
+	"\bleft_out\x18\x05 \x01(\x04R\aleftOut\x12\x1b\n" +
+	"\tmax_error\x18\x06 \x01(\x01R\bmaxError\x12\x1e\n" +
+	"\verror_at_ns\x18\a \x01(\x12R\terrorAtNs\"6\n" +
 	"\x11CreateTagsRequest\x12!\n" +
 	"\x04tags\x18\x01 \x03(\v2\r.varve.v1.TagR\x04tags\"C\n" +
 	"\x12CreateTagsResponse\x12-\n" +
@@ -1370,74 +1481,77 @@ func file_varve_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_varve_v1_catalog_proto_rawDescData
 }
 
-var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_varve_v1_catalog_proto_goTypes = []any{
 	(*Settings)(nil),              // 0: varve.v1.Settings
 	(*Filter)(nil),                // 1: varve.v1.Filter
 	(*Alias)(nil),                 // 2: varve.v1.Alias
 	(*Tag)(nil),                   // 3: varve.v1.Tag
-	(*CreateTagsRequest)(nil),     // 4: varve.v1.CreateTagsRequest
-	(*CreateTagsResponse)(nil),    // 5: varve.v1.CreateTagsResponse
-	(*CreateTagResult)(nil),       // 6: varve.v1.CreateTagResult
-	(*GetTagRequest)(nil),         // 7: varve.v1.GetTagRequest
-	(*ListTagsRequest)(nil),       // 8: varve.v1.ListTagsRequest
-	(*ListTagsResponse)(nil),      // 9: varve.v1.ListTagsResponse
-	(*UpdateTagRequest)(nil),      // 10: varve.v1.UpdateTagRequest
-	(*RenameTagRequest)(nil),      // 11: varve.v1.RenameTagRequest
-	(*StateSet)(nil),              // 12: varve.v1.StateSet
-	(*DigitalState)(nil),          // 13: varve.v1.DigitalState
-	(*PutStateSetRequest)(nil),    // 14: varve.v1.PutStateSetRequest
-	(*GetStateSetRequest)(nil),    // 15: varve.v1.GetStateSetRequest
-	(*ListStateSetsRequest)(nil),  // 16: varve.v1.ListStateSetsRequest
-	(*ListStateSetsResponse)(nil), // 17: varve.v1.ListStateSetsResponse
-	nil,                           // 18: varve.v1.Tag.AttributesEntry
-	nil,                           // 19: varve.v1.ListTagsRequest.AttributesEntry
-	nil,                           // 20: varve.v1.UpdateTagRequest.SetAttributesEntry
-	(Type)(0),                     // 21: varve.v1.Type
-	(RejectCode)(0),               // 22: varve.v1.RejectCode
+	(*Filtered)(nil),              // 4: varve.v1.Filtered
+	(*CreateTagsRequest)(nil),     // 5: varve.v1.CreateTagsRequest
+	(*CreateTagsResponse)(nil),    // 6: varve.v1.CreateTagsResponse
+	(*CreateTagResult)(nil),       // 7: varve.v1.CreateTagResult
+	(*GetTagRequest)(nil),         // 8: varve.v1.GetTagRequest
+	(*ListTagsRequest)(nil),       // 9: varve.v1.ListTagsRequest
+	(*ListTagsResponse)(nil),      // 10: varve.v1.ListTagsResponse
+	(*UpdateTagRequest)(nil),      // 11: varve.v1.UpdateTagRequest
+	(*RenameTagRequest)(nil),      // 12: varve.v1.RenameTagRequest
+	(*StateSet)(nil),              // 13: varve.v1.StateSet
+	(*DigitalState)(nil),          // 14: varve.v1.DigitalState
+	(*PutStateSetRequest)(nil),    // 15: varve.v1.PutStateSetRequest
+	(*GetStateSetRequest)(nil),    // 16: varve.v1.GetStateSetRequest
+	(*ListStateSetsRequest)(nil),  // 17: varve.v1.ListStateSetsRequest
+	(*ListStateSetsResponse)(nil), // 18: varve.v1.ListStateSetsResponse
+	nil,                           // 19: varve.v1.Tag.AttributesEntry
+	nil,                           // 20: varve.v1.ListTagsRequest.AttributesEntry
+	nil,                           // 21: varve.v1.UpdateTagRequest.SetAttributesEntry
+	(Type)(0),                     // 22: varve.v1.Type
+	(RejectCode)(0),               // 23: varve.v1.RejectCode
 }
 var file_varve_v1_catalog_proto_depIdxs = []int32{
-	21, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
+	22, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
 	1,  // 1: varve.v1.Tag.exception:type_name -> varve.v1.Filter
 	1,  // 2: varve.v1.Tag.compression:type_name -> varve.v1.Filter
-	18, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
+	19, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
 	0,  // 4: varve.v1.Tag.settings:type_name -> varve.v1.Settings
 	2,  // 5: varve.v1.Tag.aliases:type_name -> varve.v1.Alias
-	3,  // 6: varve.v1.CreateTagsRequest.tags:type_name -> varve.v1.Tag
-	6,  // 7: varve.v1.CreateTagsResponse.tags:type_name -> varve.v1.CreateTagResult
-	3,  // 8: varve.v1.CreateTagResult.tag:type_name -> varve.v1.Tag
-	22, // 9: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
-	21, // 10: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
-	19, // 11: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
-	3,  // 12: varve.v1.ListTagsResponse.tags:type_name -> varve.v1.Tag
-	1,  // 13: varve.v1.UpdateTagRequest.exception:type_name -> varve.v1.Filter
-	1,  // 14: varve.v1.UpdateTagRequest.compression:type_name -> varve.v1.Filter
-	20, // 15: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
-	0,  // 16: varve.v1.UpdateTagRequest.settings:type_name -> varve.v1.Settings
-	13, // 17: varve.v1.StateSet.states:type_name -> varve.v1.DigitalState
-	12, // 18: varve.v1.PutStateSetRequest.set:type_name -> varve.v1.StateSet
-	12, // 19: varve.v1.ListStateSetsResponse.sets:type_name -> varve.v1.StateSet
-	4,  // 20: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
-	7,  // 21: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
-	8,  // 22: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
-	10, // 23: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
-	11, // 24: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
-	14, // 25: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
-	15, // 26: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
-	16, // 27: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
-	5,  // 28: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
-	3,  // 29: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
-	9,  // 30: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
-	3,  // 31: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
-	3,  // 32: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
-	12, // 33: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
-	12, // 34: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
-	17, // 35: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	4,  // 6: varve.v1.Tag.filtered:type_name -> varve.v1.Filtered
+	1,  // 7: varve.v1.Filtered.filter:type_name -> varve.v1.Filter
+	3,  // 8: varve.v1.CreateTagsRequest.tags:type_name -> varve.v1.Tag
+	7,  // 9: varve.v1.CreateTagsResponse.tags:type_name -> varve.v1.CreateTagResult
+	3,  // 10: varve.v1.CreateTagResult.tag:type_name -> varve.v1.Tag
+	23, // 11: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
+	22, // 12: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
+	20, // 13: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
+	3,  // 14: varve.v1.ListTagsResponse.tags:type_name -> varve.v1.Tag
+	1,  // 15: varve.v1.UpdateTagRequest.exception:type_name -> varve.v1.Filter
+	1,  // 16: varve.v1.UpdateTagRequest.compression:type_name -> varve.v1.Filter
+	21, // 17: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
+	0,  // 18: varve.v1.UpdateTagRequest.settings:type_name -> varve.v1.Settings
+	14, // 19: varve.v1.StateSet.states:type_name -> varve.v1.DigitalState
+	13, // 20: varve.v1.PutStateSetRequest.set:type_name -> varve.v1.StateSet
+	13, // 21: varve.v1.ListStateSetsResponse.sets:type_name -> varve.v1.StateSet
+	5,  // 22: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
+	8,  // 23: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
+	9,  // 24: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
+	11, // 25: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
+	12, // 26: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
+	15, // 27: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
+	16, // 28: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
+	17, // 29: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
+	6,  // 30: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
+	3,  // 31: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
+	10, // 32: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
+	3,  // 33: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
+	3,  // 34: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
+	13, // 35: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
+	13, // 36: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
+	18, // 37: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
+	30, // [30:38] is the sub-list for method output_type
+	22, // [22:30] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_catalog_proto_init() }
@@ -1446,14 +1560,14 @@ func file_varve_v1_catalog_proto_init() {
 		return
 	}
 	file_varve_v1_samples_proto_init()
-	file_varve_v1_catalog_proto_msgTypes[10].OneofWrappers = []any{}
+	file_varve_v1_catalog_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_catalog_proto_rawDesc), len(file_varve_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
