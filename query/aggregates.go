@@ -134,6 +134,7 @@ type worker struct {
 	partials storage.Partials
 	goods    storage.Goods
 	instants []int64 // the edges in ascending order, and those at which settings change
+	changes  bool    // settings change behind the first instant and before the last, be it at an edge
 	first    []int   // where in instants the edges are
 	edges    []int64 // as storage takes them
 	parts    []rollup.Interval
@@ -292,7 +293,7 @@ func (k *worker) splitAtSettings(edges []int64, reverse bool, tag *model.Tag) {
 			changes = append(changes, s.From)
 		}
 	}
-	k.instants, k.first = k.instants[:0], k.first[:0]
+	k.instants, k.first, k.changes = k.instants[:0], k.first[:0], len(changes) > 0
 	for i := range edges {
 		e := edges[i]
 		if reverse {

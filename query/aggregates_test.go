@@ -278,6 +278,22 @@ func readAggregates(t *testing.T, e *Engine, r AggregatesRequest) arrow.Record {
 
 // TestManyProcessorsDoNotMakeAQuestionTooLarge asks on a machine where a worker for each processor would need more than a query may
 // hold.
+// TestSettingsThatChangeAtAnEdge: what is stepped up to the edge of a bucket slopes in the next one.
+func TestSettingsThatChangeAtAnEdge(t *testing.T) {
+	s := newPlainStore(model.Float64)
+	s.tags[0].Settings[0].Stepped = true
+	s.tags[0].Settings = append(s.tags[0].Settings, model.Settings{From: 10, Type: model.Float64})
+	for i, v := range []float64{4, 8} {
+		s.add(1, 0, model.Sample{Time: int64(20 * i), Bits: math.Float64bits(v)})
+	}
+	s.samples[1].Quality, s.samples[1].Null = nil, nil // all Good
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	rec := readAggregates(t, e, AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{End: 20, Step: 10}, Aggregates: []Aggregate{TimeWeightedAverage}})
+	defer rec.Release()
+	require.Equal(t, []float64{4, 7}, rec.Column(2).(*array.Float64).Float64Values())
+}
+
 func TestManyProcessorsDoNotMakeAQuestionTooLarge(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
 	tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}}}

@@ -11,8 +11,7 @@ import (
 // goods calculates the rows of a window whose samples are all Good doubles; false where they are not, or other aggregates are
 // asked for.
 func (a *aggregation) goods(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) (bool, error) {
-	split := len(k.instants) != w.to-w.from+1 // by settings that change
-	if !a.good || split || w.tag.Current().Type != model.Float64 {
+	if !a.good || k.changes || w.tag.Current().Type != model.Float64 {
 		return false, nil
 	}
 	asked := a.asked
