@@ -100,6 +100,7 @@ type AggregatesRequest struct {
 	Aggregates  []Aggregate
 	Consistency storage.Consistency
 	BatchRows   int
+	Unit        string // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 	// UseUncertain takes Uncertain samples for usable. Otherwise they are taken for Bad, as Part 13 has it by default.
 	UseUncertain bool
 }

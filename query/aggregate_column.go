@@ -34,6 +34,7 @@ const (
 // aggregateColumn is the cells of one aggregate.
 type aggregateColumn struct {
 	name  string
+	unit  string // that values were converted to; empty for none
 	typ   arrow.DataType
 	kind  cellKind
 	of    model.Type // of values that keep their type; 0 for doubles
@@ -85,8 +86,15 @@ func newAggregateColumn(a Aggregate, types typeSet) *aggregateColumn {
 	return c
 }
 
+// inUnit makes it the column of an aggregate of values that are converted, or will be: of doubles, whatever the tags hold.
+func (c *aggregateColumn) inUnit(code string, e effect) {
+	if e != stays {
+		c.unit, c.of = code, 0
+	}
+}
+
 func (c *aggregateColumn) field() arrow.Field {
-	return arrow.Field{Name: c.name, Type: c.typ, Nullable: c.name != Count.String() && c.name != DurationGood.String()}
+	return arrow.Field{Name: c.name, Type: c.typ, Nullable: c.name != Count.String() && c.name != DurationGood.String(), Metadata: unitMetadata(c.unit)}
 }
 
 // value is a cell of a sample's value.

@@ -34,6 +34,7 @@ type aggregation struct {
 	detail  storage.Detail
 	good    bool         // storage.Goods has what the aggregates need
 	asked   rollup.Asked // of it
+	effects []effect     // of converting values, on each aggregate
 	workers int
 }
 
@@ -54,13 +55,16 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
+	if err := tags.convertTo(r.Unit); err != nil {
+		return nil, err
+	}
 	a := newAggregation(r, tags, buckets)
 	a.workers = e.budget.workers(windowsOf(buckets, tags), a.bytes)
 	return a, nil
 }
 
 func newAggregation(r AggregatesRequest, tags *tagList, buckets *bucketing) *aggregation {
-	a := &aggregation{request: r, tags: tags, bucketing: buckets, detail: storage.Plain, good: true}
+	a := &aggregation{request: r, effects: effectsOn(r.Aggregates, effectOn), tags: tags, bucketing: buckets, detail: storage.Plain, good: true}
 	for _, x := range r.Aggregates {
 		if !x.plain() {
 			a.detail = storage.Full
@@ -211,6 +215,8 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 func (a *aggregation) window(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
 	answer := a.edges[w.from : w.to+1]
 	reverse := a.reverse()
+	view, tag, after := w.view(view, a.effects)
+	w.asked = tag
 	k.splitAtSettings(answer, reverse, w.tag)
 	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
 	k.edges = append(k.edges[:0], k.instants...)
@@ -225,6 +231,9 @@ func (a *aggregation) window(ctx context.Context, view View, columns []*aggregat
 		if err := a.partials(ctx, view, columns, k, w); err != nil {
 			return err
 		}
+	}
+	if after != nil {
+		convertCells(w.cells, a.effects, *after)
 	}
 	if reverse {
 		slices.Reverse(w.rows)
@@ -535,6 +544,9 @@ func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) 
 	types := a.tags.types()
 	for _, x := range a.request.Aggregates {
 		c := newAggregateColumn(x, types)
+		if a.tags.unit != "" {
+			c.inUnit(a.tags.unit, effectOn(x))
+		}
 		e.columns = append(e.columns, c)
 		if x != PercentGood {
 			fields = append(fields, c.field())

@@ -29,6 +29,7 @@ type AtTimesRequest struct {
 	BridgeBad         bool   // look past samples that are not usable
 	UseUncertain      bool   // takes Uncertain samples for usable, see AggregatesRequest
 	AsOf              *int64 // as of RangeRequest
+	Unit              string // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 }
 
 func (r *AtTimesRequest) check() error {
@@ -115,9 +116,12 @@ func (e *Engine) atTimes(r AtTimesRequest) (*atTimes, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.convertTo(r.Unit); err != nil {
+		return nil, err
+	}
 	rows := RangeRequest{BatchRows: r.BatchRows}
 	x := &atTimes{
-		question: question{tags: tags, consistency: r.Consistency, layout: layout{types: tags.types()}, batchRows: rows.batchRows()},
+		question: question{tags: tags, consistency: r.Consistency, layout: layout{types: tags.types(), unit: r.Unit}, batchRows: rows.batchRows()},
 		times:    instants, ascending: instants, asOf: r.AsOf,
 		rules: rules{values: interpolation{stepped: r.Stepped, strict: !r.UseUncertain}, discrete: r.Discrete, bridge: r.BridgeBad},
 	}
@@ -181,7 +185,7 @@ func (e *Engine) ReadAtTimes(ctx context.Context, r AtTimesRequest, sink Sink) (
 		w := &walk{rules: x.rules, order: x.order, cursor: emptyCursor(view, x.tags.asked[0], x.asOf)}
 		defer w.cursor.Close()
 		for _, a := range x.tags.asked {
-			if err := x.tag(ctx, w, a, out); err != nil {
+			if err := x.tag(ctx, w, a.read(w.cursor), out); err != nil {
 				return fmt.Errorf("values of tag %s at %d instants: %w", a.describe(), len(x.times), err)
 			}
 		}

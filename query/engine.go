@@ -88,12 +88,15 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	if err != nil {
 		return question{}, err
 	}
+	if err := tags.convertTo(r.Unit); err != nil {
+		return question{}, err
+	}
 	if err := (&filter{where: r.Where}).checkTypes(tags); err != nil {
 		return question{}, err
 	}
 	q := question{
 		tags: tags, batchRows: r.batchRows(), consistency: r.Consistency,
-		layout: layout{types: tags.types(), withSource: r.WithSource, withSeq: r.WithSeq},
+		layout: layout{types: tags.types(), unit: r.Unit, withSource: r.WithSource, withSeq: r.WithSeq},
 	}
 	if r.Bounds != NoBounds {
 		q.layout.edges = &boundColumn{first: min(from, to), last: max(from, to)}
@@ -128,7 +131,7 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 			read.cursor.DecodeInto(out.room)
 		}
 		for _, a := range q.tags.asked {
-			if err := read.tag(ctx, a); err != nil {
+			if err := read.tag(ctx, a.read(read.cursor)); err != nil {
 				return err
 			}
 		}
@@ -145,8 +148,11 @@ func (e *Engine) latestQuestion(r LatestRequest) (question, error) {
 	if err != nil {
 		return question{}, err
 	}
+	if err := tags.convertTo(r.Unit); err != nil {
+		return question{}, err
+	}
 	return question{
-		tags: tags, consistency: r.Consistency, layout: layout{types: tags.types()},
+		tags: tags, consistency: r.Consistency, layout: layout{types: tags.types(), unit: r.Unit},
 		batchRows: min(DefaultBatchRows, len(tags.asked)),
 	}, nil
 }
@@ -175,6 +181,13 @@ func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64
 			}
 			one.Reset(s.Type)
 			one.Append(s)
+			if a.unit != nil {
+				bits, err := a.converted(&one.Samples, nil)
+				if err != nil {
+					return err
+				}
+				one.Type, one.Bits = model.Float64, bits
+			}
 			if err := out.add(ctx, a, &one); err != nil {
 				return err
 			}
@@ -260,8 +273,14 @@ func readModified(ctx context.Context, view View, a asked, in model.TimeRange, l
 
 // emptyCursor reads what stands of tags, or what stood at an earlier time, once it is reset to a tag and a range.
 func emptyCursor(view View, a asked, asOf *int64) Cursor {
+	var c Cursor
 	if asOf != nil {
-		return view.SamplesAsOf(a.tag.ID, model.TimeRange{}, *asOf)
+		c = view.SamplesAsOf(a.tag.ID, model.TimeRange{}, *asOf)
+	} else {
+		c = view.Samples(a.tag.ID, model.TimeRange{})
 	}
-	return view.Samples(a.tag.ID, model.TimeRange{})
+	if a.unit != nil {
+		c = &unitCursor{Cursor: c, asked: a}
+	}
+	return c
 }

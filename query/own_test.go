@@ -18,7 +18,7 @@ import (
 	"github.com/varvedb/varve/storage/chunk"
 )
 
-func functions(t testing.TB, names ...string) (out []Function) {
+func functions(t require.TestingT, names ...string) (out []Function) {
 	for _, n := range names {
 		f, err := ParseFunction(n)
 		require.NoError(t, err, n)

@@ -73,7 +73,7 @@ func newPlotEncoder(p *plotting, lost []storage.OffsetRange, sink Sink) *plotEnc
 		{Name: "bucket", Type: timeType, Nullable: true},
 		{Name: "kind", Type: nameType},
 		{Name: "time", Type: timeType},
-		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true, Metadata: unitMetadata(p.tags.unit)},
 		{Name: "worst_quality", Type: arrow.PrimitiveTypes.Uint32},
 		{Name: "gap", Type: arrow.FixedWidthTypes.Boolean},
 	}, lostMetadata(lost))

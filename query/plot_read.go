@@ -37,7 +37,8 @@ type PlotRequest struct {
 	UseUncertain bool           // takes Uncertain samples for usable, see AggregatesRequest
 	AsOf         *int64         // as of RangeRequest
 	Consistency  storage.Consistency
-	BatchRows    int // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
+	BatchRows    int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
+	Unit         string // UCUM code of the unit of the values; empty: as they are stored
 }
 
 func (r *PlotRequest) check() error {
@@ -76,6 +77,9 @@ func (e *Engine) plotting(r PlotRequest) (*plotting, error) {
 	catalog := e.store.Catalog()
 	tags, err := resolve(catalog, r.Tags, namesAt(catalog, r.End-1))
 	if err != nil {
+		return nil, err
+	}
+	if err := tags.convertTo(r.Unit); err != nil {
 		return nil, err
 	}
 	for _, a := range tags.asked {
@@ -163,7 +167,7 @@ func (p *plotting) byPixels(ctx context.Context, view View, a asked, out *plotEn
 	if err != nil {
 		return err
 	}
-	pen := &pen{plotting: p, typ: a.tag.Current().Type, reducer: reducer, maxGap: p.maxGap(a.tag)}
+	pen := &pen{plotting: p, asked: a, reducer: reducer, maxGap: p.maxGap(a.tag)}
 	if p.request.AsOf == nil {
 		err = view.Offer(ctx, a.tag.ID, p.edges, pen)
 	} else {
@@ -186,6 +190,7 @@ func (p *plotting) byPixels(ctx context.Context, view View, a asked, out *plotEn
 
 // stood hands pen the samples that stood at an earlier time, with those next to the range. No rollup knows them.
 func (p *plotting) stood(ctx context.Context, view View, a asked, pen *pen) error {
+	a.unit = nil // the pen converts
 	read := rangeRead{cursor: emptyCursor(view, a, p.request.AsOf)}
 	defer read.cursor.Close()
 	first := func(b *storage.Block, err error) error {
@@ -228,16 +233,30 @@ func (p *plotting) samples(ctx context.Context, c Cursor, a asked, take func(*mo
 // pen draws the line of one tag: a storage.Taker whose rollups are the intervals they make.
 type pen struct {
 	*plotting
-	typ     model.Type // of the tag
+	asked
 	reducer *plot.Reducer
 	maxGap  time.Duration
-	last    int64 // time of the sample that a line leads on from
-	down    bool  // there is one
-	err     error // why nothing is drawn any more
+	last    int64    // time of the sample that a line leads on from
+	down    bool     // there is one
+	err     error    // why nothing is drawn any more
+	bits    []uint64 // of samples in another unit
 }
 
-func (p *pen) interval(x *rollup.Partial) (plot.Interval, bool) {
-	return plot.OfPartial(x, !p.request.UseUncertain)
+// interval is what a rollup shows; false where its samples must be read, also because they have several units, or leave the doubles.
+func (p *pen) interval(x *rollup.Partial) (in plot.Interval, ok bool) {
+	in, ok = plot.OfPartial(x, !p.request.UseUncertain)
+	if p.unit == nil || !ok || !in.Drawn {
+		return in, ok
+	}
+	c := p.unit.at(in.First.Time)
+	if c != p.unit.at(in.Last.Time) || c.err != nil {
+		return in, false
+	}
+	for _, v := range []*plot.Point{&in.First, &in.Min, &in.Max, &in.Last} {
+		v.Value = c.Value(v.Value)
+		ok = ok && v.Value-v.Value == 0
+	}
+	return in, ok
 }
 
 func (p *pen) Takes(x *rollup.Partial) bool {
@@ -258,8 +277,16 @@ func (p *pen) Rollup(x *rollup.Partial) {
 }
 
 func (p *pen) Samples(s *model.Samples) {
-	if p.err = cmp.Or(p.err, drawable(s, p.typ)); p.err != nil {
+	if p.err = cmp.Or(p.err, drawable(s, p.tag.Current().Type)); p.err != nil {
 		return
+	}
+	if p.unit != nil {
+		if p.bits, p.err = p.converted(s, p.bits); p.err != nil {
+			return
+		}
+		in := *s
+		in.Type, in.Bits = model.Float64, p.bits
+		s = &in
 	}
 	for i := 0; i < s.Len(); i++ {
 		v, q, ok := p.drawn(s, i)
@@ -311,7 +338,7 @@ func (p *pen) lead(t int64) {
 // thinning is the samples of one tag that LTTB weighs. Those that cannot be drawn are NaN.
 type thinning struct {
 	*plotting
-	typ     model.Type // of the tag
+	typ     model.Type // of the values
 	times   []int64
 	values  []float64
 	quality []model.Quality
@@ -321,7 +348,7 @@ type thinning struct {
 func (p *plotting) byLTTB(ctx context.Context, view View, a asked, out *plotEncoder) error {
 	cursor := emptyCursor(view, a, p.request.AsOf)
 	defer cursor.Close()
-	s := thinning{plotting: p, typ: a.tag.Current().Type}
+	s := thinning{plotting: p, typ: a.valueType()}
 	if err := p.samples(ctx, cursor, a, s.take); err != nil {
 		return err
 	}

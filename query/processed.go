@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/model/unit"
 	"github.com/varvedb/varve/query/counter"
 	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
@@ -27,9 +28,10 @@ type ProcessedRequest struct {
 	Buckets
 	Functions     []Function
 	Configuration part13.Configuration // of own functions only TreatUncertainAsBad
-	Counter       counter.Limits       // for increase and rate
+	Counter       counter.Limits       // for increase and rate, of values as they are stored
 	Stepped       *bool                // in place of what the tags' settings say; nil for those in force at the start of each interval
 	Resolution    int64                // unit of time, nanoseconds; 0 for DefaultTimeResolution
+	Unit          string               // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 	Consistency   storage.Consistency
 	BatchRows     int
 }
@@ -70,6 +72,7 @@ type processing struct {
 	tags    *tagList
 	*bucketing
 	workers int
+	effects []effect // of converting values, on each function
 }
 
 func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
@@ -95,7 +98,13 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			}
 		}
 	}
-	p := &processing{request: r, tags: tags, bucketing: buckets}
+	if err := tags.convertTo(r.Unit); err != nil {
+		return nil, err
+	}
+	p := &processing{request: r, effects: effectsOn(r.Functions, effectOnFunction), tags: tags, bucketing: buckets}
+	if err := p.checkCounters(); err != nil {
+		return nil, err
+	}
 	p.workers = e.budget.workers(windowsOf(buckets, tags), p.bytes)
 	return p, nil
 }
@@ -207,8 +216,10 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 // processedReader calculates windows, one after the other, in memory of its own.
 type processedReader struct {
 	*processing
-	stretch
-	edges    []int64 // ascending, as storage takes them
+	stored   View
+	convert  *unit.Conversion // of the results of a window; nil for none
+	stretch                   // its view is what a window is calculated of
+	edges    []int64          // ascending, as storage takes them
 	after    []*rollup.Partial
 	calc     part13.Calculation
 	interval part13.Interval // the one calculated last
@@ -217,11 +228,12 @@ type processedReader struct {
 }
 
 func newProcessedReader(p *processing, view View) processedReader {
-	return processedReader{processing: p, stretch: stretch{view: view, strict: p.request.Configuration.TreatUncertainAsBad}, own: newOwnReader(p)}
+	return processedReader{processing: p, stored: view, stretch: stretch{strict: p.request.Configuration.TreatUncertainAsBad}, own: newOwnReader(p)}
 }
 
 // read calculates the rows of a window.
 func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
+	r.view, w.asked, r.convert = w.asked.view(r.stored, r.effects)
 	answer := r.processing.edges[w.from : w.to+1]
 	edges := slices.Clone(answer)
 	r.edges = ascendingEdges(edges, r.edges)
@@ -339,6 +351,9 @@ func (r *processedReader) rows(ctx context.Context, w *processedWindow, iv *part
 				return err
 			}
 			row.Time = row.start
+		}
+		if r.convert != nil {
+			row.Sample = r.effects[i].sample(*r.convert, row.Sample)
 		}
 		w.rows = append(w.rows, row)
 	}

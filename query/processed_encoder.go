@@ -65,7 +65,7 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		{Name: "bucket", Type: timeType},
 		{Name: "bucket_end", Type: timeType},
 		{Name: "function", Type: nameType},
-		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true, Metadata: unitMetadata(p.tags.unit)},
 		{Name: "value_int", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
 		{Name: "value_text", Type: arrow.BinaryTypes.String, Nullable: true},
 		{Name: "quality", Type: arrow.PrimitiveTypes.Uint32},

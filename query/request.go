@@ -69,6 +69,7 @@ type RangeRequest struct {
 	After              *Position    // go on strictly behind it, in the direction of the read; nil for the beginning. One tag only.
 	Severities         Severities   // of the samples wanted; this and Where go with no bounds but Inside
 	Where              []Comparison // what their values all meet
+	Unit               string       // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 }
 
 // ModifiedRequest asks for the values of tags between two instants, as of a RangeRequest, that were replaced or removed.
@@ -169,4 +170,5 @@ func (r *RangeRequest) batchRows() int { return cmp.Or(r.BatchRows, DefaultBatch
 type LatestRequest struct {
 	Tags
 	Consistency storage.Consistency
+	Unit        string // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 }

@@ -14,7 +14,8 @@ import (
 // asked is one tag of a question.
 type asked struct {
 	tag   *model.Tag
-	index int32 // of its name in the dictionary
+	index int32   // of its name in the dictionary
+	unit  *toUnit // nil: values as they are stored
 }
 
 // tagList is what a question's names and ids mean.
@@ -22,6 +23,7 @@ type tagList struct {
 	asked     []asked
 	names     []string // the dictionary: a tag asked by name keeps that name in the answer, by id its current one
 	nameBytes int64
+	unit      string // that values are asked for in; empty: as they are stored
 }
 
 // resolve finds every tag or fails for the first that is not there. byName says what a name means.
@@ -83,8 +85,19 @@ func namesAt(c Catalog, at int64) func(string) (*model.Tag, bool) {
 	}
 }
 
-// types is the set of types the tags have.
+// valueType is the type of the tag's values in the answer.
+func (a asked) valueType() model.Type {
+	if a.unit != nil {
+		return model.Float64
+	}
+	return a.tag.Current().Type
+}
+
+// types is the set of types the values of the tags have in the answer.
 func (l *tagList) types() typeSet {
+	if l.unit != "" {
+		return 1 << model.Float64
+	}
 	var s typeSet
 	for _, a := range l.asked {
 		s.add(a.tag.Current().Type)

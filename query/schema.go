@@ -23,6 +23,7 @@ var (
 // layout is which columns an answer has.
 type layout struct {
 	types      typeSet
+	unit       string // of the values; empty: as they are stored
 	withSource bool
 	withSeq    bool
 	modified   bool         // what ended each value
@@ -68,7 +69,7 @@ func (l layout) valueColumns(states *stateTexts) []column {
 	case model.String, model.Bytes:
 		return []column{&blobColumn{name: "value", typ: t}}
 	}
-	return []column{&bitsColumn{typ: t}}
+	return []column{&bitsColumn{typ: t, unit: l.unit}}
 }
 
 func schemaOf(cols []column, lost []storage.OffsetRange) *arrow.Schema {

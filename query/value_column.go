@@ -22,6 +22,7 @@ func requireType(r rows, want model.Type) error {
 // bitsColumn is values of the 8-byte types, bit for bit: float64, int64, uint64 and state codes.
 type bitsColumn struct {
 	typ   model.Type
+	unit  string // that values were converted to; empty for none
 	bits  []uint64
 	valid validity
 }
@@ -37,7 +38,7 @@ func (c *bitsColumn) dataType() arrow.DataType {
 }
 
 func (c *bitsColumn) field() arrow.Field {
-	return arrow.Field{Name: "value", Type: c.dataType(), Nullable: true}
+	return arrow.Field{Name: "value", Type: c.dataType(), Nullable: true, Metadata: unitMetadata(c.unit)}
 }
 
 func (c *bitsColumn) append(r rows) error {

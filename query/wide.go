@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type WideRequest struct {
 	Mode        WideMode
 	WithQuality bool // a column of the status code behind that of each tag
 	Consistency storage.Consistency
-	BatchRows   int // rows per record batch, 1 to MaxBatchRows; 0 for as many as keep it near 2 MiB
+	BatchRows   int    // rows per record batch, 1 to MaxBatchRows; 0 for as many as keep it near 2 MiB
+	Unit        string // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 
 	MaxAge       int64  // of WideAsOf: nanoseconds that the sample may be older than its row; 0 for any
 	AsOf         *int64 // as of RangeRequest; not of aggregates
@@ -118,6 +120,9 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 	named := namesAt(catalog, x.last)
 	tags, err := resolve(catalog, r.Tags, named)
 	if err != nil {
+		return nil, err
+	}
+	if err := tags.convertTo(r.Unit); err != nil {
 		return nil, err
 	}
 	x.tags = tags
@@ -369,7 +374,7 @@ func (x *wide) makeColumns() error {
 
 // cellType is what the cells of a tag are.
 func (x *wide) cellType(a asked) (model.Type, error) {
-	typ := a.tag.Current().Type
+	typ := a.valueType()
 	switch r := &x.request; {
 	case r.Function != 0:
 		if !r.Function.Of(typ) {
@@ -406,7 +411,7 @@ func (x *wide) schema(lost []storage.OffsetRange) *arrow.Schema {
 func (x *wide) metadata(tag *model.Tag) arrow.Metadata {
 	s := tag.At(x.last)
 	return arrow.NewMetadata([]string{"tag_id", "unit", "stepped", "state_set"},
-		[]string{strconv.FormatUint(uint64(tag.ID), 10), s.Unit, strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
+		[]string{strconv.FormatUint(uint64(tag.ID), 10), cmp.Or(x.tags.unit, s.Unit), strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
 }
 
 // maxAge is how old a sample may be, any where the request does not say.

@@ -23,6 +23,7 @@ func (x *wide) reader(view View, states *stateTexts) wideReader {
 			request: ProcessedRequest{Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Stepped: r.Stepped, Resolution: r.Resolution},
 			tags:    x.tags, bucketing: x.grid,
 		}
+		p.effects = effectsOn(p.request.Functions, effectOnFunction)
 		return &wideProcessed{processedReader: newProcessedReader(p, view), states: states}
 	case r.Aggregate != 0:
 		a := newAggregation(AggregatesRequest{Aggregates: []Aggregate{r.Aggregate}, UseUncertain: r.UseUncertain}, x.tags, x.grid)
@@ -48,7 +49,7 @@ func (r *wideInstants) close() { r.cursor.Close() }
 
 // read lets the walk write into the memory of the column.
 func (r *wideInstants) read(ctx context.Context, c *wideColumn, w *wideWindow) error {
-	r.begin(c.asked)
+	r.begin(c.asked.read(r.cursor))
 	r.rows = c.cells
 	if c.quality == nil {
 		r.rows.quality = r.quality
@@ -86,7 +87,7 @@ func (r *wideInstants) read(ctx context.Context, c *wideColumn, w *wideWindow) e
 // convert makes values of the tag's type cells of the column's.
 func (r *wideInstants) convert(c *wideColumn, times []int64) error {
 	bits, null := c.cells.bits, c.cells.null
-	switch c.tag.Current().Type {
+	switch c.valueType() {
 	case model.Float32:
 		for i, b := range bits {
 			bits[i] = math.Float64bits(model.WidenFloat32(uint32(b)))
@@ -121,11 +122,13 @@ type wideAggregates struct {
 func (r *wideAggregates) close() {}
 
 func (r *wideAggregates) read(ctx context.Context, c *wideColumn, w *wideWindow) error {
-	typ := c.tag.Current().Type
 	var types typeSet
-	types.add(typ)
+	types.add(c.valueType())
 	aggregate := r.request.Aggregates[0]
 	columns := []*aggregateColumn{newAggregateColumn(aggregate, types)}
+	if c.unit != nil {
+		columns[0].inUnit(r.tags.unit, r.effects[0])
+	}
 	c.reset(len(w.times))
 	for from := 0; from < len(w.times); from += windowBuckets {
 		d := &r.done

@@ -27,7 +27,7 @@ func plotRequest(r *varvev1.ReadPlotRequest) (query.PlotRequest, error) {
 	req := query.PlotRequest{
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Start: r.StartNs, End: r.EndNs, Width: int(r.Width), LTTB: int(r.Lttb), UseUncertain: r.UseUncertain, AsOf: r.AsOfNs,
-		Consistency: consistency, BatchRows: int(r.BatchRows),
+		Consistency: consistency, BatchRows: int(r.BatchRows), Unit: r.Unit,
 	}
 	if r.MaxGapNs != nil {
 		gap := time.Duration(*r.MaxGapNs)

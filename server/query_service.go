@@ -81,7 +81,7 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), Configuration: configurationOf(r.TreatUncertainAsBad, r.PercentDataBad, r.PercentDataGood, r.UseSlopedExtrapolation),
 		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
-		Counter: counter.Limits{Highest: r.CounterHighest, Step: r.CounterStep},
+		Counter: counter.Limits{Highest: r.CounterHighest, Step: r.CounterStep}, Unit: r.Unit,
 	}
 	for _, name := range r.Aggregates {
 		f, err := query.ParseFunction(name)
@@ -107,7 +107,7 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 	req := query.AggregatesRequest{
 		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
-		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain,
+		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain, Unit: r.Unit,
 	}
 	for _, name := range r.Aggregates {
 		a, err := query.ParseAggregate(name)
@@ -132,7 +132,7 @@ func modifiedRequest(r *varvev1.ReadModifiedRequest) (query.ModifiedRequest, err
 
 func latestRequest(r *varvev1.LatestRequest) (query.LatestRequest, error) {
 	consistency, err := consistencyOf(r.Consistency)
-	return query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency}, err
+	return query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency, Unit: r.Unit}, err
 }
 
 func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
@@ -144,7 +144,7 @@ func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Start: r.GetStartNs(), End: r.GetEndNs(), OpenStart: r.StartNs == nil, OpenEnd: r.EndNs == nil,
 		Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
-		WithSource: r.WithSource, WithSeq: r.WithSeq, AsOf: r.AsOfNs,
+		WithSource: r.WithSource, WithSeq: r.WithSeq, AsOf: r.AsOfNs, Unit: r.Unit,
 	}
 	switch {
 	case r.AfterTimeNs != nil:
@@ -229,7 +229,7 @@ func atTimesRequest(r *varvev1.ReadAtTimesRequest) (query.AtTimesRequest, error)
 	return query.AtTimesRequest{
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Times: r.TimesNs, Start: r.StartNs, End: r.EndNs, Every: r.EveryNs, Consistency: consistency, BatchRows: int(r.BatchRows),
-		Stepped: r.Stepped, Discrete: r.Discrete, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain, AsOf: r.AsOfNs,
+		Stepped: r.Stepped, Discrete: r.Discrete, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain, AsOf: r.AsOfNs, Unit: r.Unit,
 	}, nil
 }
 

@@ -30,7 +30,7 @@ func wideRequest(r *varvev1.ReadWideRequest) (query.WideRequest, error) {
 		Buckets:     query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)},
 		OnSamplesOf: r.OnSamplesOf, Consistency: consistency, BatchRows: int(r.BatchRows), WithQuality: r.WithQuality,
 		MaxAge: r.MaxAgeNs, AsOf: r.AsOfNs, Stepped: r.Stepped, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain,
-		Resolution: r.TimeResolutionNs,
+		Resolution: r.TimeResolutionNs, Unit: r.Unit,
 	}
 	if req.Mode, err = wideMode(r.Mode); err != nil || r.Aggregate == "" {
 		return req, err

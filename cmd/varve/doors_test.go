@@ -48,6 +48,10 @@ func TestSameBitsAtEveryDoor(t *testing.T) {
 	rng := rand.New(rand.NewPCG(20261126, 1))
 	varve(t, "tags", "states", "put", "--server", address, "pump", "0=stopped", "1=running", "2=tripped")
 	varve(t, "tags", "create", "--server", address, "--type", "state", "--state-set", "pump", "pump")
+	for tag, typ := range map[string]string{"float": "float64", "narrow": "float32", "int": "int64", "unsigned": "uint64"} {
+		varve(t, "tags", "create", "--server", address, "--type", typ, "--unit", "Cel", tag)
+		varve(t, "tags", "update", "--server", address, "--unit", "K", "--from", time.Unix(0, doorsBegin+3600e9).UTC().Format(time.RFC3339), tag)
+	}
 	write := varvev1.NewIngestServiceClient(conn)
 	for range 3 { // the later ones replace some of what stands
 		w, err := write.Write(t.Context(), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: doorRuns(rng)}})
@@ -207,6 +211,17 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		return on
 	}
 	coin := func() bool { return rng.IntN(2) == 0 }
+	unit := func(tags []string) string {
+		for _, t := range tags {
+			if !slices.Contains([]string{"float", "narrow", "int", "unsigned"}, t) {
+				return ""
+			}
+		}
+		if flag(coin(), "--unit", "[degF]") {
+			return "[degF]"
+		}
+		return ""
+	}
 	q.flags = []string{"--start", text(start), "--end", text(end)}
 	every, zone := "", ""
 	buckets := func() {
@@ -239,6 +254,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			r.Tags = numbers
 			r.Where = []*varvev1.Comparison{{Operator: varvev1.Comparison_OPERATOR_GREATER, Operand: &varvev1.Comparison_Integer{Integer: 1}}}
 		}
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Range{Range: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadRange, r)
 	case "modified":
@@ -250,6 +266,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 	case "latest":
 		r := &varvev1.LatestRequest{Tags: tags}
 		q.flags = []string{"--latest"}
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Latest{Latest: r}}
 		q.call = callOf(varvev1.QueryServiceClient.Latest, r)
 	case "at", "interpolated":
@@ -272,6 +289,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 				r.Stepped = &stepped
 			}
 		}
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_AtTimes{AtTimes: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadAtTimes, r)
 	case "aggregates":
@@ -281,6 +299,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		r.Aggregates = pick("count", "sum", "minimum", "maximum_time", "first", "range", "standard_deviation", "event_weighted_average", "time_weighted_average", "duration_good", "worst_quality")
 		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
 		r.UseUncertain = flag(coin(), "--use-uncertain")
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadAggregates, r)
 	case "processed":
@@ -298,6 +317,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		if flag(coin(), "--time-resolution", "1s") {
 			r.TimeResolutionNs = 1e9
 		}
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Processed{Processed: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadProcessed, r)
 	case "states":
@@ -323,12 +343,15 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		r.Tags, r.StepNs, r.Every, r.Zone = tags, step, every, zone
 		r.WithQuality = flag(coin(), "--with-quality")
 		r.UseUncertain = flag(r.Mode != varvev1.ReadWideRequest_MODE_ASOF && coin(), "--use-uncertain")
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Wide{Wide: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadWide, r)
 	case "plot":
 		start, end = min(start, end), max(start, end)+1
 		q.flags = []string{"--start", text(start), "--end", text(end)}
-		tags = append(numbers, "pump")
+		if tags = numbers; coin() {
+			tags = append(tags, "pump")
+		}
 		width := 3 + rng.Uint32N(300)
 		r := &varvev1.ReadPlotRequest{Tags: tags, StartNs: start, EndNs: end, Width: width}
 		flag(true, "--pixels", strconv.Itoa(int(width)))
@@ -336,6 +359,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			r.Width, r.Lttb = 0, width
 		}
 		r.UseUncertain = flag(coin(), "--use-uncertain")
+		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Plot{Plot: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadPlot, r)
 	}

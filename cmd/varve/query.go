@@ -67,6 +67,7 @@ type queryFlags struct {
 
 	timeInState                 bool
 	counterHighest, counterStep uint64
+	unit                        string
 
 	openStart, openEnd bool  // --count in place of an edge
 	override           *bool // --stepped, where it is given
@@ -122,6 +123,9 @@ it is Bad, or older than --max-age), what --interpolated would say (--mode inter
 the line breaks, so that a line through the rows covers the same pixels as one through all samples; --plot draws it. With --lttb it is
 as many samples as stand out most, for the eye only.
 
+--unit converts the values of tags of numbers, each from the unit its tag had at the time: before they are compared with --where,
+interpolated or aggregated. docs/reference/units.md has the units.
+
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
 removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
@@ -140,6 +144,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -1d --where '> 80' --where '<= 90' TI-204
   varve query --at 2026-03-01T06:00:00Z,2026-03-01T14:00:00Z 'BOILER*'
   varve query --start -1d --every 15m --interpolated FI-101 TI-204
+  varve query --start -8h --unit '[psi]' --every 1h --aggregate minimum,maximum PI-101
   varve query --start -30d --tz Europe/Berlin --every 1d --aggregate count,time_weighted_average PUMP-101.FLOW
   varve query --start -7d --every shift --calendar shifts.json --aggregate TimeAverage2 PUMP-101.FLOW
   varve query --start -1h --every 1s --wide 'BOILER*' --output parquet --file boiler.parquet
@@ -181,6 +186,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.interpolated, "interpolated", false, "with --every: values at even distances from --start on in place of samples")
 	flags.BoolVar(&f.stepped, "stepped", false, "with --at and --interpolated: hold each sample up to the next, or with =false slope (default as the tag)")
 	flags.BoolVar(&f.discrete, "discrete", false, "with --at and --interpolated: no value but at the time of a sample")
+	flags.StringVar(&f.unit, "unit", "", "UCUM code of the unit to convert values to, such as bar, Cel, [degF], m3/h (default as stored)")
 	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
 	f.wideFlags.register(flags)
 	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
@@ -277,6 +283,8 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 		return errors.New("--mode, --with-quality, --on-samples-of and --max-age: need --wide")
 	case f.count > 0 && f.limit > 0:
 		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
+	case f.unit != "" && (f.modified || f.timeInState):
+		return errors.New("--unit: goes with neither --modified, which prints what was stored, nor --time-in-state")
 	case f.count > 0 && f.reverse:
 		return errors.New("--reverse with --count: give --end and no --start to read backward")
 	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.timeInState || f.atTimes()):
@@ -365,7 +373,7 @@ func (f *queryFlags) asOfTime(now time.Time, zone *time.Location) (*int64, error
 func (f *queryFlags) question(start, end int64, asOf *int64) (*varvev1.ReadRangeRequest, error) {
 	r := &varvev1.ReadRangeRequest{
 		StartNs: &start, EndNs: &end, Consistency: f.consistency(), Limit: max(f.limit, f.count),
-		WithSeq: f.seq, WithSource: f.source, AsOfNs: asOf,
+		WithSeq: f.seq, WithSource: f.source, AsOfNs: asOf, Unit: f.unit,
 	}
 	if f.openStart {
 		r.StartNs = nil
@@ -442,7 +450,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 	case f.wide:
 		return f.askWide(ctx, c, r)
 	case f.latest:
-		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency})
+		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency, Unit: r.Unit})
 	case f.modified:
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
@@ -460,7 +468,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 func (f *queryFlags) askAtTimes(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, times []int64) (answer.Stream, error) {
 	q := &varvev1.ReadAtTimesRequest{
 		Tags: r.Tags, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
-		BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs,
+		BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs, Unit: r.Unit,
 	}
 	if f.interpolated {
 		q.StartNs, q.EndNs, q.EveryNs = r.GetStartNs(), r.GetEndNs(), f.distance().Nanoseconds()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (f *queryFlags) charted() bool { return f.plot || f.pixels > 0 }
 func (f *queryFlags) askPlot(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, width int) (answer.Stream, error) {
 	in := model.Between(r.GetStartNs(), r.GetEndNs())
 	q := &varvev1.ReadPlotRequest{
-		Tags: r.Tags, StartNs: in.Start, EndNs: in.End, Consistency: r.Consistency, AsOfNs: r.AsOfNs,
+		Tags: r.Tags, StartNs: in.Start, EndNs: in.End, Consistency: r.Consistency, AsOfNs: r.AsOfNs, Unit: r.Unit,
 		UseUncertain: f.useUncertain || f.plot,
 	}
 	if f.lttb {
@@ -80,8 +81,8 @@ func (f *queryFlags) plotTag(ctx context.Context, out io.Writer, c *client, ask 
 		return err
 	}
 	title := t.Name
-	if s.unit != "" {
-		title += " [" + s.unit + "]"
+	if u := cmp.Or(f.unit, s.unit); u != "" {
+		title += " [" + u + "]"
 	}
 	in := model.Between(ask.GetStartNs(), ask.GetEndNs())
 	drawing := chart.New(title, in.Start, in.End, width, min(f.height, 100), s.stepped)

@@ -72,6 +72,7 @@ func (f *queryFlags) askWide(ctx context.Context, c *client, r *varvev1.ReadRang
 		OnSamplesOf: f.onSamplesOf, Mode: varvev1.ReadWideRequest_Mode(1 + slices.Index(wideModes, f.mode)), Consistency: r.Consistency,
 		WithQuality: f.withQuality, MaxAgeNs: f.maxAge.Nanoseconds(), AsOfNs: r.AsOfNs, Stepped: f.override, BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain,
 		PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad, UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
+		Unit: r.Unit,
 	}
 	if len(f.aggregates) > 0 {
 		q.Aggregate = f.aggregates[0]

@@ -3,6 +3,7 @@ package unit
 import (
 	"math"
 	"math/big"
+	"os"
 	"strings"
 	"testing"
 
@@ -138,6 +139,34 @@ func TestDefinitionsHold(t *testing.T) {
 		require.ErrorIs(t, err, ErrSyntax, "%s has a meaning of its own", wrong)
 		require.ErrorContains(t, err, "it may be "+code)
 	}
+}
+
+// TestPageHasTheTable holds docs/reference/units.md against the table: all codes, and whether they take prefixes.
+func TestPageHasTheTable(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/units.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(page), "| kind |")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	metric := map[string]bool{}
+	for _, line := range strings.Split(table, "\n")[2:] {
+		cells := strings.Split(line, "|")
+		for k, cell := range cells[2:4] {
+			for i, code := range strings.Split(cell, "`") {
+				if i%2 == 1 {
+					require.NotContains(t, metric, code)
+					metric[code] = k == 0
+				}
+			}
+		}
+	}
+	for code, a := range atoms() {
+		got, ok := metric[code]
+		require.True(t, ok, "%s is not on the page", code)
+		require.Equal(t, a.metric, got, code)
+		delete(metric, code)
+	}
+	require.Empty(t, metric, "on the page, and no units")
 }
 
 func TestWhatCannotBeReadSaysWhere(t *testing.T) {

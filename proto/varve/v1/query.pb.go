@@ -481,8 +481,11 @@ type ReadRangeRequest struct {
 	AfterTimeNs *int64 `protobuf:"zigzag64,12,opt,name=after_time_ns,json=afterTimeNs,proto3,oneof" json:"after_time_ns,omitempty"`
 	AfterSeq    uint32 `protobuf:"varint,13,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"` // with after_time_ns
 	// Only samples of these severities; none: all. This and where go with no bounds but INSIDE.
-	Severities    []Severity    `protobuf:"varint,14,rep,packed,name=severities,proto3,enum=varve.v1.Severity" json:"severities,omitempty"`
-	Where         []*Comparison `protobuf:"bytes,15,rep,name=where,proto3" json:"where,omitempty"` // only samples whose value meets all of these, whatever their quality; at most 16
+	Severities []Severity    `protobuf:"varint,14,rep,packed,name=severities,proto3,enum=varve.v1.Severity" json:"severities,omitempty"`
+	Where      []*Comparison `protobuf:"bytes,15,rep,name=where,proto3" json:"where,omitempty"` // only samples whose value meets all of these, whatever their quality; at most 16
+	// UCUM code of the unit of the values, for all tags of the request: they are doubles then, each converted from the unit its tag
+	// had at the time. Empty: as they are stored. docs/reference/units.md has the rules.
+	Unit          string `protobuf:"bytes,16,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -622,6 +625,13 @@ func (x *ReadRangeRequest) GetWhere() []*Comparison {
 	return nil
 }
 
+func (x *ReadRangeRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadAtTimesRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -642,6 +652,7 @@ type ReadAtTimesRequest struct {
 	BridgeBad     bool   `protobuf:"varint,11,opt,name=bridge_bad,json=bridgeBad,proto3" json:"bridge_bad,omitempty"`
 	UseUncertain  bool   `protobuf:"varint,12,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
 	AsOfNs        *int64 `protobuf:"zigzag64,13,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`         // as of ReadRangeRequest
+	Unit          string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`                                      // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -767,6 +778,13 @@ func (x *ReadAtTimesRequest) GetAsOfNs() int64 {
 	return 0
 }
 
+func (x *ReadAtTimesRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadWideRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names, current or former. Names and ids together make at most 4,000 columns, two for each tag with with_quality, no two of
@@ -798,6 +816,7 @@ type ReadWideRequest struct {
 	PercentDataGood        *uint32              `protobuf:"varint,21,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"`
 	UseSlopedExtrapolation bool                 `protobuf:"varint,22,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
 	TimeResolutionNs       int64                `protobuf:"varint,23,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"`
+	Unit                   string               `protobuf:"bytes,24,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -993,6 +1012,13 @@ func (x *ReadWideRequest) GetTimeResolutionNs() int64 {
 	return 0
 }
 
+func (x *ReadWideRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadPlotRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000. Not of text or bytes
@@ -1010,6 +1036,7 @@ type ReadPlotRequest struct {
 	Consistency   Consistency `protobuf:"varint,9,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
 	BatchRows     uint32      `protobuf:"varint,10,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`  // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
 	AsOfNs        *int64      `protobuf:"zigzag64,11,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"` // as of ReadRangeRequest
+	Unit          string      `protobuf:"bytes,12,opt,name=unit,proto3" json:"unit,omitempty"`                              // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1121,6 +1148,13 @@ func (x *ReadPlotRequest) GetAsOfNs() int64 {
 	return 0
 }
 
+func (x *ReadPlotRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadModifiedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1228,6 +1262,7 @@ type LatestRequest struct {
 	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // names, current or former
 	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`                // ids, from 1; read after the names. At most 1,000,000 of both together.
 	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
+	Unit          string                 `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`                                          // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1283,6 +1318,13 @@ func (x *LatestRequest) GetConsistency() Consistency {
 	return Consistency_CONSISTENCY_UNSPECIFIED
 }
 
+func (x *LatestRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadAggregatesRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1306,6 +1348,7 @@ type ReadAggregatesRequest struct {
 	Every         string `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
 	Zone          string `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
 	Calendar      string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
+	Unit          string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`         // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,6 +1474,13 @@ func (x *ReadAggregatesRequest) GetCalendar() string {
 	return ""
 }
 
+func (x *ReadAggregatesRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 type ReadProcessedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1464,6 +1514,7 @@ type ReadProcessedRequest struct {
 	// over; half of the highest value.
 	CounterHighest uint64 `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
 	CounterStep    uint64 `protobuf:"varint,20,opt,name=counter_step,json=counterStep,proto3" json:"counter_step,omitempty"`
+	Unit           string `protobuf:"bytes,21,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1636,6 +1687,13 @@ func (x *ReadProcessedRequest) GetCounterStep() uint64 {
 		return x.CounterStep
 	}
 	return 0
+}
+
+func (x *ReadProcessedRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 type ReadTimeInStateRequest struct {
@@ -2318,7 +2376,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n" +
 	"\x10OPERATOR_GREATER\x10\x05\x12\x1d\n" +
 	"\x19OPERATOR_GREATER_OR_EQUAL\x10\x06B\t\n" +
-	"\aoperand\"\xcb\x04\n" +
+	"\aoperand\"\xdf\x04\n" +
 	"\x10ReadRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x1e\n" +
@@ -2339,11 +2397,12 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"severities\x18\x0e \x03(\x0e2\x12.varve.v1.SeverityR\n" +
 	"severities\x12*\n" +
-	"\x05where\x18\x0f \x03(\v2\x14.varve.v1.ComparisonR\x05whereB\v\n" +
+	"\x05where\x18\x0f \x03(\v2\x14.varve.v1.ComparisonR\x05where\x12\x12\n" +
+	"\x04unit\x18\x10 \x01(\tR\x04unitB\v\n" +
 	"\t_start_nsB\t\n" +
 	"\a_end_nsB\v\n" +
 	"\t_as_of_nsB\x10\n" +
-	"\x0e_after_time_ns\"\xb8\x03\n" +
+	"\x0e_after_time_ns\"\xcc\x03\n" +
 	"\x12ReadAtTimesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2360,10 +2419,11 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"bridge_bad\x18\v \x01(\bR\tbridgeBad\x12#\n" +
 	"\ruse_uncertain\x18\f \x01(\bR\fuseUncertain\x12\x1d\n" +
-	"\bas_of_ns\x18\r \x01(\x12H\x01R\x06asOfNs\x88\x01\x01B\n" +
+	"\bas_of_ns\x18\r \x01(\x12H\x01R\x06asOfNs\x88\x01\x01\x12\x12\n" +
+	"\x04unit\x18\x0e \x01(\tR\x04unitB\n" +
 	"\n" +
 	"\b_steppedB\v\n" +
-	"\t_as_of_ns\"\xc4\a\n" +
+	"\t_as_of_ns\"\xd8\a\n" +
 	"\x0fReadWideRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2391,7 +2451,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x10percent_data_bad\x18\x14 \x01(\rH\x02R\x0epercentDataBad\x88\x01\x01\x12/\n" +
 	"\x11percent_data_good\x18\x15 \x01(\rH\x03R\x0fpercentDataGood\x88\x01\x01\x128\n" +
 	"\x18use_sloped_extrapolation\x18\x16 \x01(\bR\x16useSlopedExtrapolation\x12,\n" +
-	"\x12time_resolution_ns\x18\x17 \x01(\x03R\x10timeResolutionNs\"V\n" +
+	"\x12time_resolution_ns\x18\x17 \x01(\x03R\x10timeResolutionNs\x12\x12\n" +
+	"\x04unit\x18\x18 \x01(\tR\x04unit\"V\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tMODE_ASOF\x10\x01\x12\x15\n" +
@@ -2401,7 +2462,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"\b_steppedB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
-	"\x12_percent_data_good\"\xf5\x02\n" +
+	"\x12_percent_data_good\"\x89\x03\n" +
 	"\x0fReadPlotRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2416,7 +2477,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"batch_rows\x18\n" +
 	" \x01(\rR\tbatchRows\x12\x1d\n" +
-	"\bas_of_ns\x18\v \x01(\x12H\x01R\x06asOfNs\x88\x01\x01B\r\n" +
+	"\bas_of_ns\x18\v \x01(\x12H\x01R\x06asOfNs\x88\x01\x01\x12\x12\n" +
+	"\x04unit\x18\f \x01(\tR\x04unitB\r\n" +
 	"\v_max_gap_nsB\v\n" +
 	"\t_as_of_ns\"\xfd\x01\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
@@ -2428,11 +2490,12 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x1d\n" +
 	"\n" +
 	"batch_rows\x18\a \x01(\rR\tbatchRows\x12\x19\n" +
-	"\bwith_seq\x18\b \x01(\bR\awithSeq\"u\n" +
+	"\bwith_seq\x18\b \x01(\bR\awithSeq\"\x89\x01\n" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
-	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x8d\x03\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\"\xa1\x03\n" +
 	"\x15ReadAggregatesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2450,7 +2513,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\bR\fuseUncertain\x12\x14\n" +
 	"\x05every\x18\v \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\f \x01(\tR\x04zone\x12\x1a\n" +
-	"\bcalendar\x18\r \x01(\tR\bcalendar\"\xa6\x06\n" +
+	"\bcalendar\x18\r \x01(\tR\bcalendar\x12\x12\n" +
+	"\x04unit\x18\x0e \x01(\tR\x04unit\"\xba\x06\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2475,7 +2539,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04zone\x18\x11 \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\x12 \x01(\tR\bcalendar\x12'\n" +
 	"\x0fcounter_highest\x18\x13 \x01(\x04R\x0ecounterHighest\x12!\n" +
-	"\fcounter_step\x18\x14 \x01(\x04R\vcounterStepB\x19\n" +
+	"\fcounter_step\x18\x14 \x01(\x04R\vcounterStep\x12\x12\n" +
+	"\x04unit\x18\x15 \x01(\tR\x04unitB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +

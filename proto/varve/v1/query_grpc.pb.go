@@ -47,7 +47,8 @@ type QueryServiceClient interface {
 	// asked for share one type the value column has that type: float64, float32, int64, uint64, bool, utf8, binary, and
 	// int64 codes for states with their text in a column value_text beside. Where types are mixed, value is float64
 	// (float32 widened bit-exactly; integers to nearest), value_int int64 (int64, uint64 up to 2^63-1, bool 0/1, state
-	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary.
+	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary. In a unit asked for, value
+	// is float64, and its field's metadata varve.unit has the code.
 	//
 	// Where bounds are asked for a column bound bool follows the quality: true of rows that stand at an edge of the range or
 	// outside of it. A bound that is not found is a row without a value of quality Bad_BoundNotFound.
@@ -365,7 +366,8 @@ type QueryServiceServer interface {
 	// asked for share one type the value column has that type: float64, float32, int64, uint64, bool, utf8, binary, and
 	// int64 codes for states with their text in a column value_text beside. Where types are mixed, value is float64
 	// (float32 widened bit-exactly; integers to nearest), value_int int64 (int64, uint64 up to 2^63-1, bool 0/1, state
-	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary.
+	// codes), value_text utf8 (text; state text; decimal digits of larger uint64) and value_bytes binary. In a unit asked for, value
+	// is float64, and its field's metadata varve.unit has the code.
 	//
 	// Where bounds are asked for a column bound bool follows the quality: true of rows that stand at an edge of the range or
 	// outside of it. A bound that is not found is a row without a value of quality Bad_BoundNotFound.
