@@ -36,7 +36,7 @@ func sealedPlant(b *testing.B, tags, samples int) *storage.DB {
 	var changes []catalog.Change
 	for i := range tags {
 		changes = append(changes, catalog.Change{Create: &catalog.Create{Tag: model.Tag{
-			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
+			Name: fmt.Sprintf("T%05d", i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64, Unit: "mbar"}},
 		}}})
 	}
 	_, err = db.ChangeCatalog(context.Background(), changes)
@@ -77,17 +77,17 @@ func BenchmarkAnswers(b *testing.B) {
 	for i := range tags {
 		all.IDs = append(all.IDs, model.TagID(i+1))
 	}
-	minutes := func(a Aggregate) func() error {
+	minutes := func(a Aggregate, unit string) func() error {
 		return func() error {
 			_, err := e.ReadAggregates(context.Background(), AggregatesRequest{
-				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Aggregates: []Aggregate{a},
+				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Aggregates: []Aggregate{a}, Unit: unit,
 			}, dropped{})
 			return err
 		}
 	}
-	samples := func(t Tags, d time.Duration) func() error {
+	samples := func(t Tags, d time.Duration, unit string) func() error {
 		return func() error {
-			_, err := e.ReadRange(context.Background(), RangeRequest{Tags: t, Start: benchStart, End: benchStart + int64(d)}, dropped{})
+			_, err := e.ReadRange(context.Background(), RangeRequest{Tags: t, Start: benchStart, End: benchStart + int64(d), Unit: unit}, dropped{})
 			return err
 		}
 	}
@@ -95,8 +95,9 @@ func BenchmarkAnswers(b *testing.B) {
 		name string
 		ask  func() error
 	}{
-		{"minutes=event_weighted_average", minutes(EventWeightedAverage)},
-		{"minutes=time_weighted_average", minutes(TimeWeightedAverage)},
+		{"minutes=event_weighted_average", minutes(EventWeightedAverage, "")},
+		{"minutes=time_weighted_average", minutes(TimeWeightedAverage, "")},
+		{"minutes=time_weighted_average/unit=bar", minutes(TimeWeightedAverage, "bar")},
 		{"minutes=Average,Minimum,Maximum,TimeAverage2,PercentGood", func() error {
 			_, err := e.ReadProcessed(context.Background(), ProcessedRequest{
 				Tags: all, Buckets: Buckets{Start: benchStart, End: benchStart + int64(3*time.Hour), Step: int64(time.Minute)}, Configuration: part13.Defaults,
@@ -104,8 +105,9 @@ func BenchmarkAnswers(b *testing.B) {
 			}, dropped{})
 			return err
 		}},
-		{"samples/tags=1", samples(Tags{IDs: all.IDs[:1]}, time.Hour)},
-		{"samples/tags=100", samples(all, 3*time.Hour)},
+		{"samples/tags=1", samples(Tags{IDs: all.IDs[:1]}, time.Hour, "")},
+		{"samples/tags=100", samples(all, 3*time.Hour, "")},
+		{"samples/tags=100/unit=bar", samples(all, 3*time.Hour, "bar")},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
