@@ -99,3 +99,47 @@ func TestGoodAnswersAsTheSamplesDo(t *testing.T) {
 		}
 	})
 }
+
+// TestRegularIsOneStepOnly has samples at one time and other steps at every place of a grid.
+func TestRegularIsOneStepOnly(t *testing.T) {
+	for n := range 12 {
+		for odd := -1; odd <= n; odd++ {
+			for _, other := range []int64{0, 1, 500, 999, 2000} {
+				times, at := []int64(nil), int64(0)
+				for i := range n {
+					step := int64(1000)
+					if i == odd {
+						step = other
+					}
+					at += step
+					times = append(times, at)
+				}
+				require.Equal(t, odd < 0 || odd == n, regular(0, times, 1000), "%v", times)
+			}
+		}
+	}
+}
+
+// TestIntegralsOfSamplesAtOneTime are those of the segments, wherever on a grid a second sample lies.
+func TestIntegralsOfSamplesAtOneTime(t *testing.T) {
+	for twice := 1; twice < 11; twice++ {
+		s := model.Samples{Type: model.Float64}
+		for i := range 12 {
+			at := int64(i) * 1e9
+			if i >= twice {
+				at -= 1e9
+			}
+			x := model.Sample{Type: model.Float64, Time: at, Bits: math.Float64bits(70 + float64(i))}
+			if i == twice {
+				x.Seq = 1
+			}
+			s.Append(x)
+		}
+		var run, one Partial
+		run.Add(&s, 0, s.Len())
+		for i := range s.Len() {
+			one.Add(&s, i, i+1)
+		}
+		require.Equal(t, one.integrals, run.integrals, "sample %d", twice)
+	}
+}

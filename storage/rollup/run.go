@@ -212,7 +212,7 @@ func regular(before int64, times []int64, step int64) bool {
 	var off int64
 	for len(times) >= 4 {
 		a, b, c, d := times[0], times[1], times[2], times[3]
-		off |= (a - before) ^ step | (b - a) ^ step | ((c - b) ^ step | (d - c) ^ step)
+		off |= ((a - before) ^ step) | ((b - a) ^ step) | (((c - b) ^ step) | ((d - c) ^ step))
 		before, times = d, times[4:]
 	}
 	for _, t := range times {
