@@ -78,6 +78,12 @@ var layers = []layer{
 		"compression":                "time is divided without knowing what lies in it",
 		"github.com/apache/arrow/go": "buckets are instants; package query makes columns of them",
 	}},
+	{folder: "query/expression", forbid: map[string]string{
+		"query":                      "a calculation is the same wherever it is used; the engine finds its values, not the other way round",
+		"storage":                    "a calculation knows values, not where they lie",
+		"compression":                "a calculation knows values, not where they lie",
+		"github.com/apache/arrow/go": "a value is one value; package query makes columns of them",
+	}},
 	{folder: "collector", forbid: map[string]string{
 		"storage": "a collector runs on another machine than the archive and reaches it through proto",
 		"query":   "a collector writes; it asks nothing",

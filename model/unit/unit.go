@@ -123,3 +123,91 @@ func find(code string, in map[string]atom) (Unit, bool) {
 	}
 	return Unit{}, false
 }
+
+// HasOffset reports whether the zero of the unit is not that of its base units: that of Cel, [degF] and [degRe]. Their values are points
+// on a scale, and only the differences of two of them are quantities.
+func (u Unit) HasOffset() bool { return u.offset != nil }
+
+// Difference is the unit of a difference of two values: K of Cel, [degR] of [degF]; the unit itself where it has no offset.
+func (u Unit) Difference() Unit {
+	if u.offset == nil {
+		return u
+	}
+	u.offset = nil
+	switch {
+	case u.scale.Cmp(big.NewRat(1, 1)) == 0:
+		u.code = "K"
+	case u.scale.Cmp(big.NewRat(5, 9)) == 0:
+		u.code = "[degR]"
+	default:
+		u.code = u.numbered()
+	}
+	return u
+}
+
+// Product is u·vⁿ, n not 0. Its code is made of theirs, or of base units where that is longer than MaxBytes. Units with a scale of their
+// own (Cel, [pH], dB) are no factors, and exponents end at MaxExponent: [ErrDimension].
+func Product(u, v Unit, n int) (Unit, error) {
+	if u.alone() || v.alone() {
+		return Unit{}, fmt.Errorf("%s and %s: a unit with a scale of its own is no factor of another: %w", u, v, ErrDimension)
+	}
+	if n < -MaxExponent || n > MaxExponent {
+		return Unit{}, fmt.Errorf("%s to the power of %d, most is %d: %w", v, n, MaxExponent, ErrDimension)
+	}
+	out := u
+	out.times(&v, n)
+	for _, e := range out.exponents {
+		if e < -MaxExponent || e > MaxExponent {
+			return Unit{}, fmt.Errorf("%s and %s to the power of %d: exponent %d of a base unit, most is %d: %w", u, v, n, e, MaxExponent, ErrDimension)
+		}
+	}
+	if out.code = productCode(&out, u.code, v.code, n); len(out.code) > MaxBytes {
+		out.code = out.numbered()
+	}
+	if len(out.code) > MaxBytes {
+		return Unit{}, fmt.Errorf("%s and %s to the power of %d: no code of %d bytes says it: %w", u, v, n, MaxBytes, ErrDimension)
+	}
+	return out, nil
+}
+
+// productCode writes u.vⁿ, or u/vⁿ where n is below 0.
+func productCode(product *Unit, u, v string, n int) string {
+	if product.exponents == [len(base)]int{} && product.scale.Cmp(big.NewRat(1, 1)) == 0 || v == "1" && u == "1" {
+		return "1"
+	}
+	if v == "1" {
+		return u
+	}
+	operator, times := ".", n
+	if n < 0 {
+		operator, times = "/", -n
+	}
+	factor := v
+	switch simple := !strings.ContainsAny(v, "./({") && !isDigit(v[0]) && !isDigit(v[len(v)-1]); {
+	case times > 1 && simple:
+		factor += strconv.Itoa(times)
+	case times > 1:
+		factor = "(" + strings.Repeat("("+v+").", times-1) + "(" + v + "))"
+	case strings.ContainsAny(v, "./"):
+		factor = "(" + v + ")"
+	}
+	if u == "1" && n > 0 {
+		return factor
+	}
+	if u[0] == '/' {
+		u = "1" + u
+	}
+	return u + operator + factor
+}
+
+// numbered is the unit as a code of base units and whole numbers.
+func (u Unit) numbered() string {
+	code := u.Dimension()
+	if num := u.scale.Num().String(); num != "1" {
+		code = num + "." + code
+	}
+	if den := u.scale.Denom().String(); den != "1" {
+		code += "/" + den
+	}
+	return code
+}
