@@ -42,7 +42,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	buckets, err := r.buckets()
+	buckets, err := e.buckets(r.Buckets)
 	if err != nil {
 		return nil, err
 	}

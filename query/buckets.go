@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -22,7 +23,7 @@ type Buckets struct {
 	Edges      []int64
 	Every      string // as package calendar reads it: 1d, 8h of day, 2w, shift
 	Zone       string // IANA name of the zone that Every counts in; empty for UTC, or for that of Calendar
-	Calendar   []byte // definition of shifts and periods, see docs/reference/calendars.md
+	Calendar   []byte // definition of shifts and periods, see docs/reference/calendars.md, or the name of a stored one
 }
 
 // bucketing is the buckets of one question.
@@ -45,6 +46,18 @@ func (b *bucketing) bytes() (n int64) {
 		n += 16 + int64(len(l))
 	}
 	return n + 8*int64(len(b.edges))
+}
+
+// buckets is the buckets of a request, whose calendar may be the name of one in the catalogue.
+func (e *Engine) buckets(b Buckets) (*bucketing, error) {
+	if name := bytes.TrimLeft(b.Calendar, " \t\r\n"); len(name) > 0 && name[0] != '{' {
+		c, ok := e.store.Catalog().Calendar(string(b.Calendar), 0)
+		if !ok {
+			return nil, fmt.Errorf("calendar %.200q, which begins with no brace and so is the name of a stored one: %w", b.Calendar, ErrNoCalendar)
+		}
+		b.Calendar = []byte(c.Definition)
+	}
+	return b.buckets()
 }
 
 func (b *Buckets) buckets() (*bucketing, error) {

@@ -82,7 +82,7 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	if r.Resolution == 0 {
 		r.Resolution = DefaultTimeResolution
 	}
-	buckets, err := r.buckets()
+	buckets, err := e.buckets(r.Buckets)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ import (
 type plainStore struct {
 	tags    []*model.Tag
 	sets    []*model.StateSet
+	named   map[string]*model.Calendar
 	samples map[model.TagID]*storage.Block
 	lost    []storage.OffsetRange
 	block   int                   // samples per block
@@ -80,6 +81,11 @@ func (s *plainStore) StateSet(_ string, version uint32) (*model.StateSet, bool) 
 		return nil, false
 	}
 	return s.sets[version-1], true
+}
+
+func (s *plainStore) Calendar(name string, _ uint32) (*model.Calendar, bool) {
+	c, ok := s.named[name]
+	return c, ok
 }
 
 func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {

@@ -42,7 +42,7 @@ func (e *Engine) stateTimes(r StatesRequest) (*stateTimes, error) {
 	if r.BatchRows < 0 || r.BatchRows > MaxBatchRows {
 		return nil, fmt.Errorf("batches of %d rows, least is 1, most is %d: %w", r.BatchRows, MaxBatchRows, ErrBadRequest)
 	}
-	buckets, err := r.buckets()
+	buckets, err := e.buckets(r.Buckets)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ type Store interface {
 	View(ctx context.Context, c storage.Consistency) (View, error)
 }
 
-// Catalog resolves tags and state sets. What it returns is not changed afterwards.
+// Catalog resolves tags, state sets and calendars. What it returns is not changed afterwards.
 type Catalog interface {
 	Tag(id model.TagID) (*model.Tag, bool)
 	// ByName is the tag that has a name, or else had it last; ByNameAt the one that had it at an instant.
@@ -22,6 +22,8 @@ type Catalog interface {
 	ByNameAt(name string, at int64) (*model.Tag, bool)
 	// StateSet is one version of a set, dense from 1; version 0 is the newest.
 	StateSet(name string, version uint32) (*model.StateSet, bool)
+	// Calendar is one version of a named calendar, dense from 1; version 0 is the newest.
+	Calendar(name string, version uint32) (*model.Calendar, bool)
 }
 
 // View is one reader's moment, see storage.View.

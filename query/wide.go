@@ -113,7 +113,7 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 		r.Resolution = DefaultTimeResolution
 	}
 	x := &wide{request: r}
-	if err := x.rows(); err != nil {
+	if err := x.rows(e); err != nil {
 		return nil, err
 	}
 	catalog := e.store.Catalog()
@@ -141,7 +141,7 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 }
 
 // rows finds out where the rows stand, unless that is on samples.
-func (x *wide) rows() error {
+func (x *wide) rows(e *Engine) error {
 	r := &x.request
 	if r.OnSamplesOf != "" {
 		if r.Step != 0 || r.Every != "" || r.Zone != "" || len(r.Calendar) > 0 {
@@ -158,7 +158,7 @@ func (x *wide) rows() error {
 	if r.Mode != WideAggregate && r.Step == 0 && r.Every == "" {
 		return fmt.Errorf("instants without step or every: at what distance? %w", ErrBadRange)
 	}
-	grid, err := r.buckets()
+	grid, err := e.buckets(r.Buckets)
 	if err != nil {
 		return err
 	}

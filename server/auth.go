@@ -48,6 +48,9 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.CatalogService/PutStateSet":   Write,
 	"/varve.v1.CatalogService/GetStateSet":   Read,
 	"/varve.v1.CatalogService/ListStateSets": Read,
+	"/varve.v1.CatalogService/PutCalendar":   Write,
+	"/varve.v1.CatalogService/GetCalendar":   Read,
+	"/varve.v1.CatalogService/ListCalendars": Read,
 
 	"/varve.v1.AnnotationService/Annotate":         Write,
 	"/varve.v1.AnnotationService/EditAnnotation":   Write,

@@ -43,6 +43,7 @@ var statusOf = []errorCode{
 	{query.ErrTooLarge, codes.ResourceExhausted},
 	{query.ErrBusy, codes.ResourceExhausted},
 	{query.ErrNoFit, codes.OutOfRange},
+	{query.ErrNoCalendar, codes.NotFound},
 	{query.ErrWrongType, codes.DataLoss},
 
 	{storage.ErrCorrupt, codes.DataLoss},
@@ -78,6 +79,7 @@ var statusOf = []errorCode{
 	{catalog.ErrBadSettings, codes.InvalidArgument},
 	{catalog.ErrBadChange, codes.InvalidArgument},
 	{catalog.ErrUnknownStateSet, codes.FailedPrecondition},
+	{catalog.ErrCalendarQuota, codes.ResourceExhausted},
 	{catalog.ErrCorrupt, codes.DataLoss},
 	{catalog.ErrVersion, codes.FailedPrecondition},
 

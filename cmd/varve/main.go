@@ -73,6 +73,7 @@ func newRootCommand() *cobra.Command {
 		newHoldCommand(),
 		newRetentionCommand(),
 		newTagsCommand(),
+		newCalendarsCommand(),
 		newStatusCommand(),
 		newBenchCommand(),
 		newConformanceCommand(),

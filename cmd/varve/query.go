@@ -190,7 +190,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
 	f.wideFlags.register(flags)
 	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
-	flags.StringVar(&f.calendar, "calendar", "", "with --every: file with the definition of shifts and periods, which has a zone of its own")
+	flags.StringVar(&f.calendar, "calendar", "", "with --every: shifts and periods, in a zone of their own: name of a stored calendar, or file that ends in .json or has a slash")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at, --interpolated and --pixels: Uncertain samples count too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -52,11 +51,10 @@ func (f *queryFlags) buckets() (b buckets, err error) {
 	if f.calendar == "" {
 		return b, nil
 	}
-	text, err := os.ReadFile(f.calendar)
-	if err != nil {
+	if b.calendar, err = calendarOf(f.calendar); err != nil {
 		return b, fmt.Errorf("--calendar: %w", err)
 	}
-	b.calendar, b.zone = string(text), ""
+	b.zone = ""
 	return b, nil
 }
 

@@ -35,6 +35,8 @@ func (c *Catalog) applyOneLocked(ch *Change, now int64) Result {
 		return c.updateLocked(ch.Update)
 	case ch.Rename != nil:
 		return c.renameLocked(ch.Rename, now)
+	case ch.PutCalendar != nil:
+		return c.putCalendarLocked(&ch.PutCalendar.Calendar, now)
 	}
 	return c.putStateSetLocked(&ch.PutStateSet.Set, now)
 }

@@ -1,4 +1,4 @@
-// Package catalog keeps the tags of a store and their digital-state sets.
+// Package catalog keeps the tags of a store, their digital-state sets, and named calendars.
 //
 //	changes → Check at the door → log record (AppendChanges) → Apply → rows in the store
 //
@@ -10,7 +10,7 @@
 // server that applies the same log holds the same rows, byte for byte. That is why quotas are judged by Check at the
 // door and not by Apply.
 //
-// Tags and sets that the catalogue hands out are never changed: a change puts a new one in the place of the old. They
+// Tags, sets and calendars that the catalogue hands out are never changed: a change puts a new one in the place of the old. They
 // are not to be changed by whoever gets them either.
 //
 // # Parts
@@ -40,6 +40,7 @@ var (
 	ErrBadSettings     = errors.New("settings cannot be used")
 	ErrBadChange       = errors.New("change does not fit together")
 	ErrUnknownStateSet = errors.New("digital-state set is unknown")
+	ErrCalendarQuota   = errors.New("too many calendars")
 	ErrCorrupt         = errors.New("catalogue is damaged")
 	ErrVersion         = errors.New("catalogue was written by a newer release")
 )
@@ -51,7 +52,7 @@ type Options struct {
 	MaxTags int
 }
 
-// Catalog is the tags and state sets of one log as applied so far.
+// Catalog is the tags, state sets and calendars of one log as applied so far.
 type Catalog struct {
 	maxTags int
 
@@ -69,6 +70,10 @@ type Catalog struct {
 		sets     map[string][]*model.StateSet // by name, version n at n-1
 		revision uint64
 
+		calendars        map[string][]*model.Calendar // by name, version n at n-1
+		calendarVersions int                          // of all of them
+		calendarBytes    int                          // of the definitions of all versions
+
 		// renamed is what became of names since list.names was made: an id, or 0 for a name no longer in force. It is
 		// nil while there is no such list.
 		renamed map[string]model.TagID
@@ -76,6 +81,8 @@ type Catalog struct {
 		dirtyTags []model.TagID // may repeat
 		dirtySets []*model.StateSet
 		dirtyMeta bool
+
+		dirtyCalendars []*model.Calendar
 	}
 
 	list   nameList
@@ -100,6 +107,7 @@ func New(o Options) *Catalog {
 	c.mu.former = map[string][]period{}
 	c.mu.byUUID = map[model.UUID]model.TagID{}
 	c.mu.sets = map[string][]*model.StateSet{}
+	c.mu.calendars = map[string][]*model.Calendar{}
 	return c
 }
 

@@ -28,6 +28,7 @@ type Change struct {
 	Update      *Update
 	Rename      *Rename
 	PutStateSet *PutStateSet
+	PutCalendar *PutCalendar
 }
 
 // Create makes a tag, unless one of that name exists: then the result is the existing one. The caller sets Name, UUID
@@ -63,14 +64,15 @@ type PutStateSet struct{ Set model.StateSet }
 type Result struct {
 	Tag      *model.Tag      // made, changed or found
 	StateSet *model.StateSet // of a PutStateSet
-	Created  bool            // the tag or the version of the set is new
+	Calendar *model.Calendar // of a PutCalendar
+	Created  bool            // the tag or the version of the set or calendar is new
 	Err      error           // the change did nothing
 }
 
 // checkOne reports whether exactly one field is set.
 func (ch *Change) checkOne() error {
 	n := 0
-	for _, set := range []bool{ch.Create != nil, ch.Update != nil, ch.Rename != nil, ch.PutStateSet != nil} {
+	for _, set := range []bool{ch.Create != nil, ch.Update != nil, ch.Rename != nil, ch.PutStateSet != nil, ch.PutCalendar != nil} {
 		if set {
 			n++
 		}

@@ -30,6 +30,8 @@ type door struct {
 	c     *Catalog
 	sets  map[string]bool // put by earlier changes
 	names map[string]bool // of tags that earlier changes make
+
+	calendarBytes int // of definitions that earlier changes put
 }
 
 func (d *door) knownSet(name string) bool { return d.sets[name] || d.c.knownSetLocked(name) }
@@ -59,6 +61,8 @@ func (d *door) checkLocked(ch *Change) error {
 		// The ingest time is not known yet. Any later than all dates asks only what does not depend on it.
 		_, err := d.c.judgeRenameLocked(t, ch.Rename, model.MaxTime)
 		return err
+	case ch.PutCalendar != nil:
+		return d.checkCalendarLocked(&ch.PutCalendar.Calendar)
 	}
 	d.sets[ch.PutStateSet.Set.Name] = true
 	return checkStateSet(&ch.PutStateSet.Set)

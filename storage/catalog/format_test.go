@@ -110,11 +110,11 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 
 func TestNewerVersionIsNotDamage(t *testing.T) {
 	row := seal([]byte{metaRow}, make([]byte, metaBytes))
-	row.Value[0] = 2
+	row.Value[0] = 3
 	row = reseal(row)
 	require.ErrorIs(t, CheckRow(row.Key, row.Value), ErrVersion)
 	require.NotErrorIs(t, CheckRow(row.Key, row.Value), ErrCorrupt)
-	_, err := DecodeChanges([]byte{2, 0})
+	_, err := DecodeChanges([]byte{3, 0})
 	require.ErrorIs(t, err, ErrVersion)
 	_, err = DecodeChanges(nil)
 	require.ErrorIs(t, err, ErrCorrupt)
@@ -156,6 +156,7 @@ func TestDamagedLengthsAllocateLittle(t *testing.T) {
 		append([]byte{1}, huge...),                                                       // changes
 		append([]byte{1, 1, changePutStateSet}, huge...),                                 // name
 		append([]byte{1, 1, changePutStateSet, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0}, huge...), // states
+		append([]byte{2, 1, changePutCalendar, 1, 'a'}, huge...),                         // definition
 		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 0}, huge...),                       // attributes
 		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 1}, huge...),                       // description
 	} {
@@ -170,6 +171,7 @@ func TestDamagedLengthsAllocateLittle(t *testing.T) {
 func FuzzDecodeChanges(f *testing.F) {
 	f.Add(AppendChanges(nil, exampleChanges()))
 	f.Add(AppendChanges(nil, nil))
+	f.Add(AppendChanges(nil, exampleCalendar()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		changes, err := DecodeChanges(b)
 		if err != nil {
@@ -191,6 +193,7 @@ func FuzzDecodeChanges(f *testing.F) {
 func FuzzLoad(f *testing.F) {
 	c := New(Options{})
 	c.Apply(exampleChanges(), 1_700_000_001_000_000_000)
+	c.Apply(exampleCalendar(), 1_700_000_002_000_000_000)
 	for _, r := range c.TakeChanged() {
 		f.Add(r.Key, r.Value[1:len(r.Value)-4])
 	}

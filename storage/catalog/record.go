@@ -3,6 +3,7 @@ package catalog
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/varvedb/varve/model"
 )
@@ -10,12 +11,14 @@ import (
 // The payload of a catalogue record in the log; see docs/format/catalog.md. The numbers reach disk and are never
 // renumbered; zero is never written.
 const (
-	recordVersion = 1
+	recordVersion          = 1
+	recordVersionCalendars = 2 // of a record that puts a calendar, and of no other
 
 	changeCreate      = 1
 	changeUpdate      = 2
 	changeRename      = 3
 	changePutStateSet = 4
+	changePutCalendar = 5
 )
 
 // Which fields an update carries, one bit each.
@@ -33,12 +36,18 @@ const (
 // AppendChanges appends the payload of a log record to dst. Every change must have passed [Catalog.Check]; one that
 // sets no field, or several, panics, since no record can say it.
 func AppendChanges(dst []byte, changes []Change) []byte {
-	dst = binary.AppendUvarint(append(dst, recordVersion), uint64(len(changes)))
+	version := byte(recordVersion)
+	if slices.ContainsFunc(changes, putsCalendar) {
+		version = recordVersionCalendars
+	}
+	dst = binary.AppendUvarint(append(dst, version), uint64(len(changes)))
 	for i := range changes {
 		dst = appendChange(dst, &changes[i])
 	}
 	return dst
 }
+
+func putsCalendar(ch Change) bool { return ch.PutCalendar != nil }
 
 func appendChange(b []byte, ch *Change) []byte {
 	if err := ch.checkOne(); err != nil {
@@ -52,6 +61,9 @@ func appendChange(b []byte, ch *Change) []byte {
 	case ch.Rename != nil:
 		b = binary.LittleEndian.AppendUint32(append(b, changeRename), uint32(ch.Rename.ID))
 		return appendTime(appendText(b, ch.Rename.NewName), ch.Rename.From)
+	case ch.PutCalendar != nil:
+		x := &ch.PutCalendar.Calendar
+		return appendText(appendText(append(b, changePutCalendar), x.Name), x.Definition)
 	}
 	s := &ch.PutStateSet.Set
 	b = appendTime(appendText(append(b, changePutStateSet), s.Name), s.From)
@@ -98,8 +110,8 @@ func DecodeChanges(b []byte) ([]Change, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("decode catalogue record: no bytes: %w", ErrCorrupt)
 	}
-	if b[0] != recordVersion {
-		return nil, fmt.Errorf("decode catalogue record: version %d, newest known is %d: %w", b[0], recordVersion, ErrVersion)
+	if b[0] == 0 || b[0] > recordVersionCalendars {
+		return nil, fmt.Errorf("decode catalogue record: version %d, newest known is %d: %w", b[0], recordVersionCalendars, ErrVersion)
 	}
 	r := &reader{b: b[1:]}
 	n := r.count(leastChangeBytes, MaxChanges)
@@ -107,13 +119,16 @@ func DecodeChanges(b []byte) ([]Change, error) {
 	for i := 0; i < n && r.err == nil; i++ {
 		changes = append(changes, r.change())
 	}
+	if r.err == nil && slices.ContainsFunc(changes, putsCalendar) != (b[0] == recordVersionCalendars) {
+		r.fail(fmt.Errorf("version %d of a record with other changes than it is for", b[0]))
+	}
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("decode catalogue record of %d bytes: change %d of %d: %w: %w", len(b), len(changes), n, err, ErrCorrupt)
 	}
 	return changes, nil
 }
 
-const leastChangeBytes = 7 // an update of nothing
+const leastChangeBytes = 5 // a calendar of one letter and one brace
 
 func (r *reader) change() (ch Change) {
 	switch kind := r.byte(); kind {
@@ -126,6 +141,8 @@ func (r *reader) change() (ch Change) {
 		ch.Rename = &Rename{ID: r.id(), NewName: r.text(), From: r.time()}
 	case changePutStateSet:
 		ch.PutStateSet = &PutStateSet{Set: model.StateSet{Name: r.text(), From: r.time(), States: r.states()}}
+	case changePutCalendar:
+		ch.PutCalendar = &PutCalendar{Calendar: model.Calendar{Name: r.text(), Definition: r.text()}}
 	default:
 		r.fail(fmt.Errorf("kind of change %d is unknown", kind))
 	}

@@ -18,12 +18,17 @@ const (
 	metaRow = 1 // revision and counts
 	tagRow  = 2
 	setRow  = 3 // one version of a digital-state set
+
+	calendarRow = 4 // one version of a calendar
 )
 
 const (
-	rowVersion = 1
+	rowVersion          = 1
+	rowVersionCalendars = 2 // of a calendar, and of the meta row where there are any
+
 	rowEnds    = 1 + 4 // version in front, CRC-32C behind
 	metaBytes  = 8 + 4 + 4
+	countBytes = 4 // behind it the number of versions of calendars, where there are any
 )
 
 // Row is one key and value for the store to keep. Keys are relative to a prefix of the store's choice.
@@ -34,9 +39,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // seal frames a body as a row. The checksum covers the key too, so that a row under a wrong key is damage.
 func seal(key, body []byte) Row {
 	v := make([]byte, 0, len(body)+rowEnds)
-	v = append(v, rowVersion)
+	v = append(v, versionOf(key, body))
 	v = append(v, body...)
 	return Row{Key: key, Value: binary.LittleEndian.AppendUint32(v, checksum(key, v))}
+}
+
+// versionOf is the version that a row has. Older releases know version 1 alone, and read whatever is of it.
+func versionOf(key, body []byte) byte {
+	if len(key) > 0 && (key[0] == calendarRow || key[0] == metaRow && len(body) > metaBytes) {
+		return rowVersionCalendars
+	}
+	return rowVersion
 }
 
 func checksum(key, v []byte) uint32 {
@@ -53,8 +66,11 @@ func open(key, value []byte) ([]byte, error) {
 	if got, want := checksum(key, value[:end]), binary.LittleEndian.Uint32(value[end:]); got != want {
 		return nil, fmt.Errorf("read catalogue row %x: checksum is %08x, row says %08x: %w", key, got, want, ErrCorrupt)
 	}
-	if value[0] != rowVersion {
-		return nil, fmt.Errorf("read catalogue row %x: version %d, newest known is %d: %w", key, value[0], rowVersion, ErrVersion)
+	if value[0] == 0 || value[0] > rowVersionCalendars {
+		return nil, fmt.Errorf("read catalogue row %x: version %d, newest known is %d: %w", key, value[0], rowVersionCalendars, ErrVersion)
+	}
+	if want := versionOf(key, value[1:end]); value[0] != want {
+		return nil, fmt.Errorf("read catalogue row %x: version %d of a row that has version %d: %w", key, value[0], want, ErrCorrupt)
 	}
 	return value[1:end], nil
 }
@@ -63,18 +79,12 @@ func tagKey(id model.TagID) []byte {
 	return binary.BigEndian.AppendUint32([]byte{tagRow}, uint32(id))
 }
 
-// setKey ends with the version; names hold no control characters, so the zero byte keeps them apart.
-func setKey(name string, version uint32) []byte {
-	k := append([]byte{setRow}, name...)
-	return binary.BigEndian.AppendUint32(append(k, 0), version)
-}
-
 // TakeChanged is the rows changed since the last call, ascending by key. It is for the applying goroutine; the rows
 // are the caller's.
 func (c *Catalog) TakeChanged() []Row {
 	c.mu.Lock()
-	ids, sets, meta := c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyMeta
-	c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyMeta = nil, nil, false
+	ids, sets, calendars, meta := c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyCalendars, c.mu.dirtyMeta
+	c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyCalendars, c.mu.dirtyMeta = nil, nil, nil, false
 	if !meta {
 		c.mu.Unlock()
 		return nil
@@ -82,21 +92,21 @@ func (c *Catalog) TakeChanged() []Row {
 	first := c.metaRowLocked()
 	c.mu.Unlock()
 
-	rows := make([]Row, 0, 1+len(ids)+len(sets))
+	rows := make([]Row, 0, 1+len(ids)+len(sets)+len(calendars))
 	rows = append(rows, first)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		t, _ := c.Tag(id)
 		rows = append(rows, seal(tagKey(id), tagBody(t)))
 	}
-	return append(rows, setRows(sets)...)
+	return append(append(rows, setRows(sets)...), calendarRows(calendars)...)
 }
 
 // setRows is the rows of versions of sets, ascending by key.
 func setRows(sets []*model.StateSet) []Row {
 	rows := make([]Row, 0, len(sets))
 	for _, s := range sets {
-		rows = append(rows, seal(setKey(s.Name, s.Version), appendStates(appendTime(nil, s.From), s.States)))
+		rows = append(rows, seal(namedKey(setRow, s.Name, s.Version), appendStates(appendTime(nil, s.From), s.States)))
 	}
 	slices.SortFunc(rows, func(a, b Row) int { return slices.Compare(a.Key, b.Key) })
 	return rows
@@ -106,6 +116,9 @@ func (c *Catalog) metaRowLocked() Row {
 	body := binary.LittleEndian.AppendUint64(nil, c.mu.revision)
 	body = binary.LittleEndian.AppendUint32(body, uint32(c.Len()))
 	body = binary.LittleEndian.AppendUint32(body, uint32(c.countSetVersionsLocked()))
+	if n := c.mu.calendarVersions; n > 0 {
+		body = binary.LittleEndian.AppendUint32(body, uint32(n))
+	}
 	return seal([]byte{metaRow}, body)
 }
 
@@ -121,6 +134,7 @@ func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
 		for _, versions := range c.mu.sets {
 			sets = append(sets, versions...)
 		}
+		calendars := c.calendarVersionsLocked()
 		c.mu.Unlock()
 		h := xxhash.New()
 		add := func(r Row) {
@@ -134,7 +148,7 @@ func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
 			t, _ := c.Tag(id)
 			add(seal(tagKey(id), tagBody(t)))
 		}
-		for _, r := range setRows(sets) {
+		for _, r := range append(setRows(sets), calendarRows(calendars)...) {
 			add(r)
 		}
 		if c.Revision() == revision { // nothing changed meanwhile
@@ -168,6 +182,8 @@ type fields struct {
 	setVersions uint32
 	tag         *model.Tag
 	set         *model.StateSet
+	calendars   uint32 // versions
+	calendar    *model.Calendar
 }
 
 // parse takes a row apart and judges everything that can be judged of it by itself.
@@ -190,8 +206,13 @@ func parseBody(key, body []byte, in *interner) (f fields, err error) {
 	f.kind = key[0]
 	switch {
 	case f.kind == metaRow && len(key) == 1:
-		if len(body) != metaBytes {
-			return f, fmt.Errorf("body has %d bytes, want %d", len(body), metaBytes)
+		if len(body) != metaBytes && len(body) != metaBytes+countBytes {
+			return f, fmt.Errorf("body has %d bytes, want %d or %d", len(body), metaBytes, metaBytes+countBytes)
+		}
+		if len(body) > metaBytes {
+			if f.calendars = binary.LittleEndian.Uint32(body[metaBytes:]); f.calendars == 0 {
+				return f, errors.New("no calendar is counted")
+			}
 		}
 		f.revision = binary.LittleEndian.Uint64(body)
 		f.tags, f.setVersions = binary.LittleEndian.Uint32(body[8:]), binary.LittleEndian.Uint32(body[12:])
@@ -199,6 +220,8 @@ func parseBody(key, body []byte, in *interner) (f fields, err error) {
 		f.tag, err = parseTag(model.TagID(binary.BigEndian.Uint32(key[1:])), body, in)
 	case f.kind == setRow && len(key) > 6 && key[len(key)-5] == 0:
 		f.set, err = parseSet(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
+	case f.kind == calendarRow && len(key) > 6 && key[len(key)-5] == 0:
+		f.calendar, err = parseCalendar(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
 	default:
 		err = fmt.Errorf("key of kind %d has %d bytes", f.kind, len(key))
 	}
@@ -284,7 +307,7 @@ func CheckRow(key, value []byte) error {
 func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.Len() != 0 || len(c.mu.sets) != 0 {
+	if c.Len() != 0 || len(c.mu.sets) != 0 || len(c.mu.calendars) != 0 {
 		return errors.New("load catalogue: it is not empty")
 	}
 	var meta fields
@@ -305,6 +328,8 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 			err = c.loadTagLocked(f.tag)
 		case setRow:
 			err = c.loadSetLocked(f.set)
+		case calendarRow:
+			err = c.loadCalendarLocked(f.calendar)
 		}
 		if err != nil {
 			return fmt.Errorf("load catalogue row %x: %w: %w", key, err, ErrCorrupt)
@@ -313,6 +338,9 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	if c.Len() != int(meta.tags) || c.countSetVersionsLocked() != int(meta.setVersions) {
 		return fmt.Errorf("load catalogue: %d tags and %d versions of sets, meta row says %d and %d: %w",
 			c.Len(), c.countSetVersionsLocked(), meta.tags, meta.setVersions, ErrCorrupt)
+	}
+	if c.mu.calendarVersions != int(meta.calendars) {
+		return fmt.Errorf("load catalogue: %d versions of calendars, meta row says %d: %w", c.mu.calendarVersions, meta.calendars, ErrCorrupt)
 	}
 	c.mu.revision = meta.revision
 	return nil

@@ -1332,6 +1332,274 @@ func (x *ListStateSetsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type Calendar struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                            // as Tag.name, and no brace at its beginning
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                     // dense from 1
+	StoredNs      int64                  `protobuf:"zigzag64,3,opt,name=stored_ns,json=storedNs,proto3" json:"stored_ns,omitempty"` // when the server took it, nanoseconds since 1970 UTC
+	Definition    string                 `protobuf:"bytes,4,opt,name=definition,proto3" json:"definition,omitempty"`                // JSON of docs/reference/calendars.md, at most 1 MiB; without white space around it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Calendar) Reset() {
+	*x = Calendar{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Calendar) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Calendar) ProtoMessage() {}
+
+func (x *Calendar) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Calendar.ProtoReflect.Descriptor instead.
+func (*Calendar) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Calendar) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Calendar) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Calendar) GetStoredNs() int64 {
+	if x != nil {
+		return x.StoredNs
+	}
+	return 0
+}
+
+func (x *Calendar) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
+}
+
+type PutCalendarRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Definition    string                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"` // all versions of all calendars together have at most 64 MiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCalendarRequest) Reset() {
+	*x = PutCalendarRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCalendarRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCalendarRequest) ProtoMessage() {}
+
+func (x *PutCalendarRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCalendarRequest.ProtoReflect.Descriptor instead.
+func (*PutCalendarRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutCalendarRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutCalendarRequest) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
+}
+
+type GetCalendarRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // from 1; 0 for the newest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCalendarRequest) Reset() {
+	*x = GetCalendarRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCalendarRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCalendarRequest) ProtoMessage() {}
+
+func (x *GetCalendarRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCalendarRequest.ProtoReflect.Descriptor instead.
+func (*GetCalendarRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetCalendarRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetCalendarRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type ListCalendarsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageToken     string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // next_page_token of the page before; empty for the first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCalendarsRequest) Reset() {
+	*x = ListCalendarsRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCalendarsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCalendarsRequest) ProtoMessage() {}
+
+func (x *ListCalendarsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCalendarsRequest.ProtoReflect.Descriptor instead.
+func (*ListCalendarsRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListCalendarsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListCalendarsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calendars     []*Calendar            `protobuf:"bytes,1,rep,name=calendars,proto3" json:"calendars,omitempty"`                                // newest version of each, ascending by name; a page ends behind 2 MiB of them
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // empty on the last page
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCalendarsResponse) Reset() {
+	*x = ListCalendarsResponse{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCalendarsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCalendarsResponse) ProtoMessage() {}
+
+func (x *ListCalendarsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCalendarsResponse.ProtoReflect.Descriptor instead.
+func (*ListCalendarsResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListCalendarsResponse) GetCalendars() []*Calendar {
+	if x != nil {
+		return x.Calendars
+	}
+	return nil
+}
+
+func (x *ListCalendarsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_varve_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_varve_v1_catalog_proto_rawDesc = "" +
@@ -1457,7 +1725,28 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\"g\n" +
 	"\x15ListStateSetsResponse\x12&\n" +
 	"\x04sets\x18\x01 \x03(\v2\x12.varve.v1.StateSetR\x04sets\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x92\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
+	"\bCalendar\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1b\n" +
+	"\tstored_ns\x18\x03 \x01(\x12R\bstoredNs\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x04 \x01(\tR\n" +
+	"definition\"H\n" +
+	"\x12PutCalendarRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x02 \x01(\tR\n" +
+	"definition\"B\n" +
+	"\x12GetCalendarRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"5\n" +
+	"\x14ListCalendarsRequest\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tR\tpageToken\"q\n" +
+	"\x15ListCalendarsResponse\x120\n" +
+	"\tcalendars\x18\x01 \x03(\v2\x12.varve.v1.CalendarR\tcalendars\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe6\x05\n" +
 	"\x0eCatalogService\x12G\n" +
 	"\n" +
 	"CreateTags\x12\x1b.varve.v1.CreateTagsRequest\x1a\x1c.varve.v1.CreateTagsResponse\x120\n" +
@@ -1467,7 +1756,10 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"\tRenameTag\x12\x1a.varve.v1.RenameTagRequest\x1a\r.varve.v1.Tag\x12?\n" +
 	"\vPutStateSet\x12\x1c.varve.v1.PutStateSetRequest\x1a\x12.varve.v1.StateSet\x12?\n" +
 	"\vGetStateSet\x12\x1c.varve.v1.GetStateSetRequest\x1a\x12.varve.v1.StateSet\x12P\n" +
-	"\rListStateSets\x12\x1e.varve.v1.ListStateSetsRequest\x1a\x1f.varve.v1.ListStateSetsResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\rListStateSets\x12\x1e.varve.v1.ListStateSetsRequest\x1a\x1f.varve.v1.ListStateSetsResponse\x12?\n" +
+	"\vPutCalendar\x12\x1c.varve.v1.PutCalendarRequest\x1a\x12.varve.v1.Calendar\x12?\n" +
+	"\vGetCalendar\x12\x1c.varve.v1.GetCalendarRequest\x1a\x12.varve.v1.Calendar\x12P\n" +
+	"\rListCalendars\x12\x1e.varve.v1.ListCalendarsRequest\x1a\x1f.varve.v1.ListCalendarsResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_catalog_proto_rawDescOnce sync.Once
@@ -1481,7 +1773,7 @@ func file_varve_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_varve_v1_catalog_proto_rawDescData
 }
 
-var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_varve_v1_catalog_proto_goTypes = []any{
 	(*Settings)(nil),              // 0: varve.v1.Settings
 	(*Filter)(nil),                // 1: varve.v1.Filter
@@ -1502,17 +1794,22 @@ var file_varve_v1_catalog_proto_goTypes = []any{
 	(*GetStateSetRequest)(nil),    // 16: varve.v1.GetStateSetRequest
 	(*ListStateSetsRequest)(nil),  // 17: varve.v1.ListStateSetsRequest
 	(*ListStateSetsResponse)(nil), // 18: varve.v1.ListStateSetsResponse
-	nil,                           // 19: varve.v1.Tag.AttributesEntry
-	nil,                           // 20: varve.v1.ListTagsRequest.AttributesEntry
-	nil,                           // 21: varve.v1.UpdateTagRequest.SetAttributesEntry
-	(Type)(0),                     // 22: varve.v1.Type
-	(RejectCode)(0),               // 23: varve.v1.RejectCode
+	(*Calendar)(nil),              // 19: varve.v1.Calendar
+	(*PutCalendarRequest)(nil),    // 20: varve.v1.PutCalendarRequest
+	(*GetCalendarRequest)(nil),    // 21: varve.v1.GetCalendarRequest
+	(*ListCalendarsRequest)(nil),  // 22: varve.v1.ListCalendarsRequest
+	(*ListCalendarsResponse)(nil), // 23: varve.v1.ListCalendarsResponse
+	nil,                           // 24: varve.v1.Tag.AttributesEntry
+	nil,                           // 25: varve.v1.ListTagsRequest.AttributesEntry
+	nil,                           // 26: varve.v1.UpdateTagRequest.SetAttributesEntry
+	(Type)(0),                     // 27: varve.v1.Type
+	(RejectCode)(0),               // 28: varve.v1.RejectCode
 }
 var file_varve_v1_catalog_proto_depIdxs = []int32{
-	22, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
+	27, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
 	1,  // 1: varve.v1.Tag.exception:type_name -> varve.v1.Filter
 	1,  // 2: varve.v1.Tag.compression:type_name -> varve.v1.Filter
-	19, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
+	24, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
 	0,  // 4: varve.v1.Tag.settings:type_name -> varve.v1.Settings
 	2,  // 5: varve.v1.Tag.aliases:type_name -> varve.v1.Alias
 	4,  // 6: varve.v1.Tag.filtered:type_name -> varve.v1.Filtered
@@ -1520,38 +1817,45 @@ var file_varve_v1_catalog_proto_depIdxs = []int32{
 	3,  // 8: varve.v1.CreateTagsRequest.tags:type_name -> varve.v1.Tag
 	7,  // 9: varve.v1.CreateTagsResponse.tags:type_name -> varve.v1.CreateTagResult
 	3,  // 10: varve.v1.CreateTagResult.tag:type_name -> varve.v1.Tag
-	23, // 11: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
-	22, // 12: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
-	20, // 13: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
+	28, // 11: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
+	27, // 12: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
+	25, // 13: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
 	3,  // 14: varve.v1.ListTagsResponse.tags:type_name -> varve.v1.Tag
 	1,  // 15: varve.v1.UpdateTagRequest.exception:type_name -> varve.v1.Filter
 	1,  // 16: varve.v1.UpdateTagRequest.compression:type_name -> varve.v1.Filter
-	21, // 17: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
+	26, // 17: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
 	0,  // 18: varve.v1.UpdateTagRequest.settings:type_name -> varve.v1.Settings
 	14, // 19: varve.v1.StateSet.states:type_name -> varve.v1.DigitalState
 	13, // 20: varve.v1.PutStateSetRequest.set:type_name -> varve.v1.StateSet
 	13, // 21: varve.v1.ListStateSetsResponse.sets:type_name -> varve.v1.StateSet
-	5,  // 22: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
-	8,  // 23: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
-	9,  // 24: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
-	11, // 25: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
-	12, // 26: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
-	15, // 27: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
-	16, // 28: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
-	17, // 29: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
-	6,  // 30: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
-	3,  // 31: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
-	10, // 32: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
-	3,  // 33: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
-	3,  // 34: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
-	13, // 35: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
-	13, // 36: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
-	18, // 37: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	19, // 22: varve.v1.ListCalendarsResponse.calendars:type_name -> varve.v1.Calendar
+	5,  // 23: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
+	8,  // 24: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
+	9,  // 25: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
+	11, // 26: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
+	12, // 27: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
+	15, // 28: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
+	16, // 29: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
+	17, // 30: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
+	20, // 31: varve.v1.CatalogService.PutCalendar:input_type -> varve.v1.PutCalendarRequest
+	21, // 32: varve.v1.CatalogService.GetCalendar:input_type -> varve.v1.GetCalendarRequest
+	22, // 33: varve.v1.CatalogService.ListCalendars:input_type -> varve.v1.ListCalendarsRequest
+	6,  // 34: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
+	3,  // 35: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
+	10, // 36: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
+	3,  // 37: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
+	3,  // 38: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
+	13, // 39: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
+	13, // 40: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
+	18, // 41: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
+	19, // 42: varve.v1.CatalogService.PutCalendar:output_type -> varve.v1.Calendar
+	19, // 43: varve.v1.CatalogService.GetCalendar:output_type -> varve.v1.Calendar
+	23, // 44: varve.v1.CatalogService.ListCalendars:output_type -> varve.v1.ListCalendarsResponse
+	34, // [34:45] is the sub-list for method output_type
+	23, // [23:34] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_catalog_proto_init() }
@@ -1567,7 +1871,7 @@ func file_varve_v1_catalog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_catalog_proto_rawDesc), len(file_varve_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

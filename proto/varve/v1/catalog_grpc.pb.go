@@ -27,6 +27,9 @@ const (
 	CatalogService_PutStateSet_FullMethodName   = "/varve.v1.CatalogService/PutStateSet"
 	CatalogService_GetStateSet_FullMethodName   = "/varve.v1.CatalogService/GetStateSet"
 	CatalogService_ListStateSets_FullMethodName = "/varve.v1.CatalogService/ListStateSets"
+	CatalogService_PutCalendar_FullMethodName   = "/varve.v1.CatalogService/PutCalendar"
+	CatalogService_GetCalendar_FullMethodName   = "/varve.v1.CatalogService/GetCalendar"
+	CatalogService_ListCalendars_FullMethodName = "/varve.v1.CatalogService/ListCalendars"
 )
 
 // CatalogServiceClient is the client API for CatalogService service.
@@ -46,6 +49,11 @@ type CatalogServiceClient interface {
 	PutStateSet(ctx context.Context, in *PutStateSetRequest, opts ...grpc.CallOption) (*StateSet, error)
 	GetStateSet(ctx context.Context, in *GetStateSetRequest, opts ...grpc.CallOption) (*StateSet, error)
 	ListStateSets(ctx context.Context, in *ListStateSetsRequest, opts ...grpc.CallOption) (*ListStateSetsResponse, error)
+	// PutCalendar stores a new version of a named calendar; the versions before stay readable. Requests that name it use the newest. One
+	// equal to the newest changes nothing. A definition that cannot be read is refused with what is wrong.
+	PutCalendar(ctx context.Context, in *PutCalendarRequest, opts ...grpc.CallOption) (*Calendar, error)
+	GetCalendar(ctx context.Context, in *GetCalendarRequest, opts ...grpc.CallOption) (*Calendar, error)
+	ListCalendars(ctx context.Context, in *ListCalendarsRequest, opts ...grpc.CallOption) (*ListCalendarsResponse, error)
 }
 
 type catalogServiceClient struct {
@@ -136,6 +144,36 @@ func (c *catalogServiceClient) ListStateSets(ctx context.Context, in *ListStateS
 	return out, nil
 }
 
+func (c *catalogServiceClient) PutCalendar(ctx context.Context, in *PutCalendarRequest, opts ...grpc.CallOption) (*Calendar, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Calendar)
+	err := c.cc.Invoke(ctx, CatalogService_PutCalendar_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) GetCalendar(ctx context.Context, in *GetCalendarRequest, opts ...grpc.CallOption) (*Calendar, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Calendar)
+	err := c.cc.Invoke(ctx, CatalogService_GetCalendar_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListCalendars(ctx context.Context, in *ListCalendarsRequest, opts ...grpc.CallOption) (*ListCalendarsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCalendarsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListCalendars_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CatalogServiceServer is the server API for CatalogService service.
 // All implementations must embed UnimplementedCatalogServiceServer
 // for forward compatibility.
@@ -153,6 +191,11 @@ type CatalogServiceServer interface {
 	PutStateSet(context.Context, *PutStateSetRequest) (*StateSet, error)
 	GetStateSet(context.Context, *GetStateSetRequest) (*StateSet, error)
 	ListStateSets(context.Context, *ListStateSetsRequest) (*ListStateSetsResponse, error)
+	// PutCalendar stores a new version of a named calendar; the versions before stay readable. Requests that name it use the newest. One
+	// equal to the newest changes nothing. A definition that cannot be read is refused with what is wrong.
+	PutCalendar(context.Context, *PutCalendarRequest) (*Calendar, error)
+	GetCalendar(context.Context, *GetCalendarRequest) (*Calendar, error)
+	ListCalendars(context.Context, *ListCalendarsRequest) (*ListCalendarsResponse, error)
 	mustEmbedUnimplementedCatalogServiceServer()
 }
 
@@ -186,6 +229,15 @@ func (UnimplementedCatalogServiceServer) GetStateSet(context.Context, *GetStateS
 }
 func (UnimplementedCatalogServiceServer) ListStateSets(context.Context, *ListStateSetsRequest) (*ListStateSetsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListStateSets not implemented")
+}
+func (UnimplementedCatalogServiceServer) PutCalendar(context.Context, *PutCalendarRequest) (*Calendar, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutCalendar not implemented")
+}
+func (UnimplementedCatalogServiceServer) GetCalendar(context.Context, *GetCalendarRequest) (*Calendar, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCalendar not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListCalendars(context.Context, *ListCalendarsRequest) (*ListCalendarsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCalendars not implemented")
 }
 func (UnimplementedCatalogServiceServer) mustEmbedUnimplementedCatalogServiceServer() {}
 func (UnimplementedCatalogServiceServer) testEmbeddedByValue()                        {}
@@ -352,6 +404,60 @@ func _CatalogService_ListStateSets_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogService_PutCalendar_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutCalendarRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).PutCalendar(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_PutCalendar_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).PutCalendar(ctx, req.(*PutCalendarRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_GetCalendar_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCalendarRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).GetCalendar(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_GetCalendar_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).GetCalendar(ctx, req.(*GetCalendarRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListCalendars_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCalendarsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListCalendars(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListCalendars_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListCalendars(ctx, req.(*ListCalendarsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CatalogService_ServiceDesc is the grpc.ServiceDesc for CatalogService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -390,6 +496,18 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListStateSets",
 			Handler:    _CatalogService_ListStateSets_Handler,
+		},
+		{
+			MethodName: "PutCalendar",
+			Handler:    _CatalogService_PutCalendar_Handler,
+		},
+		{
+			MethodName: "GetCalendar",
+			Handler:    _CatalogService_GetCalendar_Handler,
+		},
+		{
+			MethodName: "ListCalendars",
+			Handler:    _CatalogService_ListCalendars_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

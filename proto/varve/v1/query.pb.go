@@ -1347,7 +1347,7 @@ type ReadAggregatesRequest struct {
 	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
 	Every         string `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
 	Zone          string `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
-	Calendar      string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
+	Calendar      string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
 	Unit          string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`         // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1509,7 +1509,7 @@ type ReadProcessedRequest struct {
 	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
 	Every    string `protobuf:"bytes,16,opt,name=every,proto3" json:"every,omitempty"`
 	Zone     string `protobuf:"bytes,17,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
-	Calendar string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // JSON definition of shifts and periods, in place of zone
+	Calendar string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
 	// For increase and rate: the value after which the counter shows 0, and the most it counts from one sample to the next. 0: it never rolls
 	// over; half of the highest value.
 	CounterHighest uint64 `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
