@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -163,4 +164,21 @@ func requireSummary(rt *rapid.T, b []byte, ps []Partial, keep Groups) {
 
 func requireSame(rt *rapid.T, want, have float64) {
 	require.True(rt, want == have || want != want && have != have, "have %v, want %v", have, want)
+}
+
+// Integrals that differ by less than is stored are alike to whoever reads them, so a row that was read is written as it was.
+func TestIntegralsThatAreStoredAlike(t *testing.T) {
+	s := model.Samples{Type: model.Float64}
+	for at := range int64(3) {
+		s.Append(model.Sample{Time: noon + at*at, Type: model.Float64, Bits: math.Float64bits(1)})
+	}
+	var p Partial
+	p.Add(&s, 0, s.Len())
+	for i := range p.integrals {
+		p.integrals[i] = wide{3, float64(i) * 0x1p-90}
+	}
+	b := AppendRow(nil, []Partial{p}, HasIntegrals)
+	have, err := DecodeRow(b)
+	require.NoError(t, err)
+	require.Equal(t, b, AppendRow(nil, have, HasIntegrals))
 }

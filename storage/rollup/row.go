@@ -180,7 +180,7 @@ func (w *rowWriter) integral(ps []Partial, i int) {
 	for earlier := range i {
 		same := true
 		for k := range ps {
-			same = same && ps[k].integrals[i] == ps[k].integrals[earlier]
+			same = same && sameStored(ps[k].integrals[i], ps[k].integrals[earlier])
 		}
 		if same {
 			w.dst = append(w.dst, number, formSame, byte(colIntegrals+earlier))
@@ -204,6 +204,9 @@ func (w *rowWriter) integral(ps []Partial, i int) {
 	w.dst = w.values(w.dst, intField)
 	w.words = w.words[:0]
 }
+
+// sameStored reports whether a reader will have two sums alike, whatever they were before they were stored.
+func sameStored(a, b wide) bool { return a.hi == b.hi && storedLow(a) == storedLow(b) }
 
 // grid writes an integral as formGrid, unless most of the partials would be exceptions.
 func (w *rowWriter) grid(ps []Partial, i int) bool {
