@@ -33,6 +33,7 @@ type Settings struct {
 	From     int64 // in force from this time on, nanoseconds UTC; MinTime for the first
 	Type     Type
 	Stepped  bool          // hold the last value instead of sloping; always true for states, bools, text and bytes
+	Epoch    TagID         // which samples of that time are kept by, see Epoch; 0 before the type changed first. Whoever changes settings leaves it 0
 	Unit     string        // UCUM code, empty for none
 	MaxGap   time.Duration // longest distance to interpolate across; 0 for no limit
 	StateSet string        // name of the digital-state set; only for Type State
@@ -56,6 +57,7 @@ type Alias struct {
 type Tag struct {
 	ID          TagID
 	UUID        UUID
+	Of          TagID  // of a tag as it is in an epoch behind the first: the id of the tag; else 0
 	Name        string // current name
 	Description string
 	SpanLow     float64 // expected range of values, in the tag's unit; both 0 for not stated
@@ -67,6 +69,14 @@ type Tag struct {
 	Settings    []Settings // ascending by From, never empty
 	Aliases     []Alias    // ascending by From, the current name last
 	Created     int64      // ingest time of the record that made it, nanoseconds UTC
+}
+
+// Epoch is a stretch of a tag's history in which its samples are of one type: up to where the next one begins. What a tag has in an
+// epoch is kept under an id that only the epoch has, so that no stored thing is of two types.
+type Epoch struct {
+	From int64 // MinTime for the first
+	ID   TagID // of the first the tag's own
+	Type Type
 }
 
 // OfSpan is a percentage of the tag's span, in the tag's unit: how a deviation given in percent becomes one of [Filter].
@@ -88,6 +98,81 @@ func (t *Tag) At(instant int64) Settings {
 		i--
 	}
 	return t.Settings[i]
+}
+
+// Retyped reports whether the type of the tag ever changed, or will.
+func (t *Tag) Retyped() bool { return t.Of == 0 && t.Settings[len(t.Settings)-1].Epoch != 0 }
+
+// Epochs is the epochs of a tag, ascending; nil where its type never changed.
+func (t *Tag) Epochs() []Epoch {
+	if !t.Retyped() {
+		return nil
+	}
+	out := []Epoch{{From: MinTime, ID: t.ID, Type: t.Settings[0].Type}}
+	for i := range t.Settings {
+		if s := &t.Settings[i]; i > 0 && s.Epoch != t.Settings[i-1].Epoch {
+			out = append(out, Epoch{From: s.From, ID: s.Epoch, Type: s.Type})
+		}
+	}
+	return out
+}
+
+// EpochIDs is the ids that samples of the tag are kept by, in the order of time.
+func (t *Tag) EpochIDs() []TagID {
+	ids := []TagID{t.ID}
+	for i, e := range t.Epochs() {
+		if i > 0 {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+// In is the tag as it is in an epoch of it, and the instants of that: under the id that samples are kept by, with the settings of that
+// time only. A tag whose type never changed is the only one of itself.
+func (t *Tag) In(epoch TagID) (*Tag, TimeRange) {
+	if !t.Retyped() {
+		return t, All
+	}
+	e, in := *t, All
+	first, last := 0, len(t.Settings)
+	if e.ID = epoch; epoch != t.ID {
+		e.Of = t.ID
+		for first+1 < last && t.Settings[first].Epoch != epoch {
+			first++
+		}
+		in.Start = t.Settings[first].From
+	}
+	if end := first + 1; end < last {
+		for end < last && t.Settings[end].Epoch == t.Settings[first].Epoch {
+			end++
+		}
+		if end < last {
+			in.End = t.Settings[end].From
+		}
+		last = end
+	}
+	e.Settings = t.Settings[first:last:last]
+	return &e, in
+}
+
+// KeptBy is the id that a sample of an instant is kept by.
+func (t *Tag) KeptBy(instant int64) TagID {
+	if !t.Retyped() {
+		return t.ID
+	}
+	if epoch := t.At(instant).Epoch; epoch != 0 {
+		return epoch
+	}
+	return t.ID
+}
+
+// Owner is the id that people know a tag by: that of the tag an epoch is of.
+func (t *Tag) Owner() TagID {
+	if t.Of != 0 {
+		return t.Of
+	}
+	return t.ID
 }
 
 // StateSet is one version of a named set of digital states.

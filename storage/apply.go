@@ -118,7 +118,7 @@ func (a *applier) dispatch(ctx context.Context, offset uint64, h record.Header, 
 	case record.CollectorState:
 		s, err := record.DecodeState(body)
 		if err == nil {
-			db.filters.missing(&s, db.head)
+			db.filters.missing(&s, db.head, db.catalog)
 			db.noteGap(offset, h.Ingest, body)
 		}
 		return outcome{}, err
@@ -221,6 +221,12 @@ func (a *applier) applyRun(ctx context.Context, rec *head.Record, n int, index u
 	s := &run.Samples
 	if t, ok := db.catalog.Type(run.Tag); !ok || t != s.Type {
 		db.alarms.raise("record_refused", fmt.Sprintf("record %d, run %d: tag %d is not of type %s; the run was left out", rec.Offset, n, run.Tag, s.Type))
+		res.fail(n, 0, s.Len(), model.Absent)
+		a.notes.add(int(index), s.Len(), model.EffectNone)
+		return nil
+	}
+	if db.outsideEpoch(run) {
+		db.alarms.raise("record_refused", fmt.Sprintf("record %d, run %d: the type of tag %d changed; the run was left out", rec.Offset, n, run.Tag))
 		res.fail(n, 0, s.Len(), model.Absent)
 		a.notes.add(int(index), s.Len(), model.EffectNone)
 		return nil

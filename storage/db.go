@@ -42,7 +42,10 @@ type DB struct {
 
 	// submitMu makes the order of Submit calls the order of offsets and of ingest times. It is never held while mu is
 	// taken, and may be taken while nothing is held.
-	submitMu   sync.Mutex
+	submitMu sync.Mutex
+	// steady is held for reading while a record is submitted, and for writing while a change of a type is judged by what stands, and
+	// submitted. Order: steady, submitMu.
+	steady     sync.RWMutex
 	lastIngest int64
 	waiting    map[uint64]*pending
 	newest     *pending // the record submitted last; nil before the first

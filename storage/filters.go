@@ -51,30 +51,26 @@ func (f *filters) follow(changes []catalog.Change, results []catalog.Result, h *
 		if tag == nil || results[i].Err != nil || ch.Create == nil && ch.Update == nil {
 			continue
 		}
-		if g := h.Tag(tag.ID); g != nil && ch.Update != nil && (ch.Update.Compression != nil || ch.Update.Settings != nil) {
-			g.KeepAll()
+		for _, id := range tag.EpochIDs() {
+			if g := h.Tag(id); g != nil && ch.Update != nil && (ch.Update.Compression != nil || ch.Update.Settings != nil) {
+				g.KeepAll()
+			}
+			now, _ := tag.In(id)
+			f.note(now)
 		}
-		f.note(tag)
 	}
 }
 
 // missing takes a collector's report that samples are missing: both edges of the gap may be in a head, so all of it stays. A report
 // about a source concerns whatever it sends.
-func (f filters) missing(s *record.State, h *head.Head) {
+func (f filters) missing(s *record.State, h *head.Head, c *catalog.Catalog) {
 	if s.State != record.Missing {
 		return
 	}
-	keep := func(tag model.TagID) {
-		if g := h.Tag(tag); g != nil {
+	for id := range f {
+		tag, ok := c.Tag(id)
+		if g := h.Tag(id); g != nil && (len(s.Tags) == 0 || ok && slices.Contains(s.Tags, tag.Owner())) {
 			g.KeepAll()
-		}
-	}
-	for _, tag := range s.Tags {
-		keep(tag)
-	}
-	if len(s.Tags) == 0 {
-		for tag := range f {
-			keep(tag)
 		}
 	}
 }
@@ -97,7 +93,7 @@ func (db *DB) toThin() map[model.TagID]thinTag {
 			if out == nil {
 				out = map[model.TagID]thinTag{}
 			}
-			out[id] = thinTag{tag, db.notes.standing(id)}
+			out[id] = thinTag{tag, db.notes.standing(tag.Owner())}
 		}
 	}
 	return out

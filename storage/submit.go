@@ -179,6 +179,13 @@ func (db *DB) admit() error {
 }
 
 func (db *DB) trySubmit(ctx context.Context, payload []byte) (*pending, error) {
+	db.steady.RLock()
+	defer db.steady.RUnlock()
+	return db.log1(ctx, payload)
+}
+
+// log1 puts one record behind the others. DB.steady is held.
+func (db *DB) log1(ctx context.Context, payload []byte) (*pending, error) {
 	db.submitMu.Lock()
 	defer db.submitMu.Unlock()
 	now := max(db.o.Now().UnixNano(), db.lastIngest)
@@ -195,7 +202,16 @@ func (db *DB) trySubmit(ctx context.Context, payload []byte) (*pending, error) {
 // ChangeCatalog logs changes as one record, waits until it is applied and returns one result per change. What the
 // catalog refuses beforehand is not logged; its result carries the error.
 func (db *DB) ChangeCatalog(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
-	refused := db.catalog.Check(changes)
+	if db.changesType(changes) {
+		return db.changeTypes(ctx, changes)
+	}
+	return db.changeCatalog(ctx, changes, db.catalog.Check(changes), db.submit)
+}
+
+// changeCatalog logs the changes that are not refused, by submit.
+func (db *DB) changeCatalog(
+	ctx context.Context, changes []catalog.Change, refused []error, submit func(context.Context, []byte) (*pending, error),
+) ([]catalog.Result, error) {
 	results := make([]catalog.Result, len(changes))
 	good := make([]catalog.Change, 0, len(changes))
 	for i, ch := range changes {
@@ -206,29 +222,21 @@ func (db *DB) ChangeCatalog(ctx context.Context, changes []catalog.Change) ([]ca
 	if len(good) == 0 {
 		return results, nil
 	}
-	applied, err := db.logChanges(ctx, good)
-	if err != nil {
-		return nil, err
-	}
-	for i := range results {
-		if refused[i] == nil {
-			results[i], applied = applied[0], applied[1:]
-		}
-	}
-	return results, nil
-}
-
-func (db *DB) logChanges(ctx context.Context, changes []catalog.Change) ([]catalog.Result, error) {
 	payload := record.AppendHeader(nil, record.Header{Kind: record.CatalogChange, Revision: db.catalog.Revision()})
-	payload = catalog.AppendChanges(payload, changes)
-	p, err := db.submit(ctx, payload)
+	p, err := submit(ctx, catalog.AppendChanges(payload, good))
 	if err != nil {
 		return nil, err
 	}
 	if err := p.waitOutcome(ctx); err != nil {
 		return nil, err
 	}
-	return p.outcome.catalog, nil
+	applied := p.outcome.catalog
+	for i := range results {
+		if refused[i] == nil {
+			results[i], applied = applied[0], applied[1:]
+		}
+	}
+	return results, nil
 }
 
 // WaitArchived waits until every record up to offset is in a durable generation.

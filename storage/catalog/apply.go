@@ -106,6 +106,7 @@ func (c *Catalog) createLocked(asked *model.Tag, now int64) Result {
 	settings[0].From = model.MinTime
 	for i := range settings {
 		settings[i].Stepped = settings[i].Stepped || settings[i].Type.AlwaysStepped()
+		settings[i].Epoch = 0
 	}
 	t.Settings = c.intern.settings(settings)
 	t.Created = now
@@ -134,6 +135,11 @@ func (c *Catalog) addLocked(t *model.Tag) {
 	for _, a := range t.Aliases[:len(t.Aliases)-1] {
 		c.mu.former[a.Name] = append(c.mu.former[a.Name], period{t.ID, a.From, a.To})
 	}
+	c.placeLocked(t)
+}
+
+// placeLocked publishes a tag, or one as it is in an epoch, whose id is the next.
+func (c *Catalog) placeLocked(t *model.Tag) {
 	tags := *c.tags.Load()
 	if len(tags) == cap(tags) {
 		bigger := make([]atomic.Pointer[model.Tag], len(tags), len(tags)+len(tags)/4+1024)
@@ -145,14 +151,40 @@ func (c *Catalog) addLocked(t *model.Tag) {
 	tags = tags[:len(tags)+1]
 	tags[len(tags)-1].Store(t)
 	c.tags.Store(&tags)
-	types := append(*c.types.Load(), t.Current().Type)
+	types := append(*c.types.Load(), t.Settings[0].Type)
 	c.types.Store(&types)
 }
 
-// replaceLocked puts t in the place of the tag of its id.
+// replaceLocked puts t in the place of the tag of its id, and of its epochs.
 func (c *Catalog) replaceLocked(t *model.Tag) {
-	(*c.tags.Load())[t.ID-1].Store(t)
-	c.mu.dirtyTags = append(c.mu.dirtyTags, t.ID)
+	tags := *c.tags.Load()
+	tags[t.ID-1].Store(t)
+	epochs := t.Epochs()
+	if len(epochs) == 0 {
+		return
+	}
+	retyped := map[model.TagID]*model.Tag{}
+	if all := c.retyped.Load(); all != nil {
+		maps.Copy(retyped, *all)
+	}
+	for i, e := range epochs {
+		if i > 0 {
+			now, _ := t.In(e.ID)
+			tags[e.ID-1].Store(now)
+		}
+		retyped[e.ID] = t
+	}
+	c.retyped.Store(&retyped)
+}
+
+// beginEpochLocked makes the id that what t has from its newest settings on is kept by.
+func (c *Catalog) beginEpochLocked(t *model.Tag) {
+	id := model.TagID(c.Len() + 1)
+	t.Settings = slices.Clone(t.Settings)
+	t.Settings[len(t.Settings)-1].Epoch = id
+	now, _ := t.In(id)
+	c.placeLocked(now)
+	c.mu.dirtyTags = append(c.mu.dirtyTags, id)
 }
 
 // mergeAttributes is old with the changes of set, in a new map; nil for none.
@@ -215,13 +247,14 @@ func nextSettings(t *model.Tag, s model.Settings, knownSet func(string) bool) ([
 	if err := checkSettings(&s); err != nil {
 		return nil, err
 	}
-	if s.Type != t.Current().Type {
-		return nil, fmt.Errorf("the type is %s and cannot become %s: make a tag of another name: %w", t.Current().Type, s.Type, ErrTypeMismatch)
+	if err := checkEpoch(t, &s); err != nil {
+		return nil, err
 	}
 	if s.StateSet != "" && !knownSet(s.StateSet) {
 		return nil, fmt.Errorf("digital-state set %.80q: %w", s.StateSet, ErrUnknownStateSet)
 	}
 	s.Stepped = s.Stepped || s.Type.AlwaysStepped()
+	s.Epoch = t.Current().Epoch // until it is known to be another
 	keep := 0
 	for keep < len(t.Settings) && t.Settings[keep].From < s.From {
 		keep++
@@ -235,8 +268,29 @@ func nextSettings(t *model.Tag, s model.Settings, knownSet func(string) bool) ([
 	return append(slices.Clone(t.Settings[:keep]), s), nil
 }
 
+// checkEpoch reports why settings cannot be those of t from their date on: they would change the type that times have already.
+func checkEpoch(t *model.Tag, s *model.Settings) error {
+	was, epochs, began := t.Current().Type, t.Epochs(), int64(model.MinTime)
+	retyped := len(epochs) > 0
+	if retyped {
+		began = epochs[len(epochs)-1].From
+	}
+	switch {
+	case s.Type == was && (s.From >= began || !retyped):
+		return nil
+	case s.From <= began && retyped:
+		return fmt.Errorf("settings from %s: the type is %s from %s on, and what was before is not changed any more: %w",
+			model.FormatTime(max(s.From, model.MinTime)), was, model.FormatTime(began), ErrBadSettings)
+	case s.From <= model.MinTime:
+		return fmt.Errorf("the type is %s and cannot become %s from the beginning: it changes from a time on: %w", was, s.Type, ErrTypeMismatch)
+	case len(epochs) >= MaxEpochs:
+		return fmt.Errorf("the tag had %d types already: %w", len(epochs), ErrBadSettings)
+	}
+	return nil
+}
+
 func (c *Catalog) updateLocked(u *Update) Result {
-	old, ok := c.Tag(u.ID)
+	old, ok := c.owner(u.ID)
 	if !ok {
 		return Result{Err: fmt.Errorf("update tag %d: %w", u.ID, model.ErrTagNotFound)}
 	}
@@ -246,7 +300,14 @@ func (c *Catalog) updateLocked(u *Update) Result {
 	}
 	t.Retention = c.intern.text(t.Retention)
 	t.Settings = c.intern.settings(t.Settings)
+	if now := t.Current(); now.Type != old.Current().Type {
+		if c.Len() == math.MaxUint32 {
+			return Result{Tag: old, Err: fmt.Errorf("update tag %.80q: all %d ids are in use: %w", t.Name, c.Len(), ErrTagQuota)}
+		}
+		c.beginEpochLocked(t)
+	}
 	c.replaceLocked(t)
+	c.mu.dirtyTags = append(c.mu.dirtyTags, t.ID)
 	return Result{Tag: t}
 }
 
@@ -277,7 +338,7 @@ func (c *Catalog) judgeRenameLocked(t *model.Tag, r *Rename, now int64) (int64, 
 }
 
 func (c *Catalog) renameLocked(r *Rename, now int64) Result {
-	old, ok := c.Tag(r.ID)
+	old, ok := c.owner(r.ID)
 	if !ok {
 		return Result{Err: fmt.Errorf("rename tag %d: %w", r.ID, model.ErrTagNotFound)}
 	}
@@ -303,6 +364,7 @@ func (c *Catalog) renameLocked(r *Rename, now int64) Result {
 	c.noteNameLocked(old.Name, 0)
 	c.noteNameLocked(t.Name, t.ID)
 	c.replaceLocked(&t)
+	c.mu.dirtyTags = append(c.mu.dirtyTags, t.ID)
 	return Result{Tag: &t}
 }
 

@@ -5,7 +5,8 @@
 // # Promises
 //
 // Ids are dense from 1 in the order tags are made and never used again. A name belongs to one tag at a time; a rename
-// keeps the old name for the period it was in force. Settings that change the meaning of samples are dated. Apply is a
+// keeps the old name for the period it was in force. Settings that change the meaning of samples are dated. Where they change
+// the type, an epoch of the tag begins, which has an id of its own: a type belongs to an id for ever. Apply is a
 // function of the records before it alone: no clock, no option and no random number changes what it does, so every
 // server that applies the same log holds the same rows, byte for byte. That is why quotas are judged by Check at the
 // door and not by Apply.
@@ -61,6 +62,9 @@ type Catalog struct {
 	tags  atomic.Pointer[[]atomic.Pointer[model.Tag]]
 	types atomic.Pointer[[]model.Type]
 
+	// retyped is the tags whose type changed, by the ids of all their epochs; nil while there is none. It is replaced whole.
+	retyped atomic.Pointer[map[model.TagID]*model.Tag]
+
 	// mu guards what is inside it. Order: list.mu, mu.
 	mu struct {
 		sync.RWMutex
@@ -111,7 +115,7 @@ func New(o Options) *Catalog {
 	return c
 }
 
-// Tag is the tag of an id.
+// Tag is the tag of an id. That of an epoch behind the first is the tag as it is in the epoch.
 func (c *Catalog) Tag(id model.TagID) (*model.Tag, bool) {
 	tags := *c.tags.Load()
 	if i := uint64(id) - 1; i < uint64(len(tags)) {
@@ -127,6 +131,23 @@ func (c *Catalog) Type(id model.TagID) (model.Type, bool) {
 		return types[i], true
 	}
 	return 0, false
+}
+
+// Retyped is the tag that an epoch's id is of, nil where the type never changed. While no tag's did it is one load.
+func (c *Catalog) Retyped(id model.TagID) *model.Tag {
+	if all := c.retyped.Load(); all != nil {
+		return (*all)[id]
+	}
+	return nil
+}
+
+// owner is the tag of an id, of an epoch the tag it is of.
+func (c *Catalog) owner(id model.TagID) (*model.Tag, bool) {
+	t, ok := c.Tag(id)
+	if ok && t.Of != 0 {
+		return c.Tag(t.Of)
+	}
+	return t, ok
 }
 
 // ByName is the tag that has a name, or else the one that had it most recently.

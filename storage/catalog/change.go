@@ -16,6 +16,7 @@ const (
 	MaxRetentionBytes   = 256
 	MaxSettings         = 1024    // dated entries of one tag
 	MaxAliases          = 1024    // names one tag had
+	MaxEpochs           = 64      // types one tag had, one after the other
 	MaxStates           = 65_536  // of one set
 	MaxStateTextBytes   = 1024    // of one state
 	MaxStateSetBytes    = 4 << 20 // of all texts of a set
@@ -45,7 +46,7 @@ type Update struct {
 	Exception, Compression *model.Filter
 	Retention              *string
 	SetAttributes          map[string]string // an empty value deletes the attribute
-	Settings               *model.Settings   // replaces those in force from From on; type 0 keeps the tag's
+	Settings               *model.Settings   // replaces those in force from From on; type 0 keeps the tag's, another one begins an epoch
 }
 
 // Rename gives a tag another name from an instant on; From 0 is the ingest time of the record. The old name keeps
@@ -96,6 +97,17 @@ func checkCounts(t *model.Tag) error {
 
 // checkNewTag reports what is wrong with a tag to be made, apart from what the rest of the catalogue says.
 func checkNewTag(t *model.Tag) error {
+	for i := range t.Settings {
+		if s := &t.Settings[i]; s.Type != t.Settings[0].Type && s.Type.Valid() {
+			return fmt.Errorf("create tag %.80q: settings change the type from %s to %s; make it with the first, then update it: %w",
+				t.Name, t.Settings[0].Type, s.Type, ErrTypeMismatch)
+		}
+	}
+	return checkTag(t)
+}
+
+// checkTag is checkNewTag of a tag whose type may have changed.
+func checkTag(t *model.Tag) error {
 	if len(t.Settings) == 0 || t.Settings[0].Type == 0 {
 		return fmt.Errorf("create tag %.80q: no type: %w", t.Name, ErrBadSettings)
 	}
@@ -103,9 +115,6 @@ func checkNewTag(t *model.Tag) error {
 		s := &t.Settings[i]
 		if err := checkSettings(s); err != nil {
 			return fmt.Errorf("create tag %.80q: %w", t.Name, err)
-		}
-		if s.Type != t.Settings[0].Type {
-			return fmt.Errorf("create tag %.80q: settings change the type from %s to %s: %w", t.Name, t.Settings[0].Type, s.Type, ErrTypeMismatch)
 		}
 		if i > 0 && (s.From <= t.Settings[i-1].From || s.From <= model.MinTime) {
 			return fmt.Errorf("create tag %.80q: settings from %d follow settings from %d: %w", t.Name, s.From, t.Settings[i-1].From, ErrBadSettings)

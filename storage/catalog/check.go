@@ -44,14 +44,17 @@ func (d *door) checkLocked(ch *Change) error {
 	case ch.Create != nil:
 		return d.checkCreateLocked(&ch.Create.Tag)
 	case ch.Update != nil:
-		t, ok := d.c.Tag(ch.Update.ID)
+		t, ok := d.c.owner(ch.Update.ID)
 		if !ok {
 			return fmt.Errorf("update tag %d: %w", ch.Update.ID, model.ErrTagNotFound)
 		}
-		_, err := changed(t, ch.Update, d.knownSet)
+		n, err := changed(t, ch.Update, d.knownSet)
+		if err == nil && n.Current().Type != t.Current().Type { // the epoch that begins has an id, as a tag has
+			err = d.roomLocked(t.Name)
+		}
 		return err
 	case ch.Rename != nil:
-		t, ok := d.c.Tag(ch.Rename.ID)
+		t, ok := d.c.owner(ch.Rename.ID)
 		if !ok {
 			return fmt.Errorf("rename tag %d: %w", ch.Rename.ID, model.ErrTagNotFound)
 		}
@@ -73,9 +76,17 @@ func (d *door) checkCreateLocked(t *model.Tag) error {
 	if err != nil || old != nil || d.names[t.Name] {
 		return err
 	}
-	if most := min(d.c.maxTags, math.MaxUint32); d.c.Len()+len(d.names) >= most {
-		return fmt.Errorf("create tag %.80q: there are %d, most is %d: %w", t.Name, d.c.Len()+len(d.names), most, ErrTagQuota)
+	if err := d.roomLocked(t.Name); err != nil {
+		return err
 	}
 	d.names[t.Name] = true
+	return nil
+}
+
+// roomLocked reports why there is no room for one more id.
+func (d *door) roomLocked(name string) error {
+	if most := min(d.c.maxTags, math.MaxUint32); d.c.Len()+len(d.names) >= most {
+		return fmt.Errorf("create tag %.80q: there are %d, most is %d: %w", name, d.c.Len()+len(d.names), most, ErrTagQuota)
+	}
 	return nil
 }

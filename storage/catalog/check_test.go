@@ -143,15 +143,42 @@ func TestTheDoorSeesSetsOfTheSameCall(t *testing.T) {
 	}
 }
 
-func TestTypeOfATagStays(t *testing.T) {
-	c := New(Options{})
+// TestTypesFromATimeOn: what a type changes, what it cannot, and what is said of it.
+func TestTypesFromATimeOn(t *testing.T) {
+	retype := func(from int64, typ model.Type) Change {
+		return Change{Update: &Update{ID: 1, Settings: &model.Settings{From: from, Type: typ}}}
+	}
+	c := New(Options{MaxTags: 3})
 	apply(t, c, 1, create("a", 1, model.Float64))
-	ch := Change{Update: &Update{ID: 1, Settings: &model.Settings{From: 5, Type: model.Int64}}}
-	require.ErrorIs(t, c.Check([]Change{ch})[0], ErrTypeMismatch)
-	r := applyOne(t, c, 2, ch)
-	require.ErrorIs(t, r.Err, ErrTypeMismatch)
-	require.ErrorContains(t, r.Err, "float64 and cannot become int64")
-	require.Len(t, tagOf(c, 1).Settings, 1)
+	r := applyOne(t, c, 3, retype(10, model.Int64))
+	require.NoError(t, r.Err)
+	require.Equal(t, []model.Epoch{{From: model.MinTime, ID: 1, Type: model.Float64}, {From: 10, ID: 2, Type: model.Int64}}, r.Tag.Epochs())
+
+	// The unit changes within an epoch, and for epochs before no more.
+	r = applyOne(t, c, 4, Change{Update: &Update{ID: 2, Settings: &model.Settings{From: 15, Unit: "bar"}}})
+	require.NoError(t, r.Err)
+	require.EqualValues(t, 1, r.Tag.ID, "an epoch's id is the tag's")
+	require.Equal(t, model.Int64, r.Tag.Current().Type)
+	for _, from := range []int64{9, 5, model.MinTime} {
+		ch := Change{Update: &Update{ID: 1, Settings: &model.Settings{From: from, Unit: "Cel"}}}
+		require.ErrorIs(t, c.Check([]Change{ch})[0], ErrBadSettings)
+		require.ErrorIs(t, applyOne(t, c, 5, ch).Err, ErrBadSettings)
+	}
+	require.NoError(t, applyOne(t, c, 6, retype(20, model.State)).Err)
+	require.ErrorIs(t, c.Check([]Change{retype(40, model.Float64)})[0], ErrTagQuota, "an epoch counts as a tag")
+	require.ErrorIs(t, c.Check([]Change{retype(model.MinTime, model.Float64)})[0], ErrBadSettings)
+	require.Equal(t, []model.TagID{1, 2, 3}, tagOf(c, 1).EpochIDs())
+	for at, id := range map[int64]model.TagID{model.MinTime: 1, 9: 1, 10: 2, 15: 2, 19: 2, 20: 3, model.MaxTime: 3} {
+		require.Equal(t, id, tagOf(c, 1).KeptBy(at))
+	}
+	require.NoError(t, applyOne(t, c, 7, rename(3, "b", 0)).Err)
+	require.Equal(t, "b", tagOf(c, 2).Name)
+	require.Nil(t, c.Retyped(4))
+	for range MaxEpochs - 3 {
+		n := len(tagOf(c, 1).Epochs())
+		require.NoError(t, applyOne(t, c, 8, retype(int64(10*n+10), []model.Type{model.Float64, model.Int64}[n%2])).Err)
+	}
+	require.ErrorContains(t, applyOne(t, c, 9, retype(1e9, model.String)).Err, "had 64 types already")
 }
 
 func TestStateSets(t *testing.T) {

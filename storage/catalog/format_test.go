@@ -267,3 +267,69 @@ func TestDigestIsOfWhatStands(t *testing.T) {
 	require.Equal(t, hash, again)
 	require.Equal(t, uint64(0x49b8be374ba105d9), hash, "the rows of the page, in order, each field with its length")
 }
+
+// exampleRetyped is the example in which the tag becomes int64 on 2027-01-15T08:00:00Z.
+func exampleRetyped(t *testing.T) *Catalog {
+	c := exampleCatalog(t)
+	s := model.Settings{From: 1_800_000_000_000_000_000, Type: model.Int64, Unit: "1"}
+	require.NoError(t, applyOne(t, c, 1_700_000_002_000_000_000, Change{Update: &Update{ID: 1, Settings: &s}}).Err)
+	return c
+}
+
+func TestEpochRowIsAsDocumented(t *testing.T) {
+	rows := exampleRetyped(t).TakeChanged()
+	require.Len(t, rows, 4)
+	row := rows[2]
+	require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, "epoch key")), fmt.Sprintf("% x", row.Key))
+	require.Equal(t, fmt.Sprintf("% x", golden.Block(t, page, "epoch value")), fmt.Sprintf("% x", row.Value))
+	stored, err := os.ReadFile("testdata/v2/epoch") // as version 2 wrote it; never written anew
+	require.NoError(t, err)
+	d := disk{}
+	d.write(rows)
+	d[string(row.Key)] = stored
+	c := New(Options{})
+	require.NoError(t, c.Load(d.rows))
+	want, _ := exampleRetyped(t).Tag(1)
+	got, _ := c.Tag(1)
+	require.Equal(t, want, got)
+	require.Equal(t, []model.TagID{1, 2}, got.EpochIDs())
+
+	for bit := range 8 * len(row.Value) {
+		row.Value[bit/8] ^= 1 << (bit % 8)
+		require.ErrorIs(t, CheckRow(row.Key, row.Value), ErrCorrupt, "bit %d", bit)
+		row.Value[bit/8] ^= 1 << (bit % 8)
+	}
+	for n := range row.Value {
+		require.Error(t, CheckRow(row.Key, row.Value[:n]))
+	}
+}
+
+// TestEpochsThatDoNotFit: rows that are sound, each by itself, and together say what cannot be.
+func TestEpochsThatDoNotFit(t *testing.T) {
+	epoch := func(id, of model.TagID, from int64) Row {
+		return rowOf(&model.Tag{ID: id, Of: of, Settings: []model.Settings{{From: from}}})
+	}
+	const from = 1_800_000_000_000_000_000
+	for name, change := range map[string]func(d disk){
+		"no epoch":           func(d disk) { d.write([]Row{exampleCatalog(t).TakeChanged()[0]}); delete(d, string(tagKey(2))) },
+		"of no tag":          func(d disk) { d.write([]Row{epoch(2, 3, from)}) },
+		"of itself":          func(d disk) { d.write([]Row{epoch(2, 2, from)}) },
+		"no settings then":   func(d disk) { d.write([]Row{epoch(2, 1, from+1)}) },
+		"from the beginning": func(d disk) { d.write([]Row{epoch(2, 1, model.MinTime)}) },
+		"a tag in its place": func(d disk) {
+			d.write(func() []Row {
+				tag, _ := exampleCatalog(t).Tag(1)
+				n := *tag
+				n.ID, n.UUID, n.Name = 2, model.UUID{9}, "other"
+				n.Aliases = []model.Alias{{Name: "other", From: model.MinTime, To: always}}
+				return []Row{rowOf(&n)}
+			}())
+		},
+	} {
+		d := disk{}
+		d.write(exampleRetyped(t).TakeChanged())
+		change(d)
+		err := New(Options{}).Load(d.rows)
+		require.ErrorIs(t, err, ErrCorrupt, name)
+	}
+}

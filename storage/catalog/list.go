@@ -133,10 +133,11 @@ func (c *Catalog) takeRenamed() (map[string]model.TagID, bool) {
 // allNames is the current name of every tag, in order.
 func (c *Catalog) allNames() []named {
 	tags := *c.tags.Load()
-	names := make([]named, len(tags))
+	names := make([]named, 0, len(tags))
 	for i := range tags {
-		t := tags[i].Load()
-		names[i] = named{t.Name, t.ID}
+		if t := tags[i].Load(); t.Of == 0 {
+			names = append(names, named{t.Name, t.ID})
+		}
 	}
 	slices.SortFunc(names, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	return names

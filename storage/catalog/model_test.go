@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,9 @@ type plainTag struct {
 	settings   []model.Settings // in the order set, dates as asked
 	attributes map[string]string
 	text       string
+
+	of     int // the tag that this is an epoch of, by its place from 1; 0: it is a tag
+	epochs []model.Epoch
 }
 
 type plainName struct {
@@ -35,7 +39,26 @@ type plainName struct {
 	from, to int64
 }
 
-func (t *plainTag) name() string { return t.names[len(t.names)-1].name }
+func (t *plainTag) name() string {
+	if t.of != 0 {
+		return ""
+	}
+	return t.names[len(t.names)-1].name
+}
+
+// now is the type that the tag has last.
+func (t *plainTag) now() model.Type { return t.settings[len(t.settings)-1].Type }
+
+// tag is the place of the tag that an id is of.
+func (p *plain) tag(id model.TagID) (*plainTag, int) {
+	if int(id) > len(p.tags) {
+		return nil, 0
+	}
+	if t := p.tags[id-1]; t.of != 0 {
+		return p.tags[t.of-1], t.of
+	}
+	return p.tags[id-1], int(id)
+}
 
 func (t *plainTag) at(instant int64) model.Settings {
 	s := t.settings[0]
@@ -85,7 +108,7 @@ func (p *plain) last(name string) (id int, until int64) {
 
 func (p *plain) create(a *model.Tag) (id int, created bool, err error) {
 	if id = p.owner(a.Name); id != 0 {
-		if a.Settings[0].Type != p.tags[id-1].typ {
+		if a.Settings[0].Type != p.tags[id-1].now() {
 			return id, false, ErrTypeMismatch
 		}
 		return id, false, nil
@@ -95,7 +118,7 @@ func (p *plain) create(a *model.Tag) (id int, created bool, err error) {
 		return 0, false, ErrBadSettings
 	}
 	for _, t := range p.tags {
-		if t.uuid == a.UUID {
+		if t.of == 0 && t.uuid == a.UUID {
 			return 0, false, ErrUUIDTaken
 		}
 	}
@@ -109,10 +132,10 @@ func (p *plain) create(a *model.Tag) (id int, created bool, err error) {
 }
 
 func (p *plain) rename(r *Rename, now int64) error {
-	if int(r.ID) > len(p.tags) {
+	t, _ := p.tag(r.ID)
+	if t == nil {
 		return model.ErrTagNotFound
 	}
-	t := p.tags[r.ID-1]
 	if t.name() == r.NewName {
 		return nil
 	}
@@ -139,19 +162,25 @@ func (p *plain) rename(r *Rename, now int64) error {
 }
 
 func (p *plain) update(u *Update) error {
-	if int(u.ID) > len(p.tags) {
+	t, id := p.tag(u.ID)
+	if t == nil {
 		return model.ErrTagNotFound
 	}
-	t := p.tags[u.ID-1]
 	if s := u.Settings; s != nil {
 		n := *s
 		if n.Type == 0 {
-			n.Type = t.typ
+			n.Type = t.now()
+		}
+		began := int64(model.MinTime)
+		if k := len(t.epochs); k > 0 {
+			began = t.epochs[k-1].From
 		}
 		switch {
 		case n.StateSet != "" && n.Type != model.State:
 			return ErrBadSettings
-		case n.Type != t.typ:
+		case len(t.epochs) > 0 && (n.From < began || n.From == began && n.Type != t.now()):
+			return ErrBadSettings
+		case n.Type != t.now() && n.From <= model.MinTime:
 			return ErrTypeMismatch
 		case n.StateSet != "" && len(p.sets[n.StateSet]) == 0:
 			return ErrUnknownStateSet
@@ -161,6 +190,13 @@ func (p *plain) update(u *Update) error {
 			if i == 0 && n.From > model.MinTime || i > 0 && old.From < n.From {
 				kept = append(kept, old)
 			}
+		}
+		if n.Type != t.now() {
+			p.tags = append(p.tags, &plainTag{typ: n.Type, of: id})
+			if len(t.epochs) == 0 {
+				t.epochs = []model.Epoch{{From: model.MinTime, ID: model.TagID(id), Type: t.typ}}
+			}
+			t.epochs = append(t.epochs, model.Epoch{From: n.From, ID: model.TagID(len(p.tags)), Type: n.Type})
 		}
 		t.settings = append(kept, n)
 	}
@@ -198,10 +234,10 @@ func (p *plain) apply(ch Change, now int64) (id int, created bool, err error) {
 		return p.create(&ch.Create.Tag)
 	case ch.Update != nil:
 		err = p.update(ch.Update)
-		id = int(ch.Update.ID)
+		_, id = p.tag(ch.Update.ID)
 	case ch.Rename != nil:
 		err = p.rename(ch.Rename, now)
-		id = int(ch.Rename.ID)
+		_, id = p.tag(ch.Rename.ID)
 	}
 	if errors.Is(err, model.ErrTagNotFound) {
 		id = 0
@@ -303,9 +339,32 @@ func requireSame(t *rapid.T, p *plain, c *Catalog) {
 			requireID(t, p.ownerAt(name, at), tag, ok, "ByNameAt", name, at)
 		}
 	}
+	listed, _, _ := c.List(Filter{}, "", len(p.tags)+1)
+	for _, tag := range listed {
+		require.Zero(t, p.tags[tag.ID-1].of, "an epoch has no name of its own")
+	}
 	for i, want := range p.tags {
+		if want.of != 0 {
+			requireEpoch(t, p, c, model.TagID(i+1))
+			continue
+		}
 		got, ok := c.ByUUID(want.uuid)
 		requireID(t, i+1, got, ok, "ByUUID")
+		require.Equal(t, want.epochs, got.Epochs())
+		for k, e := range want.epochs {
+			require.Equal(t, got, c.Retyped(e.ID))
+			now, in := got.In(e.ID)
+			require.Equal(t, e.ID, now.ID)
+			require.Equal(t, e.From, in.Start)
+			for _, at := range testTimes {
+				require.Equal(t, k, slices.Index(got.EpochIDs(), e.ID))
+				if in.Contains(at) {
+					require.Equal(t, e.ID, got.KeptBy(at))
+					require.Equal(t, got.At(at), now.At(at))
+				}
+				require.Equal(t, e.Type, now.At(at).Type, "an epoch is of one type")
+			}
+		}
 		require.Equal(t, want.text, got.Description)
 		require.True(t, maps.Equal(want.attributes, got.Attributes))
 		typ, ok := c.Type(got.ID)
@@ -313,7 +372,7 @@ func requireSame(t *rapid.T, p *plain, c *Catalog) {
 		require.Equal(t, want.typ, typ)
 		for _, at := range testTimes {
 			w, g := want.at(at), got.At(at)
-			w.Type, w.Stepped, w.From, g.From = want.typ, want.typ.AlwaysStepped(), 0, 0
+			w.Stepped, w.From, g.From, g.Epoch = w.Type.AlwaysStepped(), 0, 0, 0
 			require.Equal(t, w, g)
 		}
 	}
@@ -340,6 +399,21 @@ func requireSame(t *rapid.T, p *plain, c *Catalog) {
 			}
 		}
 	}
+}
+
+// requireEpoch holds what the catalogue says of the id of an epoch behind the first.
+func requireEpoch(t *rapid.T, p *plain, c *Catalog, id model.TagID) {
+	want := p.tags[id-1]
+	typ, ok := c.Type(id)
+	require.True(t, ok)
+	require.Equal(t, want.typ, typ)
+	got, ok := c.Tag(id)
+	require.True(t, ok)
+	require.Equal(t, id, got.ID)
+	require.EqualValues(t, want.of, got.Of)
+	require.EqualValues(t, want.of, got.Owner())
+	require.Equal(t, p.tags[want.of-1].name(), got.Name)
+	require.Equal(t, p.tags[want.of-1].text, got.Description)
 }
 
 func requireID(t require.TestingT, want int, got *model.Tag, ok bool, what ...any) {

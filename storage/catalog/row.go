@@ -23,12 +23,13 @@ const (
 )
 
 const (
-	rowVersion          = 1
-	rowVersionCalendars = 2 // of a calendar, and of the meta row where there are any
+	rowVersion  = 1
+	rowVersion2 = 2 // of a calendar, of the meta row where there are any, and of an epoch
 
 	rowEnds    = 1 + 4 // version in front, CRC-32C behind
 	metaBytes  = 8 + 4 + 4
-	countBytes = 4 // behind it the number of versions of calendars, where there are any
+	epochBytes = 4 + 8 // of the row of an epoch; that of a tag has more
+	countBytes = 4     // behind it the number of versions of calendars, where there are any
 )
 
 // Row is one key and value for the store to keep. Keys are relative to a prefix of the store's choice.
@@ -46,8 +47,8 @@ func seal(key, body []byte) Row {
 
 // versionOf is the version that a row has. Older releases know version 1 alone, and read whatever is of it.
 func versionOf(key, body []byte) byte {
-	if len(key) > 0 && (key[0] == calendarRow || key[0] == metaRow && len(body) > metaBytes) {
-		return rowVersionCalendars
+	if len(key) > 0 && (key[0] == calendarRow || key[0] == metaRow && len(body) > metaBytes || key[0] == tagRow && len(body) == epochBytes) {
+		return rowVersion2
 	}
 	return rowVersion
 }
@@ -66,8 +67,8 @@ func open(key, value []byte) ([]byte, error) {
 	if got, want := checksum(key, value[:end]), binary.LittleEndian.Uint32(value[end:]); got != want {
 		return nil, fmt.Errorf("read catalogue row %x: checksum is %08x, row says %08x: %w", key, got, want, ErrCorrupt)
 	}
-	if value[0] == 0 || value[0] > rowVersionCalendars {
-		return nil, fmt.Errorf("read catalogue row %x: version %d, newest known is %d: %w", key, value[0], rowVersionCalendars, ErrVersion)
+	if value[0] == 0 || value[0] > rowVersion2 {
+		return nil, fmt.Errorf("read catalogue row %x: version %d, newest known is %d: %w", key, value[0], rowVersion2, ErrVersion)
 	}
 	if want := versionOf(key, value[1:end]); value[0] != want {
 		return nil, fmt.Errorf("read catalogue row %x: version %d of a row that has version %d: %w", key, value[0], want, ErrCorrupt)
@@ -97,7 +98,7 @@ func (c *Catalog) TakeChanged() []Row {
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		t, _ := c.Tag(id)
-		rows = append(rows, seal(tagKey(id), tagBody(t)))
+		rows = append(rows, rowOf(t))
 	}
 	return append(append(rows, setRows(sets)...), calendarRows(calendars)...)
 }
@@ -146,7 +147,7 @@ func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
 		add(meta)
 		for id := model.TagID(1); int(id) <= tags; id++ {
 			t, _ := c.Tag(id)
-			add(seal(tagKey(id), tagBody(t)))
+			add(rowOf(t))
 		}
 		for _, r := range append(setRows(sets), calendarRows(calendars)...) {
 			add(r)
@@ -162,6 +163,15 @@ func (c *Catalog) countSetVersionsLocked() (n int) {
 		n += len(versions)
 	}
 	return n
+}
+
+// rowOf is the row of a tag. That of an epoch behind the first says which tag it is of, and from when on; all else stands in the row of
+// that tag.
+func rowOf(t *model.Tag) Row {
+	if t.Of == 0 {
+		return seal(tagKey(t.ID), tagBody(t))
+	}
+	return seal(tagKey(t.ID), appendTime(binary.LittleEndian.AppendUint32(nil, uint32(t.Of)), t.Settings[0].From))
 }
 
 func tagBody(t *model.Tag) []byte {
@@ -184,6 +194,13 @@ type fields struct {
 	set         *model.StateSet
 	calendars   uint32 // versions
 	calendar    *model.Calendar
+	epoch       epochRow // of a tag row that is of one
+}
+
+// epochRow is what the row of an epoch says.
+type epochRow struct {
+	id, of model.TagID
+	from   int64
 }
 
 // parse takes a row apart and judges everything that can be judged of it by itself.
@@ -216,6 +233,12 @@ func parseBody(key, body []byte, in *interner) (f fields, err error) {
 		}
 		f.revision = binary.LittleEndian.Uint64(body)
 		f.tags, f.setVersions = binary.LittleEndian.Uint32(body[8:]), binary.LittleEndian.Uint32(body[12:])
+	case f.kind == tagRow && len(key) == 5 && len(body) == epochBytes:
+		r := &reader{b: body}
+		f.epoch = epochRow{id: model.TagID(binary.BigEndian.Uint32(key[1:])), of: r.id(), from: r.time()}
+		if err = r.end(); err == nil && (f.epoch.of == 0 || f.epoch.of >= f.epoch.id || f.epoch.from <= model.MinTime) {
+			err = fmt.Errorf("epoch %d of tag %d from %d", f.epoch.id, f.epoch.of, f.epoch.from)
+		}
 	case f.kind == tagRow && len(key) == 5:
 		f.tag, err = parseTag(model.TagID(binary.BigEndian.Uint32(key[1:])), body, in)
 	case f.kind == setRow && len(key) > 6 && key[len(key)-5] == 0:
@@ -264,7 +287,7 @@ func checkLoadedTag(t *model.Tag) error {
 	if t.ID == 0 || t.UUID == (model.UUID{}) {
 		return fmt.Errorf("tag %d has the UUID %s", t.ID, t.UUID)
 	}
-	if err := checkNewTag(t); err != nil {
+	if err := checkTag(t); err != nil {
 		return err
 	}
 	if t.Settings[0].From != model.MinTime {
@@ -312,6 +335,7 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	}
 	var meta fields
 	var before []byte
+	var retyped []model.TagID
 	for key, value := range rows {
 		f, err := parse(key, value, &c.intern)
 		if err != nil {
@@ -325,7 +349,14 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 		case metaRow:
 			meta = f
 		case tagRow:
+			if f.tag == nil {
+				err = c.loadEpochLocked(f.epoch)
+				break
+			}
 			err = c.loadTagLocked(f.tag)
+			if s := f.tag.Settings; slices.ContainsFunc(s, func(x model.Settings) bool { return x.Type != s[0].Type }) {
+				retyped = append(retyped, f.tag.ID)
+			}
 		case setRow:
 			err = c.loadSetLocked(f.set)
 		case calendarRow:
@@ -342,7 +373,51 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	if c.mu.calendarVersions != int(meta.calendars) {
 		return fmt.Errorf("load catalogue: %d versions of calendars, meta row says %d: %w", c.mu.calendarVersions, meta.calendars, ErrCorrupt)
 	}
+	for _, id := range retyped {
+		if err := c.checkEpochs(id); err != nil {
+			return fmt.Errorf("load catalogue: %w: %w", err, ErrCorrupt)
+		}
+	}
 	c.mu.revision = meta.revision
+	return nil
+}
+
+// loadEpochLocked takes the row of an epoch. That of the tag was loaded before, and so were those of epochs before.
+func (c *Catalog) loadEpochLocked(e epochRow) error {
+	old, ok := c.Tag(e.of)
+	if !ok || old.Of != 0 || int(e.id) != c.Len()+1 {
+		return fmt.Errorf("epoch %d of tag %d stands where %d belongs", e.id, e.of, c.Len()+1)
+	}
+	t, last := *old, old.Settings[0]
+	for _, s := range old.Settings {
+		if s.Epoch != 0 && s.Epoch != last.Epoch {
+			last = s
+		}
+	}
+	now := t.At(e.from)
+	if now.From != e.from || e.from <= last.From || now.Type == last.Type {
+		return fmt.Errorf("epoch %d of tag %d begins at %d with type %s, the one before at %d with type %s", e.id, e.of, e.from, now.Type, last.From, last.Type)
+	}
+	t.Settings = slices.Clone(t.Settings)
+	for i := range t.Settings {
+		if s := &t.Settings[i]; s.From >= e.from {
+			s.Epoch = e.id
+		}
+	}
+	view, _ := t.In(e.id)
+	c.placeLocked(view)
+	c.replaceLocked(&t)
+	return nil
+}
+
+// checkEpochs holds the epochs of a tag against its settings: each is of one type, and two next to each other are of two.
+func (c *Catalog) checkEpochs(id model.TagID) error {
+	t, _ := c.Tag(id)
+	for i := 1; i < len(t.Settings); i++ {
+		if s, before := &t.Settings[i], &t.Settings[i-1]; (s.Type == before.Type) != (s.Epoch == before.Epoch) {
+			return fmt.Errorf("tag %d is of type %s from %d on, and its epochs say otherwise", id, s.Type, s.From)
+		}
+	}
 	return nil
 }
 
