@@ -52,6 +52,9 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.within(buckets.span()); err != nil {
+		return nil, err
+	}
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}

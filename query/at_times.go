@@ -116,6 +116,9 @@ func (e *Engine) atTimes(r AtTimesRequest) (*atTimes, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.within(model.TimeRange{Start: slices.Min(instants), End: behindInstant(slices.Max(instants))}); err != nil {
+		return nil, err
+	}
 	if err := tags.convertTo(r.Unit); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type rangeRead struct {
 	out      *encoder
 	values   interpolation
 	left     uint64 // rows that the tag may still have
+	ids      []model.TagID
 }
 
 func newRangeRead(r *RangeRequest, c Catalog) *rangeRead {
@@ -60,7 +61,20 @@ func (r *rangeRead) tag(ctx context.Context, a asked) error {
 
 // samples copies the samples of the range into the encoder.
 func (r *rangeRead) samples(ctx context.Context, a asked) error {
-	r.cursor.Reset(a.tag.ID, r.in)
+	epochs := r.request.epochs()
+	epochs.Reverse = r.in.Reverse
+	r.ids = a.epochs(r.ids[:0], epochs)
+	for _, id := range r.ids {
+		if err := r.epoch(ctx, a, id); err != nil || r.left == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// epoch copies the samples of the range that are kept by one id.
+func (r *rangeRead) epoch(ctx context.Context, a asked, id model.TagID) error {
+	r.cursor.Reset(id, r.in)
 	for {
 		block, err := r.cursor.Next(ctx)
 		if err == io.EOF {
@@ -183,13 +197,17 @@ const boundNear = int64(300e9)
 
 // next is a block that begins with the sample nearest to an instant: at it, or before it, or else behind it; nil for none.
 func (r *rangeRead) next(ctx context.Context, a asked, instant int64, before bool) (*storage.Block, error) {
-	for _, in := range nearAndAll(instant, before) {
-		r.cursor.Reset(a.tag.ID, in)
-		switch b, err := r.cursor.Next(ctx); {
-		case err == nil:
-			return b, nil
-		case err != io.EOF:
-			return nil, fmt.Errorf("find the sample of tag %s next to %s: %w", a.describe(), model.FormatTime(instant), err)
+	ranges := nearAndAll(instant, before)
+	r.ids = a.epochs(r.ids[:0], ranges[1])
+	for _, id := range r.ids { // the nearest first
+		for _, in := range ranges {
+			r.cursor.Reset(id, in)
+			switch b, err := r.cursor.Next(ctx); {
+			case err == nil:
+				return b, nil
+			case err != io.EOF:
+				return nil, fmt.Errorf("find the sample of tag %s next to %s: %w", a.describe(), model.FormatTime(instant), err)
+			}
 		}
 	}
 	return nil, nil

@@ -37,6 +37,9 @@ func (b *bucketing) count() int { return len(b.edges) - 1 }
 
 func (b *bucketing) reverse() bool { return b.edges[0] > b.edges[1] }
 
+// span is the instants of all buckets.
+func (b *bucketing) span() model.TimeRange { return model.Between(b.edges[0], b.edges[b.count()]) }
+
 // isCut reports whether a bucket is part of a longer one.
 func (b *bucketing) isCut(i int) bool { return i == 0 && b.cut[0] || i == b.count()-1 && b.cut[1] }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -88,6 +90,11 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	if err != nil {
 		return question{}, err
 	}
+	if r.Bounds == Interpolated || len(r.Where) > 0 || r.Unit != "" {
+		if err := tags.within(model.Between(from, to)); err != nil {
+			return question{}, err
+		}
+	}
 	if err := tags.convertTo(r.Unit); err != nil {
 		return question{}, err
 	}
@@ -96,7 +103,7 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	}
 	q := question{
 		tags: tags, batchRows: r.batchRows(), consistency: r.Consistency,
-		layout: layout{types: tags.types(), unit: r.Unit, withSource: r.WithSource, withSeq: r.WithSeq},
+		layout: layout{types: tags.typesIn(r.epochs()), unit: r.Unit, withSource: r.WithSource, withSeq: r.WithSeq},
 	}
 	if r.Bounds != NoBounds {
 		q.layout.edges = &boundColumn{first: min(from, to), last: max(from, to)}
@@ -174,13 +181,23 @@ func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64
 	}
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		var one storage.Block
+		ids := make([]model.TagID, 0, 1)
 		for _, a := range q.tags.asked {
-			s, ok := view.Latest(a.tag.ID)
+			s, ok := model.Sample{}, false
+			ids = a.epochs(ids[:0], model.TimeRange{Start: model.MinTime, End: model.All.End, Reverse: true})
+			for _, id := range ids { // the newest first
+				if s, ok = view.Latest(id); ok {
+					break
+				}
+			}
 			if !ok {
 				continue
 			}
 			one.Reset(s.Type)
 			one.Append(s)
+			if a.unit != nil && s.Type > model.Uint64 { // of an epoch before the present one
+				return fmt.Errorf("tag %s in %s: its newest sample is of type %s and no number: %w", a.describe(), q.tags.unit, s.Type, ErrBadRequest)
+			}
 			if a.unit != nil {
 				bits, err := a.converted(&one.Samples, nil)
 				if err != nil {
@@ -213,8 +230,11 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 
 func (e *Engine) modifiedQuestion(r ModifiedRequest) (question, error) {
 	q, err := e.rangeQuestion(r.asRange())
-	q.layout.modified = true
-	return q, err
+	if err != nil {
+		return q, err
+	}
+	q.layout.modified, q.layout.types = true, q.tags.types()
+	return q, nil
 }
 
 // ModifiedSchema is RangeSchema of ReadModified.
@@ -235,40 +255,54 @@ func (e *Engine) ReadModified(ctx context.Context, r ModifiedRequest, sink Sink)
 	in := model.Between(r.Start, r.End)
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		for _, a := range q.tags.asked {
-			if err := readModified(ctx, view, a, in, r.Limit, out); err != nil {
-				return err
+			left := r.Limit
+			if left == 0 {
+				left = math.MaxUint64
+			}
+			// Of every epoch: a value that was removed may have stood where another one is now.
+			ids := a.tag.EpochIDs()
+			if in.Reverse {
+				slices.Reverse(ids)
+			}
+			for _, id := range ids {
+				n, err := readModified(ctx, view, a, id, in, left, out)
+				if err != nil {
+					return err
+				}
+				if left -= n; left == 0 {
+					break
+				}
 			}
 		}
 		return nil
 	})
 }
 
-// readModified copies what no longer stands of one tag into the encoder, at most limit values unless limit is 0.
-func readModified(ctx context.Context, view View, a asked, in model.TimeRange, limit uint64, out *encoder) error {
+// readModified copies what no longer stands of one epoch of a tag into the encoder, at most limit values, and returns how many.
+func readModified(ctx context.Context, view View, a asked, epoch model.TagID, in model.TimeRange, limit uint64, out *encoder) (taken uint64, err error) {
 	if in.Empty() {
-		return nil
+		return 0, nil
 	}
-	cursor := view.Modified(a.tag.ID, in)
+	cursor := view.Modified(epoch, in)
 	defer cursor.Close()
-	for taken := uint64(0); ; {
+	for taken < limit {
 		block, err := cursor.Next(ctx)
 		if err == io.EOF {
-			return nil
+			return taken, nil
 		}
 		if err != nil {
-			return fmt.Errorf("read modified values of tag %s over %s: %w", a.describe(), in, err)
+			return taken, fmt.Errorf("read modified values of tag %s over %s: %w", a.describe(), in, err)
 		}
 		values := &block.Block
-		if left := limit - taken; limit != 0 && uint64(values.Len()) > left {
+		if left := limit - taken; uint64(values.Len()) > left {
 			values = &storage.Block{Samples: values.Slice(0, int(left)), Origins: values.Origins}
 		}
 		if err := out.addEnded(ctx, a, values, block.Ends); err != nil {
-			return err
+			return taken, err
 		}
-		if taken += uint64(values.Len()); limit != 0 && taken >= limit {
-			return nil
-		}
+		taken += uint64(values.Len())
 	}
+	return taken, nil
 }
 
 // emptyCursor reads what stands of tags, or what stood at an earlier time, once it is reset to a tag and a range.

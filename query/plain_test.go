@@ -125,10 +125,12 @@ func plainLine(a, b model.Sample, t int64) uint64 {
 // plainRange is what a range request answers of one tag, but for After.
 func plainRange(s *plainStore, tag *model.Tag, r RangeRequest) (rows []model.Sample) {
 	var all []model.Sample
-	b := s.samples[tag.ID]
-	for i := range b.Len() {
-		if r.AsOf == nil || b.Origins[i].Ingest*1e9 <= *r.AsOf {
-			all = append(all, b.At(i))
+	for _, id := range tag.EpochIDs() {
+		b := s.samples[id]
+		for i := range b.Len() {
+			if r.AsOf == nil || b.Origins[i].Ingest*1e9 <= *r.AsOf {
+				all = append(all, b.At(i))
+			}
 		}
 	}
 	from, to := r.Start, r.End

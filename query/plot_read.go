@@ -79,6 +79,9 @@ func (e *Engine) plotting(r PlotRequest) (*plotting, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.within(model.TimeRange{Start: r.Start, End: r.End}); err != nil {
+		return nil, err
+	}
 	if err := tags.convertTo(r.Unit); err != nil {
 		return nil, err
 	}

@@ -91,6 +91,9 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.within(buckets.span()); err != nil {
+		return nil, err
+	}
 	for _, f := range r.Functions {
 		for _, t := range tags.asked {
 			if typ := t.tag.Current().Type; !f.of(typ) {
@@ -266,7 +269,7 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 			Before: &r.before, In: in, After: r.after[i], Earlier: earlier,
 		}
 		if annotated {
-			iv.Annotations = int64(r.view.AnnotationCount(w.tag.ID, model.TimeRange{Start: r.edges[i], End: r.edges[i+1]}))
+			iv.Annotations = int64(r.view.AnnotationCount(w.tag.Owner(), model.TimeRange{Start: r.edges[i], End: r.edges[i+1]}))
 		}
 		if zero != nil {
 			iv.Zero, iv.NonZero = zero[i][0], zero[i][1]

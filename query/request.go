@@ -142,6 +142,17 @@ func (r *RangeRequest) edges() (from, to int64) {
 	return r.Start, r.End
 }
 
+// epochs is the range of which a tag's epochs are read: of all time where what stood at another moment, or stands outside, is asked for.
+func (r *RangeRequest) epochs() model.TimeRange {
+	if r.AsOf != nil || r.Bounds == Outside {
+		return model.All
+	}
+	whole := *r
+	whole.After = nil // pages have one schema
+	in := whole.samples()
+	return model.TimeRange{Start: in.Start, End: in.End}
+}
+
 // samples is the range of the samples the read has, without bounds outside of it.
 func (r *RangeRequest) samples() model.TimeRange {
 	from, to := r.edges()

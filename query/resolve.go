@@ -54,6 +54,9 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 	}
 	for _, id := range t.IDs {
 		tag, ok := c.Tag(id)
+		if ok && tag.Of != 0 {
+			tag, ok = c.Tag(tag.Of)
+		}
 		if !ok {
 			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
 		}
@@ -93,17 +96,8 @@ func (a asked) valueType() model.Type {
 	return a.tag.Current().Type
 }
 
-// types is the set of types the values of the tags have in the answer.
-func (l *tagList) types() typeSet {
-	if l.unit != "" {
-		return 1 << model.Float64
-	}
-	var s typeSet
-	for _, a := range l.asked {
-		s.add(a.tag.Current().Type)
-	}
-	return s
-}
+// types is the set of types that values of the tags have, or had, in the answer.
+func (l *tagList) types() typeSet { return l.typesIn(model.All) }
 
 // typeSet is a set of types as bits.
 type typeSet uint16
@@ -135,4 +129,4 @@ func stringArray(values []string, size int64) arrow.Array {
 }
 
 // describe names a tag in an error.
-func (a asked) describe() string { return a.tag.Name + " (id " + strconv.Itoa(int(a.tag.ID)) + ")" }
+func (a asked) describe() string { return a.tag.Name + " (id " + strconv.Itoa(int(a.tag.Owner())) + ")" }

@@ -51,6 +51,9 @@ func (e *Engine) stateTimes(r StatesRequest) (*stateTimes, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.within(buckets.span()); err != nil {
+		return nil, err
+	}
 	for _, t := range tags.asked {
 		switch typ := t.tag.Current().Type; typ {
 		case model.Bool, model.State, model.Int64, model.Uint64:

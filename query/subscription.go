@@ -400,11 +400,19 @@ func (f *tagFilter) has(tag model.TagID) bool {
 	}
 	if f.known[tag] == 0 {
 		f.known[tag] = notInFilter
-		if f.ids[tag] || f.matches(tag) {
+		if f.ids[tag] || f.ids[f.owner(tag)] || f.matches(tag) {
 			f.known[tag] = inFilter
 		}
 	}
 	return f.known[tag] == inFilter
+}
+
+// owner is the tag that an epoch's id is of.
+func (f *tagFilter) owner(id model.TagID) model.TagID {
+	if tag, ok := f.catalog.Tag(id); ok {
+		return tag.Owner()
+	}
+	return id
 }
 
 func (f *tagFilter) matches(id model.TagID) bool {

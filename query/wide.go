@@ -122,16 +122,26 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.tags = tags
+	in := model.Between(r.Start, r.End)
+	if x.grid != nil {
+		in = x.grid.span()
+	}
+	if err := tags.within(in); err != nil {
+		return nil, err
+	}
 	if err := tags.convertTo(r.Unit); err != nil {
 		return nil, err
 	}
-	x.tags = tags
 	if r.OnSamplesOf != "" {
 		tag, ok := named(r.OnSamplesOf)
 		if !ok {
 			return nil, fmt.Errorf("tag %.200q, whose samples make the rows: %w", r.OnSamplesOf, model.ErrTagNotFound)
 		}
 		x.on = asked{tag: tag}
+		if err := x.on.within(in); err != nil {
+			return nil, err
+		}
 	}
 	if err := x.makeColumns(); err != nil {
 		return nil, err
@@ -411,7 +421,7 @@ func (x *wide) schema(lost []storage.OffsetRange) *arrow.Schema {
 func (x *wide) metadata(tag *model.Tag) arrow.Metadata {
 	s := tag.At(x.last)
 	return arrow.NewMetadata([]string{"tag_id", "unit", "stepped", "state_set"},
-		[]string{strconv.FormatUint(uint64(tag.ID), 10), cmp.Or(x.tags.unit, s.Unit), strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
+		[]string{strconv.FormatUint(uint64(tag.Owner()), 10), cmp.Or(x.tags.unit, s.Unit), strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
 }
 
 // maxAge is how old a sample may be, any where the request does not say.
