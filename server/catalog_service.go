@@ -87,11 +87,13 @@ func (s *catalogService) GetTag(_ context.Context, r *varvev1.GetTagRequest) (*v
 // wholeTag is a tag with what is measured of it.
 func (s *catalogService) wholeTag(t *model.Tag) *varvev1.Tag {
 	out := tagToWire(t)
-	for _, f := range s.db.Filtered(t.ID) {
-		out.Filtered = append(out.Filtered, &varvev1.Filtered{
-			Filter: filterToWire(f.Filter), FirstNs: f.First, LastNs: f.Last, Samples: f.Samples, LeftOut: f.LeftOut,
-			MaxError: f.MaxError, ErrorAtNs: f.ErrorAt,
-		})
+	for _, id := range t.EpochIDs() {
+		for _, f := range s.db.Filtered(id) {
+			out.Filtered = append(out.Filtered, &varvev1.Filtered{
+				Filter: filterToWire(f.Filter), FirstNs: f.First, LastNs: f.Last, Samples: f.Samples, LeftOut: f.LeftOut,
+				MaxError: f.MaxError, ErrorAtNs: f.ErrorAt,
+			})
+		}
 	}
 	return out
 }
@@ -107,10 +109,19 @@ func (s *Server) findTag(name string, id uint32) (*model.Tag, error) {
 		}
 		return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
 	}
-	if tag, ok := s.db.Catalog().Tag(model.TagID(id)); ok {
+	if tag, ok := s.tagOf(model.TagID(id)); ok {
 		return tag, nil
 	}
 	return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
+}
+
+// tagOf is the tag of an id, of an epoch's the tag it is of.
+func (s *Server) tagOf(id model.TagID) (*model.Tag, bool) {
+	tag, ok := s.db.Catalog().Tag(id)
+	if ok && tag.Of != 0 {
+		return s.db.Catalog().Tag(tag.Of)
+	}
+	return tag, ok
 }
 
 func (s *catalogService) ListTags(_ context.Context, r *varvev1.ListTagsRequest) (*varvev1.ListTagsResponse, error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -39,7 +40,12 @@ func (s *adminService) tagsAndRange(r interface {
 	if in.Start < model.MinTime || in.Empty() {
 		return nil, in, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
 	}
-	ids, err = s.tagIDs(r.GetTags(), r.GetTagIds(), least)
+	tags, err := s.tagIDs(r.GetTags(), r.GetTagIds(), least)
+	for _, id := range tags {
+		if tag, ok := s.tagOf(id); ok {
+			ids = append(ids, tag.EpochIDs()...)
+		}
+	}
 	return ids, in, err
 }
 
@@ -56,10 +62,11 @@ func (s *Server) tagIDs(names []string, given []uint32, least int) (ids []model.
 		ids = append(ids, tag.ID)
 	}
 	for _, id := range given {
-		if _, ok := s.db.Catalog().Tag(model.TagID(id)); !ok {
+		tag, ok := s.tagOf(model.TagID(id))
+		if !ok {
 			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
 		}
-		ids = append(ids, model.TagID(id))
+		ids = append(ids, tag.ID)
 	}
 	return ids, nil
 }
@@ -91,12 +98,15 @@ func (s *adminService) ListDeletes(_ *varvev1.ListDeletesRequest, stream grpc.Se
 	return nil
 }
 
-// named is the ids of tags and their current names.
+// named is the ids of tags and their current names, of several epochs of one once.
 func (s *adminService) named(tags []model.TagID) (ids []uint32, names []string) {
 	for _, id := range tags {
 		name := ""
-		if tag, ok := s.db.Catalog().Tag(id); ok {
-			name = tag.Name
+		if tag, ok := s.tagOf(id); ok {
+			if tag.ID != id && slices.Contains(tags, tag.ID) {
+				continue
+			}
+			id, name = tag.ID, tag.Name
 		}
 		ids, names = append(ids, uint32(id)), append(names, name)
 	}

@@ -152,6 +152,9 @@ func (j *judge) find(t tagRef) (model.TagID, model.Type, fault) {
 	case t.id == 0:
 		return 0, 0, malformed("no tag is given")
 	}
+	if tag := j.catalog.Retyped(id); tag != nil {
+		id = tag.ID // as people know it
+	}
 	typ, ok := j.catalog.Type(id)
 	if !ok {
 		return 0, 0, fault{varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG, func() string {

@@ -124,7 +124,8 @@ func (j *judge) decodeFrame(r *wireFrame, n int) (s model.Samples, f fault) {
 // takeFrameTag makes a run of the values of tag k of a frame. A null value of quality Good is no sample.
 func (j *judge) takeFrameTag(at, k, tags int, ref tagRef, mode model.WriteMode, times []int64, all *model.Samples) {
 	id, typ, f := j.find(ref)
-	if f.code == 0 && typ != all.Type {
+	epochs := j.epochs(id)
+	if f.code == 0 && typ != all.Type && epochs == nil {
 		f = fault{varvev1.RejectCode_REJECT_CODE_TYPE_MISMATCH, func() string {
 			return fmt.Sprintf("values are %s, the tag is %s", all.Type, typ)
 		}}
@@ -139,6 +140,7 @@ func (j *judge) takeFrameTag(at, k, tags int, ref tagRef, mode model.WriteMode, 
 	}
 	run := storage.Run{Tag: id, Mode: mode, Samples: s}
 	j.judgeSamples(id, &run.Samples, mode)
+	j.judgeEpochs(epochs, &run.Samples, mode)
 	j.keep(&run, origin, ref)
 }
 

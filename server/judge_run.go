@@ -31,6 +31,10 @@ func (j *judge) takeRun(at int, r *wireRun) error {
 	if f.code == 0 {
 		mode, f = j.mode(r.mode)
 	}
+	epochs := j.epochs(id)
+	if f.code == 0 && epochs != nil && r.values.typ != 0 {
+		typ = r.values.typ // what is of another epoch is judged sample by sample
+	}
 	if f.code == 0 {
 		f = r.check(mode, typ, n)
 	}
@@ -44,6 +48,7 @@ func (j *judge) takeRun(at int, r *wireRun) error {
 		return nil
 	}
 	j.judgeSamples(id, &run.Samples, mode)
+	j.judgeEpochs(epochs, &run.Samples, mode)
 	j.keep(run, runOrigin{wire: uint32(at), stride: 1}, ref)
 	return nil
 }

@@ -146,9 +146,13 @@ func (j *judge) keep(run *storage.Run, origin runOrigin, ref tagRef) {
 		return
 	}
 	origin.tag, origin.named = run.Tag, len(ref.name) > 0
+	j.taken += run.Samples.Len()
+	if tag := j.catalog.Retyped(run.Tag); tag != nil {
+		j.sortByEpoch(tag, run, origin)
+		return
+	}
 	j.batch.Runs = append(j.batch.Runs, *run)
 	j.origins = append(j.origins, origin)
-	j.taken += run.Samples.Len()
 }
 
 // list makes rejections of j.faults, one for each stretch of equal faults.

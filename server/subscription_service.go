@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -92,7 +93,9 @@ var rangeEffectOf = map[model.Effect]varvev1.RangeEffect{
 func rangeChange(r *query.RangeDelivery) *varvev1.RangeChange {
 	out := &varvev1.RangeChange{Effect: rangeEffectOf[r.Effect], IngestNs: r.Ingest, Author: r.Author, Reason: r.Reason}
 	for _, tag := range r.Tags {
-		out.Tags, out.TagIds = append(out.Tags, tag.Name), append(out.TagIds, uint32(tag.ID))
+		if id := uint32(tag.Owner()); !slices.Contains(out.TagIds, id) { // a tag whose type changed is there once
+			out.Tags, out.TagIds = append(out.Tags, tag.Name), append(out.TagIds, id)
+		}
 	}
 	for _, in := range r.Ranges {
 		out.Ranges = append(out.Ranges, &varvev1.TimeSpan{StartNs: in.Start, EndNs: in.End})

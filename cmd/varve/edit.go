@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/varvedb/varve/collector/session"
+	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/internal/timeexpr"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -334,7 +335,8 @@ func (c *client) editRuns(ctx context.Context, edits []edit, zone *time.Location
 // editTag is what a correction must know of its tag.
 type editTag struct {
 	name   string
-	typ    model.Type
+	typ    model.Type // at the time of the correction
+	types  answer.Types
 	states []*varvev1.DigitalState
 }
 
@@ -347,7 +349,7 @@ func (c *client) editTag(ctx context.Context, name string) (*editTag, error) {
 		return nil, fmt.Errorf("tag %q: a correction is about one tag, not a pattern", name)
 	}
 	s := settingsOf(found[0].Tag)
-	t := &editTag{name: name, typ: s.typ}
+	t := &editTag{name: name, typ: s.typ, types: answer.TypesOf(found[0].Tag)}
 	if s.states != "" {
 		set, err := c.catalog.GetStateSet(ctx, &varvev1.GetStateSetRequest{Name: s.states})
 		if err != nil {
@@ -363,6 +365,7 @@ func (e *edit) run(tag *editTag, now time.Time, zone *time.Location) (*varvev1.R
 	if err != nil {
 		return nil, err
 	}
+	tag.typ = tag.types.At(t)
 	var run *varvev1.Run
 	if e.mode == varvev1.WriteMode_WRITE_MODE_REMOVE {
 		run = &varvev1.Run{Tag: tag.name, TimesNs: []int64{t}, Mode: e.mode, All: e.all}

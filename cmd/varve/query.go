@@ -561,10 +561,10 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	return samples, warning, err
 }
 
-func typesOf(tags []foundTag) map[string]model.Type {
-	types := make(map[string]model.Type, len(tags))
+func typesOf(tags []foundTag) map[string]answer.Types {
+	types := make(map[string]answer.Types, len(tags))
 	for _, t := range tags {
-		typ := settingsOf(t.Tag).typ
+		typ := answer.TypesOf(t.Tag)
 		types[t.Name], types[t.asked] = typ, typ
 	}
 	return types

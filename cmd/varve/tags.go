@@ -396,7 +396,8 @@ func newTagsUpdateCommand() *cobra.Command {
 		Use:   "update TAG",
 		Short: "Change the settings of a tag that are given, and leave the others",
 		Long: `Changes the settings of a tag that are given and leaves the others. Type, unit, stepped, max-gap and state-set change what
-samples mean, so they are dated: they hold from --from on, and samples before keep the settings they had.`,
+samples mean, so they are dated: they hold from --from on, and samples before keep the settings they had. A type changes behind all samples
+that the tag has.`,
 		Example: "  varve tags update FI-101 --unit l/s --from 2026-03-01T00:00:00Z\n  varve tags update FI-101 --compression-deviation 0.5",
 		Args:    exactlyNames(1, "one tag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -457,6 +458,9 @@ func (f *tagSettingFlags) updateOf(cmd *cobra.Command, old *varvev1.Tag, from st
 		t, err := model.ParseType(f.typ)
 		if err != nil {
 			return nil, err
+		}
+		if old := model.Type(s.Type); t != old { // what came with the old type goes with it
+			s.Stepped, s.StateSet = s.Stepped && !old.AlwaysStepped(), ""
 		}
 		s.Type = varvev1.Type(t)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/internal/timeexpr"
-	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -79,12 +78,12 @@ func (f *watchFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return c.explain(err)
 	}
-	out := answer.NewChangeWriter(cmd.OutOrStdout(), f.output, zone, func(tag string) (model.Type, error) {
+	out := answer.NewChangeWriter(cmd.OutOrStdout(), f.output, zone, func(tag string) (answer.Types, error) {
 		t, err := c.catalog.GetTag(ctx, &varvev1.GetTagRequest{Name: tag})
 		if err != nil {
-			return 0, c.explain(err)
+			return nil, c.explain(err)
 		}
-		return settingsOf(t).typ, nil
+		return answer.TypesOf(t), nil
 	})
 	token, err := f.print(stream.Recv, out, cmd.ErrOrStderr())
 	if token != "" {

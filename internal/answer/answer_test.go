@@ -85,14 +85,14 @@ func open(t testing.TB, b []byte) *Reader {
 	return r
 }
 
-func csvOf(t testing.TB, b []byte, types map[string]model.Type) string {
+func csvOf(t testing.TB, b []byte, types map[string]Types) string {
 	var out strings.Builder
 	_, err := WriteCSV(&out, NewRows(open(t, b), types), Extra{})
 	require.NoError(t, err)
 	return out.String()
 }
 
-func jsonOf(t testing.TB, b []byte, types map[string]model.Type) string {
+func jsonOf(t testing.TB, b []byte, types map[string]Types) string {
 	var out strings.Builder
 	_, err := WriteJSON(&out, NewRows(open(t, b), types), Extra{})
 	require.NoError(t, err)
@@ -151,7 +151,10 @@ const mixedRows = `[
 {"time":"2001-01-01 00:00:00","tag":"null","quality":2147483648}]`
 
 func TestMixedTypes(t *testing.T) {
-	types := map[string]model.Type{"f64": model.Float64, "f32": model.Float32, "i64": model.Int64, "u64": model.Uint64, "bool": model.Bool, "state": model.State, "text": model.String, "bytes": model.Bytes}
+	types := map[string]Types{}
+	for name, t := range map[string]model.Type{"f64": model.Float64, "f32": model.Float32, "i64": model.Int64, "u64": model.Uint64, "bool": model.Bool, "state": model.State, "text": model.String, "bytes": model.Bytes} {
+		types[name] = OfType(t)
+	}
 	b := encode(t, nil, mixedFields, mixedRows)
 	require.Equal(t, []string{"0.1", "0.1", "-9223372036854775808", "18446744073709551615", "true", "on", "on", "AP8=", ""}, column(t, csvOf(t, b, types), 2))
 	var values []string
@@ -351,7 +354,7 @@ func FuzzRows(f *testing.F) {
 		if err != nil {
 			return
 		}
-		rows := NewRows(r, map[string]model.Type{"f32": model.Float32})
+		rows := NewRows(r, map[string]Types{"f32": OfType(model.Float32)})
 		for err == nil {
 			_, err = rows.Next()
 		}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -18,20 +17,20 @@ var ChangeOutputs = []string{"table", "csv", "json"}
 
 // ChangeWriter writes the messages of a subscription, each at once.
 type ChangeWriter struct {
-	// TypeOf is the type of a tag; it decides how values are read, as in NewRows. It is asked once for each name.
-	TypeOf func(tag string) (model.Type, error)
+	// TypesOf is the types of a tag; they decide how values are read, as in NewRows. It is asked once for each name.
+	TypesOf func(tag string) (Types, error)
 	// Zone is the zone of times in a table.
 	Zone *time.Location
 
 	out    *bufio.Writer
 	format string
-	types  map[string]model.Type
+	types  map[string]Types
 	table  table
 }
 
 // NewChangeWriter begins an output in one of ChangeOutputs.
-func NewChangeWriter(w io.Writer, format string, zone *time.Location, typeOf func(string) (model.Type, error)) *ChangeWriter {
-	c := &ChangeWriter{TypeOf: typeOf, Zone: zone, out: bufio.NewWriter(w), format: format, types: map[string]model.Type{}}
+func NewChangeWriter(w io.Writer, format string, zone *time.Location, typesOf func(string) (Types, error)) *ChangeWriter {
+	c := &ChangeWriter{TypesOf: typesOf, Zone: zone, out: bufio.NewWriter(w), format: format, types: map[string]Types{}}
 	switch format {
 	case "csv":
 		c.out.WriteString("time,tag,value,quality,seq,kind,ingest_time,author,reason,offset,end\n")
@@ -123,7 +122,7 @@ func (c *ChangeWriter) learn(r *Row) error {
 	if _, known := c.types[r.Tag]; known {
 		return nil
 	}
-	t, err := c.TypeOf(r.Tag)
+	t, err := c.TypesOf(r.Tag)
 	c.types[r.Tag] = t
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 
 	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
 // Value is one value as it is printed.
@@ -64,10 +65,41 @@ func appendFloat(b []byte, x float64, bits int) []byte {
 	return strconv.AppendFloat(b, x, format, -1, bits)
 }
 
+// Types is of which type a tag is from which time on, ascending; the first holds from the beginning.
+type Types []struct {
+	From int64
+	Type model.Type
+}
+
+// OfType is a tag that is of one type for ever.
+func OfType(t model.Type) Types { return Types{{model.MinTime, t}} }
+
+// TypesOf is the types of a tag as its settings have them.
+func TypesOf(t *varvev1.Tag) (out Types) {
+	for _, s := range t.Settings {
+		if typ := model.Type(s.Type); len(out) == 0 || out[len(out)-1].Type != typ {
+			out = append(out, Types{{s.FromNs, typ}}...)
+		}
+	}
+	return out
+}
+
+// At is the type at a time, 0 where none is known.
+func (t Types) At(time int64) model.Type {
+	i := len(t) - 1
+	for i > 0 && t[i].From > time {
+		i--
+	}
+	if i < 0 {
+		return 0
+	}
+	return t[i].Type
+}
+
 // Rows walks the samples of an answer.
 type Rows struct {
 	r     *Reader
-	types map[string]model.Type
+	types map[string]Types
 
 	batch  columns
 	at     int
@@ -76,7 +108,7 @@ type Rows struct {
 
 // NewRows walks the samples of r. types says of which type each tag is; it decides how the values of answers about tags
 // of several types are read. A tag that is not in it is read by its columns alone.
-func NewRows(r *Reader, types map[string]model.Type) *Rows { return &Rows{r: r, types: types} }
+func NewRows(r *Reader, types map[string]Types) *Rows { return &Rows{r: r, types: types} }
 
 // Row is one sample.
 type Row struct {
@@ -203,10 +235,10 @@ func columnsOf(rec arrow.Record) (columns, error) {
 	return c, nil
 }
 
-func (c *columns) row(i int, types map[string]model.Type) Row {
+func (c *columns) row(i int, types map[string]Types) Row {
 	r := Row{Time: int64(c.time.Value(i)), Tag: c.names.Value(c.tag.GetValueIndex(i)), Quality: model.Quality(c.quality.Value(i))}
 	if c.mixed {
-		r.Value = c.mixedValue(i, types[r.Tag])
+		r.Value = c.mixedValue(i, types[r.Tag].At(r.Time))
 	} else {
 		r.Value = c.value1(i)
 	}

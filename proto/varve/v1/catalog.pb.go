@@ -26,8 +26,10 @@ type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In force from this time on, nanoseconds since 1970 UTC; 0 is 1970, not now. The first of a tag holds from the beginning
 	// of time, whatever stands here. At most 1,024 of a tag.
-	FromNs        int64  `protobuf:"zigzag64,1,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"`
-	Type          Type   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`          // the same in all settings of a tag; in an update UNSPECIFIED keeps it
+	FromNs int64 `protobuf:"zigzag64,1,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"`
+	// In an update UNSPECIFIED keeps it. Another one holds from from_ns on, for good: a type changes behind all samples that the tag has, and
+	// settings dated before it do not change any more. A tag has at most 64 types. In CreateTags the same in all settings.
+	Type          Type   `protobuf:"varint,2,opt,name=type,proto3,enum=varve.v1.Type" json:"type,omitempty"`
 	Stepped       bool   `protobuf:"varint,3,opt,name=stepped,proto3" json:"stepped,omitempty"`                       // hold the last value instead of sloping; always true for bool, state, string and bytes
 	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`                              // UCUM code, at most 64 bytes
 	MaxGapNs      int64  `protobuf:"zigzag64,5,opt,name=max_gap_ns,json=maxGapNs,proto3" json:"max_gap_ns,omitempty"` // longest distance to interpolate across, nanoseconds from 0; 0 for no limit
