@@ -139,7 +139,7 @@ func (j *judge) takeFrameTag(at, k, tags int, ref tagRef, mode model.WriteMode, 
 		return
 	}
 	run := storage.Run{Tag: id, Mode: mode, Samples: s}
-	j.judgeSamples(id, &run.Samples, mode)
+	j.judgeSamples(id, &run.Samples, mode, nil)
 	j.judgeEpochs(epochs, &run.Samples, mode)
 	j.keep(&run, origin, ref)
 }

@@ -35,8 +35,13 @@ func (j *judge) takeRun(at int, r *wireRun) error {
 	if f.code == 0 && epochs != nil && r.values.typ != 0 {
 		typ = r.values.typ // what is of another epoch is judged sample by sample
 	}
+	texts := typ == model.State && r.values.typ == model.String // of states, in place of their codes
 	if f.code == 0 {
-		f = r.check(mode, typ, n)
+		want := typ
+		if texts {
+			want = model.String
+		}
+		f = r.check(mode, want, n)
 	}
 	run := &j.next
 	if f.code == 0 {
@@ -47,7 +52,11 @@ func (j *judge) takeRun(at int, r *wireRun) error {
 		j.rejections.add(at, 0, n, f.code, ref.label(), f.reason)
 		return nil
 	}
-	j.judgeSamples(id, &run.Samples, mode)
+	if texts && mode != model.Remove {
+		j.judgeSamples(id, &run.Samples, mode, r.values.blobs)
+	} else {
+		j.judgeSamples(id, &run.Samples, mode, nil)
+	}
 	j.judgeEpochs(epochs, &run.Samples, mode)
 	j.keep(run, runOrigin{wire: uint32(at), stride: 1}, ref)
 	return nil
@@ -119,6 +128,9 @@ func (j *judge) decodeRun(r *wireRun, typ model.Type, mode model.WriteMode, n in
 	if typ.Blob() {
 		s.Blobs = j.blobs.take(n)
 		copy(s.Blobs, r.values.blobs)
+	} else if r.values.typ == model.String { // of states: which codes they are is found where samples are judged
+		s.Bits = j.bits.take(n)
+		clear(s.Bits)
 	} else {
 		s.Bits = j.decodeBits(r.values.numbers, typ)
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/varvedb/varve/storage"
 )
 
-// judgeSamples fills j.faults with what is wrong with single samples of s; it stays empty where nothing is.
-func (j *judge) judgeSamples(id model.TagID, s *model.Samples, mode model.WriteMode) {
+// judgeSamples fills j.faults with what is wrong with single samples of s; it stays empty where nothing is. States that came as
+// texts become codes.
+func (j *judge) judgeSamples(id model.TagID, s *model.Samples, mode model.WriteMode, states [][]byte) {
 	j.faults = j.faults[:0]
 	j.judgeTimes(s)
 	j.judgeAge(id, s)
@@ -28,7 +29,11 @@ func (j *judge) judgeSamples(id model.TagID, s *model.Samples, mode model.WriteM
 			j.judgeFinite(s, 0x7F80_0000)
 		}
 	case model.State:
-		j.judgeStates(id, s)
+		if states != nil {
+			j.findStates(id, s, states)
+		} else {
+			j.judgeStates(id, s)
+		}
 	case model.String, model.Bytes:
 		j.judgeBlobs(s)
 	}
@@ -119,6 +124,43 @@ func (j *judge) judgeStates(id model.TagID, s *model.Samples) {
 		code := int64(s.Bits[i])
 		j.blame(s, i, fault{varvev1.RejectCode_REJECT_CODE_UNKNOWN_STATE, func() string {
 			return fmt.Sprintf("code %d is not in the digital-state set %.80q in force at %s", code, name, model.FormatTime(t))
+		}})
+	}
+}
+
+// findStates makes codes of the texts of states: those that the set in force at a sample's time has for them.
+func (j *judge) findStates(id model.TagID, s *model.Samples, texts [][]byte) {
+	tag, ok := j.catalog.Tag(id)
+	if !ok {
+		return
+	}
+	var of *model.StateSet // that codes are of
+	codes := map[string]int64{}
+	for i, t := range s.Times {
+		if s.IsNull(i) {
+			continue
+		}
+		name := tag.At(t).StateSet
+		set, ok := j.catalog.StateSetAt(name, t)
+		if ok && set != of {
+			clear(codes)
+			for _, d := range set.States {
+				codes[d.Text] = d.Code
+			}
+			of = set
+		}
+		if ok {
+			code, has := codes[string(texts[i])]
+			if s.Bits[i] = uint64(code); has {
+				continue
+			}
+		}
+		text := texts[i]
+		j.blame(s, i, fault{varvev1.RejectCode_REJECT_CODE_UNKNOWN_STATE, func() string {
+			if name == "" {
+				return fmt.Sprintf("%.60q is a text, and the tag has no digital-state set: write codes", text)
+			}
+			return fmt.Sprintf("%.60q is not in the digital-state set %.80q in force at %s", text, name, model.FormatTime(t))
 		}})
 	}
 }

@@ -281,6 +281,8 @@ func TestReferenceExamples(t *testing.T) {
 	varve(t, "import", "--server", address, writeFile(t, "y.csv", "time,tag,value,quality\n"+
 		"2026-03-01T05:00:10Z,TI-204,80,Good\n2026-03-01T05:01:40Z,TI-204,83,Good\n2026-03-01T05:03:10Z,TI-204,86,Good\n2026-03-01T05:04:40Z,TI-204,86.5,Uncertain\n"+
 		"2026-03-01T05:00:30Z,P-101.RUN,true,Good\n2026-03-01T05:04:50Z,P-101.RUN,false,Good\n"))
+	varve(t, "import", "--server", address, "--mode", "append", writeFile(t, "lab.csv", "time,tag,value\n"+
+		"2026-03-01T06:00:00Z,LAB.VISCOSITY,41\n2026-03-01T06:00:00Z,LAB.VISCOSITY,44\n2026-03-01T06:00:00Z,LAB.VISCOSITY,42\n2026-03-01T07:00:00Z,LAB.VISCOSITY,40\n"))
 	for _, page := range []string{"raw-reads.md", "at-time.md", "explain.md", "wide.md", "plot.md"} {
 		runExamples(t, address, page)
 	}
@@ -300,6 +302,22 @@ func runExamples(t *testing.T, address, page string) {
 		got := varve(t, append(args, "--server", address)...)
 		require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(got), command)
 	}
+}
+
+// TestReplicates: of samples at one time raw reads have all, the newest value is that of the highest seq, and one is corrected by its seq.
+func TestReplicates(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "import", "--server", address, "--mode", "append", writeFile(t, "lab.csv", "time,a\n2026-03-01T05:00:00Z,40\n2026-03-01T06:00:00Z,41\n2026-03-01T06:00:00Z,44\n"))
+	varve(t, "import", "--server", address, "--mode", "append", writeFile(t, "late.csv", "time,a\n2026-03-01T06:00:00Z,42\n"))
+	require.Equal(t, "time,tag,value,quality\n2026-03-01T06:00:00Z,a,42,Good\n", varve(t, "query", "--server", address, "--latest", "-o", "csv", "a"))
+	_, says := fails(t, "edit", "set", "--server", address, "--author", "mara", "--reason", "misread", "a", "2026-03-01T06:00:00Z", "43")
+	require.Contains(t, says, "say which with seq")
+	varve(t, "edit", "set", "--server", address, "--author", "mara", "--reason", "misread", "--seq", "1", "a", "2026-03-01T06:00:00Z", "43")
+	ask := func(flags ...string) string {
+		return varve(t, append([]string{"query", "--server", address, "--start", "2026-03-01T05:30:00Z", "--end", "2026-03-01T07:00:00Z", "-o", "csv", "a"}, flags...)...)
+	}
+	require.Equal(t, "time,tag,value,quality,seq\n2026-03-01T06:00:00Z,a,41,Good,0\n2026-03-01T06:00:00Z,a,43,Good,1\n2026-03-01T06:00:00Z,a,42,Good,2\n", ask("--with-seq"))
+	require.Contains(t, ask("--aggregate", "count,sum,first,last"), "a,3,126,41,42,")
 }
 
 // TestBoundsInEveryOutput prints a bound that is a sample and one that is none, forward and in reverse, and text that is chosen.

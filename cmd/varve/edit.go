@@ -334,10 +334,10 @@ func (c *client) editRuns(ctx context.Context, edits []edit, zone *time.Location
 
 // editTag is what a correction must know of its tag.
 type editTag struct {
-	name   string
-	typ    model.Type // at the time of the correction
-	types  answer.Types
-	states []*varvev1.DigitalState
+	name  string
+	typ   model.Type // at the time of the correction
+	types answer.Types
+	sets  []*varvev1.StateSet // versions of its digital-state set, ascending
 }
 
 func (c *client) editTag(ctx context.Context, name string) (*editTag, error) {
@@ -351,13 +351,37 @@ func (c *client) editTag(ctx context.Context, name string) (*editTag, error) {
 	s := settingsOf(found[0].Tag)
 	t := &editTag{name: name, typ: s.typ, types: answer.TypesOf(found[0].Tag)}
 	if s.states != "" {
-		set, err := c.catalog.GetStateSet(ctx, &varvev1.GetStateSetRequest{Name: s.states})
-		if err != nil {
+		if t.sets, err = c.stateSetVersions(ctx, s.states); err != nil {
 			return nil, c.explain(err)
 		}
-		t.states = set.States
 	}
 	return t, nil
+}
+
+// stateSetVersions is all versions of a set, ascending.
+func (c *client) stateSetVersions(ctx context.Context, name string) ([]*varvev1.StateSet, error) {
+	newest, err := c.catalog.GetStateSet(ctx, &varvev1.GetStateSetRequest{Name: name})
+	if err != nil {
+		return nil, err
+	}
+	sets := make([]*varvev1.StateSet, newest.Version)
+	sets[newest.Version-1] = newest
+	for v := range newest.Version - 1 {
+		if sets[v], err = c.catalog.GetStateSet(ctx, &varvev1.GetStateSetRequest{Name: name, Version: v + 1}); err != nil {
+			return nil, err
+		}
+	}
+	return sets, nil
+}
+
+// statesAt is the states of the tag at an instant: of the highest version in force then, or else of the first.
+func (t *editTag) statesAt(at int64) []*varvev1.DigitalState {
+	for i, s := range slices.Backward(t.sets) {
+		if s.FromNs <= at || i == 0 {
+			return s.States
+		}
+	}
+	return nil
 }
 
 func (e *edit) run(tag *editTag, now time.Time, zone *time.Location) (*varvev1.Run, error) {
@@ -399,7 +423,7 @@ func (e *edit) valueRun(tag *editTag, t int64) (*varvev1.Run, error) {
 	case tag.typ == model.String:
 		b.AddText(t, e.value, q)
 	default:
-		bits, err := parseValue(tag, e.value)
+		bits, err := parseValue(tag, t, e.value)
 		if err != nil {
 			return nil, err
 		}
@@ -408,8 +432,8 @@ func (e *edit) valueRun(tag *editTag, t int64) (*varvev1.Run, error) {
 	return b.Run(0, 1), nil
 }
 
-// parseValue reads a value of a type that is no text as its bits.
-func parseValue(tag *editTag, s string) (bits uint64, err error) {
+// parseValue reads a value of a type that is no text as its bits. The text of a state means what it does at the instant.
+func parseValue(tag *editTag, at int64, s string) (bits uint64, err error) {
 	switch tag.typ {
 	case model.Float64:
 		var x float64
@@ -431,7 +455,7 @@ func parseValue(tag *editTag, s string) (bits uint64, err error) {
 			bits = 1
 		}
 	case model.State:
-		return parseStateValue(tag, s)
+		return parseStateValue(tag, at, s)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("value %q: is no %s, the type of %s", s, tag.typ, tag.name)
@@ -439,9 +463,9 @@ func parseValue(tag *editTag, s string) (bits uint64, err error) {
 	return bits, nil
 }
 
-func parseStateValue(tag *editTag, s string) (uint64, error) {
+func parseStateValue(tag *editTag, at int64, s string) (uint64, error) {
 	var texts []string
-	for _, d := range tag.states {
+	for _, d := range tag.statesAt(at) {
 		if d.Text == s {
 			return uint64(d.Code), nil
 		}

@@ -54,9 +54,15 @@ func (im *importer) createSome(ctx context.Context, from, to int) error {
 		return fmt.Errorf("the server answered %d tags with %d", len(asked), len(answer.Tags))
 	}
 	for k, i := range asked {
-		im.takeTag(i, answer.Tags[k])
-		if err := im.fetchStates(ctx, im.plan.Tags[i].StateSet); err != nil {
+		r, err := im.foundStates(ctx, im.plan.Tags[i], answer.Tags[k])
+		if err != nil {
 			return err
+		}
+		im.takeTag(i, r)
+		for _, s := range im.plan.Tags[i].settings {
+			if err := im.fetchStates(ctx, s.StateSet); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -73,10 +79,26 @@ func (im *importer) takeTag(i int, r *varvev1.CreateTagResult) {
 	}
 	now := r.Tag.Settings[len(r.Tag.Settings)-1]
 	im.ids[i] = model.TagID(r.Tag.Id)
-	t.Type, t.StateSet = model.Type(now.Type), now.StateSet
+	t.Type, t.StateSet, t.settings = model.Type(now.Type), now.StateSet, r.Tag.Settings
 	if !t.Type.Valid() {
 		t.refused = fmt.Sprintf("the tag has type %s, which this program does not know", now.Type)
 	}
+}
+
+// foundStates is the tag that there is, if one was refused only because its values look like text, or like integers, and the tag of that
+// name holds states: then they are texts, or codes, of its set. Anything else stays refused.
+func (im *importer) foundStates(ctx context.Context, t *Tag, r *varvev1.CreateTagResult) (*varvev1.CreateTagResult, error) {
+	if r.Code != varvev1.RejectCode_REJECT_CODE_TYPE_MISMATCH || t.declared || t.Type != model.String && t.Type != model.Int64 {
+		return r, nil
+	}
+	found, err := im.server.Catalog.GetTag(ctx, &varvev1.GetTagRequest{Name: t.Name})
+	if err != nil {
+		return nil, fmt.Errorf("look up tag %s: %w", t.Name, err)
+	}
+	if n := len(found.Settings); n == 0 || found.Settings[n-1].Type != varvev1.Type_TYPE_STATE {
+		return r, nil
+	}
+	return &varvev1.CreateTagResult{Tag: found}, nil
 }
 
 // putStateSets stores the state sets of the mapping that the server does not have as they are, and fetches the codes of
@@ -105,22 +127,6 @@ func (im *importer) putStateSets(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func (im *importer) fetchStates(ctx context.Context, set string) error {
-	if _, known := im.states[set]; known || set == "" {
-		return nil
-	}
-	has, err := im.server.Catalog.GetStateSet(ctx, &varvev1.GetStateSetRequest{Name: set})
-	if err != nil {
-		return fmt.Errorf("look up state set %s: %w", set, err)
-	}
-	codes := make(map[string]int64, len(has.States))
-	for _, s := range has.States {
-		codes[s.Text] = s.Code
-	}
-	im.states[set] = codes
 	return nil
 }
 

@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,10 +144,7 @@ func (im *importer) identity() (source string, epoch uint64) {
 	for _, t := range p.Tags {
 		fmt.Fprintf(h, "%q %d %q %t\n", t.Name, t.Type, t.StateSet, t.refused != "")
 	}
-	for _, set := range slices.Sorted(maps.Keys(im.states)) {
-		codes, _ := json.Marshal(im.states[set])
-		fmt.Fprintf(h, "%q %s\n", set, codes)
-	}
+	im.states.write(h)
 	sum := h.Sum(nil)
 	source = "import:" + hex.EncodeToString(sum[:16])
 	if im.o.Source != "" {

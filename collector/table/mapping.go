@@ -190,7 +190,7 @@ type rules struct {
 	number   []byte                   // of decimalPoint
 	badStart [256]bool                // first bytes of the words in bad: most fields need no more than a look at it
 	patterns []string                 // keys of Columns with pattern letters, longest first
-	states   map[string]map[string]int64
+	states   StateCodes
 }
 
 func (m Mapping) compile(file string) (*rules, error) {
@@ -252,7 +252,7 @@ func (m Mapping) compile(file string) (*rules, error) {
 }
 
 func (r *rules) compileColumns() error {
-	r.states = map[string]map[string]int64{}
+	r.states = StateCodes{}
 	for name, states := range r.StateSets {
 		codes := map[string]int64{}
 		for code, text := range states {
@@ -261,7 +261,7 @@ func (r *rules) compileColumns() error {
 			}
 			codes[text] = code
 		}
-		r.states[name] = codes
+		r.states[name] = []StateVersion{{Codes: codes}}
 	}
 	for name, c := range r.Columns {
 		if strings.ContainsAny(name, "*?[") {

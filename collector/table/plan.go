@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
 // Plan is what the first pass over a file finds: how its rows become samples of which tags.
@@ -45,8 +46,10 @@ type Tag struct {
 	StateSet    string
 	Values      int // fields that become samples
 
-	refused string // why it can be no tag
-	found   inference
+	declared bool   // the mapping says which type
+	refused  string // why it can be no tag
+	found    inference
+	settings []*varvev1.Settings // of the tag on the server, ascending; none before it is looked up
 }
 
 // layout is which column is what, by position.

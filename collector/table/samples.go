@@ -146,9 +146,6 @@ func (p *Plan) Batches(ctx context.Context, ids []model.TagID, mode varvev1.Writ
 	return s, nil
 }
 
-// StateCodes are the codes of state sets: set, then text to code.
-type StateCodes map[string]map[string]int64
-
 func (r *reader) setTags(ids []model.TagID, states StateCodes) {
 	p := r.plan
 	r.tags = p.tags
@@ -274,7 +271,7 @@ func (r *reader) sample(tag int, ro role, field []byte) error {
 		bits, ok := r.parse(tag, typ, bytes.TrimSpace(r.plan.rules.decimalPoint(field)))
 		if !ok {
 			is := typ.String()
-			if set := r.plan.Tags[tag].StateSet; typ == model.State {
+			if set := r.plan.Tags[tag].stateSetAt(r.time); typ == model.State {
 				is = fmt.Sprintf("state of %s; varve tags states get %s shows them", set, set)
 			}
 			r.fieldFault(tag, fmt.Sprintf("%.60q is no %s", field, is))
@@ -351,7 +348,7 @@ func (r *reader) parse(tag int, typ model.Type, b []byte) (uint64, bool) {
 	case model.Bool:
 		return parseBoolBits(b)
 	case model.State:
-		if code, ok := r.plan.rules.states[r.plan.Tags[tag].StateSet][string(b)]; ok {
+		if code, ok := r.plan.rules.states.code(r.plan.Tags[tag].stateSetAt(r.time), r.time, b); ok {
 			return uint64(code), true
 		}
 		code, err := strconv.ParseInt(string(b), 10, 64)

@@ -171,6 +171,7 @@ func (t *tagTable) make(key []byte, name string, c Column) (int, error) {
 	tag := &Tag{Name: full, Unit: c.Unit, Description: c.Description, Stepped: c.Stepped, StateSet: c.StateSet}
 	if c.Type != "" {
 		tag.Type, _ = model.ParseType(c.Type) // compile has checked it
+		tag.declared = true
 	}
 	if err := model.CheckName(full); err != nil {
 		tag.refused = err.Error()

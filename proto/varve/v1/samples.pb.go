@@ -166,7 +166,7 @@ const (
 	RejectCode_REJECT_CODE_BAD_NAME           RejectCode = 5  // empty, too long, not UTF-8, control characters
 	RejectCode_REJECT_CODE_MALFORMED          RejectCode = 6  // columns do not fit together, or a tag cannot be made with the settings asked for
 	RejectCode_REJECT_CODE_VALUE_REFUSED      RejectCode = 7  // not finite where the server refuses it, text not UTF-8, value too long
-	RejectCode_REJECT_CODE_UNKNOWN_STATE      RejectCode = 8  // the code is not in the tag's state set
+	RejectCode_REJECT_CODE_UNKNOWN_STATE      RejectCode = 8  // the code, or the text, is not in the tag's state set
 	RejectCode_REJECT_CODE_NOT_ALLOWED        RejectCode = 9  // no right to write this tag
 	RejectCode_REJECT_CODE_EXISTS             RejectCode = 10 // INSERT of a key that is present
 	RejectCode_REJECT_CODE_ABSENT             RejectCode = 11 // REPLACE or REMOVE of a key that is absent
@@ -258,7 +258,7 @@ type Run struct {
 	Uint64  []uint64  `protobuf:"varint,13,rep,packed,name=uint64,proto3" json:"uint64,omitempty"`
 	Bool    []bool    `protobuf:"varint,14,rep,packed,name=bool,proto3" json:"bool,omitempty"`
 	State   []int64   `protobuf:"zigzag64,15,rep,packed,name=state,proto3" json:"state,omitempty"` // codes of the tag's state set
-	Text    []string  `protobuf:"bytes,16,rep,name=text,proto3" json:"text,omitempty"`
+	Text    []string  `protobuf:"bytes,16,rep,name=text,proto3" json:"text,omitempty"`             // of a state tag its texts, which become the codes that its set has for them at the time of each
 	Blob    [][]byte  `protobuf:"bytes,17,rep,name=blob,proto3" json:"blob,omitempty"`
 	// Quality, as run lengths: quality_code[i] holds for quality_count[i] samples. Both empty: all Good. The counts add
 	// up to the number of samples. A code is a full 32-bit OPC UA StatusCode.
