@@ -130,6 +130,8 @@ type description struct {
 	syncs bool
 	// exact is whether doubles are kept bit for bit; if not, the last digits may differ, and are counted.
 	exact bool
+	// several is whether it is asked for several aggregates at once.
+	several bool
 }
 
 // newContestant is a peer, or why it cannot be measured here.

@@ -75,6 +75,12 @@ func newPlant(o *options) *dataset {
 	from, to = span(three)
 	add(question{name: fmt.Sprintf("Q2 raw, %d tags, %s", many, time.Duration(three)*time.Second), kind: rawSamples, tags: spread(many), from: from, to: to})
 	add(question{name: fmt.Sprintf("Q3 1 min averages, %d tags, %s", many, time.Duration(three)*time.Second), kind: minuteAverages, tags: spread(many), from: from, to: to})
+	if from, to = span(min(86_400, o.samplesPerTag())); to-from > 180_000 {
+		from, to = from+60_000, to-60_000 // minutes with samples on both sides
+		length := time.Duration(to-from) * time.Millisecond
+		add(question{name: fmt.Sprintf("Q8 4 aggregates of 1 min, %d tags, %s", many, length), kind: minuteShapes, tags: spread(many), from: from, to: to})
+		add(question{name: fmt.Sprintf("Q9 5 aggregates of 1 min, %d tags, %s", many, length), kind: minuteAreas, tags: spread(many), from: from, to: to})
+	}
 	from, to = span(o.samplesPerTag())
 	add(question{name: fmt.Sprintf("Q5 latest, %d tags", o.Tags), kind: latestSamples, tags: spread(o.Tags), from: from, to: to + 1000, lookback: 5 * time.Minute})
 
@@ -94,6 +100,9 @@ func newPlant(o *options) *dataset {
 
 // asked are the rows that a question about the range wants of these samples.
 func (s *series) asked(q *question) series {
+	if q.kind.several() {
+		return s.shapes(q.from, q.to, q.kind == minuteAreas)
+	}
 	in := s.within(q.from, q.to)
 	if q.kind == minuteAverages {
 		return in.averages()

@@ -71,7 +71,7 @@ func newDuckDB() (contestant, string) {
 
 func (k *duckdb) describe() description {
 	return description{
-		Name: "duckdb", Version: k.version, exact: true, syncs: true,
+		Name: "duckdb", Version: k.version, exact: true, several: true, syncs: true,
 		Durable: "yes: fsync at commit, a batch each", Through: "Arrow, inserted into a table; Arrow",
 		Bytes: "Parquet files (zstd, one a month, by tag and time); their table is gone",
 	}
@@ -176,13 +176,16 @@ func (k *duckdb) stop() error {
 
 // ask orders raw samples: what the files' order becomes under a list of tags depends on which thread is done first.
 func (k *duckdb) ask(_ context.Context, q *question) (answer, error) {
-	from := q.from
+	from, to := q.from, q.to
+	if q.kind == minuteAreas { // with the samples on both sides
+		from, to = from-60_000, to+60_000
+	}
 	if q.kind == latestSamples {
 		from = max(from, q.to-q.lookback.Milliseconds())
 	}
 	var files []string
 	for _, m := range k.months {
-		if m.from < q.to && m.to > from {
+		if m.from < to && m.to > from {
 			files = append(files, quoted(m.file))
 		}
 	}
@@ -190,20 +193,28 @@ func (k *duckdb) ask(_ context.Context, q *question) (answer, error) {
 	if len(files) == 0 {
 		return got, nil
 	}
-	where := fmt.Sprintf(" FROM read_parquet([%s]) WHERE ts >= %d AND ts < %d", strings.Join(files, ","), from, q.to)
+	where := fmt.Sprintf(" FROM read_parquet([%s]) WHERE ts >= %d AND ts < %d", strings.Join(files, ","), from, to)
 	if len(q.tags) <= 100 { // else all there are
 		where += " AND tag IN (" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(q.tags)), ","), "[]") + ")"
 	}
 	var sql string
+	rows := duckRowsOf
 	switch q.kind {
 	case rawSamples:
 		sql = "SELECT tag, ts, v" + where + " ORDER BY tag, ts"
 	case minuteAverages:
 		sql = "SELECT tag, ts // 60000 * 60000 AS ts, avg(v) AS v" + where + " GROUP BY ALL ORDER BY ALL"
+	case minuteShapes:
+		sql = "SELECT tag, ts // 60000 * 60000 AS ts, avg(v) AS average, min(v) AS least, max(v) AS greatest, 100.0 * count(v) / count(*) AS good" +
+			where + " GROUP BY ALL ORDER BY ALL"
+		rows = duckShapesOf
+	case minuteAreas:
+		sql = fmt.Sprintf(areasSQL, where, q.from, q.to)
+		rows = duckShapesOf
 	default:
 		sql = "SELECT tag, max(ts) AS ts, arg_max(v, ts) AS v" + where + " GROUP BY tag"
 	}
-	ms, err := k.link.ask(sql, nil, func(r arrow.Record) error { return duckRowsOf(r, got) })
+	ms, err := k.link.ask(sql, nil, func(r arrow.Record) error { return rows(r, got) })
 	if err != nil || q.checked {
 		return got, err
 	}
@@ -214,6 +225,14 @@ func (k *duckdb) ask(_ context.Context, q *question) (answer, error) {
 	times.ms = append(times.ms, ms)
 	return got, nil
 }
+
+// areasSQL is minuteAreas: each sample has the part of its minute up to the next one, and the first of a minute what lies before it.
+const areasSQL = `SELECT tag, m AS ts, avg(v) AS average, min(v) AS least, max(v) AS greatest,
+	sum((least(t2, m + 60000) - ts) * (2 * v + (v2 - v) * (least(t2, m + 60000) - ts) / (t2 - ts)) / 2
+		+ CASE WHEN t0 < m THEN (ts - m) * (2 * v + (v0 - v) * (ts - m) / (ts - t0)) / 2 ELSE 0 END) / 60000 AS area,
+	100.0 * count(v) / count(*) AS good
+FROM (SELECT tag, ts, v, ts // 60000 * 60000 AS m, lead(ts) OVER w AS t2, lead(v) OVER w AS v2, lag(ts) OVER w AS t0, lag(v) OVER w AS v0%s
+	WINDOW w AS (PARTITION BY tag ORDER BY ts)) WHERE m >= %d AND m < %d GROUP BY ALL ORDER BY ALL`
 
 // remark says what a program that holds the library itself would wait.
 func (k *duckdb) remark() string {
@@ -250,6 +269,39 @@ func duckRowsOf(r arrow.Record, into answer) error {
 			last, s = tag, into.of(tag)
 		}
 		s.add(times.Value(row), values.Value(row))
+	}
+	return nil
+}
+
+// duckShapesOf appends the columns behind the time, one behind the other, to the series of their tags.
+func duckShapesOf(r arrow.Record, into answer) error {
+	tags, err := column[*array.Int32](r, "tag")
+	if err != nil {
+		return err
+	}
+	times, err := column[*array.Int64](r, "ts")
+	if err != nil {
+		return err
+	}
+	var values []*array.Float64
+	for _, f := range r.Schema().Fields()[2:] {
+		v, err := column[*array.Float64](r, f.Name)
+		if err != nil {
+			return err
+		}
+		if v.NullN() > 0 {
+			return fmt.Errorf("a minute without %s", f.Name)
+		}
+		values = append(values, v)
+	}
+	last, s := -1, (*series)(nil)
+	for row := range int(r.NumRows()) {
+		if tag := int(tags.Value(row)); tag != last {
+			last, s = tag, into.of(tag)
+		}
+		for _, v := range values {
+			s.add(times.Value(row), v.Value(row))
+		}
 	}
 	return nil
 }

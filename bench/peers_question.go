@@ -16,7 +16,12 @@ const (
 	rawSamples     kind = iota + 1 // every sample in the range
 	minuteAverages                 // the mean of the samples of each whole minute that has any, at the minute's start
 	latestSamples                  // the newest sample of every tag
+	minuteShapes                   // average, least, greatest and percent Good of each whole minute, one behind the other
+	minuteAreas                    // the same, with the time-weighted average of the line through the samples before percent Good
 )
+
+// several reports whether the question is for several aggregates at once, which only some databases are asked.
+func (k kind) several() bool { return k == minuteShapes || k == minuteAreas }
 
 // question is one that every database is asked in its own words. Times are milliseconds, as the peers keep them; the range
 // is half open and begins with a whole minute.
@@ -59,6 +64,42 @@ func (s *series) averages() series {
 		}
 	}
 	return out
+}
+
+// shapes are the aggregates of the minutes of [from, to), one behind the other. Every minute has samples, and there are some around.
+func (s *series) shapes(from, to int64, areas bool) series {
+	var out series
+	for ; from < to; from += 60_000 {
+		in := s.within(from, from+60_000)
+		sum := 0.0
+		for _, v := range in.values {
+			sum += v
+		}
+		out.add(from, sum/float64(len(in.values)))
+		out.add(from, slices.Min(in.values))
+		out.add(from, slices.Max(in.values))
+		if areas {
+			out.add(from, s.mean(from, from+60_000))
+		}
+		out.add(from, 100)
+	}
+	return out
+}
+
+// mean is the average of the line through the samples between two instants, each with a sample at it or on both sides.
+func (s *series) mean(from, to int64) float64 {
+	area := 0.0
+	first := max(1, sort.Search(len(s.times), func(i int) bool { return s.times[i] > from }))
+	for i := first; i < len(s.times) && s.times[i-1] < to; i++ {
+		a, b := max(from, s.times[i-1]), min(to, s.times[i])
+		area += (s.at(i, a) + s.at(i, b)) / 2 * float64(b-a)
+	}
+	return area / float64(to-from)
+}
+
+// at is the line from sample i-1 to sample i at an instant.
+func (s *series) at(i int, t int64) float64 {
+	return s.values[i-1] + (s.values[i]-s.values[i-1])*float64(t-s.times[i-1])/float64(s.times[i]-s.times[i-1])
 }
 
 func mod(a, b int64) int64 { return (a%b + b) % b }
@@ -123,12 +164,12 @@ func compareSeries(want, got series, k kind, exact bool) (rounded int, err error
 			continue
 		}
 		near := math.Abs(w-g) <= decimalTolerance*largest
-		if k == minuteAverages {
+		if k == minuteAverages || k.several() {
 			near = math.Abs(w-g) <= averageTolerance*largest
 		} else if near && !exact {
 			rounded++
 		}
-		if !near || exact && k != minuteAverages {
+		if !near || exact && k != minuteAverages && !k.several() {
 			return 0, fmt.Errorf("value at %s is %v, want %v", at, g, w)
 		}
 	}
@@ -150,12 +191,20 @@ type turns struct {
 	Median float64 `json:"median_ms"`
 	Min    float64 `json:"min_ms"`
 	Max    float64 `json:"max_ms"`
+	CPU    float64 `json:"server_cpu_ms,omitempty"` // of a run, on average, where the question is for several aggregates
 	// Rounded is how many of the rows differ from what was sent in their last digits.
 	Rounded int `json:"rounded,omitempty"`
 }
 
-// askInTurn compares the answers of all, then times them one after another, repeat times over.
-func askInTurn(ctx context.Context, all []contestant, d *dataset, q *question, repeat int, r *besideReport) error {
+// askInTurn compares the answers of all that are asked, then times them one after another, repeat times over.
+func askInTurn(ctx context.Context, everyone []contestant, d *dataset, q *question, repeat int, r *besideReport) error {
+	var all []contestant
+	var reports []*contestantReport
+	for i, c := range everyone {
+		if !q.kind.several() || c.describe().several {
+			all, reports = append(all, c), append(reports, r.Contestants[i])
+		}
+	}
 	took, asked := make([][]float64, len(all)), make([]*turns, len(all))
 	for i, c := range all {
 		checked := *q
@@ -169,17 +218,28 @@ func askInTurn(ctx context.Context, all []contestant, d *dataset, q *question, r
 			return fmt.Errorf("%s answers other than what was sent: %w", c.describe().Name, err)
 		}
 		asked[i] = &turns{Rows: got.rows(), Rounded: rounded}
-		r.Contestants[i].Medians[q.name] = asked[i]
+		reports[i].Medians[q.name] = asked[i]
 	}
 	r.Questions = append(r.Questions, q.name)
 	for range repeat {
 		for i, c := range all {
+			before, err := c.usage()
+			if err != nil {
+				return err
+			}
 			began := time.Now()
 			got, err := c.ask(ctx, q)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.describe().Name, err)
 			}
 			took[i] = append(took[i], float64(time.Since(began).Nanoseconds())/1e6)
+			if q.kind.several() {
+				after, err := c.usage()
+				if err != nil {
+					return err
+				}
+				asked[i].CPU += (after.cpu - before.cpu) * 1000 / float64(repeat)
+			}
 			if got.rows() != asked[i].Rows {
 				return fmt.Errorf("%s: %d rows, %d when it was asked before", c.describe().Name, got.rows(), asked[i].Rows)
 			}

@@ -61,7 +61,19 @@ func (r *besideReport) figures() []figure {
 		{"stored, B/sample", "%.3f", false, always(func(c *contestantReport) float64 { return c.BytesPerSample })},
 	}
 	for _, q := range r.Questions {
-		all = append(all, figure{q + ", ms", "%.2f", false, always(func(c *contestantReport) float64 { return c.Medians[q].Median })})
+		asked := func(f func(*turns) float64) func(*contestantReport) (float64, bool) {
+			return func(c *contestantReport) (float64, bool) {
+				t := c.Medians[q]
+				if t == nil || f(t) == 0 {
+					return 0, false
+				}
+				return f(t), true
+			}
+		}
+		all = append(all, figure{q + ", ms", "%.2f", false, asked(func(t *turns) float64 { return t.Median })})
+		if t := r.Contestants[0].Medians[q]; t != nil && t.CPU > 0 {
+			all = append(all, figure{q + ", server CPU ms", "%.0f", false, asked(func(t *turns) float64 { return t.CPU })})
+		}
 	}
 	return append(all,
 		figure{"peak RSS of ingest, MiB", "%.0f", false, always(func(c *contestantReport) float64 { return mib(c.LoadPeakRSS) })},
@@ -142,7 +154,7 @@ func (r *besideReport) table(out io.Writer) error {
 	}
 	for _, c := range r.Contestants {
 		for _, q := range r.Questions {
-			if m := c.Medians[q]; m.Rounded > 0 {
+			if m := c.Medians[q]; m != nil && m.Rounded > 0 {
 				fmt.Fprintf(out, "%s: %d of the %d values of %s differ from what was sent in their last digits\n", c.Name, m.Rounded, m.Rows, q)
 			}
 		}

@@ -353,6 +353,8 @@ func TestDuckLink(t *testing.T) {
 		"across":     {question{kind: rawSamples, tags: []int{7}, from: 999, to: 1001}, "read_parquet(['first','it''s']) WHERE"},
 		"looks back": {question{kind: latestSamples, tags: make([]int, 101), to: 3000, lookback: time.Second}, "FROM read_parquet(['third']) WHERE ts >= 2000 AND ts < 3000 GROUP BY tag"},
 		"averages":   {question{kind: minuteAverages, tags: []int{7}, to: 1}, "GROUP BY ALL ORDER BY ALL"},
+		"shapes":     {question{kind: minuteShapes, tags: []int{7}, to: 1}, "max(v) AS greatest, 100.0 * count(v) / count(*) AS good FROM read_parquet(['first']) WHERE ts >= 0 AND ts < 1 AND"},
+		"areas":      {question{kind: minuteAreas, tags: []int{7}, from: 60_000, to: 120_000}, "FROM read_parquet(['first','it''s','third']) WHERE ts >= 0 AND ts < 180000 AND"},
 	} {
 		c.q.name, c.q.checked = name, name != "across"
 		got, err := k.ask(t.Context(), &c.q)
@@ -367,6 +369,18 @@ func TestDuckLink(t *testing.T) {
 	require.Empty(t, got, "no file has it, so that none is asked")
 	require.EqualError(t, l.run("nonsense"), "DuckDB: syntax error")
 	require.NoError(t, l.run("CHECKPOINT"), "a statement after one that failed")
+}
+
+func TestShapesOfMinutes(t *testing.T) {
+	// A line that rises by one a second from 0 at -30 s on; samples at uneven times.
+	var s series
+	for _, at := range []int64{-30_000, -10_000, 15_000, 59_000, 60_500, 119_000, 170_000} {
+		s.add(at, float64(at+30_000)/1000)
+	}
+	got := s.shapes(0, 120_000, true)
+	require.Equal(t, []int64{0, 0, 0, 0, 0, 60_000, 60_000, 60_000, 60_000, 60_000}, got.times)
+	require.InDeltaSlice(t, []float64{67, 45, 89, 60, 100, 119.75, 90.5, 149, 120, 100}, got.values, 1e-9)
+	require.InDeltaSlice(t, []float64{67, 45, 89, 100}, s.shapes(0, 60_000, false).values, 1e-9)
 }
 
 func TestFilesAreReadAsAnImportReadsThem(t *testing.T) {
@@ -465,7 +479,7 @@ func TestMeasurePeers(t *testing.T) {
 	w := r.Workloads[0]
 	require.Equal(t, "varve", w.Contestants[0].Name)
 	require.Len(t, w.Contestants, 1+len(allPeers)-len(r.Skipped))
-	require.Len(t, w.Questions, 4)
+	require.Len(t, w.Questions, 6)
 	for _, c := range w.Contestants {
 		require.Positive(t, c.BytesPerSample, c.Name)
 		require.Positive(t, c.PeakRSS, c.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -24,9 +25,10 @@ type varve struct {
 	read   door
 	latest door
 
-	buckets door
-	bytes   uint64
-	count   uint64
+	buckets   door
+	processed door
+	bytes     uint64
+	count     uint64
 
 	sealed, unsealed uint64 // bytes of samples in sealed chunks, and in files not reclaimed yet
 }
@@ -35,7 +37,7 @@ func newVarve(binary string) contestant { return &varve{binary: binary} }
 
 func (v *varve) describe() description {
 	return description{
-		Name: "varve", Version: "of this tree", exact: true, syncs: true,
+		Name: "varve", Version: "of this tree", exact: true, several: true, syncs: true,
 		Durable: "yes: fsync of the log", Through: "gRPC stream; Arrow",
 		Bytes: "whole directory but the log and the ballast, sealed",
 	}
@@ -52,6 +54,7 @@ func (v *varve) start(ctx context.Context, dir string) (err error) {
 	v.read = grpcDoor(v.conn, varvev1.QueryService_ReadRange_FullMethodName)
 	v.latest = grpcDoor(v.conn, varvev1.QueryService_Latest_FullMethodName)
 	v.buckets = grpcDoor(v.conn, varvev1.QueryService_ReadAggregates_FullMethodName)
+	v.processed = grpcDoor(v.conn, varvev1.QueryService_ReadProcessed_FullMethodName)
 	return nil
 }
 
@@ -147,6 +150,15 @@ func (v *varve) ask(ctx context.Context, q *question) (answer, error) {
 			Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond, StepNs: minute, Aggregates: []string{eventAverage},
 		}, func(r arrow.Record) error { return averagesOf(r, got) })
 	}
+	if q.kind.several() {
+		aggregates := []string{"Average", "Minimum", "Maximum", "TimeAverage2", "PercentGood"}
+		if q.kind == minuteShapes {
+			aggregates = slices.Delete(aggregates, 3, 4)
+		}
+		return got, v.processed(ctx, &varvev1.ReadProcessedRequest{
+			Tags: names, StartNs: q.from * millisecond, EndNs: q.to * millisecond, StepNs: minute, Aggregates: aggregates,
+		}, func(r arrow.Record) error { return shapesOf(r, got) })
+	}
 	return nil, fmt.Errorf("a question of kind %d", q.kind)
 }
 
@@ -178,6 +190,37 @@ func averagesOf(r arrow.Record, into answer) error {
 		if !values.IsNull(row) {
 			s.add(int64(times.Value(row))/millisecond, values.Value(row))
 		}
+	}
+	return nil
+}
+
+// shapesOf appends the aggregates of a record batch, which come in the order asked, to the series of their tags.
+func shapesOf(r arrow.Record, into answer) error {
+	values, err := column[*array.Float64](r, "value")
+	if err != nil {
+		return err
+	}
+	times, err := column[*array.Timestamp](r, "bucket")
+	if err != nil {
+		return err
+	}
+	tags, err := tagColumnOf(r)
+	if err != nil {
+		return err
+	}
+	if values.NullN() > 0 {
+		return errors.New("a minute without an aggregate")
+	}
+	last, s := -1, (*series)(nil)
+	for row := range int(r.NumRows()) {
+		if at := tags.GetValueIndex(row); at != last {
+			tag, err := tagOf([]byte(tags.names.Value(at)))
+			if err != nil {
+				return err
+			}
+			last, s = at, into.of(tag)
+		}
+		s.add(int64(times.Value(row))/millisecond, values.Value(row))
 	}
 	return nil
 }
