@@ -218,3 +218,26 @@ func BenchmarkWide(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMinutes is minutes of 100 sealed tags over a day at 1 Hz, five aggregates of OPC UA Part 13 at once, but for sending them.
+func BenchmarkMinutes(b *testing.B) {
+	const tags, samples = 100, 86_400
+	e, err := New(FromDB(sealedPlant(b, tags, samples)), Options{})
+	require.NoError(b, err)
+	ask := ProcessedRequest{
+		Buckets: Buckets{Start: benchStart, End: benchStart + int64(24*time.Hour), Step: int64(time.Minute)}, Configuration: part13.Defaults,
+		Functions: functions(b, "Average", "Minimum", "Maximum", "TimeAverage2", "PercentGood"),
+	}
+	for i := range tags {
+		ask.IDs = append(ask.IDs, model.TagID(i+1))
+	}
+	b.ReportAllocs()
+	before := cpuSeconds(b)
+	for b.Loop() {
+		rows, err := e.ReadProcessed(context.Background(), ask, dropped{})
+		require.NoError(b, err)
+		require.EqualValues(b, tags*1440*5, rows)
+	}
+	b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e3, "cpu-ms/op")
+	b.ReportMetric((cpuSeconds(b)-before)/float64(b.N*tags*samples)*1e9, "cpu-ns/sample")
+}

@@ -71,6 +71,7 @@ type processing struct {
 	request ProcessedRequest
 	tags    *tagList
 	*bucketing
+	good    bool // partials of Good doubles are enough
 	workers int
 	effects []effect // of converting values, on each function
 }
@@ -108,6 +109,7 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	if err := p.checkCounters(); err != nil {
 		return nil, err
 	}
+	p.good = p.allGood()
 	p.workers = e.budget.workers(windowsOf(buckets, tags), p.bytes)
 	return p, nil
 }
@@ -119,17 +121,32 @@ func (p *processing) gathers() bool {
 
 func (p *processing) batchRows() int { return cmp.Or(p.request.BatchRows, DefaultBatchRows) }
 
-// windowSize is how many intervals a worker takes at once.
+// windowSize is how many intervals a worker takes at once, as partials.
 func (p *processing) windowSize() int {
 	return min(p.count(), max(windowLeast, windowBuckets/len(p.request.Functions)))
+}
+
+// windowMost is how many intervals a worker takes at once.
+func (p *processing) windowMost() int {
+	if !p.good {
+		return p.windowSize()
+	}
+	each := goodWindow
+	if tags := len(p.tags.asked); tags < p.workers {
+		each = (p.count()*tags + p.workers - 1) / p.workers
+	}
+	return min(p.count(), max(p.windowSize(), min(goodWindow, each)))
 }
 
 // bytes is what answering with so many workers may hold at once.
 func (p *processing) bytes(workers int) int64 {
 	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
 	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
-	answers := int64(p.windowSize()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
+	answers := int64(p.windowMost()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
 	worker := cursorBytes + int64(p.windowSize())*partialBytes + 2*answers
+	if p.good {
+		worker += int64(p.windowMost()) * goodBytes
+	}
 	if slices.ContainsFunc(p.request.Functions, Function.needsArea) {
 		worker += int64(p.windowSize()) * partialBytes // where settings change
 	}
@@ -166,6 +183,7 @@ type processedWindow struct {
 	asked
 	from, to int
 	rows     []processedRow
+	good     goodRows
 	err      error
 }
 
@@ -187,7 +205,7 @@ type completeness struct {
 
 // run works on as many windows at a time as there are workers and writes each round in order.
 func (p *processing) run(ctx context.Context, view View, out *processedEncoder) error {
-	n, size := p.count(), p.windowSize()
+	n, size := p.count(), p.windowMost()
 	perTag := (n + size - 1) / size
 	total := perTag * len(p.tags.asked)
 	windows := make([]processedWindow, min(2*p.workers, total))
@@ -200,9 +218,9 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 		for i := range now {
 			k := done + i
 			from := k % perTag * size
-			now[i] = processedWindow{asked: p.tags.asked[k/perTag], from: from, to: min(from+size, n), rows: now[i].rows[:0]}
+			now[i] = processedWindow{asked: p.tags.asked[k/perTag], from: from, to: min(from+size, n), rows: now[i].rows[:0], good: now[i].good}
 		}
-		spread(readers, len(now), func(r *processedReader, i int) { now[i].err = r.read(ctx, &now[i]) })
+		spread(readers, len(now), func(r *processedReader, i int) { now[i].err = r.window(ctx, &now[i]) })
 		for i := range now {
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
@@ -228,6 +246,9 @@ type processedReader struct {
 	interval part13.Interval // the one calculated last
 	before   rollup.Partial  // what lies before it
 	own      ownReader
+
+	goodOf    storage.Goods
+	goodAfter []*rollup.Good
 }
 
 func newProcessedReader(p *processing, view View) processedReader {

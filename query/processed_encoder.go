@@ -28,6 +28,7 @@ type processedEncoder struct {
 	functions []int32
 	names     arrow.Array // of the functions asked for, a dictionary
 	index     map[Function]int32
+	asked     []int32 // which of names each function asked for has
 	times     []int64
 	values    []uint64
 	valid     validity
@@ -53,6 +54,7 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		size += len(f.String())
 	}
 	for _, f := range p.request.Functions {
+		e.asked = append(e.asked, int32(len(names)))
 		add(f)
 		if f.isPercentile() {
 			add(f.approximate())
@@ -84,8 +86,25 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 }
 
 func (e *processedEncoder) add(ctx context.Context, w *processedWindow) error {
-	for i := range w.rows {
-		e.append(w, &w.rows[i])
+	if w.good.edges == nil {
+		return e.addRows(ctx, w, w.rows)
+	}
+	from := 0
+	for k, i := range w.good.others {
+		if err := e.addGood(ctx, w, from, i); err != nil {
+			return err
+		}
+		if err := e.addRows(ctx, w, w.rows[k*len(e.asked):(k+1)*len(e.asked)]); err != nil {
+			return err
+		}
+		from = i + 1
+	}
+	return e.addGood(ctx, w, from, len(w.good.edges)-1)
+}
+
+func (e *processedEncoder) addRows(ctx context.Context, w *processedWindow, rows []processedRow) error {
+	for i := range rows {
+		e.append(w, &rows[i])
 		if len(e.times) >= e.maxRows || len(e.texts.data) >= batchBlobBytes {
 			if err := e.flush(ctx); err != nil {
 				return err
@@ -93,6 +112,74 @@ func (e *processedEncoder) add(ctx context.Context, w *processedWindow) error {
 		}
 	}
 	return nil
+}
+
+// addGood adds the rows of intervals [from, to) of a window, all of Good doubles.
+func (e *processedEncoder) addGood(ctx context.Context, w *processedWindow, from, to int) error {
+	each := len(e.asked)
+	for from < to {
+		n := min((e.maxRows-len(e.times))/each, to-from)
+		if n == 0 { // the rows of this interval go into two batches
+			if err := e.addRows(ctx, w, w.good.rows(w.from, from)); err != nil {
+				return err
+			}
+			from++
+			continue
+		}
+		e.appendGood(w, from, from+n)
+		from += n
+		if len(e.times) >= e.maxRows {
+			if err := e.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// appendGood is append of the rows of intervals [from, to), which fit the batch, column by column.
+func (e *processedEncoder) appendGood(w *processedWindow, from, to int) {
+	g, each := &w.good, len(e.asked)
+	rows := (to - from) * each
+	times, starts, ends := extend(&e.times, rows), extend(&e.starts, rows), extend(&e.ends, rows)
+	good, covered, samples := extend(&e.good, rows), extend(&e.covered, rows), extend(&e.samples, rows)
+	for i, at := from, 0; i < to; i, at = i+1, at+each {
+		start, end, all := g.edges[i], g.edges[i+1], g.completeness(i)
+		for k := at; k < at+each; k++ {
+			times[k], starts[k], ends[k] = start, start, end
+			good[k], covered[k], samples[k] = all.good, all.covered, all.samples
+		}
+	}
+	functions := extend(&e.functions, rows)
+	for done := copy(functions, e.asked); done < rows; done *= 2 {
+		copy(functions[done:], functions[:done])
+	}
+	e.tag.indices = appendRepeated(e.tag.indices, w.index, rows)
+	e.values = append(e.values, g.values[from*each:to*each]...)
+	e.valid.appendAll(rows, true)
+	clear(extend(&e.ints, rows))
+	e.intsValid.appendAll(rows, false)
+	e.texts.appendNulls(rows)
+	e.quality = append(e.quality, g.quality[from*each:to*each]...)
+	clear(extend(&e.uncertain, rows))
+	for len(e.partial) <= len(e.times)/8 {
+		e.partial = append(e.partial, 0)
+	}
+	bitutil.SetBitsTo(e.partial, int64(len(e.times)-rows), int64(rows), false)
+	if e.labels != nil {
+		for i := from; i < to; i++ {
+			for range each {
+				e.labels.append(w.from + i)
+			}
+		}
+	}
+}
+
+// extend makes a column n elements longer, and is those, of any content.
+func extend[T any](column *[]T, n int) []T {
+	tail := behind(column, n)[:n]
+	*column = (*column)[:len(*column)+n]
+	return tail
 }
 
 func (e *processedEncoder) append(w *processedWindow, r *processedRow) {

@@ -85,12 +85,20 @@ func daysOf(rng *rand.Rand, typ model.Type) model.Samples {
 
 // storeOf has samples as those of tag a.
 func storeOf(t *testing.T, samples model.Samples, seal bool) *Engine {
+	settings := []model.Settings{{From: model.MinTime, Type: samples.Type, Stepped: samples.Type.AlwaysStepped()}}
+	e, err := New(FromDB(databaseOf(t, settings, samples, seal)), Options{})
+	require.NoError(t, err)
+	return e
+}
+
+// databaseOf has samples as those of tag a, which has these settings.
+func databaseOf(t *testing.T, settings []model.Settings, samples model.Samples, seal bool) *storage.DB {
 	ctx := context.Background()
 	db, err := storage.Open("store", storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SealAfter: -1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ChangeCatalog(ctx, []catalog.Change{{Create: &catalog.Create{Tag: model.Tag{
-		Name: "a", UUID: model.UUID{1}, Settings: []model.Settings{{From: model.MinTime, Type: samples.Type, Stepped: samples.Type.AlwaysStepped()}},
+		Name: "a", UUID: model.UUID{1}, Settings: settings,
 	}}}})
 	require.NoError(t, err)
 	pending, err := db.Submit(ctx, &storage.Batch{
@@ -103,9 +111,7 @@ func storeOf(t *testing.T, samples model.Samples, seal bool) *Engine {
 		_, err = db.Seal(ctx)
 		require.NoError(t, err)
 	}
-	e, err := New(FromDB(db), Options{})
-	require.NoError(t, err)
-	return e
+	return db
 }
 
 // requireAlike holds doubles to what rollups promise, and all else to the bit.

@@ -121,7 +121,7 @@ func requireGoods(t testing.TB, v *View, tag model.TagID, edges []int64) {
 		sums, _ := p.Stats(true)
 		good = good && (!any || p.Type() == model.Float64 && worst == model.Good && p.Counts().Null == 0 && !math.IsInf(sums.Sum(), 0) && !math.IsNaN(sums.Sum()))
 	}
-	for _, asked := range []rollup.Asked{{}, {Extremes: true, Area: true}, {Area: true, Stepped: true}} {
+	for _, asked := range []rollup.Asked{{}, {Extremes: true, Area: true}, {Area: true, Stepped: true}, {Extremes: true, Moments: true}} {
 		var have Goods
 		ok, err := v.Goods(context.Background(), tag, edges, asked, &have)
 		require.NoError(t, err)
@@ -148,6 +148,12 @@ func requireGoods(t testing.TB, v *View, tag model.TagID, edges []int64) {
 			require.Equal(t, a.Sum(), b.Sum())
 			if asked.Extremes {
 				requireSameFloat(t, a.Range(), b.Range(), "range")
+			}
+			if asked.Moments {
+				least, greatest := g.Extremes()
+				x, any := a.Min()
+				y, _ := a.Max()
+				require.True(t, !any || x == *least && y == *greatest, "%v to %v, not %v to %v", *least, *greatest, x, y)
 			}
 			last, _ := p.LastTime()
 			iv := rollup.Interval{Start: edges[i], End: edges[i+1], In: p, Hold: last + 1}

@@ -11,8 +11,8 @@ import (
 type Good struct {
 	n           int64
 	first, last moment
-	lo, hi      int64 // as ordered has them
-	sum, area   wide  // area is under the shape from the first sample to the last
+	low, high   Extreme // without Asked.Moments the bits alone
+	sum, area   wide    // area is under the shape from the first sample to the last
 }
 
 // moment is the time of a sample and its value.
@@ -24,6 +24,7 @@ type moment struct {
 // Asked is what a Good must tell beside how many samples there are, the first, the last and the sum.
 type Asked struct {
 	Extremes bool
+	Moments  bool // when the extremes are seen first, and whether again
 	Area     bool // the integral of the shape, and then
 	Stepped  bool // whether that is stepped
 }
@@ -44,14 +45,48 @@ func (g *Good) Add(times []int64, raw []uint64, asked Asked) bool {
 	if n == 0 {
 		return true
 	}
-	b := Good{n: int64(n), first: moment{times[0], raw[0]}, last: moment{times[n-1], raw[n-1]}, sum: sumDoubles(raw)}
-	if asked.Extremes {
-		b.lo, b.hi = extent(raw)
+	b := Good{n: int64(n), first: moment{times[0], raw[0]}, last: moment{times[n-1], raw[n-1]}}
+	switch {
+	case asked.Extremes && asked.Moments:
+		b.sumMoments(times, raw)
+	case asked.Extremes:
+		b.sum, b.low.Bits, b.high.Bits = sumExtent(raw)
+	default:
+		b.sum = sumDoubles(raw)
 	}
 	if asked.Area && n > 1 {
-		b.area = areaOf(times, raw, asked.Stepped)
+		b.area = b.areaOf(times, raw, asked.Stepped)
 	}
 	return g.merge(&b, asked)
+}
+
+// sumMoments makes g know sum and extremes of at most blockSamples doubles, when the extremes are seen first, and whether again.
+func (g *Good) sumMoments(times []int64, raw []uint64) {
+	sum, p, ok := placesOctave(raw)
+	if ok {
+		g.sum = sum
+		g.low = Extreme{raw[p.low], times[p.low], p.lowAgain > p.low}
+		g.high = Extreme{raw[p.high], times[p.high], p.highAgain > p.high}
+		return
+	}
+	g.sum = sumDoubles(raw)
+	lo, hi := extent(raw)
+	g.low, g.high = seen(times, raw, unordered(lo)), seen(times, raw, unordered(hi))
+}
+
+// seen is an extreme of some doubles. 0 and -0 are the same, and the first of them is it.
+func seen(times []int64, raw []uint64, want float64) (x Extreme) {
+	n := 0
+	for i, u := range raw {
+		if math.Float64frombits(u) == want {
+			if n == 0 {
+				x = Extreme{Bits: u, Time: times[i]}
+			}
+			n++
+		}
+	}
+	x.Again = n > 1
+	return x
 }
 
 // merge adds q, whose samples come behind those of g.
@@ -60,12 +95,18 @@ func (g *Good) merge(q *Good, asked Asked) bool {
 		*g = *q
 	} else {
 		if asked.Area {
-			between := reach{from: g.last, to: q.first, start: g.last.time, end: q.first.time}
+			between := reach{from: &g.last, to: &q.first, start: g.last.time, end: q.first.time}
 			g.area = g.area.add(between.area(asked.Stepped)).add(q.area)
 		}
 		g.n += q.n
 		g.sum = g.sum.add(q.sum)
-		g.lo, g.hi = min(g.lo, q.lo), max(g.hi, q.hi)
+		if asked.Moments {
+			g.low.merge(model.Float64, &q.low, false)
+			g.high.merge(model.Float64, &q.high, true)
+		} else {
+			g.low.Bits = math.Float64bits(unordered(min(ordered(g.low.Bits), ordered(q.low.Bits))))
+			g.high.Bits = math.Float64bits(unordered(max(ordered(g.high.Bits), ordered(q.high.Bits))))
+		}
 		g.last = q.last
 	}
 	return finite(g.sum.hi) && finite(g.area.hi) && g.span() < maxReach
@@ -73,11 +114,20 @@ func (g *Good) merge(q *Good, asked Asked) bool {
 
 func (g *Good) span() uint64 { return uint64(g.last.time) - uint64(g.first.time) }
 
-// areaOf is the integral between the first of at most blockSamples samples, two at least, and the last. On a line each value
-// counts for half of the time from the sample before it to the one behind.
-func areaOf(times []int64, raw []uint64, stepped bool) wide {
+// areaOf is the integral between the first of at most blockSamples samples, two at least, and the last, which g has the sum of. On a
+// line each value counts for half of the time from the sample before it to the one behind; on a regular grid the integral follows
+// from the sum.
+func (g *Good) areaOf(times []int64, raw []uint64, stepped bool) wide {
 	n := len(times) - 1
 	span := uint64(times[n]) - uint64(times[0])
+	step := times[1] - times[0]
+	if step == times[n]-times[n-1] && step <= maxExactTime && regular(times[0], times[1:], step) {
+		beside := g.last.value()
+		if !stepped {
+			beside = beside.half().add(g.first.value().half())
+		}
+		return g.sum.sub(beside).mul(wide{float64(step), 0})
+	}
 	if stepped {
 		return weights{times[:n], times[1:]}.total(raw[:n], span)
 	}
@@ -99,12 +149,38 @@ func (g *Good) First() uint64 { return g.first.bits }
 // Last is the bits of the last value.
 func (g *Good) Last() uint64 { return g.last.bits }
 
-// Stats are the statistics, without squares and without the times of extremes.
+// Stats are the statistics, without squares and, where they were not asked for, without the times of extremes.
 func (g *Good) Stats() Stats {
-	return Stats{
-		typ: model.Float64, n: g.n, sum: g.sum,
-		min: Extreme{Bits: math.Float64bits(unordered(g.lo))}, max: Extreme{Bits: math.Float64bits(unordered(g.hi))},
+	return Stats{typ: model.Float64, n: g.n, sum: g.sum, min: g.low, max: g.high}
+}
+
+// Mean is that of Stats.
+func (g *Good) Mean() float64 { return g.sum.div(wideInt(g.n)).float() }
+
+// Extremes are those of Stats.
+func (g *Good) Extremes() (least, greatest *Extreme) { return &g.low, &g.high }
+
+// Partial is g as a partial, of which only what was asked of g is known: squares and transitions mean nothing, nor do the integrals of
+// the other rule. Points have no seq.
+func (g *Good) Partial(asked Asked) (p Partial) {
+	if g.Empty() {
+		return p
 	}
+	p.start(model.Float64)
+	p.counts[classGood] = g.n
+	for i := firstPoint; i <= lastGood; i += 2 {
+		p.points[i], p.points[i+1] = *g.first.point(), *g.last.point()
+	}
+	p.durations[goodToGood] = g.span()
+	p.stats[classGood] = g.Stats()
+	integrals := []int{slopedStrict, slopedLenient, bridgedSlopedStrict, bridgedSlopedLenient}
+	if asked.Stepped {
+		integrals = []int{steppedGood, bridgedSteppedStrict, bridgedSteppedLenient}
+	}
+	for _, i := range integrals {
+		p.integrals[i] = g.area
+	}
+	return p
 }
 
 // GoodInterval is [Interval] of partials that are Good: In has all samples of [Start, End), Before some that lie before, After
@@ -117,7 +193,7 @@ type GoodInterval struct {
 
 // reach is the part [start, end) of a segment between two samples.
 type reach struct {
-	from, to   moment
+	from, to   *moment
 	start, end int64
 	held       bool // to is no sample: there is none behind from
 }
@@ -141,7 +217,7 @@ func (iv *GoodInterval) edge(r *reach, one, other *Good) int {
 	if one.Empty() {
 		return 0
 	}
-	*r = reach{from: one.last, to: other.first, start: max(one.last.time, iv.Start), end: min(other.first.time, iv.End)}
+	*r = reach{from: &one.last, to: &other.first, start: max(one.last.time, iv.Start), end: min(other.first.time, iv.End)}
 	if other.Empty() {
 		r.held, r.end = true, min(one.last.time+1, iv.End)
 	}

@@ -57,7 +57,7 @@ func TestGoodAnswersAsTheSamplesDo(t *testing.T) {
 		for to < len(points) && points[to].Time < end {
 			to++
 		}
-		asked := Asked{Extremes: true, Area: true, Stepped: rapid.Bool().Draw(rt, "stepped")}
+		asked := Asked{Extremes: true, Moments: rapid.Bool().Draw(rt, "moments"), Area: true, Stepped: rapid.Bool().Draw(rt, "stepped")}
 		in, ok := goodOf(rt, points[from:to], asked)
 		before, ok1 := goodOf(rt, points[max(from-1, 0):from], asked)
 		after, ok2 := goodOf(rt, points[to:min(to+1, len(points))], asked)
@@ -94,10 +94,29 @@ func TestGoodAnswersAsTheSamplesDo(t *testing.T) {
 			hi, _ := stats.Max()
 			require.Equal(rt, least, math.Float64frombits(lo.Bits))
 			require.Equal(rt, most, math.Float64frombits(hi.Bits))
+			if asked.Moments {
+				requireMoment(rt, points[from:to], lo)
+				requireMoment(rt, points[from:to], hi)
+			}
 			require.Equal(rt, points[from].Bits, in.First())
 			require.Equal(rt, points[to-1].Bits, in.Last())
 		}
 	})
+}
+
+// requireMoment holds an extreme against the samples that have it: the bits and the time are those of the first.
+func requireMoment(rt *rapid.T, points []Point, have Extreme) {
+	var want Extreme
+	n := 0
+	for _, x := range points {
+		if math.Float64frombits(x.Bits) == math.Float64frombits(have.Bits) {
+			if n++; n == 1 {
+				want = Extreme{Bits: x.Bits, Time: x.Time}
+			}
+		}
+	}
+	want.Again = n > 1
+	require.Equal(rt, want, have)
 }
 
 // TestRegularIsOneStepOnly has samples at one time and other steps at every place of a grid.
@@ -140,6 +159,9 @@ func TestIntegralsOfSamplesAtOneTime(t *testing.T) {
 		for i := range s.Len() {
 			one.Add(&s, i, i+1)
 		}
+		var good Good
+		require.True(t, good.Add(s.Times, s.Bits, Asked{Area: true}))
 		require.Equal(t, one.integrals, run.integrals, "sample %d", twice)
+		require.Equal(t, one.integrals[slopedStrict], good.area, "sample %d", twice)
 	}
 }

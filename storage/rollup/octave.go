@@ -62,6 +62,80 @@ func sumOctave(raw []uint64) (sum wide, ok bool) {
 	return o.of(wideUint(s0 + s1 + (s2 + s3) - n*o.beyond())), true
 }
 
+// extentOctave is sumOctave with the bits of the least and of the greatest double.
+func extentOctave(raw []uint64) (sum wide, lo, hi uint64, ok bool) {
+	n, first := uint64(len(raw)), raw[0]
+	var s0, s1, off uint64
+	lo0, hi0, lo1, hi1 := first, first, first, first
+	for len(raw) >= 2 {
+		a, b := raw[0], raw[1]
+		s0 += a
+		s1 += b
+		off |= (a ^ first) | (b ^ first)
+		lo0, hi0 = min(lo0, a), max(hi0, a)
+		lo1, hi1 = min(lo1, b), max(hi1, b)
+		raw = raw[2:]
+	}
+	for _, u := range raw {
+		s0 += u
+		off |= u ^ first
+		lo0, hi0 = min(lo0, u), max(hi0, u)
+	}
+	o := octaveOf(first)
+	if !o.has(off) {
+		return wide{}, 0, 0, false
+	}
+	lo, hi = min(lo0, lo1), max(hi0, hi1)
+	if int64(first) < 0 {
+		lo, hi = hi, lo
+	}
+	return o.of(wideUint(s0 + s1 - n*o.beyond())), lo, hi, true
+}
+
+// places are where in a block of doubles the least and the greatest are seen first and last.
+type places struct{ low, lowAgain, high, highAgain int }
+
+// placeBits are enough for a place in a block. Below the mantissa there is room for it, once sign and exponent are shifted out.
+const (
+	placeBits = 64 - mantissaBits
+	placeMask = 1<<placeBits - 1
+)
+
+// placesOctave is sumOctave with the places of extremes. The place of each double stands below its mantissa, and in a second copy
+// counted down, so that of equal ones the first is the least in the first copy and the last in the second.
+func placesOctave(raw []uint64) (sum wide, p places, ok bool) {
+	n, first := uint64(len(raw)), raw[0]
+	var s, off uint64
+	up := first << placeBits
+	lo0, hi0, lo1, hi1 := up, up, up|placeMask, up|placeMask
+	for i, u := range raw {
+		s += u
+		off |= u ^ first
+		up := u<<placeBits | uint64(i)
+		down := up ^ placeMask
+		lo0, hi0 = min(lo0, up), max(hi0, up)
+		lo1, hi1 = min(lo1, down), max(hi1, down)
+	}
+	o := octaveOf(first)
+	if !o.has(off) {
+		return wide{}, places{}, false
+	}
+	p = places{int(lo0 & placeMask), int(^lo1 & placeMask), int(^hi1 & placeMask), int(hi0 & placeMask)}
+	if int64(first) < 0 {
+		p = places{p.high, p.highAgain, p.low, p.lowAgain}
+	}
+	return o.of(wideUint(s - n*o.beyond())), p, true
+}
+
+// sumExtent is the sum of at most blockSamples doubles, none of them NaN, with the bits of the least and of the greatest.
+func sumExtent(raw []uint64) (sum wide, lo, hi uint64) {
+	if sum, lo, hi, ok := extentOctave(raw); ok {
+		return sum, lo, hi
+	}
+	least, greatest := extent(raw)
+	return sumDoubles(raw), math.Float64bits(unordered(least)), math.Float64bits(unordered(greatest))
+}
+
 // weights are the distances of times: of weight i, from from[i] to to[i].
 type weights struct{ from, to []int64 }
 
