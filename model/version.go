@@ -1,5 +1,7 @@
 package model
 
+import "math"
+
 // VersionKind says how a version of a sample came to be. The numbers reach disk and are never renumbered.
 type VersionKind uint8
 
@@ -50,11 +52,22 @@ func (k GapKind) String() string {
 	return "unknown"
 }
 
-// Gap states that samples of some tags are missing for [From, To). It stands beside samples and is never one.
-type Gap struct {
-	Source     string  // all tags this source feeds, when Tags is empty
-	Tags       []TagID // these tags
-	From, To   int64   // To is math.MaxInt64 while the gap is open
-	Kind       GapKind
-	RecordedAt int64 // ingest time of the record, nanoseconds UTC
+// Quality is what a tag has while a gap of the kind is open.
+func (k GapKind) Quality() Quality {
+	if k == Lost {
+		return BadDataLost
+	}
+	return BadNoCommunication
 }
+
+// Gap states that samples of a tag are missing for [From, To). It stands beside samples and is never one.
+type Gap struct {
+	ID       uint64 // offset of the log record that reported it
+	Kind     GapKind
+	From, To int64  // To is OpenGap while nobody knows the end
+	Source   string // whose samples are missing, as who reported it has it
+	Recorded int64  // when it was reported, nanoseconds UTC
+}
+
+// OpenGap is the end of a gap that has none yet.
+const OpenGap = math.MaxInt64

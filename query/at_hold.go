@@ -53,11 +53,11 @@ func (w *walk) takeHeldBits(b *storage.Block) {
 	}
 }
 
-// putHeld answers the next instant with left: as it is, but that what is Bad has no value.
+// putHeld answers the next instant with left: as it is, but that what is Bad has no value. A gap lasts, whatever its age.
 func (w *walk) putHeld() {
 	u := w.instants[w.next]
 	s := noValue(w.tagAsked.tag, u)
-	if w.hasLeft && uint64(u)-uint64(w.left.Time) <= w.maxAge {
+	if w.hasLeft && (w.left.Gap || uint64(u)-uint64(w.left.Time) <= w.maxAge) {
 		if s = w.left.Sample; s.Quality.IsBad() {
 			s.Null, s.Bits, s.Blob = true, 0, nil
 		}

@@ -185,7 +185,7 @@ func (e *Engine) ReadAtTimes(ctx context.Context, r AtTimesRequest, sink Sink) (
 		return 0, err
 	}
 	return e.answer(ctx, x.question, sink, func(view View, out *encoder) error {
-		w := &walk{rules: x.rules, order: x.order, cursor: emptyCursor(view, x.tags.asked[0], x.asOf)}
+		w := &walk{rules: x.rules, order: x.order, cursor: emptyShape(view, x.tags.asked[0], x.asOf)}
 		defer w.cursor.Close()
 		for _, a := range x.tags.asked {
 			if err := x.tag(ctx, w, a.read(w.cursor), out); err != nil {

@@ -214,6 +214,9 @@ func (w *walk) answer(after *rollup.Point) {
 		before = &w.left
 	}
 	switch {
+	case before != nil && before.Gap:
+		s := gapValue(before, u)
+		w.put(w.next, &s)
 	case before != nil && before.Time == u:
 		w.put(w.next, &before.Sample)
 	case w.discrete:

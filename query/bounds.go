@@ -19,10 +19,12 @@ type rangeRead struct {
 	from, to int64           // the edges, in the direction of the read
 	filter   filter
 	cursor   Cursor
+	near     Cursor // looks for what stands next to the edges: of calculated bounds with the breaks that gaps make
 	out      *encoder
 	values   interpolation
 	left     uint64 // rows that the tag may still have
 	ids      []model.TagID
+	gaps     gapRows
 }
 
 func newRangeRead(r *RangeRequest, c Catalog) *rangeRead {
@@ -53,10 +55,15 @@ func (r *rangeRead) tag(ctx context.Context, a asked) error {
 			return err
 		}
 	}
-	if err := r.samples(ctx, a); err != nil || r.left == 0 || !edges {
+	if err := r.samples(ctx, a); err != nil || r.left == 0 {
 		return err
 	}
-	return r.trail(ctx, a)
+	if edges {
+		if err := r.trail(ctx, a); err != nil {
+			return err
+		}
+	}
+	return r.gaps.add(ctx, a, nil, r.out)
 }
 
 // samples copies the samples of the range into the encoder.
@@ -98,7 +105,7 @@ func (r *rangeRead) add(ctx context.Context, a asked, b *storage.Block) error {
 		b = &storage.Block{Samples: b.Slice(0, int(r.left)), Origins: b.Origins}
 	}
 	r.left -= uint64(b.Len())
-	return r.out.add(ctx, a, b)
+	return r.gaps.add(ctx, a, b, r.out)
 }
 
 // addOne adds a row that no sample is.
@@ -132,7 +139,7 @@ func strictlyBehind(b *storage.Block, p Position, reverse bool) *storage.Block {
 // lead adds the bound at the edge the read begins with. A sample that stands there is one of the range.
 func (r *rangeRead) lead(ctx context.Context, a asked) error {
 	b, err := r.next(ctx, a, r.from, !r.reverse())
-	if err != nil || b != nil && b.Times[0] == r.from {
+	if err != nil || b != nil && b.Times[0] == r.from && !b.Gap {
 		return err
 	}
 	if r.request.Bounds == Outside {
@@ -157,7 +164,7 @@ func (r *rangeRead) trail(ctx context.Context, a asked) error {
 	switch {
 	case err != nil:
 		return err
-	case r.request.Bounds == Outside || b != nil && b.Times[0] == r.to:
+	case r.request.Bounds == Outside || b != nil && b.Times[0] == r.to: // also a break, whose row says what the tag has there
 		return r.addOutside(ctx, a, b, r.to)
 	}
 	return r.addCalculated(ctx, a, b, r.to, r.reverse())
@@ -201,8 +208,8 @@ func (r *rangeRead) next(ctx context.Context, a asked, instant int64, before boo
 	r.ids = a.epochs(r.ids[:0], ranges[1])
 	for _, id := range r.ids { // the nearest first
 		for _, in := range ranges {
-			r.cursor.Reset(id, in)
-			switch b, err := r.cursor.Next(ctx); {
+			r.near.Reset(id, in)
+			switch b, err := r.near.Next(ctx); {
 			case err == nil:
 				return b, nil
 			case err != io.EOF:

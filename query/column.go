@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -17,6 +18,7 @@ type rows struct {
 	*storage.Block
 	from, to int
 	ends     []storage.End // of the block's values; nil where they stand
+	gap      *model.Gap    // that the one row is; nil of samples
 }
 
 func (r rows) count() int { return r.to - r.from }

@@ -84,8 +84,13 @@ func (e *encoder) add(ctx context.Context, a asked, b *storage.Block) error {
 
 // addEnded takes the values of a block and what ended each of them.
 func (e *encoder) addEnded(ctx context.Context, a asked, b *storage.Block, ends []storage.End) error {
-	for r := (rows{asked: a, Block: b, ends: ends}); r.from < b.Len(); r.from = r.to {
-		r.to = r.from + min(b.Len()-r.from, e.maxRows-e.rows)
+	return e.addRows(ctx, rows{asked: a, Block: b, ends: ends})
+}
+
+// addRows takes all rows of a block.
+func (e *encoder) addRows(ctx context.Context, r rows) error {
+	for ; r.from < r.Len(); r.from = r.to {
+		r.to = r.from + min(r.Len()-r.from, e.maxRows-e.rows)
 		r.to = e.fit(r)
 		for _, c := range e.columns {
 			if err := c.append(r); err != nil {

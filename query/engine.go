@@ -103,7 +103,10 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	}
 	q := question{
 		tags: tags, batchRows: r.batchRows(), consistency: r.Consistency,
-		layout: layout{types: tags.typesIn(r.epochs()), unit: r.Unit, withSource: r.WithSource, withSeq: r.WithSeq},
+		layout: layout{types: tags.typesIn(r.epochs()), unit: r.Unit, withSource: r.WithSource, withSeq: r.WithSeq, withGaps: r.WithGaps},
+	}
+	if r.Bounds == Interpolated {
+		q.extra = cursorBytes
 	}
 	if r.Bounds != NoBounds {
 		q.layout.edges = &boundColumn{first: min(from, to), last: max(from, to)}
@@ -133,11 +136,21 @@ func (e *Engine) ReadRange(ctx context.Context, r RangeRequest, sink Sink) (uint
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		read.out, read.cursor = out, emptyCursor(view, q.tags.asked[0], r.AsOf)
 		defer read.cursor.Close()
-		// What stood then is put together from several chunks; of what a filter sees only some is added.
-		if r.AsOf == nil && read.filter.all() {
+		if read.near = read.cursor; r.Bounds == Interpolated {
+			read.near = emptyShape(view, q.tags.asked[0], r.AsOf)
+			defer read.near.Close()
+		}
+		// What stood then is put together from several chunks; of what a filter sees only some is added; gaps come in between.
+		if r.AsOf == nil && read.filter.all() && !r.WithGaps {
 			read.cursor.DecodeInto(out.room)
 		}
 		for _, a := range q.tags.asked {
+			if r.WithGaps {
+				read.gaps = gapRowsOf(view, a, read.in, r.AsOf)
+			}
+			if read.near != read.cursor {
+				a.read(read.near)
+			}
 			if err := read.tag(ctx, a.read(read.cursor)); err != nil {
 				return err
 			}
@@ -307,14 +320,13 @@ func readModified(ctx context.Context, view View, a asked, epoch model.TagID, in
 
 // emptyCursor reads what stands of tags, or what stood at an earlier time, once it is reset to a tag and a range.
 func emptyCursor(view View, a asked, asOf *int64) Cursor {
-	var c Cursor
+	return a.inUnit(storedCursor(view, a.tag.ID, asOf))
+}
+
+// storedCursor is emptyCursor in the units of the tags.
+func storedCursor(view View, tag model.TagID, asOf *int64) Cursor {
 	if asOf != nil {
-		c = view.SamplesAsOf(a.tag.ID, model.TimeRange{}, *asOf)
-	} else {
-		c = view.Samples(a.tag.ID, model.TimeRange{})
+		return view.SamplesAsOf(tag, model.TimeRange{}, *asOf)
 	}
-	if a.unit != nil {
-		c = &unitCursor{Cursor: c, asked: a}
-	}
-	return c
+	return view.Samples(tag, model.TimeRange{})
 }

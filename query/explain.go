@@ -53,6 +53,7 @@ type Explanation struct {
 	Share        *part13.Share // what the status was decided by, nil where it was not by shares
 	Reading      ExplainedReading
 	Versions     ExplainedVersions
+	Gaps         []model.Gap // that end the shape in the interval, or on the way to the sample before or behind it
 	Lost         []storage.OffsetRange
 }
 
@@ -151,6 +152,9 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 			return nil, fmt.Errorf("explain %s of tag %s: %w", r.Aggregate, p.tags.asked[0].describe(), err)
 		}
 	}
+	if err := x.gaps(ctx); err != nil {
+		return nil, fmt.Errorf("explain %s of tag %s: %w", r.Aggregate, p.tags.asked[0].describe(), err)
+	}
 	if err := x.versions(ctx); err != nil {
 		return nil, fmt.Errorf("explain %s of tag %s: %w", r.Aggregate, p.tags.asked[0].describe(), err)
 	}
@@ -164,6 +168,7 @@ type explaining struct {
 	view  View
 	texts *stateTexts
 	reach part13.Reach
+	near  model.TimeRange // from the sample before the interval to the one behind it
 }
 
 // processed fills in what follows from the interval as Part 13 sees it; for Varve's own aggregates that is all but value and quality.
@@ -180,6 +185,13 @@ func (x *explaining) processed(ctx context.Context, p *processing) error {
 		x.Value.Text = model.Quality(row.Bits).Text()
 	}
 	x.reach = calc.Reach()
+	x.near = model.All
+	if last, ok := iv.Before.LastTime(); ok {
+		x.near.Start = last
+	}
+	if first, ok := iv.After.First(); ok {
+		x.near.End = first.Time
+	}
 	settings := x.Tag.At(iv.Start)
 	x.Stepped, x.SettingsFrom, x.SteppedBy = iv.Stepped, settings.From, "settings"
 	switch {
@@ -307,6 +319,14 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 	return nil
 }
 
+// gaps finds those that took part.
+func (x *explaining) gaps(ctx context.Context) (err error) {
+	if breaks := x.view.Breaks(x.Tag.ID, nil); breaks != nil {
+		x.Gaps, err = breaks.Gaps(ctx, x.near)
+	}
+	return err
+}
+
 // versions counts what no longer stands.
 func (x *explaining) versions(ctx context.Context) error {
 	c := x.view.Modified(x.Tag.ID, model.Between(x.Start, x.End))
@@ -343,6 +363,13 @@ func (x *explaining) reasons(function part13.Aggregate) {
 	add := func(format string, args ...any) { x.Reasons = append(x.Reasons, fmt.Sprintf(format, args...)) }
 	for _, l := range x.Lost {
 		add("samples of the log records %d to %d are missing: they are damaged", l.First, l.End-1)
+	}
+	for _, g := range x.Gaps {
+		to := "on"
+		if g.To != model.OpenGap {
+			to = "to " + model.FormatTime(g.To)
+		}
+		add("samples from %s %s are missing: %s (gap %d); it is Bad from there, or from behind the last sample in it, to the next sample", model.FormatTime(g.From), to, g.Kind, g.ID)
 	}
 	switch {
 	case x.reach.Outside && x.Samples.All() == 0:

@@ -69,19 +69,21 @@ func (g *gathering) begin(start int64, before *rollup.Partial) {
 	}
 }
 
-func (g *gathering) add(x *model.Sample) error {
-	g.all++
+func (g *gathering) add(x *rollup.Point) error {
+	if !x.Gap {
+		g.all++
+	}
 	if err := g.hold(x.Time); err != nil {
 		return err
 	}
-	g.held = rollup.Point{Sample: *x}
+	g.held = *x
 	if !g.held.Usable(g.strict) {
 		return nil
 	}
 	if g.asked[kindIncrease] || g.asked[kindRate] {
-		g.count.add(x)
+		g.count.add(&x.Sample)
 	}
-	v := part13.Number(x)
+	v := part13.Number(&x.Sample)
 	for _, a := range g.arrows {
 		if a != nil {
 			a.Add(v, 1)
@@ -284,7 +286,7 @@ func wholeNumber(x *model.Sample) (uint64, bool) {
 	return uint64(max(v, 0)), v >= 0 && v <= 1<<53 && v == math.Trunc(v)
 }
 
-// feed hands out the samples of a range, one after the other.
+// feed hands out the samples of a range, and the breaks that gaps make, one after the other.
 type feed struct {
 	cursor Cursor
 	block  *storage.Block
@@ -293,7 +295,7 @@ type feed struct {
 }
 
 // until hands out those before an instant.
-func (f *feed) until(ctx context.Context, t int64, do func(*model.Sample) error) error {
+func (f *feed) until(ctx context.Context, t int64, do func(*rollup.Point) error) error {
 	for !f.ended {
 		for f.block == nil || f.at == f.block.Len() {
 			b, err := f.cursor.Next(ctx)
@@ -306,10 +308,10 @@ func (f *feed) until(ctx context.Context, t int64, do func(*model.Sample) error)
 			}
 			f.block, f.at = b, 0
 		}
-		x := f.block.At(f.at)
-		if x.Time >= t {
+		if f.block.Times[f.at] >= t {
 			return nil
 		}
+		x := pointOf(f.block, f.at)
 		f.at++
 		if err := do(&x); err != nil {
 			return err

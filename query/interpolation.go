@@ -24,6 +24,9 @@ const calculated = model.InfoDataValue | model.InfoInterpolated
 // simple is the value of a tag at an instant at which no sample stands, of the samples next to it, whatever their quality; nil
 // for none.
 func (o *interpolation) simple(tag *model.Tag, before, after *rollup.Point, instant int64) model.Sample {
+	if before != nil && before.Gap {
+		return gapValue(before, instant)
+	}
 	if after == nil { // behind the last sample
 		if before != nil && !before.Usable(o.strict) {
 			before = nil
@@ -72,6 +75,11 @@ func noValue(tag *model.Tag, instant int64) model.Sample {
 	return model.Sample{Time: instant, Type: tag.Current().Type, Null: true, Quality: model.BadNoData}
 }
 
+// gapValue is what a tag has at an instant behind the break that a gap made, where no sample is nearer.
+func gapValue(at *rollup.Point, instant int64) model.Sample {
+	return model.Sample{Time: instant, Type: at.Type, Null: true, Quality: at.Quality}
+}
+
 // finish gives a calculated value the type of its tag and its info bits.
 func finish(tag *model.Tag, s model.Sample, ok bool, instant int64) model.Sample {
 	if !ok {
@@ -84,8 +92,8 @@ func finish(tag *model.Tag, s model.Sample, ok bool, instant int64) model.Sample
 	return s
 }
 
-// pointOf is sample i of a block. Its text is the block's.
-func pointOf(b *storage.Block, i int) rollup.Point { return rollup.Point{Sample: b.At(i)} }
+// pointOf is sample i of a block, or the break it is. Its text is the block's.
+func pointOf(b *storage.Block, i int) rollup.Point { return rollup.Point{Sample: b.At(i), Gap: b.Gap} }
 
 // keep is a point that outlasts its block.
 func keep(p rollup.Point) *rollup.Point {

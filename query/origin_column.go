@@ -22,7 +22,7 @@ func eachOrigin(r rows, f func(o *chunk.Origin, n int)) {
 	}
 }
 
-// ingestColumn is when each row's sample was taken in, to the second; null of a bound that is no sample.
+// ingestColumn is when each row's sample was taken in, to the second; null of a bound, or a gap, that is no sample.
 type ingestColumn struct {
 	nullable bool // there may be such bounds
 	seconds  []int64

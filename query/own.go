@@ -68,7 +68,7 @@ func (o *ownReader) open(ctx context.Context, r *processedReader, w *processedWi
 		k.intervals()
 	}
 	if o.gathering != nil {
-		o.feed = feed{cursor: r.view.Samples(w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})}
+		o.feed = feed{cursor: shapeOf(r.view, w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})}
 	}
 	return nil
 }

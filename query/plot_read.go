@@ -194,8 +194,8 @@ func (p *plotting) byPixels(ctx context.Context, view View, a asked, out *plotEn
 // stood hands pen the samples that stood at an earlier time, with those next to the range. No rollup knows them.
 func (p *plotting) stood(ctx context.Context, view View, a asked, pen *pen) error {
 	a.unit = nil // the pen converts
-	read := rangeRead{cursor: emptyCursor(view, a, p.request.AsOf)}
-	defer read.cursor.Close()
+	read := rangeRead{near: emptyShape(view, a, p.request.AsOf)}
+	defer read.near.Close()
 	first := func(b *storage.Block, err error) error {
 		if b != nil {
 			s := b.Slice(0, 1)
@@ -206,7 +206,7 @@ func (p *plotting) stood(ctx context.Context, view View, a asked, pen *pen) erro
 	if err := first(read.next(ctx, a, p.grid.Start-1, true)); err != nil {
 		return err
 	}
-	err := p.samples(ctx, read.cursor, a, func(s *model.Samples) error {
+	err := p.samples(ctx, read.near, a, func(s *model.Samples) error {
 		pen.Samples(s)
 		return nil
 	})
@@ -216,7 +216,7 @@ func (p *plotting) stood(ctx context.Context, view View, a asked, pen *pen) erro
 	return first(read.next(ctx, a, p.grid.End, false))
 }
 
-// samples hands over the samples of the range.
+// samples hands over the samples of the range, and as samples that are Bad the breaks that gaps make.
 func (p *plotting) samples(ctx context.Context, c Cursor, a asked, take func(*model.Samples) error) error {
 	c.Reset(a.tag.ID, model.TimeRange{Start: p.grid.Start, End: p.grid.End})
 	for {
@@ -277,6 +277,12 @@ func (p *pen) Rollup(x *rollup.Partial) {
 		p.down = false
 	}
 	p.reducer.Merge(&in)
+}
+
+// Gap breaks the line where a gap begins.
+func (p *pen) Gap(b storage.Break) {
+	p.reducer.Break(b.Time, b.Quality)
+	p.down = false
 }
 
 func (p *pen) Samples(s *model.Samples) {
@@ -349,7 +355,7 @@ type thinning struct {
 
 // byLTTB writes the samples of a tag that stand out, and where the line between them breaks.
 func (p *plotting) byLTTB(ctx context.Context, view View, a asked, out *plotEncoder) error {
-	cursor := emptyCursor(view, a, p.request.AsOf)
+	cursor := emptyShape(view, a, p.request.AsOf)
 	defer cursor.Close()
 	s := thinning{plotting: p, typ: a.valueType()}
 	if err := p.samples(ctx, cursor, a, s.take); err != nil {

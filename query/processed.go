@@ -455,7 +455,7 @@ func (r *processedReader) zeroTimes(ctx context.Context, w *processedWindow) ([]
 		return nil, nil
 	}
 	times := make([][2]uint64, len(r.partials.Buckets))
-	cursor := r.view.Samples(w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})
+	cursor := shapeOf(r.view, w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})
 	defer cursor.Close()
 	var last model.Sample
 	bucket, started := 0, false
@@ -480,7 +480,7 @@ func (r *processedReader) zeroTimes(ctx context.Context, w *processedWindow) ([]
 				}
 				times[bucket][k] += uint64(x.Time) - uint64(last.Time)
 			}
-			last, started = x, true
+			last, started = x, true // a break of a gap is Bad
 		}
 	}
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/varvedb/varve/internal/plain"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/chunk"
@@ -36,7 +38,8 @@ type plainStore struct {
 	block   int                   // samples per block
 	damage  map[model.TagID]error // met behind the first block
 	notes   []int64               // when annotations of every tag begin
-	open    atomic.Int64          // views and cursors not closed
+	gaps    map[model.TagID][]model.Gap
+	open    atomic.Int64 // views and cursors not closed
 }
 
 var errDamage = errors.New("chunk is damaged")
@@ -106,25 +109,93 @@ func (s *plainStore) AnnotationCount(_ model.TagID, in model.TimeRange) (n int) 
 	return n
 }
 
+// plainBreaks is the breaks of a tag.
+type plainBreaks struct {
+	gaps    []model.Gap
+	samples []model.Sample
+	typ     model.Type
+}
+
+func (b plainBreaks) In(_ context.Context, in model.TimeRange) (out []storage.Break, err error) {
+	for _, x := range plain.Breaks(b.gaps, b.samples) {
+		if in.Contains(x.Time) {
+			out = append(out, storage.Break{Time: x.Time, Quality: x.Quality, Type: b.typ})
+		}
+	}
+	return out, nil
+}
+
+func (b plainBreaks) Gaps(ctx context.Context, in model.TimeRange) (out []model.Gap, err error) {
+	for _, g := range b.gaps {
+		if found, _ := (plainBreaks{[]model.Gap{g}, b.samples, b.typ}).In(ctx, in); len(found) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func (s *plainStore) GapsAsOf(tag model.TagID, asOf *int64) []model.Gap {
+	return slices.DeleteFunc(slices.Clone(s.gaps[tag]), func(g model.Gap) bool { return asOf != nil && g.Recorded > *asOf })
+}
+
+func (s *plainStore) Breaks(tag model.TagID, asOf *int64) Breaks {
+	gaps := s.GapsAsOf(tag, asOf)
+	if len(gaps) == 0 {
+		return nil
+	}
+	x := plainBreaks{gaps: gaps, typ: s.samples[tag].Type}
+	b := pick(s.samples[tag], model.All, asOf)
+	for i := range b.Len() {
+		x.samples = append(x.samples, b.At(i))
+	}
+	return x
+}
+
+// points is the samples of a tag and the breaks between them.
+func (s *plainStore) points(tag model.TagID) (out []rollup.Point) {
+	b := s.samples[tag]
+	for i := range b.Len() {
+		out = append(out, rollup.Point{Sample: b.At(i)})
+	}
+	if breaks := s.Breaks(tag, nil); breaks != nil {
+		found, _ := breaks.In(context.Background(), model.All)
+		for _, x := range found {
+			out = append(out, rollup.Point{Gap: true, Sample: model.Sample{Type: x.Type, Time: x.Time, Null: true, Quality: x.Quality}})
+		}
+	}
+	slices.SortStableFunc(out, func(x, y rollup.Point) int { return cmp.Compare(x.Time, y.Time) })
+	return out
+}
+
 func (s *plainStore) Partials(_ context.Context, tag model.TagID, edges []int64, _ storage.Detail, into *storage.Partials) error {
 	n := len(edges) - 1
 	*into = storage.Partials{Buckets: make([]rollup.Partial, n)}
-	b := s.samples[tag]
-	if b == nil {
+	if s.samples[tag] == nil {
 		return nil
 	}
-	for i, t := range b.Times {
-		switch k, found := slices.BinarySearch(edges, t); {
+	for _, x := range s.points(tag) {
+		var p *rollup.Partial
+		switch k, found := slices.BinarySearch(edges, x.Time); {
 		case found && k < n:
-			into.Buckets[k].Add(&b.Samples, i, i+1)
+			p = &into.Buckets[k]
 		case k == 0:
-			into.Before = rollup.Partial{}
-			into.Before.Add(&b.Samples, i, i+1)
+			if p = &into.Before; !x.Gap {
+				*p = rollup.Partial{}
+			}
 		case k <= n && !found:
-			into.Buckets[k-1].Add(&b.Samples, i, i+1)
-		case into.After.Empty():
-			into.After.Add(&b.Samples, i, i+1)
+			p = &into.Buckets[k-1]
+		default:
+			if p = &into.After; p.Counts().All() > 0 {
+				continue
+			}
 		}
+		if x.Gap {
+			p.AddGap(x.Type, x.Time, x.Quality)
+			continue
+		}
+		one := model.Samples{Type: x.Type}
+		one.Append(x.Sample)
+		p.Add(&one, 0, 1)
 	}
 	return nil
 }
@@ -137,7 +208,7 @@ func (s *plainStore) Goods(_ context.Context, tag model.TagID, edges []int64, as
 	if b == nil {
 		return true, nil
 	}
-	if b.Type != model.Float64 || b.Quality != nil || b.Null != nil {
+	if b.Type != model.Float64 || b.Quality != nil || b.Null != nil || len(s.gaps[tag]) > 0 {
 		return false, nil
 	}
 	for i, t := range b.Times {
@@ -165,8 +236,26 @@ func (s *plainStore) Offer(_ context.Context, tag model.TagID, edges []int64, ta
 	column := func(t int64) int { return sort.Search(len(edges), func(i int) bool { return edges[i] > t }) }
 	from, _ := slices.BinarySearch(b.Times, edges[0])
 	to, _ := slices.BinarySearch(b.Times, edges[len(edges)-1])
+	reach := model.All
+	if from > 0 {
+		reach.Start = b.Times[from-1]
+	}
+	if to < b.Len() {
+		reach.End = b.Times[to]
+	}
+	var breaks []storage.Break
+	if x := s.Breaks(tag, nil); x != nil {
+		breaks, _ = x.In(context.Background(), reach)
+	}
+	broken := func(until int64) {
+		for ; len(breaks) > 0 && breaks[0].Time < until; breaks = breaks[1:] {
+			taker.Gap(breaks[0])
+		}
+	}
+	defer broken(math.MaxInt64)
 	for i := max(from-1, 0); i < min(to+1, b.Len()); i++ {
-		if i%3 == 0 && i >= from && i+1 < to && column(b.Times[i]) == column(b.Times[i+1]) {
+		broken(b.Times[i])
+		if i%3 == 0 && i >= from && i+1 < to && column(b.Times[i]) == column(b.Times[i+1]) && (len(breaks) == 0 || breaks[0].Time > b.Times[i+1]) {
 			var p rollup.Partial
 			if p.Add(&b.Samples, i, i+2); taker.Takes(&p) {
 				taker.Rollup(&p)

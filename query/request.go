@@ -64,6 +64,7 @@ type RangeRequest struct {
 	BatchRows          int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
 	WithSource         bool
 	WithSeq            bool
+	WithGaps           bool   // a row for each gap of which any instant lies in the range; not with a Limit or After
 	AsOf               *int64 // instant of ingest time at which the samples must have stood, ns UTC; nil for now
 	Bounds             Bounds
 	After              *Position    // go on strictly behind it, in the direction of the read; nil for the beginning. One tag only.
@@ -110,6 +111,8 @@ func (r *RangeRequest) checkOptions() error {
 		return fmt.Errorf("bounds %d, which are none: %w", r.Bounds, ErrBadRequest)
 	case r.Bounds == Interpolated && (r.OpenStart || r.OpenEnd):
 		return fmt.Errorf("interpolated bounds of a range without a start or an end: %w", ErrBadRequest)
+	case r.WithGaps && (r.Limit != 0 || r.After != nil):
+		return fmt.Errorf("gaps in a read with a limit, or that goes on behind a sample: they are no samples to be counted: %w", ErrBadRequest)
 	case edges && filtered:
 		return fmt.Errorf("bounds of samples chosen by quality or value: what stands at the edges may not be among them: %w", ErrBadRequest)
 	case r.After == nil:

@@ -26,7 +26,8 @@ type layout struct {
 	unit       string // of the values; empty: as they are stored
 	withSource bool
 	withSeq    bool
-	modified   bool         // what ended each value
+	modified   bool // what ended each value
+	withGaps   bool
 	edges      *boundColumn // which rows are bounds, an empty column to start from; nil for none
 }
 
@@ -42,11 +43,14 @@ func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) 
 	if l.edges != nil {
 		cols = append(cols, &boundColumn{first: l.edges.first, last: l.edges.last, times: times})
 	}
+	if l.withGaps {
+		cols = append(cols, &gapKindColumn{}, &gapEndColumn{})
+	}
 	if l.modified {
 		cols = append(cols, endColumns()...)
 	}
 	if l.withSource {
-		cols = append(cols, &ingestColumn{nullable: l.edges != nil}, newSourceColumn(sources))
+		cols = append(cols, &ingestColumn{nullable: l.edges != nil || l.withGaps}, newSourceColumn(sources))
 	}
 	if l.withSeq {
 		cols = append(cols, &seqColumn{})
@@ -104,6 +108,9 @@ func (l layout) rowBytes() int64 {
 	}
 	if l.edges != nil {
 		n++
+	}
+	if l.withGaps {
+		n += 4 + 8 + 1
 	}
 	if l.modified {
 		n += 3*4 + 8 + 8 + 1

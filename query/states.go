@@ -241,14 +241,16 @@ func (r *stateReader) statesOfSamples(ctx context.Context, a asked, iv *rollup.I
 		return err
 	}
 	all := int64(0)
-	samples := feed{cursor: r.view.Samples(a.tag.ID, in)}
+	samples := feed{cursor: shapeOf(r.view, a.tag.ID, in)}
 	defer samples.cursor.Close()
-	err := samples.until(ctx, in.End, func(x *model.Sample) error {
-		all++
+	err := samples.until(ctx, in.End, func(x *rollup.Point) error {
+		if !x.Gap {
+			all++
+		}
 		if err := hold(x.Time); err != nil {
 			return err
 		}
-		if held = (rollup.Point{Sample: *x}); !held.Usable(r.strict) {
+		if held = *x; !held.Usable(r.strict) {
 			return nil
 		}
 		s, err := of(&held)

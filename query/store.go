@@ -41,8 +41,18 @@ type View interface {
 	SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cursor
 	Modified(tag model.TagID, in model.TimeRange) ModifiedCursor
 	SourceName(id uint32) string
+	// Breaks is where gaps end the shape of a tag, nil where it has none; asOf as of RangeRequest. See storage.View.
+	Breaks(tag model.TagID, asOf *int64) Breaks
+	// GapsAsOf is the gaps of a tag that stand, or stood then, by their starts.
+	GapsAsOf(tag model.TagID, asOf *int64) []model.Gap
 	// AnnotationCount is how many annotations of a tag begin in a range, see storage.View. It may be called from several goroutines.
 	AnnotationCount(tag model.TagID, in model.TimeRange) int
+}
+
+// Breaks is where gaps end the shape of a tag, see storage.Breaks. It is for one goroutine.
+type Breaks interface {
+	In(ctx context.Context, in model.TimeRange) ([]storage.Break, error)
+	Gaps(ctx context.Context, in model.TimeRange) ([]model.Gap, error)
 }
 
 // Cursor delivers the samples of one tag after another, see storage.Cursor. A block holds until the next call of Next or
@@ -86,4 +96,11 @@ func (v dbView) SamplesAsOf(tag model.TagID, in model.TimeRange, asOf int64) Cur
 
 func (v dbView) Modified(tag model.TagID, in model.TimeRange) ModifiedCursor {
 	return v.View.Modified(tag, in)
+}
+
+func (v dbView) Breaks(tag model.TagID, asOf *int64) Breaks {
+	if b := v.View.Breaks(tag, asOf); b != nil {
+		return b
+	}
+	return nil
 }

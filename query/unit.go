@@ -131,7 +131,15 @@ func (a asked) inDoubles() asked {
 	return a
 }
 
-// read is the tag as c will deliver it. c was made by emptyCursor.
+// inUnit converts what c delivers.
+func (a asked) inUnit(c Cursor) Cursor {
+	if a.unit == nil {
+		return c
+	}
+	return &unitCursor{Cursor: c, asked: a}
+}
+
+// read is the tag as c will deliver it. c was made by emptyCursor, or emptyShape.
 func (a asked) read(c Cursor) asked {
 	if a.unit == nil {
 		return a
@@ -247,13 +255,25 @@ func (v unitView) ofSamples(ctx context.Context, tag model.TagID, edges []int64,
 	into.Before, into.After, into.Reading = rollup.Partial{}, rollup.Partial{}, storage.Reading{}
 	into.Buckets = slices.Grow(into.Buckets[:0], n)[:n]
 	clear(into.Buckets)
-	cursor := v.Samples(tag, model.TimeRange{Start: model.MinTime, End: edges[0], Reverse: true})
+	cursor := v.inUnit(shapeOf(v.View, tag, model.TimeRange{Start: model.MinTime, End: edges[0], Reverse: true}))
 	defer cursor.Close()
-	switch b, err := cursor.Next(ctx); {
-	case err == nil:
-		into.Before.Add(&b.Samples, 0, 1)
-	case err != io.EOF:
-		return err
+	var broken *rollup.Point // the nearest break in front of the buckets, behind the sample
+	for into.Before.Empty() {
+		b, err := cursor.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if !b.Gap {
+			into.Before.Add(&b.Samples, 0, 1)
+		} else if broken == nil {
+			broken = keep(pointOf(b, 0))
+		}
+	}
+	if broken != nil {
+		into.Before.AddGap(broken.Type, broken.Time, broken.Quality)
 	}
 	cursor.Reset(tag, model.TimeRange{Start: edges[0], End: math.MaxInt64})
 	for bucket := 0; ; {
@@ -268,8 +288,17 @@ func (v unitView) ofSamples(ctx context.Context, tag model.TagID, edges []int64,
 			for bucket < n && b.Times[i] >= edges[bucket+1] {
 				bucket++
 			}
-			if bucket == n {
-				into.After.Add(&b.Samples, i, i+1)
+			p := &into.After
+			if bucket < n {
+				p = &into.Buckets[bucket]
+			}
+			switch {
+			case b.Gap:
+				p.AddGap(b.Type, b.Times[i], b.QualityAt(i))
+				i++
+				continue
+			case bucket == n:
+				p.Add(&b.Samples, i, i+1)
 				return nil
 			}
 			end, _ := slices.BinarySearch(b.Times[i:], edges[bucket+1])

@@ -32,7 +32,7 @@ func (x *wide) reader(view View, states *stateTexts) wideReader {
 	return &wideInstants{
 		walk: walk{
 			rules:  rules{values: interpolation{stepped: r.Stepped, strict: !r.UseUncertain}, bridge: r.BridgeBad, hold: r.Mode == WideAsOf, maxAge: x.maxAge()},
-			cursor: emptyCursor(view, x.tags.asked[0], r.AsOf),
+			cursor: emptyShape(view, x.tags.asked[0], r.AsOf),
 		},
 		states: states,
 	}

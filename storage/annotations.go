@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"slices"
 
@@ -143,6 +144,17 @@ func (s *notes) remove(gone func(*Annotation) bool, each func(*Annotation)) {
 	}
 }
 
+// Annotations and gaps are kept as the bodies of the records that brought them, version 1: ingest time, body, CRC-32C of all before
+// it.
+const noteVersion = 1
+
+func noteRow(key []byte, ingest int64, body []byte) row {
+	v := append(make([]byte, 0, 13+len(body)), noteVersion)
+	v = binary.LittleEndian.AppendUint64(v, uint64(ingest))
+	v = append(v, body...)
+	return row{key: key, value: binary.LittleEndian.AppendUint32(v, crc32.Checksum(v, castagnoli))}
+}
+
 // annotate applies an Annotation record. DB.mu is held.
 func (db *DB) annotate(offset uint64, ingest int64, body []byte) (outcome, error) {
 	n, err := record.DecodeNote(body)
@@ -204,12 +216,15 @@ func (db *DB) loadNotes() error {
 
 // takesNote reports whether an erasure takes an annotation: a purge one that lies in its range whole; what retention and the disk budget
 // take goes bit by bit from the oldest on, so that these take what ended before their range does. None of which a hold has any.
-func (e *erasure) takesNote(a *Annotation) bool {
-	if e.what != record.SamplesAndRollups || e.tags != nil && !e.tags.Contains(uint32(a.Tag)) || a.In.End > e.in.End ||
-		e.cause == record.ByPurge && a.In.Start < e.in.Start {
+func (e *erasure) takesNote(a *Annotation) bool { return e.takesBeside(a.Tag, a.In) }
+
+// takesBeside is takesNote of anything that stands beside the samples of a tag in a range.
+func (e *erasure) takesBeside(tag model.TagID, in model.TimeRange) bool {
+	if e.what != record.SamplesAndRollups || e.tags != nil && !e.tags.Contains(uint32(tag)) || in.End > e.in.End ||
+		e.cause == record.ByPurge && in.Start < e.in.Start {
 		return false
 	}
-	return !slices.ContainsFunc(e.held, func(h *hold) bool { return h.has(a.Tag) && a.In.Start < h.in.End && h.in.Start < a.In.End })
+	return !slices.ContainsFunc(e.held, func(h *hold) bool { return h.has(tag) && in.Start < h.in.End && h.in.Start < in.End })
 }
 
 // eraseNotes takes away for good the annotations that an erasure takes, with the generation that its record ends. DB.mu is held.

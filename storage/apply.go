@@ -116,12 +116,7 @@ func (a *applier) dispatch(ctx context.Context, offset uint64, h record.Header, 
 		db.filters.follow(changes, results, db.head)
 		return outcome{catalog: results}, nil
 	case record.CollectorState:
-		s, err := record.DecodeState(body)
-		if err == nil {
-			db.filters.missing(&s, db.head, db.catalog)
-			db.noteGap(offset, h.Ingest, body)
-		}
-		return outcome{}, err
+		return db.takeState(offset, h.Ingest, body)
 	case record.Annotation:
 		return db.annotate(offset, h.Ingest, body)
 	case record.Delete, record.Undelete:

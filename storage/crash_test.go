@@ -73,7 +73,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 		wrap = func(fs vfs.FS) vfs.FS { return fs }
 	}
 	rng := rand.New(rand.NewPCG(seed, 2))
-	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}, fs: mem}
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), gapRNG: rand.New(rand.NewPCG(seed, 4)), tags: len(testTypes), clock: newClock()}, fs: mem}
 	db, err := Open("store", c.options(wrap(c.fs)))
 	require.NoError(t, err)
 	c.db = db
@@ -101,7 +101,10 @@ func (c *powerCut) live() {
 	for range 3 + c.rng.IntN(25) {
 		c.send()
 		if c.drawsNote(3) {
-			c.sendNote()
+			c.sendBeside(c.randomNote())
+		}
+		if c.gapRNG != nil && c.gapRNG.IntN(3) == 0 {
+			c.sendBeside(c.randomGap())
 		}
 		switch c.rng.IntN(20) {
 		case 0:
@@ -135,8 +138,7 @@ func (c *powerCut) sendOp() {
 	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
 }
 
-func (c *powerCut) sendNote() {
-	op := c.randomNote()
+func (c *powerCut) sendBeside(op *testOp) {
 	p, err := c.submitOp(op)
 	require.NoError(c.t, err)
 	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
@@ -194,6 +196,17 @@ func notesOf(sent []sentBatch) plain.Notes {
 	return m
 }
 
+// gapsOf is the gaps after some batches.
+func gapsOf(sent []sentBatch) plain.Gaps {
+	m := plain.Gaps{}
+	for i := range sent {
+		if sent[i].op != nil {
+			sent[i].op.applyGap(m)
+		}
+	}
+	return m
+}
+
 // recover opens what the power cut left and holds it against the model of the prefix it says it has.
 func (c *powerCut) recover(fs vfs.FS) {
 	acked := c.acked
@@ -211,6 +224,7 @@ func (c *powerCut) recover(fs vfs.FS) {
 	c.model = modelOf(c.sent[:k])
 	requireSame(c.t, db, c.model, c.rng)
 	requireSameNotes(c.t, db, notesOf(c.sent[:k]))
+	requireSameGaps(c.t, db, gapsOf(c.sent[:k]))
 	c.undone = nil
 	for _, b := range c.sent[:k] {
 		if b.op != nil && b.op.undo != 0 {

@@ -65,6 +65,7 @@ type DB struct {
 	erasures    *erasures
 	ledger      ledger
 	notes       notes
+	gaps        gaps
 	pendingRows []row // small rows for the generation being filled
 	filters     filters
 	thinning    map[model.TagID]thinTag     // tags of which the generation being written leaves samples out
@@ -297,6 +298,9 @@ func (db *DB) load() error {
 	db.settleErasures()
 	if err := db.loadNotes(); err != nil {
 		return fmt.Errorf("load annotations: %w", err)
+	}
+	if err := db.loadGaps(); err != nil {
+		return fmt.Errorf("load gaps: %w", err)
 	}
 	if err := db.loadLatest(); err != nil {
 		return fmt.Errorf("load newest samples: %w", err)

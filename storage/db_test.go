@@ -33,6 +33,8 @@ type history struct {
 	model      plain.Store
 	notes      plain.Notes
 	noteRNG    *rand.Rand // draws annotations; nil for none, so that what rng draws does not depend on them
+	gaps       plain.Gaps
+	gapRNG     *rand.Rand // draws gaps; nil for none
 	tags       int
 	seq        uint64
 	undone     []uint64
@@ -93,7 +95,7 @@ func testOptions(fs vfs.FS) Options {
 }
 
 func newHistory(t testing.TB, seed uint64, fs vfs.FS) *history {
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, notes: plain.Notes{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, notes: plain.Notes{}, gaps: plain.Gaps{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}
 	h.open(fs)
 	h.createTags()
 	return h
@@ -203,11 +205,12 @@ type testOp struct {
 	in             model.TimeRange
 	author, reason string
 	ingest         int64
-	note           *record.Note // all there is
+	note           *record.Note  // all there is
+	gap            *record.State // all there is
 }
 
 func (o *testOp) apply(m plain.Store) {
-	if o.note != nil {
+	if o.note != nil || o.gap != nil {
 		return
 	}
 	if o.erase != 0 {
@@ -262,6 +265,8 @@ func (h *history) randomOp() *testOp {
 func (h *history) submitOp(o *testOp) (*pending, error) {
 	payload := record.AppendHeader(nil, record.Header{Kind: record.Undelete})
 	switch {
+	case o.gap != nil:
+		payload = record.AppendState(record.AppendHeader(nil, record.Header{Kind: record.CollectorState}), o.gap)
 	case o.note != nil:
 		payload = record.AppendNote(record.AppendHeader(nil, record.Header{Kind: record.Annotation}), o.note)
 	case o.undo != 0:
@@ -294,6 +299,9 @@ func (h *history) step() {
 	if h.drawsNote(5) {
 		h.stepNote()
 	}
+	if h.gapRNG != nil && h.gapRNG.IntN(4) == 0 {
+		h.stepGap()
+	}
 	if h.rng.IntN(10) == 0 {
 		op := h.randomOp()
 		p, err := h.submitOp(op)
@@ -301,6 +309,7 @@ func (h *history) step() {
 		require.NoError(h.t, p.waitOutcome(context.Background()))
 		op.apply(h.model)
 		op.applyNote(h.notes)
+		op.applyGap(h.gaps)
 		return
 	}
 	writes := []plain.Write{h.randomWrite()}

@@ -199,6 +199,7 @@ func (a *applier) erase(offset uint64, h record.Header, body []byte) (outcome, e
 		return outcome{}, nil
 	}
 	db.eraseNotes(e)
+	db.eraseGaps(e)
 	var buf [4]erased
 	for tag := model.TagID(1); int(tag) <= db.catalog.Len(); tag++ {
 		newest := db.latest.row(tag)

@@ -36,7 +36,7 @@ type generationWriter struct {
 	value    []byte
 	key      []byte
 	header   []byte
-	erased   bool // rows of annotations are deleted for good
+	erased   bool // rows of annotations or gaps are deleted for good
 }
 
 // pack is a block of several tags being filled.

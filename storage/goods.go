@@ -19,8 +19,8 @@ type Goods struct {
 }
 
 // Goods fills into as Partials does, where buckets are shorter than what rollups are kept of, and all samples in them and next to
-// them are Good doubles. It is false, and into means nothing, where that is not so: then ask for Partials, which take several
-// times as long.
+// them are Good doubles, without a gap among them. It is false, and into means nothing, where that is not so: then ask for Partials,
+// which take several times as long.
 func (v *View) Goods(ctx context.Context, tag model.TagID, edges []int64, asked rollup.Asked, into *Goods) (bool, error) {
 	var r partialReader
 	r.open(v, tag, edges)
@@ -33,6 +33,10 @@ func (v *View) Goods(ctx context.Context, tag model.TagID, edges []int64, asked 
 		return false, nil
 	}
 	n := len(edges) - 1
+	breaks := v.Breaks(tag, nil)
+	if found, err := breaks.In(ctx, model.TimeRange{Start: edges[0], End: edges[n]}); err != nil || len(found) > 0 {
+		return false, err
+	}
 	into.Buckets = slices.Grow(into.Buckets[:0], n)[:n]
 	clear(into.Buckets)
 	if ok, err := r.goods(ctx, asked, into.Buckets); !ok || err != nil {
@@ -50,8 +54,12 @@ func (v *View) Goods(ctx context.Context, tag model.TagID, edges []int64, asked 
 		if err := r.bound(ctx, b.in, &p); err != nil {
 			return false, err
 		}
-		if x, any := p.First(); any && (x.Type != model.Float64 || x.Quality != model.Good || x.Null || !b.far.Add([]int64{x.Time}, []uint64{x.Bits}, asked)) {
+		x, any := p.First()
+		if any && (x.Type != model.Float64 || x.Quality != model.Good || x.Null || !b.far.Add([]int64{x.Time}, []uint64{x.Bits}, asked)) {
 			return false, nil
+		}
+		if found, err := breaks.In(ctx, timeNext(b.in, p)); err != nil || len(found) > 0 {
+			return false, err
 		}
 	}
 	return true, nil

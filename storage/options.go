@@ -37,6 +37,7 @@ func (o *Options) setDefaults() error {
 		{"SegmentBytes", &o.SegmentBytes, 64 << 20, 4 << 10, 4 << 30},
 		{"BacklogBytes", &o.BacklogBytes, 64 << 20, 4 << 10, 1 << 40},
 		{"AnnotationBytes", &o.AnnotationBytes, 64 << 20, 1 << 20, 1 << 40},
+		{"GapBytes", &o.GapBytes, 64 << 20, 1 << 20, 1 << 40},
 		{"SealBytes", &o.SealBytes, 1 << 30, 1, 1 << 60},
 	} {
 		if *f.v == 0 {

@@ -39,28 +39,43 @@ const (
 // samples, sums within the bound that package rollup states.
 //
 // A rollup that is damaged raises an alarm, and the samples stand in for it. Samples that cannot be read are an error.
+//
+// Gaps break the shape, in the buckets and next to them, as Breaks has it.
 func (v *View) Partials(ctx context.Context, tag model.TagID, edges []int64, detail Detail, into *Partials) error {
-	var r partialReader
-	r.open(v, tag, edges)
-	defer r.close()
 	n := len(edges) - 1
 	into.Buckets = slices.Grow(into.Buckets[:0], n)[:n]
 	clear(into.Buckets)
-	r.detail, r.out = detail, into.Buckets
+	if breaks := v.Breaks(tag, nil); breaks != nil {
+		return v.brokenPartials(ctx, tag, breaks, edges, detail, into)
+	}
+	var r partialReader
+	r.open(v, tag, edges)
+	defer r.close()
+	if err := r.fill(ctx, detail, into.Buckets); err != nil {
+		return err
+	}
+	into.Reading = r.cursor.reading
+	return r.bounds(ctx, into)
+}
+
+// fill fills empty buckets with their samples.
+func (r *partialReader) fill(ctx context.Context, detail Detail, buckets []rollup.Partial) error {
+	r.detail, r.out = detail, buckets
 	least := hourNanos
 	if detail == Plain {
 		least = fineNanos
 	}
 	r.long = r.fits(least)
-	if err := r.run(ctx); err != nil {
-		return err
-	}
-	into.Reading = r.cursor.reading
+	return r.run(ctx)
+}
+
+// bounds finds the samples next to the buckets.
+func (r *partialReader) bounds(ctx context.Context, into *Partials) error {
 	into.Before, into.After = rollup.Partial{}, rollup.Partial{}
-	if err := r.bound(ctx, model.TimeRange{Start: model.MinTime, End: edges[0], Reverse: true}, &into.Before); err != nil {
+	if err := r.bound(ctx, model.TimeRange{Start: model.MinTime, End: r.edges[0], Reverse: true}, &into.Before); err != nil {
 		return err
 	}
-	return r.bound(ctx, model.TimeRange{Start: edges[n], End: model.All.End}, &into.After)
+	return r.bound(ctx, model.TimeRange{Start: r.edges[len(r.edges)-1], End: model.All.End}, &into.After)
 }
 
 // open makes r a reader of a tag, to be closed.

@@ -8,3 +8,14 @@ type Reading struct {
 	Decoded                 int64 // samples decoded from them; of a sealed chunk only the blocks that the range meets
 	InMemory                int64 // samples taken from memory, not yet written to chunks
 }
+
+// add adds what another reading took.
+func (r *Reading) add(q *Reading) {
+	r.Days += q.Days
+	r.Hours += q.Hours
+	r.TenMinutes += q.TenMinutes
+	r.Listed += q.Listed
+	r.Chunks += q.Chunks
+	r.Decoded += q.Decoded
+	r.InMemory += q.InMemory
+}

@@ -62,7 +62,7 @@ var (
 	exampleSealed   = headerValue{length: 60e9, count: 600, bytes: 2700, before: 1e9}
 	exampleReal     = model.Sample{Time: rowTime, Type: model.Float64, Bits: 0x4034800000000000, Quality: model.Uncertain}
 	exampleText     = model.Sample{Time: rowTime, Type: model.String, Blob: []byte("open"), Seq: 1}
-	exampleState    = record.State{Source: "plc-7", State: record.Missing, Gap: model.NotCollected, From: rowTime, To: rowTime + 60e9}
+	exampleState    = record.State{Source: "plc-7", State: record.Missing, Gap: model.NotCollected, Tags: []model.TagID{1}, From: rowTime, To: rowTime + 60e9, Author: "mara", Reason: "cable"}
 	exampleNote     = record.Note{ID: model.UUID{0x9a, 15: 1}, Tags: []model.TagID{1}, From: rowTime, To: rowTime + 1, Text: "stuck", Author: "mara"}
 	exampleAccepted = OffsetRange{40, 43}
 
@@ -221,6 +221,7 @@ var rowReaders = map[string]func(b []byte) error{
 	"filtered":   func(b []byte) error { _, _, err := decodeFiltered(make([]byte, 4), b); return err },
 	"range":      func(b []byte) error { return new(DB).loadOp(make([]byte, 8), b) },
 	"annotation": func(b []byte) error { return new(DB).loadNote(noteKey(exampleNote.ID, 7)[1:], b) },
+	"gap":        func(b []byte) error { return new(DB).loadGap(gapKey(1, 7, 7)[1:], b) },
 }
 
 // TestEveryFlippedBitOfARowIsFound flips each bit of each row that carries a checksum, and cuts it everywhere. A flip in

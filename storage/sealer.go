@@ -24,7 +24,7 @@ type sealer struct {
 	retry  map[keys.Partition]time.Time // not before, after a failure
 	gone   []stretch                    // of keys that the LSM has still to let go of
 
-	notesGone atomic.Bool // of annotations too
+	notesGone atomic.Bool // of annotations and gaps too
 
 	touchMu sync.Mutex
 	touched map[keys.Partition]time.Time // when the newest generation was written
@@ -127,7 +127,7 @@ func (db *DB) letGo(ctx context.Context) error {
 	db.sealer.gone = nil
 	db.sealer.mu.Unlock()
 	if db.sealer.notesGone.Swap(false) {
-		for _, s := range []keys.Space{keys.Notes, keys.NotesMirror} {
+		for _, s := range []keys.Space{keys.Notes, keys.NotesMirror, keys.Gaps, keys.GapsMirror} {
 			gone = append(gone, stretch{[]byte{byte(s)}, []byte{byte(s) + 1}})
 		}
 	}

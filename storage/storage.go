@@ -33,6 +33,8 @@ var (
 	ErrNoAnnotation   = errors.New("no annotation stands under this id")
 	ErrAnnotated      = errors.New("there is an annotation of this id already")
 	ErrNoteQuota      = errors.New("too much text in annotations")
+	ErrNoGap          = errors.New("no gap stands under this id")
+	ErrGapQuota       = errors.New("too many gaps")
 	ErrNotLost        = errors.New("range of offsets is not reported as lost")
 	ErrBadToken       = errors.New("not a token of a subscription")
 	ErrForeignToken   = errors.New("token is of another log: of another store, or of this one before it was restored; read the samples anew, then subscribe from now")
@@ -102,6 +104,9 @@ type Options struct {
 	// AnnotationBytes refuses new annotations and edits once all of the store take as much memory, their history included: they are
 	// held whole, beside MemoryBytes. The default is 64 MiB, some 200,000 of a line each; the least is 1 MiB.
 	AnnotationBytes int64
+	// GapBytes refuses new gaps once all of the store take as much memory, with what became of them: they are held whole, beside
+	// MemoryBytes. The default is 64 MiB, some 250,000 gaps of a tag; the least is 1 MiB.
+	GapBytes int64
 	// ScrubRate is how many bytes a second are read of stored tables to find damage that nobody has met yet. A pass over all of
 	// them is begun every day. The default is 4 MiB, a terabyte in three days; negative for no scrub.
 	ScrubRate int64

@@ -122,4 +122,5 @@ func (v *View) SourceName(id uint32) string { return v.src.db.identities.SourceN
 type Block struct {
 	model.Samples
 	Origins []chunk.Origin // covers all samples in order
+	Gap     bool           // no sample, but the break that a gap makes: one row, Bad and without a value. Cursors of this package have none
 }

@@ -52,7 +52,7 @@ type Calculation struct {
 	iv     Interval
 	typ    model.Type
 
-	outside bool // wholly before the first or behind the last sample
+	outside bool // wholly before the first or behind the last sample, and not in a gap that nothing ended
 	partial model.Quality
 	// until is where the interval ends for durations: one unit of resolution behind the last sample where it ends inside.
 	until     int64
@@ -65,11 +65,14 @@ type Calculation struct {
 func (c *Calculation) Reset(t model.Type, iv Interval, config Configuration) {
 	*c = Calculation{config: config, iv: iv, typ: t, until: iv.End}
 	before, first, last, after := iv.Before.LastPoint(), iv.In.FirstPoint(), iv.In.LastPoint(), iv.After.FirstPoint()
-	c.outside = first == nil && (before == nil || after == nil)
+	c.outside = first == nil && (before == nil || after == nil && !before.Gap)
 	if c.outside {
 		return
 	}
-	if after == nil {
+	if last == nil {
+		last = before
+	}
+	if after == nil && !last.Gap { // a gap lasts until there is a sample
 		if last.Time < iv.End && uint64(iv.End)-uint64(last.Time) > uint64(iv.Resolution) {
 			c.until = last.Time + iv.Resolution
 		}

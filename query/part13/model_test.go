@@ -256,7 +256,7 @@ func (m *plain) stretches() (out []stretch) {
 	}
 	last := &m.all[n-1]
 	until := int64(math.MaxInt64)
-	if last.Time < math.MaxInt64-m.resolution {
+	if last.Time < math.MaxInt64-m.resolution && !last.Gap { // a gap lasts
 		until = last.Time + m.resolution
 	}
 	add(last.Time, until, last, nil, true) // what lies behind that counts for nothing
@@ -376,7 +376,7 @@ func (m *plain) result(a Aggregate) answer {
 			behind = true
 		}
 	}
-	if !in && !(before && behind) {
+	if !in && !(before && (behind || m.all[len(m.all)-1].Gap)) {
 		return r.noData()
 	}
 	r = m.calculate(a, r)

@@ -7,7 +7,7 @@
 //	04 | tag      latest: the newest samples of 16 tags from this one on; rebuilt from chunks when damaged
 //	05 | tag      the set of partitions that hold samples of the tag
 //	06 | partition | generation      directory: what a generation put into a partition; 26 again
-//	07 | offset   collector states and gaps, by the record that reported them
+//	07 | tag | id | offset      gaps: what each record said of one, which the first made; 27 again
 //	08 | id | offset      annotations: what each record said of one; 28 again
 //	0a | offset   what records of a generation did, by its last one; while the log has them
 //	0b | tag      figures of what the tag's filter left out
@@ -55,6 +55,7 @@ const (
 	CatalogMirror   Space = 0x22
 	IdentityMirror  Space = 0x23
 	DirectoryMirror Space = 0x26
+	GapsMirror      Space = 0x27
 	NotesMirror     Space = 0x28
 	DeletesMirror   Space = 0x29
 	Headers         Space = 0x30

@@ -50,7 +50,7 @@ var (
 	exampleErasure   = Erasure{What: OldSamples, Cause: ByRetention, Class: "fast", Tags: exampleBitmap, From: model.MinTime, To: exampleTime, Reason: "30 days"}
 	exampleHold      = Hold{Tags: []byte{}, From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "audit"}
 	exampleRule      = Rule{Class: "fast", Versions: 7 * 86400e9, Samples: 30 * 86400e9, Author: "mara", Reason: "policy 12"}
-	exampleState     = State{Source: "plc-7", State: Missing, Gap: model.NotCollected, From: exampleTime, To: exampleTime + 60e9}
+	exampleState     = State{Source: "plc-7", State: Missing, Gap: model.NotCollected, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "cable"}
 	exampleNote      = Note{ID: model.UUID{0x9a, 15: 0x01}, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 1, Text: "valve stuck", Author: "mara"}
 	exampleForecast  = Forecast{Stream: 1, Issued: exampleTime, Model: "day ahead", Tags: []model.TagID{1}}
 	exampleLoss      = Loss{First: 40, End: 43, Author: "mara", Reason: "disk 2"}

@@ -163,18 +163,21 @@ func DecodeRule(b []byte) (Rule, error) {
 type Collector uint8
 
 const (
-	Alive     Collector = 1 // the source reads its device; an open gap of it ends at From
+	Alive     Collector = 1 // the source reads its device; open gaps of the tags end at From
 	Unchanged Collector = 2 // nothing changed up to To
 	Missing   Collector = 3 // samples of [From, To) are missing, for the reason in Gap
+	Withdrawn Collector = 4 // the gaps that the record at Of reported are none, of the tags or, where there are none, all of them
 )
 
 // State is the body of a CollectorState record.
 type State struct {
-	Source   string
-	State    Collector
-	Gap      model.GapKind // for Missing
-	Tags     []model.TagID // empty: all of the source
-	From, To int64
+	Source         string
+	State          Collector
+	Gap            model.GapKind // for Missing
+	Tags           []model.TagID
+	From, To       int64
+	Of             uint64 // for Withdrawn: offset of a record that says Missing
+	Author, Reason string
 }
 
 // AppendState writes a CollectorState body.
@@ -183,7 +186,10 @@ func AppendState(dst []byte, s *State) []byte {
 	dst = append(dst, byte(s.State), byte(s.Gap))
 	dst = appendTags(dst, s.Tags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(s.From))
-	return binary.LittleEndian.AppendUint64(dst, uint64(s.To))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(s.To))
+	dst = binary.LittleEndian.AppendUint64(dst, s.Of)
+	dst = appendBytes(dst, s.Author)
+	return appendBytes(dst, s.Reason)
 }
 
 // DecodeState reads a CollectorState body.
@@ -191,7 +197,8 @@ func DecodeState(b []byte) (State, error) {
 	r := reader{b: b}
 	s := State{Source: string(r.bytes("source")), State: Collector(r.byte("state")), Gap: model.GapKind(r.byte("gap kind"))}
 	s.Tags, s.From, s.To = r.tags(), int64(r.fixed64("from")), int64(r.fixed64("to"))
-	if r.err == nil && (s.State < Alive || s.State > Missing || s.State == Missing && (s.Gap < model.NotCollected || s.Gap > model.Quarantined)) {
+	s.Of, s.Author, s.Reason = r.fixed64("of"), string(r.bytes("author")), string(r.bytes("reason"))
+	if r.err == nil && (s.State < Alive || s.State > Withdrawn || s.State == Missing && (s.Gap < model.NotCollected || s.Gap > model.Quarantined)) {
 		r.fail(fmt.Sprintf("collector state %d, gap kind %d", s.State, s.Gap))
 	}
 	return s, r.end()

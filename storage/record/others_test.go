@@ -54,8 +54,9 @@ func TestOtherKindsComeBack(t *testing.T) {
 		requireExact(t, u, AppendRule(nil, &u), DecodeRule)
 
 		s := State{
-			Source: author, State: Collector(rapid.IntRange(1, 3).Draw(t, "state")),
+			Source: author, State: Collector(rapid.IntRange(1, 4).Draw(t, "state")),
 			Gap: model.GapKind(rapid.IntRange(1, 4).Draw(t, "gap")), Tags: drawTags(t), From: from, To: to,
+			Of: rapid.Uint64().Draw(t, "of"), Author: author, Reason: reason,
 		}
 		requireExact(t, s, AppendState(nil, &s), DecodeState)
 
@@ -116,7 +117,7 @@ func TestNewerReleaseIsNotDamage(t *testing.T) {
 
 func TestStatesAndGapsThatDoNotExist(t *testing.T) {
 	for _, s := range []State{
-		{State: 0}, {State: 4}, {State: Missing, Gap: 0}, {State: Missing, Gap: model.Quarantined + 1},
+		{State: 0}, {State: 5}, {State: Missing, Gap: 0}, {State: Missing, Gap: model.Quarantined + 1},
 	} {
 		_, err := DecodeState(AppendState(nil, &s))
 		require.ErrorIs(t, err, ErrCorrupt, "%+v", s)

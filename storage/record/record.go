@@ -31,7 +31,7 @@ const (
 	Delete         Kind = 4 // a time range of tags
 	Erase          Kind = 5 // what tags have, for good: by retention, a purge or the disk budget
 	HoldErase      Kind = 6 // keeps Erase records from a range of tags, or ends that
-	CollectorState Kind = 7 // alive, unchanged until t, or samples lost from t to t
+	CollectorState Kind = 7 // gaps, what ends and what withdraws them; unchanged until t
 	Annotation     Kind = 8
 	ForecastRun    Kind = 9
 	Cut            Kind = 10 // ends the generation behind this record

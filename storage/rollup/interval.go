@@ -34,7 +34,7 @@ type Interval struct {
 
 	// Hold is until when the last point holds if nothing is known behind it, at most End: now, the end of the data, or for
 	// Part 13 one unit of time resolution behind the last sample; Start or before for not at all. What is behind Hold is not
-	// covered. Sloped extrapolation is left to the reader.
+	// covered. A gap holds whatever Hold says: up to the next sample nothing is collected. Sloped extrapolation is left to the reader.
 	Hold int64
 }
 
@@ -64,8 +64,11 @@ func (iv *Interval) edges(before, first, last, after *Point) (spans [2]span, n i
 			return
 		}
 		s := span{from, to, max(from.Time, iv.Start), min(iv.Hold, iv.End)}
-		if to != nil {
+		switch {
+		case to != nil:
 			s.end = min(to.Time, iv.End)
+		case from.Gap:
+			s.end = iv.End
 		}
 		if s.start < s.end {
 			spans[n] = s

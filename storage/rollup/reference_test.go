@@ -45,6 +45,9 @@ type piece struct {
 func pieces(points []Point, start, end, hold int64) (out []piece) {
 	for i := range points {
 		s := piece{&points[i], nil, max(points[i].Time, start), min(hold, end)}
+		if points[i].Gap {
+			s.end = end
+		}
 		if i+1 < len(points) {
 			s.to, s.end = &points[i+1], min(points[i+1].Time, end)
 		}
