@@ -57,6 +57,11 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.AnnotationService/RemoveAnnotation": Write,
 	"/varve.v1.AnnotationService/ListAnnotations":  Read,
 
+	"/varve.v1.GapService/RecordGaps":   Write,
+	"/varve.v1.GapService/EndGaps":      Write,
+	"/varve.v1.GapService/WithdrawGaps": Write,
+	"/varve.v1.GapService/ListGaps":     Read,
+
 	"/varve.v1.AdminService/Status":        Read,
 	"/varve.v1.AdminService/Flush":         Admin,
 	"/varve.v1.AdminService/Checkpoint":    Admin,

@@ -96,8 +96,10 @@ func checkCounts(b []byte, request proto.Message) error {
 		most = query.MaxRangeTags
 	case *varvev1.LatestRequest:
 		most = query.MaxLatestTags
-	case *varvev1.ListAnnotationsRequest:
+	case *varvev1.ListAnnotationsRequest, *varvev1.RecordGapsRequest, *varvev1.EndGapsRequest, *varvev1.ListGapsRequest:
 		most = storage.MaxDeleteTags
+	case *varvev1.WithdrawGapsRequest:
+		element, most = 2, storage.MaxDeleteTags
 	case *varvev1.PutStateSetRequest:
 		_, set, _, err := splitField(b, 1)
 		if err != nil {

@@ -62,6 +62,8 @@ var statusOf = []errorCode{
 	{storage.ErrNoAnnotation, codes.NotFound},
 	{storage.ErrAnnotated, codes.AlreadyExists},
 	{storage.ErrNoteQuota, codes.ResourceExhausted},
+	{storage.ErrNoGap, codes.NotFound},
+	{storage.ErrGapQuota, codes.ResourceExhausted},
 	{storage.ErrSourceQuota, codes.ResourceExhausted},
 	{storage.ErrTagQuota, codes.ResourceExhausted},
 	{storage.ErrBadBatch, codes.InvalidArgument},

@@ -80,6 +80,13 @@ func explanation(x *query.Explanation) *varvev1.Explanation {
 	if e := x.Versions.Edit; e != nil {
 		out.Versions.EditTimeNs, out.Versions.EditAuthor, out.Versions.EditReason = &e.Time, e.Author, e.Reason
 	}
+	for _, g := range x.Gaps {
+		gap := &varvev1.ExplainedGap{Id: g.ID, Kind: g.Kind.String(), StartNs: g.From}
+		if g.To != model.OpenGap {
+			gap.EndNs = &g.To
+		}
+		out.Gaps = append(out.Gaps, gap)
+	}
 	for i := range x.Bounds {
 		out.Bounds = append(out.Bounds, explainedBound(&x.Bounds[i]))
 	}

@@ -144,7 +144,7 @@ func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Start: r.GetStartNs(), End: r.GetEndNs(), OpenStart: r.StartNs == nil, OpenEnd: r.EndNs == nil,
 		Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
-		WithSource: r.WithSource, WithSeq: r.WithSeq, AsOf: r.AsOfNs, Unit: r.Unit,
+		WithSource: r.WithSource, WithSeq: r.WithSeq, WithGaps: r.WithGaps, AsOf: r.AsOfNs, Unit: r.Unit,
 	}
 	switch {
 	case r.AfterTimeNs != nil:

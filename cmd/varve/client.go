@@ -58,6 +58,7 @@ type client struct {
 	admin   varvev1.AdminServiceClient
 
 	annotations varvev1.AnnotationServiceClient
+	gaps        varvev1.GapServiceClient
 }
 
 // dial makes a client; the first call connects.
@@ -101,6 +102,7 @@ func (f *clientFlags) dial() (*client, error) {
 		conn: conn, address: address,
 		ingest: varvev1.NewIngestServiceClient(conn), query: varvev1.NewQueryServiceClient(conn),
 		catalog: varvev1.NewCatalogServiceClient(conn), admin: varvev1.NewAdminServiceClient(conn), annotations: varvev1.NewAnnotationServiceClient(conn),
+		gaps: varvev1.NewGapServiceClient(conn),
 	}, nil
 }
 

@@ -67,6 +67,7 @@ func newRootCommand() *cobra.Command {
 		newTuneCommand(),
 		newEditCommand(),
 		newAnnotateCommand(),
+		newGapsCommand(),
 		newDeleteCommand(),
 		newUndeleteCommand(),
 		newPurgeCommand(),

@@ -44,6 +44,7 @@ type queryFlags struct {
 	eventual     bool
 	seq          bool
 	source       bool
+	gaps         bool
 	every        string
 	calendar     string
 	aggregates   []string
@@ -108,7 +109,8 @@ first_time, last_time, circular_mean and circular_deviation; see docs/reference/
 nearest one outside, and a row of quality BadBoundNotFound where there is none, interpolated adds values calculated at the
 edges. A column bound marks such rows. --count N reads N rows from --start on, or from --end backward: of the three two
 are given, and without either edge it is the newest N. --quality and --where choose samples in the server; the operators of
---where are =, !=, <, <=, > and >=, text goes in quotes where it could be a number.
+--where are =, !=, <, <=, > and >=, text goes in quotes where it could be a number. --gaps shows of which times samples are missing, as
+varve gaps records it: a row without a value at the start of each gap, its kind in the column gap, its end in gap_end.
 
 --at prints the values at some instants, --interpolated those every --every: the sample that stands there, or what its
 neighbours say, marked Interpolated in its quality. Values slope or step as the tag's settings say, or as --stepped says; no
@@ -177,6 +179,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.seq, "with-seq", false, "add a column seq, which tells several samples at one time apart")
 	flags.StringVar(&f.asOf, "as-of", "", "answer from what stood at this time (default now)")
 	flags.BoolVar(&f.modified, "modified", false, "the values that were replaced or removed, with when, by whom and why")
+	flags.BoolVar(&f.gaps, "gaps", false, "show gaps: a row for each at its start, and columns gap and gap_end")
 	flags.BoolVar(&f.source, "with-source", false, "add columns ingest_time and source")
 	flags.Uint64Var(&f.count, "count", 0, "this many rows of each tag from --start on, or from --end backward, whichever is given")
 	flags.StringVar(&f.bounds, "bounds", "none", "what stands at the edges: one of "+strings.Join(boundNames, ", "))
@@ -277,8 +280,10 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 	if f.wide {
 		return f.checkWide()
 	}
-	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0
+	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0 || f.gaps
 	switch {
+	case f.gaps && (f.count > 0 || f.limit > 0):
+		return errors.New("--gaps: goes with neither --count nor --limit, which count samples")
 	case f.mode != "" || f.withQuality || f.onSamplesOf != "" || f.maxAge > 0:
 		return errors.New("--mode, --with-quality, --on-samples-of and --max-age: need --wide")
 	case f.count > 0 && f.limit > 0:
@@ -288,7 +293,7 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 	case f.count > 0 && f.reverse:
 		return errors.New("--reverse with --count: give --end and no --start to read backward")
 	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.timeInState || f.atTimes()):
-		return errors.New("--count, --bounds, --quality and --where: go with none of --latest, --modified, --plot, --pixels, --aggregate, --time-in-state, --at and --interpolated")
+		return errors.New("--count, --bounds, --gaps, --quality and --where: go with none of --latest, --modified, --plot, --pixels, --aggregate, --time-in-state, --at and --interpolated")
 	}
 	if err := errors.Join(f.checkPlot(), f.checkAtTimes()); err != nil {
 		return err
@@ -373,7 +378,7 @@ func (f *queryFlags) asOfTime(now time.Time, zone *time.Location) (*int64, error
 func (f *queryFlags) question(start, end int64, asOf *int64) (*varvev1.ReadRangeRequest, error) {
 	r := &varvev1.ReadRangeRequest{
 		StartNs: &start, EndNs: &end, Consistency: f.consistency(), Limit: max(f.limit, f.count),
-		WithSeq: f.seq, WithSource: f.source, AsOfNs: asOf, Unit: f.unit,
+		WithSeq: f.seq, WithSource: f.source, WithGaps: f.gaps, AsOfNs: asOf, Unit: f.unit,
 	}
 	if f.openStart {
 		r.StartNs = nil
@@ -545,7 +550,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 		return samples, warning, err
 	}
 	rows := answer.NewRows(r, typesOf(tags))
-	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest || f.modified, Ends: f.modified, Bound: f.bounds != "none"}
+	extra := answer.Extra{Seq: f.seq && !f.latest, Source: f.source && !f.latest || f.modified, Ends: f.modified, Bound: f.bounds != "none", Gaps: f.gaps}
 	switch f.output {
 	case "csv":
 		samples, err = answer.WriteCSV(w, rows, extra)

@@ -36,7 +36,7 @@ func (w *wideFlags) register(flags *pflag.FlagSet) {
 
 // checkWide refuses flags that do not go together with --wide.
 func (f *queryFlags) checkWide() error {
-	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0 || f.limit > 0 || f.seq || f.source
+	samples := f.count > 0 || f.bounds != "none" || len(f.quality) > 0 || len(f.where) > 0 || f.gaps || f.limit > 0 || f.seq || f.source
 	if f.mode == "" && len(f.aggregates) > 0 {
 		f.mode = "aggregate"
 	}
@@ -45,7 +45,7 @@ func (f *queryFlags) checkWide() error {
 	case f.mode != "" && !slices.Contains(wideModes, f.mode):
 		return fmt.Errorf("--mode %q: must be one of %s", f.mode, strings.Join(wideModes, ", "))
 	case samples || f.latest || f.modified || f.plot || f.atTimes() || f.discrete || f.timeInState:
-		return errors.New("--wide: goes with none of --latest, --modified, --plot, --at, --interpolated (say --mode interpolated), --discrete, --time-in-state, --count, --bounds, --quality, --where, --limit, --with-seq and --with-source")
+		return errors.New("--wide: goes with none of --latest, --modified, --plot, --at, --interpolated (say --mode interpolated), --discrete, --time-in-state, --count, --bounds, --gaps, --quality, --where, --limit, --with-seq and --with-source")
 	case f.reverse:
 		return errors.New("--wide with --reverse: give a --start later than --end, which says where the first row stands")
 	case aggregate != (len(f.aggregates) == 1) || len(f.aggregates) > 1:

@@ -21,23 +21,23 @@ import (
 
 // serveFlags is what the command line of serve says.
 type serveFlags struct {
-	data, listen, metrics, checkpoints string
-	pprof                              string
-	logFormat, logLevel                string
-	memory                             size
-	security                           server.Security
-	certScope                          string
-	server                             server.Options
-	storage                            storage.Options
-	maxMessage, generationBytes        size
-	sealBytes, keepLog                 size
-	scrubRate, diskBudget, annotations size
-	minFree, ballast                   size
-	minTime                            string
+	data, listen, metrics, checkpoints       string
+	pprof                                    string
+	logFormat, logLevel                      string
+	memory                                   size
+	security                                 server.Security
+	certScope                                string
+	server                                   server.Options
+	storage                                  storage.Options
+	maxMessage, generationBytes              size
+	sealBytes, keepLog                       size
+	scrubRate, diskBudget, annotations, gaps size
+	minFree, ballast                         size
+	minTime                                  string
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
+	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, gaps: 64 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -88,6 +88,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.server.MaxSubscriptions, "max-subscriptions", 100, "most subscriptions served at once")
 	flags.IntVar(&f.storage.MaxTags, "max-tags", 10_000_000, "most tags; more are not created")
 	flags.Var(&f.annotations, "max-annotations", "most memory that annotations and what they said before may take, from 1MiB; more are refused")
+	flags.Var(&f.gaps, "max-gaps", "most memory that gaps and what became of them may take, from 1MiB; more are refused")
 	flags.IntVar(&f.storage.MaxSources, "max-sources", 100_000, "most pairs of source and epoch")
 	flags.DurationVar(&f.server.StallTimeout, "stall-timeout", 2*time.Minute, "how long a message of an answer may wait for its client to read")
 	flags.DurationVar(&f.server.DrainTimeout, "drain-timeout", 20*time.Second, "how long to wait for streams when told to stop")
@@ -213,6 +214,7 @@ func (f *serveFlags) storageOptions(logger *slog.Logger) storage.Options {
 	o.KeepLogBytes = int64(f.keepLog)
 	o.DiskBudget = int64(f.diskBudget)
 	o.AnnotationBytes = int64(f.annotations)
+	o.GapBytes = int64(f.gaps)
 	o.ScrubRate = offIfZero(f.scrubRate)
 	o.MinFreeBytes, o.BallastBytes = offIfZero(f.minFree), offIfZero(f.ballast)
 	o.OnFatal = func(err error) {

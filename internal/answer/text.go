@@ -21,6 +21,7 @@ type Extra struct {
 	Seq, Source bool
 	Ends        bool // what ended each value
 	Bound       bool // whether the row stands at an edge or outside of it
+	Gaps        bool // which gap the row is, if it is one
 }
 
 // WriteCSV writes time,tag,value,quality rows with a header, CRLF nowhere. Empty text is "", a null value nothing.
@@ -29,6 +30,9 @@ func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 	out.WriteString("time,tag,value,quality")
 	if x.Bound {
 		out.WriteString(",bound")
+	}
+	if x.Gaps {
+		out.WriteString(",gap,gap_end")
 	}
 	if x.Seq {
 		out.WriteString(",seq")
@@ -59,6 +63,12 @@ func WriteCSV(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		b = appendQuality(b, row.Quality)
 		if x.Bound {
 			b = strconv.AppendBool(append(b, ','), row.Bound)
+		}
+		if x.Gaps {
+			b = append(append(append(b, ','), row.Gap...), ',')
+			if row.GapEnd != nil {
+				b = appendTime(b, *row.GapEnd)
+			}
 		}
 		if x.Seq {
 			b = strconv.AppendUint(append(b, ','), uint64(row.Seq), 10)
@@ -150,6 +160,9 @@ func WriteJSON(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		if x.Bound {
 			b = strconv.AppendBool(append(b, `,"bound":`...), row.Bound)
 		}
+		if x.Gaps {
+			b = appendJSONGap(b, &row)
+		}
 		if x.Seq {
 			b = strconv.AppendUint(append(b, `,"seq":`...), uint64(row.Seq), 10)
 		}
@@ -169,6 +182,18 @@ func WriteJSON(w io.Writer, rows *Rows, x Extra) (samples uint64, err error) {
 		}
 		samples++
 	}
+}
+
+// appendJSONGap writes of a sample nulls, and of an open gap one for its end.
+func appendJSONGap(b []byte, row *Row) []byte {
+	if row.Gap == "" {
+		return append(b, `,"gap":null,"gap_end":null`...)
+	}
+	b = appendJSONString(append(b, `,"gap":`...), row.Gap)
+	if row.GapEnd == nil {
+		return append(b, `,"gap_end":null`...)
+	}
+	return append(appendTime(append(b, `,"gap_end":"`...), *row.GapEnd), '"')
 }
 
 func appendJSONEnd(b []byte, e *End) []byte {
@@ -233,6 +258,9 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 	if x.Bound {
 		header = append(header, "BOUND")
 	}
+	if x.Gaps {
+		header = append(header, "GAP", "GAP END")
+	}
 	if x.Seq {
 		header = append(header, "SEQ")
 	}
@@ -255,6 +283,13 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), row.Quality.Text()}
 		if x.Bound {
 			line = append(line, strconv.FormatBool(row.Bound))
+		}
+		if x.Gaps {
+			end := ""
+			if row.GapEnd != nil {
+				end = time.Unix(0, *row.GapEnd).In(zone).Format(tableTime)
+			}
+			line = append(line, printable(row.Gap), end)
 		}
 		if x.Seq {
 			line = append(line, strconv.Itoa(int(row.Seq)))

@@ -122,7 +122,9 @@ type Row struct {
 	End     End    // of a value that no longer stands
 	Bound   bool   // the row stands at an edge of the range or outside; false unless asked for
 
-	NotIngested bool // the row is a bound that no sample is, and Ingest means nothing
+	Gap         string // the kind of the gap that the row is; empty of a sample
+	GapEnd      *int64 // where it ends, nil where that is open
+	NotIngested bool   // the row is a bound or a gap that no sample is, and Ingest means nothing
 }
 
 // End says what ended a value, or of a change what it was.
@@ -167,6 +169,8 @@ type columns struct {
 	blob    *array.Binary
 	seq     *array.Uint32
 	bound   *array.Boolean
+	gap     *array.String
+	gapEnd  *array.Timestamp
 	ingest  *array.Timestamp
 	source  *array.Dictionary
 	kind    *array.String
@@ -203,6 +207,10 @@ func columnsOf(rec arrow.Record) (columns, error) {
 			c.seq, ok = col.(*array.Uint32)
 		case "bound":
 			c.bound, ok = col.(*array.Boolean)
+		case "gap":
+			c.gap, ok = col.(*array.String)
+		case "gap_end":
+			c.gapEnd, ok = col.(*array.Timestamp)
 		case "ingest_time":
 			if t, exact := f.Type.(*arrow.TimestampType); exact && t.Unit == arrow.Nanosecond { // of a change
 				c.ended, ok = col.(*array.Timestamp)
@@ -246,6 +254,13 @@ func (c *columns) row(i int, types map[string]Types) Row {
 		r.Seq = c.seq.Value(i)
 	}
 	r.Bound = c.bound != nil && c.bound.Value(i)
+	if c.gap != nil && !c.gap.IsNull(i) {
+		r.Gap = c.gap.Value(i)
+	}
+	if c.gapEnd != nil && !c.gapEnd.IsNull(i) {
+		end := int64(c.gapEnd.Value(i))
+		r.GapEnd = &end
+	}
 	if c.ingest != nil {
 		r.NotIngested = c.ingest.IsNull(i)
 		r.Ingest = int64(c.ingest.Value(i))

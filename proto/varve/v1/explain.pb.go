@@ -43,6 +43,7 @@ type Explanation struct {
 	Share         *ExplainedShare         `protobuf:"bytes,16,opt,name=share,proto3" json:"share,omitempty"` // absent where the status follows from no share of the interval
 	Reading       *ExplainedReading       `protobuf:"bytes,17,opt,name=reading,proto3" json:"reading,omitempty"`
 	Versions      *ExplainedVersions      `protobuf:"bytes,18,opt,name=versions,proto3" json:"versions,omitempty"`
+	Gaps          []*ExplainedGap         `protobuf:"bytes,19,rep,name=gaps,proto3" json:"gaps,omitempty"` // that make the tag Bad in the interval, or on the way to the sample before or behind it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +204,82 @@ func (x *Explanation) GetVersions() *ExplainedVersions {
 	return nil
 }
 
+func (x *Explanation) GetGaps() []*ExplainedGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+// ExplainedGap is a gap that took part.
+type ExplainedGap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	StartNs       int64                  `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         *int64                 `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"` // absent: open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedGap) Reset() {
+	*x = ExplainedGap{}
+	mi := &file_varve_v1_explain_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedGap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedGap) ProtoMessage() {}
+
+func (x *ExplainedGap) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_explain_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedGap.ProtoReflect.Descriptor instead.
+func (*ExplainedGap) Descriptor() ([]byte, []int) {
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ExplainedGap) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ExplainedGap) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ExplainedGap) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ExplainedGap) GetEndNs() int64 {
+	if x != nil && x.EndNs != nil {
+		return *x.EndNs
+	}
+	return 0
+}
+
 // ExplainedValue is a value, or null.
 type ExplainedValue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -215,7 +292,7 @@ type ExplainedValue struct {
 
 func (x *ExplainedValue) Reset() {
 	*x = ExplainedValue{}
-	mi := &file_varve_v1_explain_proto_msgTypes[1]
+	mi := &file_varve_v1_explain_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -227,7 +304,7 @@ func (x *ExplainedValue) String() string {
 func (*ExplainedValue) ProtoMessage() {}
 
 func (x *ExplainedValue) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[1]
+	mi := &file_varve_v1_explain_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -240,7 +317,7 @@ func (x *ExplainedValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedValue.ProtoReflect.Descriptor instead.
 func (*ExplainedValue) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{1}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExplainedValue) GetText() string {
@@ -282,7 +359,7 @@ type ExplainedConfiguration struct {
 
 func (x *ExplainedConfiguration) Reset() {
 	*x = ExplainedConfiguration{}
-	mi := &file_varve_v1_explain_proto_msgTypes[2]
+	mi := &file_varve_v1_explain_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +371,7 @@ func (x *ExplainedConfiguration) String() string {
 func (*ExplainedConfiguration) ProtoMessage() {}
 
 func (x *ExplainedConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[2]
+	mi := &file_varve_v1_explain_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +384,7 @@ func (x *ExplainedConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedConfiguration.ProtoReflect.Descriptor instead.
 func (*ExplainedConfiguration) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{2}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ExplainedConfiguration) GetTreatUncertainAsBad() bool {
@@ -382,7 +459,7 @@ type ExplainedBound struct {
 
 func (x *ExplainedBound) Reset() {
 	*x = ExplainedBound{}
-	mi := &file_varve_v1_explain_proto_msgTypes[3]
+	mi := &file_varve_v1_explain_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +471,7 @@ func (x *ExplainedBound) String() string {
 func (*ExplainedBound) ProtoMessage() {}
 
 func (x *ExplainedBound) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[3]
+	mi := &file_varve_v1_explain_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +484,7 @@ func (x *ExplainedBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedBound.ProtoReflect.Descriptor instead.
 func (*ExplainedBound) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{3}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExplainedBound) GetEdgeNs() int64 {
@@ -472,7 +549,7 @@ type ExplainedSample struct {
 
 func (x *ExplainedSample) Reset() {
 	*x = ExplainedSample{}
-	mi := &file_varve_v1_explain_proto_msgTypes[4]
+	mi := &file_varve_v1_explain_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +561,7 @@ func (x *ExplainedSample) String() string {
 func (*ExplainedSample) ProtoMessage() {}
 
 func (x *ExplainedSample) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[4]
+	mi := &file_varve_v1_explain_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +574,7 @@ func (x *ExplainedSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedSample.ProtoReflect.Descriptor instead.
 func (*ExplainedSample) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{4}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExplainedSample) GetTimeNs() int64 {
@@ -548,7 +625,7 @@ type ExplainedSamples struct {
 
 func (x *ExplainedSamples) Reset() {
 	*x = ExplainedSamples{}
-	mi := &file_varve_v1_explain_proto_msgTypes[5]
+	mi := &file_varve_v1_explain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +637,7 @@ func (x *ExplainedSamples) String() string {
 func (*ExplainedSamples) ProtoMessage() {}
 
 func (x *ExplainedSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[5]
+	mi := &file_varve_v1_explain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +650,7 @@ func (x *ExplainedSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedSamples.ProtoReflect.Descriptor instead.
 func (*ExplainedSamples) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{5}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExplainedSamples) GetGood() int64 {
@@ -617,7 +694,7 @@ type ExplainedDurations struct {
 
 func (x *ExplainedDurations) Reset() {
 	*x = ExplainedDurations{}
-	mi := &file_varve_v1_explain_proto_msgTypes[6]
+	mi := &file_varve_v1_explain_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +706,7 @@ func (x *ExplainedDurations) String() string {
 func (*ExplainedDurations) ProtoMessage() {}
 
 func (x *ExplainedDurations) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[6]
+	mi := &file_varve_v1_explain_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +719,7 @@ func (x *ExplainedDurations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedDurations.ProtoReflect.Descriptor instead.
 func (*ExplainedDurations) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{6}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExplainedDurations) GetGoodNs() uint64 {
@@ -686,7 +763,7 @@ type ExplainedShare struct {
 
 func (x *ExplainedShare) Reset() {
 	*x = ExplainedShare{}
-	mi := &file_varve_v1_explain_proto_msgTypes[7]
+	mi := &file_varve_v1_explain_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +775,7 @@ func (x *ExplainedShare) String() string {
 func (*ExplainedShare) ProtoMessage() {}
 
 func (x *ExplainedShare) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[7]
+	mi := &file_varve_v1_explain_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +788,7 @@ func (x *ExplainedShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedShare.ProtoReflect.Descriptor instead.
 func (*ExplainedShare) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{7}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ExplainedShare) GetOf() string {
@@ -759,7 +836,7 @@ type ExplainedReading struct {
 
 func (x *ExplainedReading) Reset() {
 	*x = ExplainedReading{}
-	mi := &file_varve_v1_explain_proto_msgTypes[8]
+	mi := &file_varve_v1_explain_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +848,7 @@ func (x *ExplainedReading) String() string {
 func (*ExplainedReading) ProtoMessage() {}
 
 func (x *ExplainedReading) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[8]
+	mi := &file_varve_v1_explain_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +861,7 @@ func (x *ExplainedReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedReading.ProtoReflect.Descriptor instead.
 func (*ExplainedReading) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{8}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExplainedReading) GetRollupDays() int64 {
@@ -858,7 +935,7 @@ type ExplainedVersions struct {
 
 func (x *ExplainedVersions) Reset() {
 	*x = ExplainedVersions{}
-	mi := &file_varve_v1_explain_proto_msgTypes[9]
+	mi := &file_varve_v1_explain_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +947,7 @@ func (x *ExplainedVersions) String() string {
 func (*ExplainedVersions) ProtoMessage() {}
 
 func (x *ExplainedVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_explain_proto_msgTypes[9]
+	mi := &file_varve_v1_explain_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +960,7 @@ func (x *ExplainedVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedVersions.ProtoReflect.Descriptor instead.
 func (*ExplainedVersions) Descriptor() ([]byte, []int) {
-	return file_varve_v1_explain_proto_rawDescGZIP(), []int{9}
+	return file_varve_v1_explain_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExplainedVersions) GetReplaced() int64 {
@@ -932,7 +1009,7 @@ var File_varve_v1_explain_proto protoreflect.FileDescriptor
 
 const file_varve_v1_explain_proto_rawDesc = "" +
 	"\n" +
-	"\x16varve/v1/explain.proto\x12\bvarve.v1\"\xcb\x05\n" +
+	"\x16varve/v1/explain.proto\x12\bvarve.v1\"\xf7\x05\n" +
 	"\vExplanation\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x1c\n" +
@@ -952,7 +1029,14 @@ const file_varve_v1_explain_proto_rawDesc = "" +
 	"\tdurations\x18\x0f \x01(\v2\x1c.varve.v1.ExplainedDurationsR\tdurations\x12.\n" +
 	"\x05share\x18\x10 \x01(\v2\x18.varve.v1.ExplainedShareR\x05share\x124\n" +
 	"\areading\x18\x11 \x01(\v2\x1a.varve.v1.ExplainedReadingR\areading\x127\n" +
-	"\bversions\x18\x12 \x01(\v2\x1b.varve.v1.ExplainedVersionsR\bversions\"`\n" +
+	"\bversions\x18\x12 \x01(\v2\x1b.varve.v1.ExplainedVersionsR\bversions\x12*\n" +
+	"\x04gaps\x18\x13 \x03(\v2\x16.varve.v1.ExplainedGapR\x04gaps\"t\n" +
+	"\fExplainedGap\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x1a\n" +
+	"\x06end_ns\x18\x04 \x01(\x12H\x00R\x05endNs\x88\x01\x01B\t\n" +
+	"\a_end_ns\"`\n" +
 	"\x0eExplainedValue\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n" +
 	"\x06number\x18\x02 \x01(\x01H\x00R\x06number\x88\x01\x01\x12\x12\n" +
@@ -1036,36 +1120,38 @@ func file_varve_v1_explain_proto_rawDescGZIP() []byte {
 	return file_varve_v1_explain_proto_rawDescData
 }
 
-var file_varve_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_varve_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_varve_v1_explain_proto_goTypes = []any{
 	(*Explanation)(nil),            // 0: varve.v1.Explanation
-	(*ExplainedValue)(nil),         // 1: varve.v1.ExplainedValue
-	(*ExplainedConfiguration)(nil), // 2: varve.v1.ExplainedConfiguration
-	(*ExplainedBound)(nil),         // 3: varve.v1.ExplainedBound
-	(*ExplainedSample)(nil),        // 4: varve.v1.ExplainedSample
-	(*ExplainedSamples)(nil),       // 5: varve.v1.ExplainedSamples
-	(*ExplainedDurations)(nil),     // 6: varve.v1.ExplainedDurations
-	(*ExplainedShare)(nil),         // 7: varve.v1.ExplainedShare
-	(*ExplainedReading)(nil),       // 8: varve.v1.ExplainedReading
-	(*ExplainedVersions)(nil),      // 9: varve.v1.ExplainedVersions
+	(*ExplainedGap)(nil),           // 1: varve.v1.ExplainedGap
+	(*ExplainedValue)(nil),         // 2: varve.v1.ExplainedValue
+	(*ExplainedConfiguration)(nil), // 3: varve.v1.ExplainedConfiguration
+	(*ExplainedBound)(nil),         // 4: varve.v1.ExplainedBound
+	(*ExplainedSample)(nil),        // 5: varve.v1.ExplainedSample
+	(*ExplainedSamples)(nil),       // 6: varve.v1.ExplainedSamples
+	(*ExplainedDurations)(nil),     // 7: varve.v1.ExplainedDurations
+	(*ExplainedShare)(nil),         // 8: varve.v1.ExplainedShare
+	(*ExplainedReading)(nil),       // 9: varve.v1.ExplainedReading
+	(*ExplainedVersions)(nil),      // 10: varve.v1.ExplainedVersions
 }
 var file_varve_v1_explain_proto_depIdxs = []int32{
-	1,  // 0: varve.v1.Explanation.value:type_name -> varve.v1.ExplainedValue
-	2,  // 1: varve.v1.Explanation.configuration:type_name -> varve.v1.ExplainedConfiguration
-	3,  // 2: varve.v1.Explanation.bounds:type_name -> varve.v1.ExplainedBound
-	5,  // 3: varve.v1.Explanation.samples:type_name -> varve.v1.ExplainedSamples
-	6,  // 4: varve.v1.Explanation.durations:type_name -> varve.v1.ExplainedDurations
-	7,  // 5: varve.v1.Explanation.share:type_name -> varve.v1.ExplainedShare
-	8,  // 6: varve.v1.Explanation.reading:type_name -> varve.v1.ExplainedReading
-	9,  // 7: varve.v1.Explanation.versions:type_name -> varve.v1.ExplainedVersions
-	1,  // 8: varve.v1.ExplainedBound.value:type_name -> varve.v1.ExplainedValue
-	4,  // 9: varve.v1.ExplainedBound.from:type_name -> varve.v1.ExplainedSample
-	1,  // 10: varve.v1.ExplainedSample.value:type_name -> varve.v1.ExplainedValue
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	2,  // 0: varve.v1.Explanation.value:type_name -> varve.v1.ExplainedValue
+	3,  // 1: varve.v1.Explanation.configuration:type_name -> varve.v1.ExplainedConfiguration
+	4,  // 2: varve.v1.Explanation.bounds:type_name -> varve.v1.ExplainedBound
+	6,  // 3: varve.v1.Explanation.samples:type_name -> varve.v1.ExplainedSamples
+	7,  // 4: varve.v1.Explanation.durations:type_name -> varve.v1.ExplainedDurations
+	8,  // 5: varve.v1.Explanation.share:type_name -> varve.v1.ExplainedShare
+	9,  // 6: varve.v1.Explanation.reading:type_name -> varve.v1.ExplainedReading
+	10, // 7: varve.v1.Explanation.versions:type_name -> varve.v1.ExplainedVersions
+	1,  // 8: varve.v1.Explanation.gaps:type_name -> varve.v1.ExplainedGap
+	2,  // 9: varve.v1.ExplainedBound.value:type_name -> varve.v1.ExplainedValue
+	5,  // 10: varve.v1.ExplainedBound.from:type_name -> varve.v1.ExplainedSample
+	2,  // 11: varve.v1.ExplainedSample.value:type_name -> varve.v1.ExplainedValue
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_explain_proto_init() }
@@ -1075,14 +1161,15 @@ func file_varve_v1_explain_proto_init() {
 	}
 	file_varve_v1_explain_proto_msgTypes[1].OneofWrappers = []any{}
 	file_varve_v1_explain_proto_msgTypes[2].OneofWrappers = []any{}
-	file_varve_v1_explain_proto_msgTypes[9].OneofWrappers = []any{}
+	file_varve_v1_explain_proto_msgTypes[3].OneofWrappers = []any{}
+	file_varve_v1_explain_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_explain_proto_rawDesc), len(file_varve_v1_explain_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -485,7 +485,11 @@ type ReadRangeRequest struct {
 	Where      []*Comparison `protobuf:"bytes,15,rep,name=where,proto3" json:"where,omitempty"` // only samples whose value meets all of these, whatever their quality; at most 16
 	// UCUM code of the unit of the values, for all tags of the request: they are doubles then, each converted from the unit its tag
 	// had at the time. Empty: as they are stored. docs/reference/units.md has the rules.
-	Unit          string `protobuf:"bytes,16,opt,name=unit,proto3" json:"unit,omitempty"`
+	Unit string `protobuf:"bytes,16,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Show gaps: columns gap utf8, its kind, and gap_end timestamp[ns, UTC], null of samples, the end also of open gaps; and a row for each
+	// gap of which any instant lies in the range, at its start, also where that lies before the range, without a value, its quality
+	// Bad_NoCommunication, or Bad_DataLost of what was lost. Goes with neither limit nor after_time_ns.
+	WithGaps      bool `protobuf:"varint,17,opt,name=with_gaps,json=withGaps,proto3" json:"with_gaps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -630,6 +634,13 @@ func (x *ReadRangeRequest) GetUnit() string {
 		return x.Unit
 	}
 	return ""
+}
+
+func (x *ReadRangeRequest) GetWithGaps() bool {
+	if x != nil {
+		return x.WithGaps
+	}
+	return false
 }
 
 type ReadAtTimesRequest struct {
@@ -2376,7 +2387,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n" +
 	"\x10OPERATOR_GREATER\x10\x05\x12\x1d\n" +
 	"\x19OPERATOR_GREATER_OR_EQUAL\x10\x06B\t\n" +
-	"\aoperand\"\xdf\x04\n" +
+	"\aoperand\"\xfc\x04\n" +
 	"\x10ReadRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x1e\n" +
@@ -2398,7 +2409,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"severities\x18\x0e \x03(\x0e2\x12.varve.v1.SeverityR\n" +
 	"severities\x12*\n" +
 	"\x05where\x18\x0f \x03(\v2\x14.varve.v1.ComparisonR\x05where\x12\x12\n" +
-	"\x04unit\x18\x10 \x01(\tR\x04unitB\v\n" +
+	"\x04unit\x18\x10 \x01(\tR\x04unit\x12\x1b\n" +
+	"\twith_gaps\x18\x11 \x01(\bR\bwithGapsB\v\n" +
 	"\t_start_nsB\t\n" +
 	"\a_end_nsB\v\n" +
 	"\t_as_of_nsB\x10\n" +
