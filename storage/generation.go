@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -48,7 +49,7 @@ type pack struct {
 
 // write makes the batch of a generation and commits it: chunks, headers, removals, versions, directory and small rows.
 func (w *generationWriter) write(e *ended) error {
-	w.e, w.batch = e, w.db.engine.NewBatchWithSize(int(e.head.Bytes)*3/8+sizeOf(e.rows))
+	w.e, w.batch = e, w.db.engine.NewBatchWithSize(sizeOf(e))
 	w.dir, w.packs = map[keys.Partition]*generation{}, map[keys.Partition]*pack{}
 	if err := w.rows(); err != nil {
 		return err
@@ -80,11 +81,18 @@ func (w *generationWriter) write(e *ended) error {
 	return err
 }
 
-// sizeOf is about how many bytes of a batch rows take.
-func sizeOf(rows []row) (n int) {
-	for i := range rows {
-		size := len(rows[i].key) + len(rows[i].value) + 8
-		if n += size; rows[i].again != 0 {
+// sizeOf is about how many bytes the batch of a generation takes, rather too many: one that grows is copied whole into twice the
+// memory, and with the rows of a million new tags in it that is half a gigabyte.
+func sizeOf(e *ended) int {
+	const (
+		rowBytes = 1 + 2*binary.MaxVarintLen32 // the batch makes room for them beside each key and value
+		tagBytes = 64                          // of a set of partitions, with its key, or a header
+	)
+	n := int(e.head.Bytes)*3/8 + tagBytes*len(e.head.IDs())
+	for i := range e.rows {
+		r := &e.rows[i]
+		size := len(r.key) + len(r.value) + rowBytes
+		if n += size; r.again != 0 {
 			n += size
 		}
 	}
