@@ -129,4 +129,6 @@ func stringArray(values []string, size int64) arrow.Array {
 }
 
 // describe names a tag in an error.
-func (a asked) describe() string { return a.tag.Name + " (id " + strconv.Itoa(int(a.tag.Owner())) + ")" }
+func (a asked) describe() string {
+	return a.tag.Name + " (id " + strconv.Itoa(int(a.tag.Owner())) + ")"
+}
