@@ -119,7 +119,7 @@ func (e *Engine) ReadAggregates(ctx context.Context, r AggregatesRequest, sink S
 	if err != nil {
 		return 0, err
 	}
-	return e.stream(ctx, a.bytes(a.workers), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, a.tags, a.bytes(a.workers), r.Consistency, func(view View) (batches, error) {
 		out := newAggregateEncoder(a, view.Lost(), sink)
 		out.grow(a.rows())
 		return out, a.run(ctx, view, out)

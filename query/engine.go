@@ -194,14 +194,10 @@ func (e *Engine) Latest(ctx context.Context, r LatestRequest, sink Sink) (uint64
 	}
 	return e.answer(ctx, q, sink, func(view View, out *encoder) error {
 		var one storage.Block
-		ids := make([]model.TagID, 0, 1)
 		for _, a := range q.tags.asked {
-			s, ok := model.Sample{}, false
-			ids = a.epochs(ids[:0], model.TimeRange{Start: model.MinTime, End: model.All.End, Reverse: true})
-			for _, id := range ids { // the newest first
-				if s, ok = view.Latest(id); ok {
-					break
-				}
+			s, ok, err := q.tags.latest(ctx, view, a)
+			if err != nil {
+				return err
 			}
 			if !ok {
 				continue
@@ -235,13 +231,16 @@ func (e *Engine) answer(ctx context.Context, q question, sink Sink, read func(Vi
 			out.giveBack().Release()
 		}
 	}()
-	return e.stream(ctx, q.bytes(), q.consistency, func(view View) (batches, error) {
+	return e.stream(ctx, q.tags, q.bytes(), q.consistency, func(view View) (batches, error) {
 		out = newEncoder(q.layout.columns(q.tags, states, view.SourceName), view.Lost(), q.batchRows, sink)
 		return out, read(view, out)
 	})
 }
 
 func (e *Engine) modifiedQuestion(r ModifiedRequest) (question, error) {
+	if err := r.onlyStored(); err != nil {
+		return question{}, err
+	}
 	q, err := e.rangeQuestion(r.asRange())
 	if err != nil {
 		return q, err

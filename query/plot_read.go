@@ -135,7 +135,7 @@ func (e *Engine) ReadPlot(ctx context.Context, r PlotRequest, sink Sink) (uint64
 	if r.LTTB > 0 {
 		read = p.byLTTB
 	}
-	return e.stream(ctx, p.bytes(), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, p.tags, p.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newPlotEncoder(p, view.Lost(), sink)
 		for _, a := range p.tags.asked {
 			if err := read(ctx, view, a, out); err != nil {

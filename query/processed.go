@@ -172,7 +172,7 @@ func (e *Engine) ReadProcessed(ctx context.Context, r ProcessedRequest, sink Sin
 	if err != nil {
 		return 0, err
 	}
-	return e.stream(ctx, p.bytes(p.workers), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, p.tags, p.bytes(p.workers), r.Consistency, func(view View) (batches, error) {
 		out := newProcessedEncoder(p, view.Lost(), newStateTexts(e.store.Catalog()), sink)
 		return out, p.run(ctx, view, out)
 	})

@@ -17,13 +17,22 @@ const (
 	DefaultBatchRows = 1 << 16
 )
 
-// Tags are the tags a question is about: names, current or former, then ids.
+// Tags are the tags a question is about: names, current or former, then ids, then what is calculated.
 type Tags struct {
-	Names []string
-	IDs   []model.TagID
+	Names       []string
+	IDs         []model.TagID
+	Expressions []string // of package expression, as "name := expression" or by themselves; at most MaxExpressions
 }
 
-func (t Tags) count() int { return len(t.Names) + len(t.IDs) }
+func (t Tags) count() int { return len(t.Names) + len(t.IDs) + len(t.Expressions) }
+
+// onlyStored refuses expressions where the question is about what is stored.
+func (t Tags) onlyStored() error {
+	if len(t.Expressions) > 0 {
+		return fmt.Errorf("expressions have no samples that are stored, and this question is about those: %w", ErrBadRequest)
+	}
+	return nil
+}
 
 func (t Tags) check(most int) error {
 	switch n := t.count(); {
@@ -31,6 +40,8 @@ func (t Tags) check(most int) error {
 		return fmt.Errorf("no tag is asked for: %w", ErrBadRequest)
 	case n > most:
 		return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, ErrBadRequest)
+	case len(t.Expressions) > MaxExpressions:
+		return fmt.Errorf("%d expressions are asked for, most is %d: %w", len(t.Expressions), MaxExpressions, ErrBadRequest)
 	}
 	return nil
 }
@@ -113,6 +124,8 @@ func (r *RangeRequest) checkOptions() error {
 		return fmt.Errorf("interpolated bounds of a range without a start or an end: %w", ErrBadRequest)
 	case r.WithGaps && (r.Limit != 0 || r.After != nil):
 		return fmt.Errorf("gaps in a read with a limit, or that goes on behind a sample: they are no samples to be counted: %w", ErrBadRequest)
+	case r.WithSource && len(r.Expressions) > 0:
+		return fmt.Errorf("the source of expressions, whose values no source sent: %w", ErrBadRequest)
 	case edges && filtered:
 		return fmt.Errorf("bounds of samples chosen by quality or value: what stands at the edges may not be among them: %w", ErrBadRequest)
 	case r.After == nil:

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -24,13 +25,15 @@ type tagList struct {
 	names     []string // the dictionary: a tag asked by name keeps that name in the answer, by id its current one
 	nameBytes int64
 	unit      string // that values are asked for in; empty: as they are stored
+
+	calculations map[model.TagID]*calculatedTag // by ids from the highest down, which no tag of the catalogue has; nil for none
 }
 
 // resolve finds every tag or fails for the first that is not there. byName says what a name means.
 func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagList, error) {
 	l := &tagList{asked: make([]asked, 0, t.count()), names: make([]string, 0, t.count())}
 	var index map[string]int32 // nil where nothing is asked for twice: ids that ascend are of tags of different names
-	if len(t.Names) > 0 || !ascend(t.IDs) {
+	if len(t.Names) > 0 || len(t.Expressions) > 0 || !ascend(t.IDs) {
 		index = make(map[string]int32, t.count())
 	}
 	add := func(name string, tag *model.Tag) {
@@ -61,6 +64,17 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 			return nil, fmt.Errorf("tag with id %d: %w", id, model.ErrTagNotFound)
 		}
 		add(tag.Name, tag)
+	}
+	for i, text := range t.Expressions {
+		calc, err := calculate(text, math.MaxUint32-model.TagID(i), byName)
+		if err != nil {
+			return nil, err
+		}
+		if l.calculations == nil {
+			l.calculations = map[model.TagID]*calculatedTag{}
+		}
+		l.calculations[calc.tag.ID] = calc
+		add(calc.tag.Name, calc.tag)
 	}
 	return l, nil
 }

@@ -92,7 +92,7 @@ func (e *Engine) ReadTimeInState(ctx context.Context, r StatesRequest, sink Sink
 	if err != nil {
 		return 0, err
 	}
-	return e.stream(ctx, s.bytes(), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, s.tags, s.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newStateEncoder(s, view.Lost(), newStateTexts(e.store.Catalog()), sink)
 		read := stateReader{stateTimes: s, stretch: stretch{view: view, strict: !r.UseUncertain}, out: out}
 		for _, a := range s.tags.asked {

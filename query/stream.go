@@ -23,7 +23,8 @@ type batches interface {
 
 // stream reserves memory, takes a view, lets read write an answer of it and ends the answer. It returns how many rows it wrote,
 // also beside an error.
-func (e *Engine) stream(ctx context.Context, need int64, c storage.Consistency, read func(View) (batches, error)) (uint64, error) {
+func (e *Engine) stream(ctx context.Context, tags *tagList, need int64, c storage.Consistency, read func(View) (batches, error)) (uint64, error) {
+	need += tags.calculatedBytes()
 	if err := e.budget.reserve(need); err != nil {
 		return 0, err
 	}
@@ -33,7 +34,7 @@ func (e *Engine) stream(ctx context.Context, need int64, c storage.Consistency, 
 		return 0, fmt.Errorf("take view: %w", err)
 	}
 	defer view.Close()
-	out, err := read(view)
+	out, err := read(tags.over(view, e.store.Catalog()))
 	// What was read before a fault is right and reaches the reader; the fault ends the stream.
 	if err = errors.Join(err, out.flush(ctx)); err == nil {
 		err = out.end()

@@ -378,6 +378,9 @@ const (
 )
 
 func newTagFilter(c Catalog, t Tags, globs []string) (*tagFilter, error) {
+	if err := t.onlyStored(); err != nil {
+		return nil, err
+	}
 	l, err := resolve(c, t, c.ByName)
 	if err != nil {
 		return nil, err

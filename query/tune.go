@@ -143,7 +143,7 @@ func (e *Engine) Tune(ctx context.Context, r TuneRequest, sink Sink) (uint64, er
 	if err != nil {
 		return 0, err
 	}
-	return e.stream(ctx, t.bytes(), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, t.tags, t.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newTuneEncoder(t, view.Lost(), sink)
 		return out, t.run(ctx, view, out)
 	})

@@ -261,7 +261,7 @@ func (e *Engine) ReadWide(ctx context.Context, r WideRequest, sink Sink) (uint64
 	if err != nil {
 		return 0, err
 	}
-	return e.stream(ctx, x.bytes(), r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, x.tags, x.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newWideEncoder(x, view.Lost(), sink)
 		return out, x.run(ctx, view, e.store.Catalog(), out)
 	})
@@ -419,9 +419,12 @@ func (x *wide) schema(lost []storage.OffsetRange) *arrow.Schema {
 
 // metadata is what a column's field says of its tag.
 func (x *wide) metadata(tag *model.Tag) arrow.Metadata {
-	s := tag.At(x.last)
+	s, id := tag.At(x.last), tag.Owner()
+	if x.tags.calculations[tag.ID] != nil {
+		id = 0 // none of the catalogue
+	}
 	return arrow.NewMetadata([]string{"tag_id", "unit", "stepped", "state_set"},
-		[]string{strconv.FormatUint(uint64(tag.Owner()), 10), cmp.Or(x.tags.unit, s.Unit), strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
+		[]string{strconv.FormatUint(uint64(id), 10), cmp.Or(x.tags.unit, s.Unit), strconv.FormatBool(s.Stepped || s.Type.AlwaysStepped()), s.StateSet})
 }
 
 // maxAge is how old a sample may be, any where the request does not say.

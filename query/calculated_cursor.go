@@ -1,0 +1,220 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query/expression"
+	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
+)
+
+// A block is short after a Reset, because often only the sample next to an instant is wanted, and up to maxCalculated samples later.
+const (
+	leastCalculated    = 32
+	maxCalculated      = 4096
+	rowBytesCalculated = 8 + 8 + 24 + 4 + 1 + 4
+)
+
+// calculatedCursor evaluates an expression at each time at which an input has a sample. It goes through its inputs side by side, each
+// with the sample it passed and the one it comes to: between the two its value lies.
+type calculatedCursor struct {
+	*calculatedTag
+	catalog Catalog
+	inputs  []calculatedInput
+	states  *stateTexts
+	row     []expression.Value
+	in      model.TimeRange
+	placed  bool // inputs stand at the beginning of the range
+	size    int  // of the block to come
+	block   storage.Block
+}
+
+// calculatedInput is one of the tags that a calculation is made of.
+type calculatedInput struct {
+	tag    *model.Tag
+	cursor Cursor
+	block  *storage.Block
+	at     int          // of the block, the sample to come
+	end    bool         // there is none
+	passed rollup.Point // the last sample behind the cursor; of type 0 for none
+}
+
+func newCalculatedCursor(c *calculatedTag, open opener, catalog Catalog) *calculatedCursor {
+	out := &calculatedCursor{calculatedTag: c, catalog: catalog, states: newStateTexts(catalog), row: make([]expression.Value, len(c.inputs))}
+	for _, t := range c.inputs {
+		out.inputs = append(out.inputs, calculatedInput{tag: t, cursor: open(t.ID, model.TimeRange{})})
+	}
+	return out
+}
+
+func (c *calculatedCursor) Close() {
+	for i := range c.inputs {
+		c.inputs[i].cursor.Close()
+	}
+}
+
+func (c *calculatedCursor) reset(in model.TimeRange) {
+	c.in, c.placed, c.size = in, false, leastCalculated
+}
+
+// Next is the next block, as of Cursor.
+func (c *calculatedCursor) Next(ctx context.Context) (*storage.Block, error) {
+	if c.in.Empty() {
+		return nil, io.EOF
+	}
+	if !c.placed {
+		for i := range c.inputs {
+			if err := c.inputs[i].place(ctx, c.in); err != nil {
+				return nil, c.located(i, err)
+			}
+		}
+		c.placed = true
+	}
+	c.block.Reset(c.tag.Current().Type)
+	for blobs := 0; c.block.Len() < c.size && blobs < keptBlobBytes; {
+		instant, ok, err := c.instant(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		s, err := c.evaluate(ctx, instant)
+		if err != nil {
+			return nil, err
+		}
+		blobs += len(s.Blob)
+		c.block.Append(s)
+	}
+	c.size = min(4*c.size, maxCalculated)
+	if c.block.Len() == 0 {
+		return nil, io.EOF
+	}
+	return &c.block, nil
+}
+
+func (c *calculatedCursor) located(i int, err error) error {
+	return fmt.Errorf("read %s for %s: %w", asked{tag: c.inputs[i].tag}.describe(), c.tag.Name, err)
+}
+
+// instant is the next time at which an input has a sample; false behind the range.
+func (c *calculatedCursor) instant(ctx context.Context) (next int64, ok bool, err error) {
+	for i := range c.inputs {
+		x := &c.inputs[i]
+		if err := x.load(ctx); err != nil {
+			return 0, false, c.located(i, err)
+		}
+		if x.end {
+			continue
+		}
+		if t := x.block.Times[x.at]; !ok || t < next != c.in.Reverse && t != next {
+			next, ok = t, true
+		}
+	}
+	return next, ok && next >= c.in.Start && next < c.in.End, nil
+}
+
+// evaluate is the value at an instant, which is the next one.
+func (c *calculatedCursor) evaluate(ctx context.Context, instant int64) (model.Sample, error) {
+	program, err := c.calculatedTag.at(instant)
+	if err != nil {
+		return model.Sample{}, err
+	}
+	for i := range c.inputs {
+		s, err := c.inputs[i].value(ctx, instant, c.in.Reverse)
+		if err != nil {
+			return model.Sample{}, c.located(i, err)
+		}
+		c.row[i] = expression.OfSample(s, nil)
+		if s.Type == model.State && !c.row[i].Null {
+			c.row[i].Text, _ = c.states.text(c.inputs[i].tag, instant, int64(s.Bits))
+		}
+	}
+	return c.sample(instant, program.Eval(c.row)), nil
+}
+
+// place puts the cursor to the beginning of a range, behind the sample next to it outside.
+func (x *calculatedInput) place(ctx context.Context, in model.TimeRange) error {
+	outside := model.TimeRange{Start: model.MinTime, End: in.Start, Reverse: true}
+	inside := model.TimeRange{Start: in.Start, End: model.All.End}
+	if in.Reverse {
+		outside = model.TimeRange{Start: in.End, End: model.All.End}
+		inside = model.TimeRange{Start: model.MinTime, End: in.End, Reverse: true}
+	}
+	x.passed = rollup.Point{}
+	x.cursor.Reset(x.tag.ID, outside)
+	x.block, x.at, x.end = nil, 0, false
+	if err := x.load(ctx); err != nil {
+		return err
+	}
+	if !x.end {
+		x.passed = *keep(pointOf(x.block, x.at))
+	}
+	x.cursor.Reset(x.tag.ID, inside)
+	x.block, x.at, x.end = nil, 0, false
+	return nil
+}
+
+// load makes sure that the sample to come is there, if there is one.
+func (x *calculatedInput) load(ctx context.Context) error {
+	for !x.end && (x.block == nil || x.at == x.block.Len()) {
+		b, err := x.cursor.Next(ctx)
+		if err == io.EOF {
+			x.end = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := requireType(rows{asked: asked{tag: x.tag}, Block: b, to: b.Len()}, x.tag.Current().Type); err != nil {
+			return err
+		}
+		x.block, x.at = b, 0
+	}
+	return nil
+}
+
+// value is that of the input at an instant, behind which the cursor stands afterwards: of several samples there the one of highest seq.
+func (x *calculatedInput) value(ctx context.Context, instant int64, reverse bool) (model.Sample, error) {
+	if x.end || x.block.Times[x.at] != instant {
+		return x.between(instant, reverse), nil
+	}
+	var first rollup.Point
+	for !x.end && x.block.Times[x.at] == instant {
+		if x.passed = pointOf(x.block, x.at); x.passed.Blob != nil {
+			x.passed.Blob = slices.Clone(x.passed.Blob)
+		}
+		if first.Type == 0 {
+			first = x.passed
+		}
+		x.at++
+		if err := x.load(ctx); err != nil {
+			return model.Sample{}, err
+		}
+	}
+	if reverse {
+		return first.Sample, nil
+	}
+	return x.passed.Sample, nil
+}
+
+// between is the value at an instant without a sample, as ReadAtTimes has it with Uncertain samples usable.
+func (x *calculatedInput) between(instant int64, reverse bool) model.Sample {
+	var before, after *rollup.Point
+	if x.passed.Type != 0 {
+		before = &x.passed
+	}
+	if !x.end {
+		next := pointOf(x.block, x.at)
+		after = &next
+	}
+	if reverse {
+		before, after = after, before
+	}
+	var rules interpolation
+	return rules.simple(x.tag, before, after, instant)
+}
