@@ -20,14 +20,30 @@ func (l *tagList) over(v View, c Catalog) View {
 
 // calculatedBytes is what reading calculations may hold: one is read at a time but for range reads, which have one cursor.
 func (l *tagList) calculatedBytes() int64 {
-	most := 0
+	most := int64(0)
 	for _, c := range l.calculations {
-		most = max(most, len(c.inputs))
+		most = max(most, c.bytes())
 	}
-	if most == 0 {
-		return 0
+	return most
+}
+
+// numbersBytes is what a cursor may hold decoded of a tag without text: a chunk of 65,536 samples, 25 bytes each.
+const numbersBytes = 2 << 20
+
+// bytes is what a cursor of the calculation may hold: what its inputs' cursors do, and a block.
+func (c *calculatedTag) bytes() int64 {
+	n := int64(maxCalculated * rowBytesCalculated)
+	for _, t := range c.inputs {
+		if t.Current().Type.Blob() {
+			n += cursorBytes
+		} else {
+			n += numbersBytes
+		}
 	}
-	return int64(most)*cursorBytes + maxCalculated*rowBytesCalculated + 2*keptBlobBytes
+	if c.tag.Current().Type.Blob() {
+		n += keptBlobBytes + model.MaxBlobBytes
+	}
+	return n
 }
 
 // calculatedView answers calculations from blocks that are evaluated as they are read.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/query/expression"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/identity"
@@ -45,6 +46,7 @@ var statusOf = []errorCode{
 	{query.ErrNoFit, codes.OutOfRange},
 	{query.ErrNoCalendar, codes.NotFound},
 	{query.ErrWrongType, codes.DataLoss},
+	{expression.ErrExpression, codes.InvalidArgument},
 
 	{storage.ErrCorrupt, codes.DataLoss},
 	{storage.ErrUnreachable, codes.Unavailable},

@@ -25,7 +25,7 @@ func plotRequest(r *varvev1.ReadPlotRequest) (query.PlotRequest, error) {
 		return query.PlotRequest{}, err
 	}
 	req := query.PlotRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Start: r.StartNs, End: r.EndNs, Width: int(r.Width), LTTB: int(r.Lttb), UseUncertain: r.UseUncertain, AsOf: r.AsOfNs,
 		Consistency: consistency, BatchRows: int(r.BatchRows), Unit: r.Unit,
 	}

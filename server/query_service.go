@@ -77,7 +77,7 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 		return query.ProcessedRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, query.MaxFunctions, query.ErrBadRequest)
 	}
 	req := query.ProcessedRequest{
-		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), Configuration: configurationOf(r.TreatUncertainAsBad, r.PercentDataBad, r.PercentDataGood, r.UseSlopedExtrapolation),
 		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
@@ -105,7 +105,7 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 		return query.AggregatesRequest{}, fmt.Errorf("%d aggregates, most is %d: %w", n, query.MaxAggregates, query.ErrBadRequest)
 	}
 	req := query.AggregatesRequest{
-		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain, Unit: r.Unit,
 	}
@@ -132,7 +132,7 @@ func modifiedRequest(r *varvev1.ReadModifiedRequest) (query.ModifiedRequest, err
 
 func latestRequest(r *varvev1.LatestRequest) (query.LatestRequest, error) {
 	consistency, err := consistencyOf(r.Consistency)
-	return query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Consistency: consistency, Unit: r.Unit}, err
+	return query.LatestRequest{Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions}, Consistency: consistency, Unit: r.Unit}, err
 }
 
 func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
@@ -141,7 +141,7 @@ func rangeRequest(r *varvev1.ReadRangeRequest) (query.RangeRequest, error) {
 		return query.RangeRequest{}, err
 	}
 	req := query.RangeRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Start: r.GetStartNs(), End: r.GetEndNs(), OpenStart: r.StartNs == nil, OpenEnd: r.EndNs == nil,
 		Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows),
 		WithSource: r.WithSource, WithSeq: r.WithSeq, WithGaps: r.WithGaps, AsOf: r.AsOfNs, Unit: r.Unit,
@@ -227,7 +227,7 @@ func atTimesRequest(r *varvev1.ReadAtTimesRequest) (query.AtTimesRequest, error)
 		return query.AtTimesRequest{}, err
 	}
 	return query.AtTimesRequest{
-		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Times: r.TimesNs, Start: r.StartNs, End: r.EndNs, Every: r.EveryNs, Consistency: consistency, BatchRows: int(r.BatchRows),
 		Stepped: r.Stepped, Discrete: r.Discrete, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain, AsOf: r.AsOfNs, Unit: r.Unit,
 	}, nil

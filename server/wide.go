@@ -26,7 +26,7 @@ func wideRequest(r *varvev1.ReadWideRequest) (query.WideRequest, error) {
 		return query.WideRequest{}, err
 	}
 	req := query.WideRequest{
-		Tags:        query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
+		Tags:        query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Buckets:     query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)},
 		OnSamplesOf: r.OnSamplesOf, Consistency: consistency, BatchRows: int(r.BatchRows), WithQuality: r.WithQuality,
 		MaxAge: r.MaxAgeNs, AsOf: r.AsOfNs, Stepped: r.Stepped, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain,

@@ -232,11 +232,23 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		q.flags = append(q.flags, "--every", time.Duration(step).String())
 	}
 	name = doorQuestions[rng.IntN(len(doorQuestions))]
+	var expressions []string
+	if coin() && name != "modified" {
+		expressions = pick("sum := float + narrow * 2", "max(int, unsigned)", "if(pump = 'running', float, 0 - narrow)", "x := else(float, int) / unsigned")
+		if name == "states" {
+			expressions = []string{"on := bool and pump = 'running' or is_bad(float)"}
+		}
+	}
+	defer func() {
+		for _, x := range expressions {
+			q.flags = append(q.flags, "--expression", x)
+		}
+	}()
 	switch name {
 	case "range":
-		r := &varvev1.ReadRangeRequest{Tags: tags, StartNs: &start, EndNs: &end}
+		r := &varvev1.ReadRangeRequest{Tags: tags, Expressions: expressions, StartNs: &start, EndNs: &end}
 		r.WithSeq = flag(coin(), "--with-seq")
-		r.WithSource = flag(coin(), "--with-source")
+		r.WithSource = flag(len(expressions) == 0 && coin(), "--with-source")
 		if flag(coin(), "--limit", "17") {
 			r.Limit = 17
 		}
@@ -264,13 +276,13 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Modified{Modified: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadModified, r)
 	case "latest":
-		r := &varvev1.LatestRequest{Tags: tags}
+		r := &varvev1.LatestRequest{Tags: tags, Expressions: expressions}
 		q.flags = []string{"--latest"}
 		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Latest{Latest: r}}
 		q.call = callOf(varvev1.QueryServiceClient.Latest, r)
 	case "at", "interpolated":
-		r := &varvev1.ReadAtTimesRequest{Tags: tags}
+		r := &varvev1.ReadAtTimesRequest{Tags: tags, Expressions: expressions}
 		if name == "at" {
 			var at []string
 			for range 1 + rng.IntN(20) {
@@ -295,7 +307,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 	case "aggregates":
 		tags = numbers
 		buckets()
-		r := &varvev1.ReadAggregatesRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
+		r := &varvev1.ReadAggregatesRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
 		r.Aggregates = pick("count", "sum", "minimum", "maximum_time", "first", "range", "standard_deviation", "event_weighted_average", "time_weighted_average", "duration_good", "worst_quality")
 		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
 		r.UseUncertain = flag(coin(), "--use-uncertain")
@@ -306,7 +318,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		tags = numbers
 		buckets()
 		bad, good := true, uint32(100)
-		r := &varvev1.ReadProcessedRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone, TreatUncertainAsBad: &bad, PercentDataGood: &good}
+		r := &varvev1.ReadProcessedRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone, TreatUncertainAsBad: &bad, PercentDataGood: &good}
 		// The first one is answered in long rows only, which is what makes the command line ask for them.
 		r.Aggregates = append([]string{"TimeAverage2"}, pick("Average", "Interpolative", "Total", "MinimumActualTime2", "PercentBad", "WorstQuality2", "DeltaBounds", "percentile(95)", "total(h)", "delta", "minimum")...)
 		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
@@ -324,12 +336,12 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		tags = pick("bool", "pump")
 		flag(true, "--time-in-state")
 		buckets()
-		r := &varvev1.ReadTimeInStateRequest{Tags: tags, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
+		r := &varvev1.ReadTimeInStateRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
 		r.UseUncertain = flag(coin(), "--use-uncertain")
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_TimeInState{TimeInState: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadTimeInState, r)
 	case "wide":
-		r := &varvev1.ReadWideRequest{StartNs: start, EndNs: end, Mode: varvev1.ReadWideRequest_Mode(1 + rng.IntN(3))}
+		r := &varvev1.ReadWideRequest{Expressions: expressions, StartNs: start, EndNs: end, Mode: varvev1.ReadWideRequest_Mode(1 + rng.IntN(3))}
 		tags = pick("float", "narrow", "int", "bool", "text", "pump")
 		flag(true, "--wide", "--mode", wideModes[r.Mode-1])
 		if r.Mode == varvev1.ReadWideRequest_MODE_AGGREGATE {
@@ -353,7 +365,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			tags = append(tags, "pump")
 		}
 		width := 3 + rng.Uint32N(300)
-		r := &varvev1.ReadPlotRequest{Tags: tags, StartNs: start, EndNs: end, Width: width}
+		r := &varvev1.ReadPlotRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, Width: width}
 		flag(true, "--pixels", strconv.Itoa(int(width)))
 		if flag(coin(), "--lttb") {
 			r.Width, r.Lttb = 0, width

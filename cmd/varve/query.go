@@ -64,6 +64,7 @@ type queryFlags struct {
 	stepped      bool
 	discrete     bool
 	bridgeBad    bool
+	expressions  []string
 	wideFlags
 
 	timeInState                 bool
@@ -128,6 +129,10 @@ as many samples as stand out most, for the eye only.
 --unit converts the values of tags of numbers, each from the unit its tag had at the time: before they are compared with --where,
 interpolated or aggregated. docs/reference/units.md has the units.
 
+--expression calculates a tag from others and answers all of the above about it, also without TAG: 'A + B', or 'name := A + B' to give it a
+name. It has a sample wherever one of its tags has; docs/reference/expressions.md has functions, units and quality. Tags with other
+characters than letters, digits, _ and . stand in double quotes.
+
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
 removed), edit_time, author, reason and edit_offset of what ended each, behind ingest_time and source of the value.`,
@@ -149,11 +154,12 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -8h --unit '[psi]' --every 1h --aggregate minimum,maximum PI-101
   varve query --start -30d --tz Europe/Berlin --every 1d --aggregate count,time_weighted_average PUMP-101.FLOW
   varve query --start -7d --every shift --calendar shifts.json --aggregate TimeAverage2 PUMP-101.FLOW
+  varve query --start -1d --expression 'dP := in_unit(PI_1 - PI_2, '\''mbar'\'')' --expression 'if("P-101.RUN" = '\''ON'\'', FI, 0)'
   varve query --start -1h --every 1s --wide 'BOILER*' --output parquet --file boiler.parquet
   varve query --start 2026-03-01 --end 2026-04-01 --as-of 2026-04-02T06:00:00Z FI-101
   varve query --start 2026-03-01 --end 2026-04-01 --modified --output csv FI-101`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && len(f.expressions) == 0 {
 				return usageError(fmt.Errorf("no tag to query; see %s --help, or varve tags list for the tags there are", cmd.CommandPath()))
 			}
 			return nil
@@ -191,6 +197,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.BoolVar(&f.discrete, "discrete", false, "with --at and --interpolated: no value but at the time of a sample")
 	flags.StringVar(&f.unit, "unit", "", "UCUM code of the unit to convert values to, such as bar, Cel, [degF], m3/h (default as stored)")
 	flags.BoolVar(&f.bridgeBad, "bridge-bad", false, "with --at and --interpolated: calculate across samples that are not usable")
+	flags.StringArrayVar(&f.expressions, "expression", nil, "a calculation over tags, as 'A + B' or 'name := A + B'; may be given several times")
 	f.wideFlags.register(flags)
 	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
 	flags.StringVar(&f.calendar, "calendar", "", "with --every: shifts and periods, in a zone of their own: name of a stored calendar, or file that ends in .json or has a slash")
@@ -246,6 +253,7 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	for _, t := range tags {
 		ask.Tags = append(ask.Tags, t.asked)
 	}
+	ask.Expressions = f.expressions
 	if f.plot {
 		return c.explain(f.plotAll(ctx, cmd, c, ask, tags, zone))
 	}
@@ -276,6 +284,9 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 	if flags.Changed("stepped") {
 		f.override = &f.stepped
+	}
+	if len(f.expressions) > 0 && (f.plot || f.modified || f.source) {
+		return errors.New("--expression: goes with none of --plot, --modified and --with-source; --pixels answers what --plot draws")
 	}
 	if f.wide {
 		return f.checkWide()
@@ -455,7 +466,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 	case f.wide:
 		return f.askWide(ctx, c, r)
 	case f.latest:
-		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Consistency: r.Consistency, Unit: r.Unit})
+		return c.query.Latest(ctx, &varvev1.LatestRequest{Tags: r.Tags, Expressions: r.Expressions, Consistency: r.Consistency, Unit: r.Unit})
 	case f.modified:
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
@@ -472,7 +483,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 
 func (f *queryFlags) askAtTimes(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, times []int64) (answer.Stream, error) {
 	q := &varvev1.ReadAtTimesRequest{
-		Tags: r.Tags, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
+		Tags: r.Tags, Expressions: r.Expressions, TimesNs: times, Consistency: r.Consistency, Stepped: f.override, Discrete: f.discrete,
 		BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain, AsOfNs: r.AsOfNs, Unit: r.Unit,
 	}
 	if f.interpolated {

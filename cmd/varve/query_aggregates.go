@@ -70,21 +70,21 @@ func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.Re
 	}
 	if f.timeInState {
 		return c.query.ReadTimeInState(ctx, &varvev1.ReadTimeInStateRequest{
-			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+			Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 			Consistency: r.Consistency, UseUncertain: f.useUncertain,
 		})
 	}
 	if f.processed() {
 		bad := !f.useUncertain
 		return c.query.ReadProcessed(ctx, &varvev1.ReadProcessedRequest{
-			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+			Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 			Aggregates: f.aggregates, Consistency: r.Consistency, Stepped: f.override,
 			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
 			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(), CounterHighest: f.counterHighest, CounterStep: f.counterStep, Unit: r.Unit,
 		})
 	}
 	return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
-		Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+		Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 		Aggregates: f.aggregates, Consistency: r.Consistency, UseUncertain: f.useUncertain, Unit: r.Unit,
 	})
 }

@@ -43,7 +43,7 @@ func (f *queryFlags) charted() bool { return f.plot || f.pixels > 0 }
 func (f *queryFlags) askPlot(ctx context.Context, c *client, r *varvev1.ReadRangeRequest, width int) (answer.Stream, error) {
 	in := model.Between(r.GetStartNs(), r.GetEndNs())
 	q := &varvev1.ReadPlotRequest{
-		Tags: r.Tags, StartNs: in.Start, EndNs: in.End, Consistency: r.Consistency, AsOfNs: r.AsOfNs, Unit: r.Unit,
+		Tags: r.Tags, Expressions: r.Expressions, StartNs: in.Start, EndNs: in.End, Consistency: r.Consistency, AsOfNs: r.AsOfNs, Unit: r.Unit,
 		UseUncertain: f.useUncertain || f.plot,
 	}
 	if f.lttb {

@@ -68,7 +68,7 @@ func (f *queryFlags) askWide(ctx context.Context, c *client, r *varvev1.ReadRang
 		return nil, usageError(err)
 	}
 	q := &varvev1.ReadWideRequest{
-		Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
+		Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 		OnSamplesOf: f.onSamplesOf, Mode: varvev1.ReadWideRequest_Mode(1 + slices.Index(wideModes, f.mode)), Consistency: r.Consistency,
 		WithQuality: f.withQuality, MaxAgeNs: f.maxAge.Nanoseconds(), AsOfNs: r.AsOfNs, Stepped: f.override, BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain,
 		PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad, UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),

@@ -489,7 +489,9 @@ type ReadRangeRequest struct {
 	// Show gaps: columns gap utf8, its kind, and gap_end timestamp[ns, UTC], null of samples, the end also of open gaps; and a row for each
 	// gap of which any instant lies in the range, at its start, also where that lies before the range, without a value, its quality
 	// Bad_NoCommunication, or Bad_DataLost of what was lost. Goes with neither limit nor after_time_ns.
-	WithGaps      bool `protobuf:"varint,17,opt,name=with_gaps,json=withGaps,proto3" json:"with_gaps,omitempty"`
+	WithGaps bool `protobuf:"varint,17,opt,name=with_gaps,json=withGaps,proto3" json:"with_gaps,omitempty"`
+	// Calculated tags, of docs/reference/expressions.md, each by itself or as name := expression; read after the ids. At most 64.
+	Expressions   []string `protobuf:"bytes,18,rep,name=expressions,proto3" json:"expressions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -643,6 +645,13 @@ func (x *ReadRangeRequest) GetWithGaps() bool {
 	return false
 }
 
+func (x *ReadRangeRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadAtTimesRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -660,10 +669,11 @@ type ReadAtTimesRequest struct {
 	Discrete    bool        `protobuf:"varint,10,opt,name=discrete,proto3" json:"discrete,omitempty"`                   // no value but at the time of a sample; goes with neither stepped nor bridge_bad
 	// Look past samples that are not usable, to the nearest usable ones on either side (interpolated bounding values of OPC UA
 	// Part 13), in place of the samples next to the instant (simple ones).
-	BridgeBad     bool   `protobuf:"varint,11,opt,name=bridge_bad,json=bridgeBad,proto3" json:"bridge_bad,omitempty"`
-	UseUncertain  bool   `protobuf:"varint,12,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
-	AsOfNs        *int64 `protobuf:"zigzag64,13,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`         // as of ReadRangeRequest
-	Unit          string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`                                      // as of ReadRangeRequest
+	BridgeBad     bool     `protobuf:"varint,11,opt,name=bridge_bad,json=bridgeBad,proto3" json:"bridge_bad,omitempty"`
+	UseUncertain  bool     `protobuf:"varint,12,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // Uncertain samples are usable; otherwise they are treated as Bad
+	AsOfNs        *int64   `protobuf:"zigzag64,13,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`         // as of ReadRangeRequest
+	Unit          string   `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`                                      // as of ReadRangeRequest
+	Expressions   []string `protobuf:"bytes,15,rep,name=expressions,proto3" json:"expressions,omitempty"`                        // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +806,13 @@ func (x *ReadAtTimesRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadAtTimesRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadWideRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names, current or former. Names and ids together make at most 4,000 columns, two for each tag with with_quality, no two of
@@ -827,7 +844,8 @@ type ReadWideRequest struct {
 	PercentDataGood        *uint32              `protobuf:"varint,21,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"`
 	UseSlopedExtrapolation bool                 `protobuf:"varint,22,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
 	TimeResolutionNs       int64                `protobuf:"varint,23,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"`
-	Unit                   string               `protobuf:"bytes,24,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
+	Unit                   string               `protobuf:"bytes,24,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
+	Expressions            []string             `protobuf:"bytes,27,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1030,6 +1048,13 @@ func (x *ReadWideRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadWideRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadPlotRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000. Not of text or bytes
@@ -1048,6 +1073,7 @@ type ReadPlotRequest struct {
 	BatchRows     uint32      `protobuf:"varint,10,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`  // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
 	AsOfNs        *int64      `protobuf:"zigzag64,11,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"` // as of ReadRangeRequest
 	Unit          string      `protobuf:"bytes,12,opt,name=unit,proto3" json:"unit,omitempty"`                              // as of ReadRangeRequest
+	Expressions   []string    `protobuf:"bytes,13,rep,name=expressions,proto3" json:"expressions,omitempty"`                // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1166,6 +1192,13 @@ func (x *ReadPlotRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadPlotRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadModifiedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1274,6 +1307,7 @@ type LatestRequest struct {
 	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`                // ids, from 1; read after the names. At most 1,000,000 of both together.
 	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
 	Unit          string                 `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`                                          // as of ReadRangeRequest
+	Expressions   []string               `protobuf:"bytes,5,rep,name=expressions,proto3" json:"expressions,omitempty"`                            // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1336,6 +1370,13 @@ func (x *LatestRequest) GetUnit() string {
 	return ""
 }
 
+func (x *LatestRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadAggregatesRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1356,10 +1397,11 @@ type ReadAggregatesRequest struct {
 	// In place of step_ns: buckets of a calendar, such as 1d, 2w, 1mo, 8h of day, shift; docs/reference/calendars.md has the grammar. Those that
 	// hold any of the range are answered, the first and the last cut there; in reverse they hold the same instants and are stamped with their last one.
 	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
-	Every         string `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
-	Zone          string `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
-	Calendar      string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
-	Unit          string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`         // as of ReadRangeRequest
+	Every         string   `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
+	Zone          string   `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`               // IANA name in which every counts; empty for UTC
+	Calendar      string   `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"`       // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
+	Unit          string   `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
+	Expressions   []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1492,6 +1534,13 @@ func (x *ReadAggregatesRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadAggregatesRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadProcessedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1523,9 +1572,10 @@ type ReadProcessedRequest struct {
 	Calendar string `protobuf:"bytes,18,opt,name=calendar,proto3" json:"calendar,omitempty"` // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
 	// For increase and rate: the value after which the counter shows 0, and the most it counts from one sample to the next. 0: it never rolls
 	// over; half of the highest value.
-	CounterHighest uint64 `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
-	CounterStep    uint64 `protobuf:"varint,20,opt,name=counter_step,json=counterStep,proto3" json:"counter_step,omitempty"`
-	Unit           string `protobuf:"bytes,21,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
+	CounterHighest uint64   `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
+	CounterStep    uint64   `protobuf:"varint,20,opt,name=counter_step,json=counterStep,proto3" json:"counter_step,omitempty"`
+	Unit           string   `protobuf:"bytes,21,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
+	Expressions    []string `protobuf:"bytes,24,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1707,6 +1757,13 @@ func (x *ReadProcessedRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadProcessedRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
+}
+
 type ReadTimeInStateRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000; of type bool, state, int64 or uint64
@@ -1722,6 +1779,7 @@ type ReadTimeInStateRequest struct {
 	Every         string      `protobuf:"bytes,10,opt,name=every,proto3" json:"every,omitempty"`                                   // buckets of a calendar, as in ReadAggregatesRequest
 	Zone          string      `protobuf:"bytes,11,opt,name=zone,proto3" json:"zone,omitempty"`
 	Calendar      string      `protobuf:"bytes,12,opt,name=calendar,proto3" json:"calendar,omitempty"`
+	Expressions   []string    `protobuf:"bytes,13,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1838,6 +1896,13 @@ func (x *ReadTimeInStateRequest) GetCalendar() string {
 		return x.Calendar
 	}
 	return ""
+}
+
+func (x *ReadTimeInStateRequest) GetExpressions() []string {
+	if x != nil {
+		return x.Expressions
+	}
+	return nil
 }
 
 type ExplainRequest struct {
@@ -2387,7 +2452,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x16OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x14\n" +
 	"\x10OPERATOR_GREATER\x10\x05\x12\x1d\n" +
 	"\x19OPERATOR_GREATER_OR_EQUAL\x10\x06B\t\n" +
-	"\aoperand\"\xfc\x04\n" +
+	"\aoperand\"\x9e\x05\n" +
 	"\x10ReadRangeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x1e\n" +
@@ -2410,11 +2475,12 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"severities\x12*\n" +
 	"\x05where\x18\x0f \x03(\v2\x14.varve.v1.ComparisonR\x05where\x12\x12\n" +
 	"\x04unit\x18\x10 \x01(\tR\x04unit\x12\x1b\n" +
-	"\twith_gaps\x18\x11 \x01(\bR\bwithGapsB\v\n" +
+	"\twith_gaps\x18\x11 \x01(\bR\bwithGaps\x12 \n" +
+	"\vexpressions\x18\x12 \x03(\tR\vexpressionsB\v\n" +
 	"\t_start_nsB\t\n" +
 	"\a_end_nsB\v\n" +
 	"\t_as_of_nsB\x10\n" +
-	"\x0e_after_time_ns\"\xcc\x03\n" +
+	"\x0e_after_time_ns\"\xee\x03\n" +
 	"\x12ReadAtTimesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2432,10 +2498,11 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"bridge_bad\x18\v \x01(\bR\tbridgeBad\x12#\n" +
 	"\ruse_uncertain\x18\f \x01(\bR\fuseUncertain\x12\x1d\n" +
 	"\bas_of_ns\x18\r \x01(\x12H\x01R\x06asOfNs\x88\x01\x01\x12\x12\n" +
-	"\x04unit\x18\x0e \x01(\tR\x04unitB\n" +
+	"\x04unit\x18\x0e \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\x0f \x03(\tR\vexpressionsB\n" +
 	"\n" +
 	"\b_steppedB\v\n" +
-	"\t_as_of_ns\"\xd8\a\n" +
+	"\t_as_of_ns\"\xfa\a\n" +
 	"\x0fReadWideRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2464,7 +2531,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11percent_data_good\x18\x15 \x01(\rH\x03R\x0fpercentDataGood\x88\x01\x01\x128\n" +
 	"\x18use_sloped_extrapolation\x18\x16 \x01(\bR\x16useSlopedExtrapolation\x12,\n" +
 	"\x12time_resolution_ns\x18\x17 \x01(\x03R\x10timeResolutionNs\x12\x12\n" +
-	"\x04unit\x18\x18 \x01(\tR\x04unit\"V\n" +
+	"\x04unit\x18\x18 \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\x1b \x03(\tR\vexpressions\"V\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tMODE_ASOF\x10\x01\x12\x15\n" +
@@ -2474,7 +2542,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\n" +
 	"\b_steppedB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
-	"\x12_percent_data_good\"\x89\x03\n" +
+	"\x12_percent_data_good\"\xab\x03\n" +
 	"\x0fReadPlotRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2490,7 +2558,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"batch_rows\x18\n" +
 	" \x01(\rR\tbatchRows\x12\x1d\n" +
 	"\bas_of_ns\x18\v \x01(\x12H\x01R\x06asOfNs\x88\x01\x01\x12\x12\n" +
-	"\x04unit\x18\f \x01(\tR\x04unitB\r\n" +
+	"\x04unit\x18\f \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\r \x03(\tR\vexpressionsB\r\n" +
 	"\v_max_gap_nsB\v\n" +
 	"\t_as_of_ns\"\xfd\x01\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
@@ -2502,12 +2571,13 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x1d\n" +
 	"\n" +
 	"batch_rows\x18\a \x01(\rR\tbatchRows\x12\x19\n" +
-	"\bwith_seq\x18\b \x01(\bR\awithSeq\"\x89\x01\n" +
+	"\bwith_seq\x18\b \x01(\bR\awithSeq\"\xab\x01\n" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x12\n" +
-	"\x04unit\x18\x04 \x01(\tR\x04unit\"\xa1\x03\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\x05 \x03(\tR\vexpressions\"\xc3\x03\n" +
 	"\x15ReadAggregatesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2526,7 +2596,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05every\x18\v \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\f \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\r \x01(\tR\bcalendar\x12\x12\n" +
-	"\x04unit\x18\x0e \x01(\tR\x04unit\"\xba\x06\n" +
+	"\x04unit\x18\x0e \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\x11 \x03(\tR\vexpressions\"\xdc\x06\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2552,12 +2623,13 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\bcalendar\x18\x12 \x01(\tR\bcalendar\x12'\n" +
 	"\x0fcounter_highest\x18\x13 \x01(\x04R\x0ecounterHighest\x12!\n" +
 	"\fcounter_step\x18\x14 \x01(\x04R\vcounterStep\x12\x12\n" +
-	"\x04unit\x18\x15 \x01(\tR\x04unitB\x19\n" +
+	"\x04unit\x18\x15 \x01(\tR\x04unit\x12 \n" +
+	"\vexpressions\x18\x18 \x03(\tR\vexpressionsB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\xee\x02\n" +
+	"\b_stepped\"\x90\x03\n" +
 	"\x16ReadTimeInStateRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2572,7 +2644,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05every\x18\n" +
 	" \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\v \x01(\tR\x04zone\x12\x1a\n" +
-	"\bcalendar\x18\f \x01(\tR\bcalendar\"\xb5\x04\n" +
+	"\bcalendar\x18\f \x01(\tR\bcalendar\x12 \n" +
+	"\vexpressions\x18\r \x03(\tR\vexpressions\"\xb5\x04\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +
