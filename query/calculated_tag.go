@@ -33,7 +33,8 @@ type datedProgram struct {
 func calculate(asked string, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
 	name, text, named := strings.Cut(asked, ":=")
 	if name, text = strings.TrimSpace(name), strings.TrimSpace(text); !named || strings.ContainsAny(name, `'"`) {
-		name, text = asked, asked // a colon may stand in a text or name
+		text = strings.TrimSpace(asked) // := may stand in a text or name
+		name = text
 	}
 	if err := model.CheckName(name); err != nil {
 		return nil, fmt.Errorf("name of expression %.80q: %w: %w", asked, err, ErrBadRequest)

@@ -97,7 +97,7 @@ func evaluate(t *testing.T, text string, tags map[string]pageTag) (*Program, Val
 }
 
 func TestThePageIsRight(t *testing.T) {
-	all := tables(t, "## Examples")
+	all := tables(t, "## Examples\n")
 	require.Len(t, all, 3)
 	tags := pageTags(t, all[0])
 	named := map[string]bool{}
