@@ -234,7 +234,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 	name = doorQuestions[rng.IntN(len(doorQuestions))]
 	var expressions []string
 	if coin() && name != "modified" {
-		expressions = pick("sum := float + narrow * 2", "max(int, unsigned)", "if(pump = 'running', float, 0 - narrow)", "x := else(float, int) / unsigned")
+		expressions = pick("mean := avg(float, narrow)", "max(int, unsigned)", "if(pump = 'running', float, narrow)", "x := else(float, int) + 2")
 		if name == "states" {
 			expressions = []string{"on := bool and pump = 'running' or is_bad(float)"}
 		}
