@@ -490,3 +490,32 @@ func TestAnOpenGapLasts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint64(31), x.Durations.Good)
 }
+
+// TestGapsOfInputsBreakExpressions: where a gap breaks a tag, an expression over it has a Bad sample, so that nothing is worked out
+// across the gap.
+func TestGapsOfInputsBreakExpressions(t *testing.T) {
+	broken := 0
+	for seed := range uint64(16) {
+		g := newGapped(t, seed)
+		if g.tag.Current().Type != model.Float64 || len(g.tag.Settings) > 1 {
+			continue
+		}
+		broken += len(g.breaks)
+		ask := func(tags Tags, name string) []row {
+			var sink bytesSink
+			_, err := g.real.ReadAggregates(t.Context(), AggregatesRequest{
+				Tags: tags, Buckets: Buckets{Start: 0, End: gapDays * 86400e9, Step: 1800e9},
+				Aggregates: []Aggregate{DurationGood, TimeWeightedAverage, Maximum},
+			}, &sink)
+			require.NoError(t, err)
+			_, rows, _ := sink.read(t)
+			for i := range rows {
+				require.Equal(t, name, rows[i].tag)
+				rows[i].tag = ""
+			}
+			return rows
+		}
+		require.Equal(t, ask(Tags{Names: []string{"a"}}, "a"), ask(Tags{Expressions: []string{"x := a"}}, "x"), "seed %d, gaps %v", seed, g.gaps)
+	}
+	require.Positive(t, broken)
+}
