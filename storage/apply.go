@@ -119,6 +119,8 @@ func (a *applier) dispatch(ctx context.Context, offset uint64, h record.Header, 
 		return db.takeState(offset, h.Ingest, body)
 	case record.Annotation:
 		return db.annotate(offset, h.Ingest, body)
+	case record.ForecastRun:
+		return db.takeRun(offset, h.Ingest, body)
 	case record.Delete, record.Undelete:
 		return a.rangeOp(offset, h, body)
 	case record.Erase:
@@ -138,7 +140,6 @@ func (a *applier) dispatch(ctx context.Context, offset uint64, h record.Header, 
 		_, err := record.DecodeLoss(body)
 		return outcome{}, err
 	}
-	// Forecasts have their format but no door in this release: whoever wrote one has a newer one.
 	return outcome{}, fmt.Errorf("kind %d: %w", h.Kind, record.ErrVersion)
 }
 
@@ -149,7 +150,7 @@ func (a *applier) samples(ctx context.Context, offset uint64, h record.Header, b
 		return Result{}, err
 	}
 	if b.Stream != 0 {
-		return Result{}, fmt.Errorf("forecast stream %d: %w", b.Stream, record.ErrVersion)
+		return Result{}, fmt.Errorf("stream %d: %w", b.Stream, record.ErrVersion)
 	}
 	res, err := a.runs(ctx, offset, h)
 	if entry := a.notes.finish(); err == nil && len(entry) > 0 {

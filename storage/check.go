@@ -25,7 +25,7 @@ import (
 
 // Damage is one place of a store that is not as it was written, or two that contradict each other.
 type Damage struct {
-	Part   string // store, log, table, catalogue, identities, applied offset, directory, partition set, newest sample, header, chunk, samples, note
+	Part   string // store, log, table, catalogue, identities, applied offset, directory, partition set, newest sample, header, chunk, samples, note, forecast run
 	File   string // within the store; empty where only the rows are known
 	At     int64  // in the file
 	Bytes  int64
@@ -299,6 +299,7 @@ func (k *checker) smallRows(context.Context) error {
 			_, _, err := decodeFiltered(key, v)
 			return err
 		}},
+		{"forecast run", keys.Forecasts, checkRun},
 	} {
 		if _, _, err := k.space(c.part, c.space, c.check); err != nil {
 			return err

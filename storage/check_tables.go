@@ -194,6 +194,8 @@ func (t *table) holds() string {
 		return fmt.Sprintf("samples from tag %d on %s to tag %d on %s", a.Tag, a.Partition, b.Tag, b.Partition)
 	case s == keys.Headers:
 		return "headers of chunks"
+	case s == keys.Forecasts && keys.Space(t.to[0]) == s:
+		return "forecast runs"
 	default:
 		return fmt.Sprintf("rows of spaces %02x to %02x", t.from[0], t.to[0])
 	}

@@ -73,7 +73,7 @@ func runPowerCuts(t testing.TB, seed uint64, mem *vfs.MemFS, wrap func(vfs.FS) v
 		wrap = func(fs vfs.FS) vfs.FS { return fs }
 	}
 	rng := rand.New(rand.NewPCG(seed, 2))
-	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), gapRNG: rand.New(rand.NewPCG(seed, 4)), tags: len(testTypes), clock: newClock()}, fs: mem}
+	c := &powerCut{history: &history{t: t, rng: rng, model: plain.Store{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), gapRNG: rand.New(rand.NewPCG(seed, 4)), runRNG: rand.New(rand.NewPCG(seed, 6)), tags: len(testTypes), clock: newClock()}, fs: mem}
 	db, err := Open("store", c.options(wrap(c.fs)))
 	require.NoError(t, err)
 	c.db = db
@@ -105,6 +105,9 @@ func (c *powerCut) live() {
 		}
 		if c.gapRNG != nil && c.gapRNG.IntN(3) == 0 {
 			c.sendBeside(c.randomGap())
+		}
+		if c.drawsRun(3) {
+			c.sendBeside(c.randomRun())
 		}
 		switch c.rng.IntN(20) {
 		case 0:
@@ -138,6 +141,7 @@ func (c *powerCut) sendOp() {
 	c.sent = append(c.sent, sentBatch{op: op, pending: &Pending{p}})
 }
 
+// sendBeside sends an annotation, a gap or a forecast run.
 func (c *powerCut) sendBeside(op *testOp) {
 	p, err := c.submitOp(op)
 	require.NoError(c.t, err)
@@ -207,6 +211,16 @@ func gapsOf(sent []sentBatch) plain.Gaps {
 	return m
 }
 
+// runsOf is the forecast runs after some batches.
+func runsOf(sent []sentBatch) (m plain.Runs) {
+	for i := range sent {
+		if sent[i].op != nil {
+			sent[i].op.applyRun(&m)
+		}
+	}
+	return m
+}
+
 // recover opens what the power cut left and holds it against the model of the prefix it says it has.
 func (c *powerCut) recover(fs vfs.FS) {
 	acked := c.acked
@@ -225,6 +239,7 @@ func (c *powerCut) recover(fs vfs.FS) {
 	requireSame(c.t, db, c.model, c.rng)
 	requireSameNotes(c.t, db, notesOf(c.sent[:k]))
 	requireSameGaps(c.t, db, gapsOf(c.sent[:k]))
+	requireSameRuns(c.t, db, runsOf(c.sent[:k]))
 	c.undone = nil
 	for _, b := range c.sent[:k] {
 		if b.op != nil && b.op.undo != 0 {

@@ -34,7 +34,7 @@ type row struct {
 // full reports whether the head is due, by what its records say and nothing else.
 func (db *DB) full() bool {
 	h := db.head
-	return h.Samples >= db.o.GenerationSamples || h.Bytes >= db.o.GenerationBytes ||
+	return db.runs.bytes >= db.o.GenerationBytes || h.Samples >= db.o.GenerationSamples || h.Bytes >= db.o.GenerationBytes ||
 		h.First != 0 && h.Last-h.First >= int64(db.o.GenerationAge)
 }
 
@@ -59,6 +59,7 @@ func (db *DB) cut(ctx context.Context, offset uint64, ingest int64, thin bool) e
 		e.thin = db.toThin()
 	}
 	db.thinning = e.thin
+	db.frozenRuns, db.runs = append(db.frozenRuns, db.runs), &newRuns{}
 	db.head = head.New()
 	db.head.After, db.effects = offset, &effects{after: offset}
 	db.mu.Unlock()
@@ -146,7 +147,7 @@ func (db *DB) commit(e *ended, b *pebble.Batch, dir map[keys.Partition]*generati
 	maps.Copy(db.filtered, filtered)
 	db.directory = db.directory.with(dir)
 	db.written = e.offset
-	db.frozen, db.noted = db.frozen[1:], db.noted[1:]
+	db.frozen, db.noted, db.frozenRuns = db.frozen[1:], db.noted[1:], db.frozenRuns[1:]
 	db.thinning = nil
 	db.mu.Unlock()
 	e.head.Release()

@@ -50,7 +50,7 @@ type DB struct {
 	waiting    map[uint64]*pending
 	newest     *pending // the record submitted last; nil before the first
 
-	// mu guards the fields down to pendingRows. The applying goroutine and the generation writer change them; readers hold
+	// mu guards the fields down to frozenRuns. The applying goroutine and the generation writer change them; readers hold
 	// it for the moment in which they note where things are. No file is read or written while it is held.
 	mu          sync.RWMutex
 	head        *head.Head
@@ -66,7 +66,9 @@ type DB struct {
 	ledger      ledger
 	notes       notes
 	gaps        gaps
-	pendingRows []row // small rows for the generation being filled
+	pendingRows []row      // small rows for the generation being filled
+	runs        *newRuns   // forecast runs of the records in head
+	frozenRuns  []*newRuns // of those in frozen
 	filters     filters
 	thinning    map[model.TagID]thinTag     // tags of which the generation being written leaves samples out
 	filtered    map[model.TagID]filteredTag // what was left out; only the generation writer changes it
@@ -105,6 +107,7 @@ func Open(dir string, o Options) (*DB, error) {
 		sealer:     newSealer(o.Now()),
 		waiting:    map[uint64]*pending{},
 		head:       head.New(),
+		runs:       &newRuns{},
 		erasures:   &erasures{},
 		applyEnd:   newEnding(),
 		toWrite:    make(chan *ended, maxFrozen), frozenRoom: make(chan struct{}, maxFrozen),

@@ -32,6 +32,8 @@ type history struct {
 	db         *DB
 	model      plain.Store
 	notes      plain.Notes
+	runs       plain.Runs
+	runRNG     *rand.Rand // draws forecast runs, as noteRNG does; nil for none
 	noteRNG    *rand.Rand // draws annotations; nil for none, so that what rng draws does not depend on them
 	gaps       plain.Gaps
 	gapRNG     *rand.Rand // draws gaps; nil for none
@@ -95,7 +97,7 @@ func testOptions(fs vfs.FS) Options {
 }
 
 func newHistory(t testing.TB, seed uint64, fs vfs.FS) *history {
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, notes: plain.Notes{}, gaps: plain.Gaps{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), tags: len(testTypes), clock: newClock()}
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), model: plain.Store{}, notes: plain.Notes{}, gaps: plain.Gaps{}, noteRNG: rand.New(rand.NewPCG(seed, 3)), runRNG: rand.New(rand.NewPCG(seed, 6)), tags: len(testTypes), clock: newClock()}
 	h.open(fs)
 	h.createTags()
 	return h
@@ -207,10 +209,11 @@ type testOp struct {
 	ingest         int64
 	note           *record.Note  // all there is
 	gap            *record.State // all there is
+	run            *plain.Run    // all there is
 }
 
 func (o *testOp) apply(m plain.Store) {
-	if o.note != nil || o.gap != nil {
+	if o.note != nil || o.gap != nil || o.run != nil {
 		return
 	}
 	if o.erase != 0 {
@@ -269,6 +272,8 @@ func (h *history) submitOp(o *testOp) (*pending, error) {
 		payload = record.AppendState(record.AppendHeader(nil, record.Header{Kind: record.CollectorState}), o.gap)
 	case o.note != nil:
 		payload = record.AppendNote(record.AppendHeader(nil, record.Header{Kind: record.Annotation}), o.note)
+	case o.run != nil:
+		payload = runPayload(o.run)
 	case o.undo != 0:
 		payload = record.AppendUndelete(payload, &record.UndeleteRange{Offset: o.undo, Author: o.author, Reason: o.reason})
 	case o.erase != 0:
@@ -302,6 +307,9 @@ func (h *history) step() {
 	if h.gapRNG != nil && h.gapRNG.IntN(4) == 0 {
 		h.stepGap()
 	}
+	if h.drawsRun(5) {
+		h.stepRun()
+	}
 	if h.rng.IntN(10) == 0 {
 		op := h.randomOp()
 		p, err := h.submitOp(op)
@@ -310,6 +318,7 @@ func (h *history) step() {
 		op.apply(h.model)
 		op.applyNote(h.notes)
 		op.applyGap(h.gaps)
+		op.applyRun(&h.runs)
 		return
 	}
 	writes := []plain.Write{h.randomWrite()}

@@ -25,7 +25,7 @@ func TestWhoWaitsIsToldThatApplyEnded(t *testing.T) {
 	ctx := context.Background()
 
 	db.mu.RLock() // apply has to wait
-	payload := record.AppendForecast(record.AppendHeader(nil, record.Header{Kind: record.ForecastRun}), &record.Forecast{Model: string(make([]byte, 8<<10))})
+	payload := record.AppendIdentity(record.AppendHeader(nil, record.Header{Kind: record.Samples}), record.Samples, &record.Identity{Source: string(make([]byte, 8<<10)), Epoch: 1, Sequence: 1, Stream: 1}, 0)
 	p, err := db.submit(ctx, payload)
 	require.NoError(t, err)
 	answers := make(chan error, 4)

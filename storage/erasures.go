@@ -195,6 +195,9 @@ func (a *applier) erase(offset uint64, h record.Header, body []byte) (outcome, e
 	}
 	db.addErasure(e)
 	db.noteOp(offset, h, body)
+	if err := db.eraseRuns(e); err != nil {
+		return outcome{}, err
+	}
 	if e.what == record.OldVersions {
 		return outcome{}, nil
 	}

@@ -37,7 +37,8 @@ type generationWriter struct {
 	value    []byte
 	key      []byte
 	header   []byte
-	erased   bool // rows of annotations or gaps are deleted for good
+	erased   bool      // rows of annotations or gaps are deleted for good
+	runsGone []stretch // as rows of forecast runs are
 }
 
 // pack is a block of several tags being filled.
@@ -77,7 +78,8 @@ func (w *generationWriter) write(e *ended) error {
 	if w.erased {
 		w.db.sealer.notesGone.Store(true)
 	}
-	w.batch, w.e, w.erased, w.filtered = nil, nil, false, nil
+	w.db.sealer.runsAreGone(w.runsGone)
+	w.batch, w.e, w.erased, w.runsGone, w.filtered = nil, nil, false, nil, nil
 	return err
 }
 
@@ -120,7 +122,11 @@ func (w *generationWriter) rows() error {
 
 func (w *generationWriter) row(key, value []byte) error {
 	if value == nil {
-		w.erased = true
+		if keys.Space(key[0]) == keys.Forecasts {
+			w.runsGone = withoutRun(w.runsGone, key)
+		} else {
+			w.erased = true
+		}
 		return w.batch.Delete(key, nil)
 	}
 	return w.batch.Set(key, value, nil)

@@ -26,8 +26,9 @@ type sealer struct {
 
 	notesGone atomic.Bool // of annotations and gaps too
 
-	touchMu sync.Mutex
-	touched map[keys.Partition]time.Time // when the newest generation was written
+	touchMu  sync.Mutex                   // of what generations were written tells
+	touched  map[keys.Partition]time.Time // when the newest generation was written
+	runsGone []stretch                    // of forecast runs
 
 	opened  time.Time // nothing is quiet for longer than the store is open
 	cleared bool      // what a crash left is removed
@@ -131,6 +132,10 @@ func (db *DB) letGo(ctx context.Context) error {
 			gone = append(gone, stretch{[]byte{byte(s)}, []byte{byte(s) + 1}})
 		}
 	}
+	db.sealer.touchMu.Lock()
+	gone = append(gone, db.sealer.runsGone...)
+	db.sealer.runsGone = nil
+	db.sealer.touchMu.Unlock()
 	for _, x := range gone {
 		if err := db.engine.Compact(ctx, x.lower, x.upper, false); err != nil {
 			return engineError("drop what is gone", err)

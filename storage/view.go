@@ -28,6 +28,7 @@ type sources struct {
 	offset    uint64
 	ops       bool // there are range deletes
 	erasures  *erasures
+	runs      []*newRuns // forecast runs behind newest, oldest first
 }
 
 // sourcesAt is the sources as they are now, for records up to offset.
@@ -42,6 +43,7 @@ func (db *DB) sourcesLocked(offset uint64) sources {
 	db.readers.Add(1)
 	s := sources{db: db, engine: db.engine.NewSnapshot(), directory: db.directory, newest: db.written, offset: offset, ops: len(db.ops.all) > 0, erasures: db.erasures}
 	s.heads = append(append(s.heads, db.frozen...), db.head)
+	s.runs = append(append(s.runs, db.frozenRuns...), db.runs)
 	for _, h := range s.heads {
 		h.Acquire()
 	}

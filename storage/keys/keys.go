@@ -12,6 +12,7 @@
 //	0a | offset   what records of a generation did, by its last one; while the log has them
 //	0b | tag      figures of what the tag's filter left out
 //	30 | period | level | tag | stream | start | generation | kind | seq      chunk headers (level 0), rollups (1: hours, 2: a day, 3: ten minutes)
+//	31 | tag | issue time | offset      forecast runs, by the record that brought them
 //	40 | partition | kind | generation | tag | stream | start | length | seq      samples of generations
 //	41 | partition | generation | kind | tag | stream | start | length | seq      sealed samples
 //
@@ -59,6 +60,7 @@ const (
 	NotesMirror     Space = 0x28
 	DeletesMirror   Space = 0x29
 	Headers         Space = 0x30
+	Forecasts       Space = 0x31
 	Data            Space = 0x40
 	SealedData      Space = 0x41
 )

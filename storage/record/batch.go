@@ -15,7 +15,7 @@ type Identity struct {
 	Import         bool
 	Origin         int64  // when the source made the batch, nanoseconds UTC; 0 for unknown
 	ContentHash    uint64 // of the content as sent
-	Stream         uint32 // 0 for actual data, else the forecast run the samples belong to
+	Stream         uint32 // 0 for actual data; no other is written
 	Author, Reason string // of an edit; records of samples have neither
 }
 

@@ -52,7 +52,7 @@ var (
 	exampleRule      = Rule{Class: "fast", Versions: 7 * 86400e9, Samples: 30 * 86400e9, Author: "mara", Reason: "policy 12"}
 	exampleState     = State{Source: "plc-7", State: Missing, Gap: model.NotCollected, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 60e9, Author: "mara", Reason: "cable"}
 	exampleNote      = Note{ID: model.UUID{0x9a, 15: 0x01}, Tags: []model.TagID{1}, From: exampleTime, To: exampleTime + 1, Text: "valve stuck", Author: "mara"}
-	exampleForecast  = Forecast{Stream: 1, Issued: exampleTime, Model: "day ahead", Tags: []model.TagID{1}}
+	exampleForecast  = Forecast{Tag: 1, Issued: exampleTime, Model: "day ahead", Author: "mara", Samples: []byte{0x01, 0x02}} // not looked at; see docs/format/chunk.md
 	exampleLoss      = Loss{First: 40, End: 43, Author: "mara", Reason: "disk 2"}
 	exampleUndelete  = UndeleteRange{Offset: 40, Author: "mara", Reason: "wrong tags"}
 	exampleCatalogue = []byte{1, 0} // package catalog's; see docs/format/catalog.md

@@ -238,28 +238,30 @@ func DecodeNote(b []byte) (Note, error) {
 	return n, r.end()
 }
 
-// Forecast is the body of a ForecastRun record: it opens stream Stream of the tags, issued at Issued; samples of the run
-// follow in Samples records that name the stream.
+// Forecast is the body of a ForecastRun record: a whole run, what was forecast of a tag at Issued. A record of the same tag, issue
+// and model takes the place of an earlier one.
 type Forecast struct {
-	Stream uint32
-	Issued int64
-	Model  string
-	Tags   []model.TagID
+	Tag     model.TagID
+	Issued  int64
+	Model   string // empty: it has no name
+	Author  string
+	Samples []byte // a chunk, as package chunk encodes it
 }
 
 // AppendForecast writes a ForecastRun body.
 func AppendForecast(dst []byte, f *Forecast) []byte {
-	dst = binary.AppendUvarint(dst, uint64(f.Stream))
+	dst = binary.AppendUvarint(dst, uint64(f.Tag))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.Issued))
 	dst = appendBytes(dst, f.Model)
-	return appendTags(dst, f.Tags)
+	dst = appendBytes(dst, f.Author)
+	return appendBytes(dst, string(f.Samples))
 }
 
-// DecodeForecast reads a ForecastRun body.
+// DecodeForecast reads a ForecastRun body. The samples are not looked at; they are part of b.
 func DecodeForecast(b []byte) (Forecast, error) {
 	r := reader{b: b}
-	f := Forecast{Stream: r.uvarint32("stream"), Issued: int64(r.fixed64("issued")), Model: string(r.bytes("model"))}
-	f.Tags = r.tags()
+	f := Forecast{Tag: model.TagID(r.uvarint32("tag")), Issued: int64(r.fixed64("issued")), Model: string(r.bytes("model")), Author: string(r.bytes("author"))}
+	f.Samples = r.bytes("samples")
 	return f, r.end()
 }
 

@@ -64,7 +64,7 @@ func TestOtherKindsComeBack(t *testing.T) {
 		copy(n.ID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
 		requireExact(t, n, AppendNote(nil, &n), DecodeNote)
 
-		f := Forecast{Stream: rapid.Uint32().Draw(t, "stream"), Issued: from, Model: author, Tags: drawTags(t)}
+		f := Forecast{Tag: model.TagID(rapid.Uint32().Draw(t, "tag")), Issued: from, Model: author, Author: reason, Samples: rapid.SliceOf(rapid.Byte()).Draw(t, "samples")}
 		requireExact(t, f, AppendForecast(nil, &f), DecodeForecast)
 
 		l := Loss{First: rapid.Uint64().Draw(t, "first"), End: rapid.Uint64().Draw(t, "end"), Author: author, Reason: reason}
