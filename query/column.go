@@ -17,8 +17,9 @@ type rows struct {
 	asked
 	*storage.Block
 	from, to int
-	ends     []storage.End // of the block's values; nil where they stand
-	gap      *model.Gap    // that the one row is; nil of samples
+	ends     []storage.End        // of the block's values; nil where they stand
+	gap      *model.Gap           // that the one row is; nil of samples
+	run      *storage.ForecastRun // that the block is of; nil for samples of the tag itself
 }
 
 func (r rows) count() int { return r.to - r.from }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"sort"
@@ -165,6 +166,11 @@ func (s *plainStore) points(tag model.TagID) (out []rollup.Point) {
 	}
 	slices.SortStableFunc(out, func(x, y rollup.Point) int { return cmp.Compare(x.Time, y.Time) })
 	return out
+}
+
+// Forecasts has none: those of TestForecastsAreThoseOfAPlainModel are in a store.
+func (s *plainStore) Forecasts(context.Context, storage.ForecastQuery) iter.Seq2[*storage.ForecastRun, error] {
+	return func(func(*storage.ForecastRun, error) bool) {}
 }
 
 func (s *plainStore) Partials(_ context.Context, tag model.TagID, edges []int64, _ storage.Detail, into *storage.Partials) error {

@@ -26,6 +26,7 @@ type layout struct {
 	unit       string // of the values; empty: as they are stored
 	withSource bool
 	withSeq    bool
+	forecast   bool // which run each value is of
 	modified   bool // what ended each value
 	withGaps   bool
 	edges      *boundColumn // which rows are bounds, an empty column to start from; nil for none
@@ -45,6 +46,9 @@ func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) 
 	}
 	if l.withGaps {
 		cols = append(cols, &gapKindColumn{}, &gapEndColumn{})
+	}
+	if l.forecast {
+		cols = append(cols, &issuedColumn{}, &modelColumn{})
 	}
 	if l.modified {
 		cols = append(cols, endColumns()...)
@@ -111,6 +115,9 @@ func (l layout) rowBytes() int64 {
 	}
 	if l.withGaps {
 		n += 4 + 8 + 1
+	}
+	if l.forecast {
+		n += 8 + 4 + storage.MaxForecastModel
 	}
 	if l.modified {
 		n += 3*4 + 8 + 8 + 1

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"iter"
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
@@ -47,6 +48,8 @@ type View interface {
 	GapsAsOf(tag model.TagID, asOf *int64) []model.Gap
 	// AnnotationCount is how many annotations of a tag begin in a range, see storage.View. It may be called from several goroutines.
 	AnnotationCount(tag model.TagID, in model.TimeRange) int
+	// Forecasts is the forecast runs of a tag, the latest issued first, see storage.View.
+	Forecasts(ctx context.Context, q storage.ForecastQuery) iter.Seq2[*storage.ForecastRun, error]
 }
 
 // Breaks is where gaps end the shape of a tag, see storage.Breaks. It is for one goroutine.
