@@ -66,9 +66,9 @@ func (e *Engine) CompareForecast(ctx context.Context, r ForecastComparison, sink
 		return 0, err
 	}
 	need := f.question().bytes() + chunkWalkBytes
-	return e.stream(ctx, need, r.Consistency, func(view View) (batches, error) {
+	return e.stream(ctx, f.tags, need, r.Consistency, func(view View) (batches, error) {
 		out := newComparisonEncoder(f, r.Summary, view.Lost(), sink)
-		w := &walk{rules: rules{values: interpolation{strict: !r.UseUncertain}}, cursor: emptyCursor(view, f.tags.asked[0], nil)}
+		w := &walk{rules: rules{values: interpolation{strict: !r.UseUncertain}}, cursor: emptyShape(view, f.tags.asked[0], nil)}
 		defer w.cursor.Close()
 		for _, a := range f.tags.asked {
 			var sum errorSum

@@ -99,8 +99,15 @@ func (e *Engine) forecast(r ForecastRuns) (*forecast, error) {
 	}
 	catalog := e.store.Catalog()
 	var err error
-	f.tags, err = resolve(catalog, r.Tags, catalog.ByName)
-	return f, err
+	if f.tags, err = resolve(catalog, r.Tags, catalog.ByName); err != nil {
+		return nil, err
+	}
+	for _, a := range f.tags.asked {
+		if a.tag.Retyped() {
+			return nil, fmt.Errorf("tag %s: its type changed, and there are no forecasts over two types: %w", a.describe(), ErrBadRequest)
+		}
+	}
+	return f, nil
 }
 
 // runBytes is what a run being read may hold, decoded.

@@ -62,6 +62,11 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.GapService/WithdrawGaps": Write,
 	"/varve.v1.GapService/ListGaps":     Read,
 
+	"/varve.v1.ForecastService/PutForecast":   Write,
+	"/varve.v1.ForecastService/ListForecasts": Read,
+	"/varve.v1.QueryService/ReadForecast":     Read,
+	"/varve.v1.QueryService/CompareForecast":  Read,
+
 	"/varve.v1.AdminService/Status":        Read,
 	"/varve.v1.AdminService/Flush":         Admin,
 	"/varve.v1.AdminService/Checkpoint":    Admin,

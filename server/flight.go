@@ -97,6 +97,10 @@ func parseTicket(ticket []byte) (question, error) {
 		return askModified(q.Modified)
 	case *varvev1.FlightQuestion_Latest:
 		return askLatest(q.Latest)
+	case *varvev1.FlightQuestion_Forecast:
+		return askForecast(q.Forecast)
+	case *varvev1.FlightQuestion_Comparison:
+		return askComparison(q.Comparison)
 	}
 	// A ReadRangeRequest by itself, whose numbers a FlightQuestion does not have.
 	if err := proto.Unmarshal(ticket, &r); err != nil {

@@ -128,6 +128,7 @@ func (s *Server) register() error {
 	s.grpc.RegisterService(decoding(varvev1.CatalogService_ServiceDesc), &catalogService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AnnotationService_ServiceDesc), &annotationService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.GapService_ServiceDesc), &gapService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.ForecastService_ServiceDesc), &forecastService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
 	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})
 	s.grpc.RegisterService(decoding(healthpb.Health_ServiceDesc), s.health)

@@ -50,7 +50,7 @@ type DB struct {
 	waiting    map[uint64]*pending
 	newest     *pending // the record submitted last; nil before the first
 
-	// mu guards the fields down to frozenRuns. The applying goroutine and the generation writer change them; readers hold
+	// mu guards the fields down to filtered. The applying goroutine and the generation writer change them; readers hold
 	// it for the moment in which they note where things are. No file is read or written while it is held.
 	mu          sync.RWMutex
 	head        *head.Head

@@ -232,6 +232,62 @@ func (FilterForm) EnumDescriptor() ([]byte, []int) {
 	return file_varve_v1_query_proto_rawDescGZIP(), []int{3}
 }
 
+// ForecastPick says which runs an answer is of.
+type ForecastPick int32
+
+const (
+	ForecastPick_FORECAST_PICK_UNSPECIFIED ForecastPick = 0 // NEWEST
+	ForecastPick_FORECAST_PICK_NEWEST      ForecastPick = 1 // the run issued last, at or before as_of_ns
+	ForecastPick_FORECAST_PICK_EACH        ForecastPick = 2 // every run issued in [issued_from_ns, issued_to_ns)
+	ForecastPick_FORECAST_PICK_CURVE       ForecastPick = 3 // at each time the run issued last, at or before as_of_ns and lead_ns or more before the time, that covers it
+	ForecastPick_FORECAST_PICK_CURRENT     ForecastPick = 4 // the value of NEWEST at the present
+)
+
+// Enum value maps for ForecastPick.
+var (
+	ForecastPick_name = map[int32]string{
+		0: "FORECAST_PICK_UNSPECIFIED",
+		1: "FORECAST_PICK_NEWEST",
+		2: "FORECAST_PICK_EACH",
+		3: "FORECAST_PICK_CURVE",
+		4: "FORECAST_PICK_CURRENT",
+	}
+	ForecastPick_value = map[string]int32{
+		"FORECAST_PICK_UNSPECIFIED": 0,
+		"FORECAST_PICK_NEWEST":      1,
+		"FORECAST_PICK_EACH":        2,
+		"FORECAST_PICK_CURVE":       3,
+		"FORECAST_PICK_CURRENT":     4,
+	}
+)
+
+func (x ForecastPick) Enum() *ForecastPick {
+	p := new(ForecastPick)
+	*p = x
+	return p
+}
+
+func (x ForecastPick) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ForecastPick) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_v1_query_proto_enumTypes[4].Descriptor()
+}
+
+func (ForecastPick) Type() protoreflect.EnumType {
+	return &file_varve_v1_query_proto_enumTypes[4]
+}
+
+func (x ForecastPick) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ForecastPick.Descriptor instead.
+func (ForecastPick) EnumDescriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{4}
+}
+
 type Comparison_Operator int32
 
 const (
@@ -277,11 +333,11 @@ func (x Comparison_Operator) String() string {
 }
 
 func (Comparison_Operator) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_v1_query_proto_enumTypes[4].Descriptor()
+	return file_varve_v1_query_proto_enumTypes[5].Descriptor()
 }
 
 func (Comparison_Operator) Type() protoreflect.EnumType {
-	return &file_varve_v1_query_proto_enumTypes[4]
+	return &file_varve_v1_query_proto_enumTypes[5]
 }
 
 func (x Comparison_Operator) Number() protoreflect.EnumNumber {
@@ -330,11 +386,11 @@ func (x ReadWideRequest_Mode) String() string {
 }
 
 func (ReadWideRequest_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_v1_query_proto_enumTypes[5].Descriptor()
+	return file_varve_v1_query_proto_enumTypes[6].Descriptor()
 }
 
 func (ReadWideRequest_Mode) Type() protoreflect.EnumType {
-	return &file_varve_v1_query_proto_enumTypes[5]
+	return &file_varve_v1_query_proto_enumTypes[6]
 }
 
 func (x ReadWideRequest_Mode) Number() protoreflect.EnumNumber {
@@ -2193,6 +2249,8 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Plot
 	//	*FlightQuestion_Modified
 	//	*FlightQuestion_Latest
+	//	*FlightQuestion_Forecast
+	//	*FlightQuestion_Comparison
 	Question      isFlightQuestion_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2325,6 +2383,24 @@ func (x *FlightQuestion) GetLatest() *LatestRequest {
 	return nil
 }
 
+func (x *FlightQuestion) GetForecast() *ReadForecastRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Forecast); ok {
+			return x.Forecast
+		}
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetComparison() *CompareForecastRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Comparison); ok {
+			return x.Comparison
+		}
+	}
+	return nil
+}
+
 type isFlightQuestion_Question interface {
 	isFlightQuestion_Question()
 }
@@ -2369,6 +2445,14 @@ type FlightQuestion_Latest struct {
 	Latest *LatestRequest `protobuf:"bytes,121,opt,name=latest,proto3,oneof"`
 }
 
+type FlightQuestion_Forecast struct {
+	Forecast *ReadForecastRequest `protobuf:"bytes,113,opt,name=forecast,proto3,oneof"`
+}
+
+type FlightQuestion_Comparison struct {
+	Comparison *CompareForecastRequest `protobuf:"bytes,114,opt,name=comparison,proto3,oneof"`
+}
+
 func (*FlightQuestion_Range) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Aggregates) isFlightQuestion_Question() {}
@@ -2389,6 +2473,210 @@ func (*FlightQuestion_Modified) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Latest) isFlightQuestion_Question() {}
 
+func (*FlightQuestion_Forecast) isFlightQuestion_Question() {}
+
+func (*FlightQuestion_Comparison) isFlightQuestion_Question() {}
+
+type ReadForecastRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"` // names, current or former; with tag_ids 1 to 1,000
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`
+	Pick          ForecastPick           `protobuf:"varint,3,opt,name=pick,proto3,enum=varve.v1.ForecastPick" json:"pick,omitempty"`
+	StartNs       *int64                 `protobuf:"zigzag64,4,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"`            // of the samples, ns UTC; absent: from the beginning
+	EndNs         *int64                 `protobuf:"zigzag64,5,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                  // ns UTC, not included; absent: to the end
+	AsOfNs        *int64                 `protobuf:"zigzag64,6,opt,name=as_of_ns,json=asOfNs,proto3,oneof" json:"as_of_ns,omitempty"`             // issue time, ns UTC; absent: the present. Not of EACH
+	IssuedFromNs  int64                  `protobuf:"zigzag64,7,opt,name=issued_from_ns,json=issuedFromNs,proto3" json:"issued_from_ns,omitempty"` // of EACH only
+	IssuedToNs    int64                  `protobuf:"zigzag64,8,opt,name=issued_to_ns,json=issuedToNs,proto3" json:"issued_to_ns,omitempty"`       // of EACH only, not included
+	LeadNs        int64                  `protobuf:"zigzag64,9,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`                     // of CURVE only, from 0
+	Models        []string               `protobuf:"bytes,10,rep,name=models,proto3" json:"models,omitempty"`                                     // of these models, at most 64; none: of any
+	KnownNs       int64                  `protobuf:"zigzag64,11,opt,name=known_ns,json=knownNs,proto3" json:"known_ns,omitempty"`                 // runs as they stood at this ingest time; 0: as they stand
+	Consistency   Consistency            `protobuf:"varint,12,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"`
+	BatchRows     uint32                 `protobuf:"varint,13,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows of a record batch, at most 65,536; 0: that many
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadForecastRequest) Reset() {
+	*x = ReadForecastRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadForecastRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadForecastRequest) ProtoMessage() {}
+
+func (x *ReadForecastRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadForecastRequest.ProtoReflect.Descriptor instead.
+func (*ReadForecastRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReadForecastRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadForecastRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadForecastRequest) GetPick() ForecastPick {
+	if x != nil {
+		return x.Pick
+	}
+	return ForecastPick_FORECAST_PICK_UNSPECIFIED
+}
+
+func (x *ReadForecastRequest) GetStartNs() int64 {
+	if x != nil && x.StartNs != nil {
+		return *x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetEndNs() int64 {
+	if x != nil && x.EndNs != nil {
+		return *x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetAsOfNs() int64 {
+	if x != nil && x.AsOfNs != nil {
+		return *x.AsOfNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetIssuedFromNs() int64 {
+	if x != nil {
+		return x.IssuedFromNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetIssuedToNs() int64 {
+	if x != nil {
+		return x.IssuedToNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetLeadNs() int64 {
+	if x != nil {
+		return x.LeadNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *ReadForecastRequest) GetKnownNs() int64 {
+	if x != nil {
+		return x.KnownNs
+	}
+	return 0
+}
+
+func (x *ReadForecastRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ReadForecastRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
+type CompareForecastRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Forecast      *ReadForecastRequest   `protobuf:"bytes,1,opt,name=forecast,proto3" json:"forecast,omitempty"`                              // not CURRENT
+	UseUncertain  bool                   `protobuf:"varint,2,opt,name=use_uncertain,json=useUncertain,proto3" json:"use_uncertain,omitempty"` // values whose quality is Uncertain have errors too
+	Summary       bool                   `protobuf:"varint,3,opt,name=summary,proto3" json:"summary,omitempty"`                               // a row per tag
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareForecastRequest) Reset() {
+	*x = CompareForecastRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareForecastRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareForecastRequest) ProtoMessage() {}
+
+func (x *CompareForecastRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareForecastRequest.ProtoReflect.Descriptor instead.
+func (*CompareForecastRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CompareForecastRequest) GetForecast() *ReadForecastRequest {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
+func (x *CompareForecastRequest) GetUseUncertain() bool {
+	if x != nil {
+		return x.UseUncertain
+	}
+	return false
+}
+
+func (x *CompareForecastRequest) GetSummary() bool {
+	if x != nil {
+		return x.Summary
+	}
+	return false
+}
+
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"` // the next bytes of the Arrow IPC stream
@@ -2398,7 +2686,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[13]
+	mi := &file_varve_v1_query_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2698,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[13]
+	mi := &file_varve_v1_query_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2711,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{13}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -2681,7 +2969,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
 	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
 	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
-	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xd5\x04\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xd6\x05\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
@@ -2694,9 +2982,37 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tune\x12/\n" +
 	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plot\x12;\n" +
 	"\bmodified\x18x \x01(\v2\x1d.varve.v1.ReadModifiedRequestH\x00R\bmodified\x121\n" +
-	"\x06latest\x18y \x01(\v2\x17.varve.v1.LatestRequestH\x00R\x06latestB\n" +
+	"\x06latest\x18y \x01(\v2\x17.varve.v1.LatestRequestH\x00R\x06latest\x12;\n" +
+	"\bforecast\x18q \x01(\v2\x1d.varve.v1.ReadForecastRequestH\x00R\bforecast\x12B\n" +
 	"\n" +
-	"\bquestion\"\x1d\n" +
+	"comparison\x18r \x01(\v2 .varve.v1.CompareForecastRequestH\x00R\n" +
+	"comparisonB\n" +
+	"\n" +
+	"\bquestion\"\xda\x03\n" +
+	"\x13ReadForecastRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12*\n" +
+	"\x04pick\x18\x03 \x01(\x0e2\x16.varve.v1.ForecastPickR\x04pick\x12\x1e\n" +
+	"\bstart_ns\x18\x04 \x01(\x12H\x00R\astartNs\x88\x01\x01\x12\x1a\n" +
+	"\x06end_ns\x18\x05 \x01(\x12H\x01R\x05endNs\x88\x01\x01\x12\x1d\n" +
+	"\bas_of_ns\x18\x06 \x01(\x12H\x02R\x06asOfNs\x88\x01\x01\x12$\n" +
+	"\x0eissued_from_ns\x18\a \x01(\x12R\fissuedFromNs\x12 \n" +
+	"\fissued_to_ns\x18\b \x01(\x12R\n" +
+	"issuedToNs\x12\x17\n" +
+	"\alead_ns\x18\t \x01(\x12R\x06leadNs\x12\x16\n" +
+	"\x06models\x18\n" +
+	" \x03(\tR\x06models\x12\x19\n" +
+	"\bknown_ns\x18\v \x01(\x12R\aknownNs\x127\n" +
+	"\vconsistency\x18\f \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\r \x01(\rR\tbatchRowsB\v\n" +
+	"\t_start_nsB\t\n" +
+	"\a_end_nsB\v\n" +
+	"\t_as_of_ns\"\x92\x01\n" +
+	"\x16CompareForecastRequest\x129\n" +
+	"\bforecast\x18\x01 \x01(\v2\x1d.varve.v1.ReadForecastRequestR\bforecast\x12#\n" +
+	"\ruse_uncertain\x18\x02 \x01(\bR\fuseUncertain\x12\x18\n" +
+	"\asummary\x18\x03 \x01(\bR\asummary\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
 	"\x03ipc\x18\x01 \x01(\fR\x03ipc*^\n" +
 	"\vConsistency\x12\x1b\n" +
@@ -2718,7 +3034,13 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"FilterForm\x12\x1b\n" +
 	"\x17FILTER_FORM_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FILTER_FORM_STRICT\x10\x01\x12\x18\n" +
-	"\x14FILTER_FORM_TEXTBOOK\x10\x022\xde\x05\n" +
+	"\x14FILTER_FORM_TEXTBOOK\x10\x02*\x93\x01\n" +
+	"\fForecastPick\x12\x1d\n" +
+	"\x19FORECAST_PICK_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14FORECAST_PICK_NEWEST\x10\x01\x12\x16\n" +
+	"\x12FORECAST_PICK_EACH\x10\x02\x12\x17\n" +
+	"\x13FORECAST_PICK_CURVE\x10\x03\x12\x19\n" +
+	"\x15FORECAST_PICK_CURRENT\x10\x042\xf0\x06\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
@@ -2730,7 +3052,9 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
 	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01\x124\n" +
 	"\x04Tune\x12\x15.varve.v1.TuneRequest\x1a\x13.varve.v1.ArrowData0\x01\x12<\n" +
-	"\bReadPlot\x12\x19.varve.v1.ReadPlotRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\bReadPlot\x12\x19.varve.v1.ReadPlotRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
+	"\fReadForecast\x12\x1d.varve.v1.ReadForecastRequest\x1a\x13.varve.v1.ArrowData0\x01\x12J\n" +
+	"\x0fCompareForecast\x12 .varve.v1.CompareForecastRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -2744,40 +3068,43 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 	return file_varve_v1_query_proto_rawDescData
 }
 
-var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),               // 0: varve.v1.Consistency
 	(Bounds)(0),                    // 1: varve.v1.Bounds
 	(Severity)(0),                  // 2: varve.v1.Severity
 	(FilterForm)(0),                // 3: varve.v1.FilterForm
-	(Comparison_Operator)(0),       // 4: varve.v1.Comparison.Operator
-	(ReadWideRequest_Mode)(0),      // 5: varve.v1.ReadWideRequest.Mode
-	(*Comparison)(nil),             // 6: varve.v1.Comparison
-	(*ReadRangeRequest)(nil),       // 7: varve.v1.ReadRangeRequest
-	(*ReadAtTimesRequest)(nil),     // 8: varve.v1.ReadAtTimesRequest
-	(*ReadWideRequest)(nil),        // 9: varve.v1.ReadWideRequest
-	(*ReadPlotRequest)(nil),        // 10: varve.v1.ReadPlotRequest
-	(*ReadModifiedRequest)(nil),    // 11: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),          // 12: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil),  // 13: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),   // 14: varve.v1.ReadProcessedRequest
-	(*ReadTimeInStateRequest)(nil), // 15: varve.v1.ReadTimeInStateRequest
-	(*ExplainRequest)(nil),         // 16: varve.v1.ExplainRequest
-	(*TuneRequest)(nil),            // 17: varve.v1.TuneRequest
-	(*FlightQuestion)(nil),         // 18: varve.v1.FlightQuestion
-	(*ArrowData)(nil),              // 19: varve.v1.ArrowData
-	(*Filter)(nil),                 // 20: varve.v1.Filter
-	(*Explanation)(nil),            // 21: varve.v1.Explanation
+	(ForecastPick)(0),              // 4: varve.v1.ForecastPick
+	(Comparison_Operator)(0),       // 5: varve.v1.Comparison.Operator
+	(ReadWideRequest_Mode)(0),      // 6: varve.v1.ReadWideRequest.Mode
+	(*Comparison)(nil),             // 7: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),       // 8: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),     // 9: varve.v1.ReadAtTimesRequest
+	(*ReadWideRequest)(nil),        // 10: varve.v1.ReadWideRequest
+	(*ReadPlotRequest)(nil),        // 11: varve.v1.ReadPlotRequest
+	(*ReadModifiedRequest)(nil),    // 12: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),          // 13: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil),  // 14: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),   // 15: varve.v1.ReadProcessedRequest
+	(*ReadTimeInStateRequest)(nil), // 16: varve.v1.ReadTimeInStateRequest
+	(*ExplainRequest)(nil),         // 17: varve.v1.ExplainRequest
+	(*TuneRequest)(nil),            // 18: varve.v1.TuneRequest
+	(*FlightQuestion)(nil),         // 19: varve.v1.FlightQuestion
+	(*ReadForecastRequest)(nil),    // 20: varve.v1.ReadForecastRequest
+	(*CompareForecastRequest)(nil), // 21: varve.v1.CompareForecastRequest
+	(*ArrowData)(nil),              // 22: varve.v1.ArrowData
+	(*Filter)(nil),                 // 23: varve.v1.Filter
+	(*Explanation)(nil),            // 24: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
-	4,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
+	5,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
 	0,  // 1: varve.v1.ReadRangeRequest.consistency:type_name -> varve.v1.Consistency
 	1,  // 2: varve.v1.ReadRangeRequest.bounds:type_name -> varve.v1.Bounds
 	2,  // 3: varve.v1.ReadRangeRequest.severities:type_name -> varve.v1.Severity
-	6,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
+	7,  // 4: varve.v1.ReadRangeRequest.where:type_name -> varve.v1.Comparison
 	0,  // 5: varve.v1.ReadAtTimesRequest.consistency:type_name -> varve.v1.Consistency
-	5,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
+	6,  // 6: varve.v1.ReadWideRequest.mode:type_name -> varve.v1.ReadWideRequest.Mode
 	0,  // 7: varve.v1.ReadWideRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 8: varve.v1.ReadPlotRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 9: varve.v1.ReadModifiedRequest.consistency:type_name -> varve.v1.Consistency
@@ -2786,46 +3113,55 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 12: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 13: varve.v1.ReadTimeInStateRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 14: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	20, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	23, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
 	3,  // 16: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
 	0,  // 17: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
-	7,  // 18: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
-	13, // 19: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
-	14, // 20: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
-	8,  // 21: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
-	15, // 22: varve.v1.FlightQuestion.time_in_state:type_name -> varve.v1.ReadTimeInStateRequest
-	9,  // 23: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
-	17, // 24: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
-	10, // 25: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
-	11, // 26: varve.v1.FlightQuestion.modified:type_name -> varve.v1.ReadModifiedRequest
-	12, // 27: varve.v1.FlightQuestion.latest:type_name -> varve.v1.LatestRequest
-	7,  // 28: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	11, // 29: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	12, // 30: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	13, // 31: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	14, // 32: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	15, // 33: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
-	8,  // 34: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	16, // 35: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	9,  // 36: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	17, // 37: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	10, // 38: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
-	19, // 39: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	19, // 40: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	19, // 41: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	19, // 42: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	19, // 43: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	19, // 44: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
-	19, // 45: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	21, // 46: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	19, // 47: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	19, // 48: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	19, // 49: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
-	39, // [39:50] is the sub-list for method output_type
-	28, // [28:39] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	8,  // 18: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
+	14, // 19: varve.v1.FlightQuestion.aggregates:type_name -> varve.v1.ReadAggregatesRequest
+	15, // 20: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
+	9,  // 21: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
+	16, // 22: varve.v1.FlightQuestion.time_in_state:type_name -> varve.v1.ReadTimeInStateRequest
+	10, // 23: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	18, // 24: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
+	11, // 25: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
+	12, // 26: varve.v1.FlightQuestion.modified:type_name -> varve.v1.ReadModifiedRequest
+	13, // 27: varve.v1.FlightQuestion.latest:type_name -> varve.v1.LatestRequest
+	20, // 28: varve.v1.FlightQuestion.forecast:type_name -> varve.v1.ReadForecastRequest
+	21, // 29: varve.v1.FlightQuestion.comparison:type_name -> varve.v1.CompareForecastRequest
+	4,  // 30: varve.v1.ReadForecastRequest.pick:type_name -> varve.v1.ForecastPick
+	0,  // 31: varve.v1.ReadForecastRequest.consistency:type_name -> varve.v1.Consistency
+	20, // 32: varve.v1.CompareForecastRequest.forecast:type_name -> varve.v1.ReadForecastRequest
+	8,  // 33: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	12, // 34: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	13, // 35: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	14, // 36: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	15, // 37: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	16, // 38: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
+	9,  // 39: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	17, // 40: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	10, // 41: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	18, // 42: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	11, // 43: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	20, // 44: varve.v1.QueryService.ReadForecast:input_type -> varve.v1.ReadForecastRequest
+	21, // 45: varve.v1.QueryService.CompareForecast:input_type -> varve.v1.CompareForecastRequest
+	22, // 46: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	22, // 47: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	22, // 48: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	22, // 49: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	22, // 50: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	22, // 51: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
+	22, // 52: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	24, // 53: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	22, // 54: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	22, // 55: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	22, // 56: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	22, // 57: varve.v1.QueryService.ReadForecast:output_type -> varve.v1.ArrowData
+	22, // 58: varve.v1.QueryService.CompareForecast:output_type -> varve.v1.ArrowData
+	46, // [46:59] is the sub-list for method output_type
+	33, // [33:46] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -2857,14 +3193,17 @@ func file_varve_v1_query_proto_init() {
 		(*FlightQuestion_Plot)(nil),
 		(*FlightQuestion_Modified)(nil),
 		(*FlightQuestion_Latest)(nil),
+		(*FlightQuestion_Forecast)(nil),
+		(*FlightQuestion_Comparison)(nil),
 	}
+	file_varve_v1_query_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   14,
+			NumEnums:      7,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

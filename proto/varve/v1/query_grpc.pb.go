@@ -30,6 +30,8 @@ const (
 	QueryService_ReadWide_FullMethodName        = "/varve.v1.QueryService/ReadWide"
 	QueryService_Tune_FullMethodName            = "/varve.v1.QueryService/Tune"
 	QueryService_ReadPlot_FullMethodName        = "/varve.v1.QueryService/ReadPlot"
+	QueryService_ReadForecast_FullMethodName    = "/varve.v1.QueryService/ReadForecast"
+	QueryService_CompareForecast_FullMethodName = "/varve.v1.QueryService/CompareForecast"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -141,6 +143,13 @@ type QueryServiceClient interface {
 	// their code, null of gaps; worst_quality uint32, the first StatusCode of the worst severity in the column of pixels, with lttb that of the row;
 	// gap bool, of gaps, and of rows in whose column of pixels the line breaks between samples.
 	ReadPlot(ctx context.Context, in *ReadPlotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadForecast answers with the columns of ReadRange, and behind the quality issued (timestamp[ns, UTC]) and model (utf8): by tag, then
+	// by run, the first issued first, then by time; a curve by tag and time.
+	ReadForecast(ctx context.Context, in *ReadForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// CompareForecast answers with a row for each that ReadForecast would answer with, of tags of numbers: time, tag, actual, forecast and
+	// error (float64; error = forecast - actual), issued, model, actual_quality, forecast_quality (uint32). Or with a row per tag: tag, count,
+	// bias, mae, rmse, mape (float64, null without errors), mape_count.
+	CompareForecast(ctx context.Context, in *CompareForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 }
 
 type queryServiceClient struct {
@@ -351,6 +360,44 @@ func (c *queryServiceClient) ReadPlot(ctx context.Context, in *ReadPlotRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadPlotClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadForecast(ctx context.Context, in *ReadForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[10], QueryService_ReadForecast_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadForecastRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadForecastClient = grpc.ServerStreamingClient[ArrowData]
+
+func (c *queryServiceClient) CompareForecast(ctx context.Context, in *CompareForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[11], QueryService_CompareForecast_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CompareForecastRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_CompareForecastClient = grpc.ServerStreamingClient[ArrowData]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -460,6 +507,13 @@ type QueryServiceServer interface {
 	// their code, null of gaps; worst_quality uint32, the first StatusCode of the worst severity in the column of pixels, with lttb that of the row;
 	// gap bool, of gaps, and of rows in whose column of pixels the line breaks between samples.
 	ReadPlot(*ReadPlotRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadForecast answers with the columns of ReadRange, and behind the quality issued (timestamp[ns, UTC]) and model (utf8): by tag, then
+	// by run, the first issued first, then by time; a curve by tag and time.
+	ReadForecast(*ReadForecastRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// CompareForecast answers with a row for each that ReadForecast would answer with, of tags of numbers: time, tag, actual, forecast and
+	// error (float64; error = forecast - actual), issued, model, actual_quality, forecast_quality (uint32). Or with a row per tag: tag, count,
+	// bias, mae, rmse, mape (float64, null without errors), mape_count.
+	CompareForecast(*CompareForecastRequest, grpc.ServerStreamingServer[ArrowData]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -502,6 +556,12 @@ func (UnimplementedQueryServiceServer) Tune(*TuneRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedQueryServiceServer) ReadPlot(*ReadPlotRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadPlot not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadForecast(*ReadForecastRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadForecast not implemented")
+}
+func (UnimplementedQueryServiceServer) CompareForecast(*CompareForecastRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method CompareForecast not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -652,6 +712,28 @@ func _QueryService_ReadPlot_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadPlotServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ReadForecast_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadForecastRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadForecast(m, &grpc.GenericServerStream[ReadForecastRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadForecastServer = grpc.ServerStreamingServer[ArrowData]
+
+func _QueryService_CompareForecast_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CompareForecastRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).CompareForecast(m, &grpc.GenericServerStream[CompareForecastRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_CompareForecastServer = grpc.ServerStreamingServer[ArrowData]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -713,6 +795,16 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadPlot",
 			Handler:       _QueryService_ReadPlot_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadForecast",
+			Handler:       _QueryService_ReadForecast_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CompareForecast",
+			Handler:       _QueryService_CompareForecast_Handler,
 			ServerStreams: true,
 		},
 	},
