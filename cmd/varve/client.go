@@ -59,6 +59,7 @@ type client struct {
 
 	annotations varvev1.AnnotationServiceClient
 	gaps        varvev1.GapServiceClient
+	forecasts   varvev1.ForecastServiceClient
 }
 
 // dial makes a client; the first call connects.
@@ -102,7 +103,8 @@ func (f *clientFlags) dial() (*client, error) {
 		conn: conn, address: address,
 		ingest: varvev1.NewIngestServiceClient(conn), query: varvev1.NewQueryServiceClient(conn),
 		catalog: varvev1.NewCatalogServiceClient(conn), admin: varvev1.NewAdminServiceClient(conn), annotations: varvev1.NewAnnotationServiceClient(conn),
-		gaps: varvev1.NewGapServiceClient(conn),
+		gaps:      varvev1.NewGapServiceClient(conn),
+		forecasts: varvev1.NewForecastServiceClient(conn),
 	}, nil
 }
 

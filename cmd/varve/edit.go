@@ -406,18 +406,26 @@ func (e *edit) run(tag *editTag, now time.Time, zone *time.Location) (*varvev1.R
 }
 
 func (e *edit) valueRun(tag *editTag, t int64) (*varvev1.Run, error) {
-	q, err := model.ParseQuality(e.quality)
-	if err != nil {
+	b := session.RunBuilder{Name: tag.name, Type: tag.typ, Mode: e.mode}
+	if err := e.addTo(&b, tag, t); err != nil {
 		return nil, err
 	}
-	b := session.RunBuilder{Name: tag.name, Type: tag.typ, Mode: e.mode}
+	return b.Run(0, 1), nil
+}
+
+// addTo adds the value as a sample to a run of the tag.
+func (e *edit) addTo(b *session.RunBuilder, tag *editTag, t int64) error {
+	q, err := model.ParseQuality(e.quality)
+	if err != nil {
+		return err
+	}
 	switch {
 	case e.null, e.value == "" && tag.typ != model.String && q != model.Good:
 		b.AddNull(t, q)
 	case tag.typ == model.Bytes:
 		value, err := base64.StdEncoding.DecodeString(e.value)
 		if err != nil {
-			return nil, fmt.Errorf("value %q: must be base64, since %s is of type bytes", e.value, tag.name)
+			return fmt.Errorf("value %q: must be base64, since %s is of type bytes", e.value, tag.name)
 		}
 		b.AddText(t, string(value), q)
 	case tag.typ == model.String:
@@ -425,11 +433,11 @@ func (e *edit) valueRun(tag *editTag, t int64) (*varvev1.Run, error) {
 	default:
 		bits, err := parseValue(tag, t, e.value)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.Add(t, bits, q)
 	}
-	return b.Run(0, 1), nil
+	return nil
 }
 
 // parseValue reads a value of a type that is no text as its bits. The text of a state means what it does at the instant.

@@ -68,6 +68,7 @@ func newRootCommand() *cobra.Command {
 		newEditCommand(),
 		newAnnotateCommand(),
 		newGapsCommand(),
+		newForecastCommand(),
 		newDeleteCommand(),
 		newUndeleteCommand(),
 		newPurgeCommand(),
