@@ -22,6 +22,8 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadWide":            true,
 	"/varve.v1.QueryService/ReadTimeInState":     true,
 	"/varve.v1.QueryService/Tune":                true,
+	"/varve.v1.QueryService/ReadForecast":        true,
+	"/varve.v1.QueryService/CompareForecast":     true,
 	"/varve.v1.QueryService/ReadPlot":            true,
 	"/varve.v1.QueryService/Latest":              true,
 	"/varve.v1.SubscriptionService/Subscribe":    true,

@@ -171,7 +171,6 @@ type forecastFlags struct {
 	issuedTo   string
 	asOf       string
 	known      string
-	each       bool
 	curve      bool
 	current    bool
 	lead       time.Duration

@@ -18,7 +18,9 @@ type Run struct {
 	Ingest  int64          // nanoseconds UTC
 }
 
-func (r *Run) sameRun(x *Run) bool { return r.Tag == x.Tag && r.Issued == x.Issued && r.Model == x.Model }
+func (r *Run) sameRun(x *Run) bool {
+	return r.Tag == x.Tag && r.Issued == x.Issued && r.Model == x.Model
+}
 
 // Put adds a run, unless the one that stands in its place is equal.
 func (s *Runs) Put(r *Run) bool {
