@@ -138,14 +138,10 @@ type window struct {
 // worker is the memory that one goroutine calculates in. It is the same for all its windows, so that it stays in the
 // cache: the partials of a window are hundreds of kilobytes.
 type worker struct {
-	partials storage.Partials
-	goods    storage.Goods
-	instants []int64 // the edges in ascending order, and those at which settings change
-	changes  bool    // settings change behind the first instant and before the last, be it at an edge
-	first    []int   // where in instants the edges are
-	edges    []int64 // as storage takes them
-	parts    []rollup.Interval
-	behind   []*rollup.Good
+	pieces
+	goods  storage.Goods
+	behind []*rollup.Good
+	calc   calculation
 }
 
 // workshop is memory that goes from answer to answer. Making it anew would cost as much as filling it.
@@ -216,18 +212,9 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 
 // window reads and calculates one window, of aggregates that have columns.
 func (a *aggregation) window(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
-	answer := a.edges[w.from : w.to+1]
-	reverse := a.reverse()
 	view, tag, after := w.view(view, a.effects)
 	w.asked = tag
-	k.splitAtSettings(answer, reverse, w.tag)
-	// Members of a reverse bucket (b, a] are those of [b+1, a+1).
-	k.edges = append(k.edges[:0], k.instants...)
-	if reverse {
-		for i := range k.edges {
-			k.edges[i]++
-		}
-	}
+	k.open(w.tag, a.edges[w.from:w.to+1])
 	if good, err := a.goods(ctx, view, columns, k, w); err != nil {
 		return err
 	} else if !good {
@@ -238,7 +225,7 @@ func (a *aggregation) window(ctx context.Context, view View, columns []*aggregat
 	if after != nil {
 		convertCells(w.cells, a.effects, *after)
 	}
-	if reverse {
+	if a.reverse() {
 		slices.Reverse(w.rows)
 		n := len(a.request.Aggregates)
 		for i, k := 0, len(w.rows)-1; i < k; i, k = i+1, k-1 {
@@ -250,82 +237,27 @@ func (a *aggregation) window(ctx context.Context, view View, columns []*aggregat
 	return nil
 }
 
-// partials calculates the rows of a window, whatever its samples are.
+// partials calculates the rows of the window that k was opened for, in ascending order, whatever its samples are.
 func (a *aggregation) partials(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
-	if err := view.Partials(ctx, w.tag.ID, k.edges, a.detail, &k.partials); err != nil {
-		return err
-	}
-	parts, first := k.intervals(), k.first
-	calc := calculation{view: view, w: w, strict: !a.request.UseUncertain, areas: slices.Contains(a.request.Aggregates, TimeWeightedAverage)}
-	for i := 0; i < len(first)-1; i++ {
-		calc.reset(k.instants[first[i]], k.instants[first[i+1]])
-		for j := first[i]; j < first[i+1]; j++ {
-			calc.add(parts[j])
+	k.view, k.detail = view, a.detail
+	calc := &k.calc
+	*calc = calculation{view: view, asked: w.asked, strict: !a.request.UseUncertain, areas: slices.Contains(a.request.Aggregates, TimeWeightedAverage)}
+	for i := range w.to - w.from {
+		calc.reset(k.bounds[i], k.bounds[i+1])
+		if err := k.of(ctx, i, calc.add); err != nil {
+			return err
 		}
-		if err := a.finish(ctx, &calc, columns); err != nil {
+		if err := a.finish(ctx, calc, w, columns); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// intervals is the stretches between instants, each with what lies before, in and behind it.
-func (k *worker) intervals() []rollup.Interval {
-	p := &k.partials
-	k.parts = slices.Grow(k.parts[:0], len(p.Buckets))[:len(p.Buckets)]
-	next := &p.After
-	for i := len(p.Buckets) - 1; i >= 0; i-- {
-		k.parts[i].After = next
-		if !p.Buckets[i].Empty() {
-			next = &p.Buckets[i]
-		}
-	}
-	before := &p.Before
-	for i := range p.Buckets {
-		iv := &k.parts[i]
-		iv.Start, iv.End, iv.Before, iv.In = k.instants[i], k.instants[i+1], before, &p.Buckets[i]
-		if !p.Buckets[i].Empty() {
-			before = &p.Buckets[i]
-		}
-	}
-	return k.parts
-}
-
-// splitAtSettings makes instants of edges, which descend where reverse: in ascending order, with those at which a tag becomes
-// stepped or sloped.
-func (k *worker) splitAtSettings(edges []int64, reverse bool, tag *model.Tag) {
-	low, high := edges[0], edges[len(edges)-1]
-	if reverse {
-		low, high = high, low
-	}
-	var changes []int64
-	for i := 1; i < len(tag.Settings); i++ {
-		s := &tag.Settings[i]
-		if s.Stepped != tag.Settings[i-1].Stepped && !s.Type.AlwaysStepped() && s.From > low && s.From < high {
-			changes = append(changes, s.From)
-		}
-	}
-	k.instants, k.first, k.changes = k.instants[:0], k.first[:0], len(changes) > 0
-	for i := range edges {
-		e := edges[i]
-		if reverse {
-			e = edges[len(edges)-1-i]
-		}
-		for len(changes) > 0 && changes[0] <= e {
-			if changes[0] < e {
-				k.instants = append(k.instants, changes[0])
-			}
-			changes = changes[1:]
-		}
-		k.first = append(k.first, len(k.instants))
-		k.instants = append(k.instants, e)
-	}
-}
-
 // calculation is of one bucket, of one or, where settings change inside, several intervals.
 type calculation struct {
 	view    View
-	w       *window
+	asked   asked
 	strict  bool  // Uncertain is taken for Bad
 	areas   bool  // integrals are asked for
 	stepped *bool // in place of what the tag's settings say
@@ -336,29 +268,36 @@ type calculation struct {
 	durations  rollup.Durations
 	area       float64
 	covered    uint64
+	changes    int64 // from one usable value to another, where before each piece the nearest usable sample is known
+	unsure     bool  // it is not known whether samples are too far apart
 }
 
 func (c *calculation) reset(start, end int64) {
 	c.start, c.end = start, end
-	c.only, c.durations, c.area, c.covered = nil, rollup.Durations{}, 0, 0
+	c.only, c.durations, c.area, c.covered, c.changes, c.unsure = nil, rollup.Durations{}, 0, 0, 0, false
 }
 
-// add adds an interval, in order.
-func (c *calculation) add(iv rollup.Interval) {
-	iv.Hold = holdUntil(&iv)
+// add adds a piece, in order.
+func (c *calculation) add(x *piece) error {
+	iv := &x.Interval
+	iv.Hold = holdUntil(iv)
 	d := iv.Durations()
-	if c.only == nil {
+	c.unsure = c.unsure || x.unsure
+	switch {
+	case c.only == nil && iv.End == c.end:
 		c.only, c.durations = iv.In, d
-	} else {
-		if c.only != &c.all {
-			c.all = *c.only
-		}
-		c.all.Merge(iv.In)
+	case c.only == nil: // the next piece may be of another batch
+		c.all, c.durations = *iv.In, d
 		c.only = &c.all
+	default:
+		c.all.Merge(iv.In)
 		c.durations = addDurations(c.durations, d)
 	}
+	if n, ok := iv.Transitions(c.strict); ok {
+		c.changes += n
+	}
 	if c.areas {
-		rule := rollup.Rule{Stepped: c.w.tag.At(iv.Start).Stepped, UncertainAsBad: c.strict}
+		rule := rollup.Rule{Stepped: c.asked.tag.At(iv.Start).Stepped, UncertainAsBad: c.strict}
 		if c.stepped != nil {
 			rule.Stepped = *c.stepped
 		}
@@ -367,6 +306,7 @@ func (c *calculation) add(iv rollup.Interval) {
 			c.covered += i.Covered
 		}
 	}
+	return nil
 }
 
 // holdUntil is one nanosecond, the resolution of time, behind the last sample there is: nothing is known behind it.
@@ -405,7 +345,11 @@ func (c *calculation) good() uint64 {
 // quality is that of the bucket by time: PercentDataGood and PercentDataBad of Part 13 are both 100.
 func (c *calculation) quality() model.Quality {
 	length := uint64(c.end) - uint64(c.start)
-	return qualityOf(c.good(), length, c.durations.NotCovered == length && c.only.Counts().All() == 0)
+	q := qualityOf(c.good(), length, c.durations.NotCovered == length && c.only.Counts().All() == 0)
+	if q == model.Good && c.unsure {
+		return model.UncertainDataSubNormal
+	}
+	return q
 }
 
 // qualityOf is the quality of a bucket by the nanoseconds under usable samples and its length; nothing says that there is
@@ -423,8 +367,7 @@ func qualityOf(good, length uint64, nothing bool) model.Quality {
 }
 
 // finish appends the row of a bucket to its window.
-func (a *aggregation) finish(ctx context.Context, c *calculation, columns []*aggregateColumn) error {
-	w := c.w
+func (a *aggregation) finish(ctx context.Context, c *calculation, w *window, columns []*aggregateColumn) error {
 	length := uint64(c.end) - uint64(c.start)
 	row := bucketRow{time: c.start, quality: c.quality(), good: 100 * float64(c.good()) / float64(length)}
 	if a.reverse() {
@@ -510,7 +453,7 @@ func (c *aggregateColumn) statistic(x Aggregate, t model.Type, stats *rollup.Sta
 
 // readBlob reads a text that is too long for a partial.
 func (c *calculation) readBlob(ctx context.Context, at *rollup.Point) ([]byte, error) {
-	cursor := c.view.Samples(c.w.tag.ID, model.TimeRange{Start: at.Time, End: at.Time + 1})
+	cursor := c.view.Samples(c.asked.tag.ID, model.TimeRange{Start: at.Time, End: at.Time + 1})
 	defer cursor.Close()
 	for {
 		b, err := cursor.Next(ctx)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -33,6 +34,9 @@ func TestAggregatesAreTheirFormulas(t *testing.T) {
 		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: rng.IntN(2) == 0}}}
 		if rng.IntN(3) == 0 {
 			tag.Settings = append(tag.Settings, model.Settings{From: int64(rng.IntN(1000)), Type: typ, Stepped: !tag.Settings[0].Stepped})
+		}
+		if seed%2 == 0 {
+			drawMaxGaps(rng, tag)
 		}
 		b := &storage.Block{Samples: model.Samples{Type: typ}}
 		at := int64(rng.IntN(400))
@@ -214,14 +218,17 @@ func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bo
 		if a >= b {
 			continue
 		}
-		known += float64(b - a)
-		if !usable(i) {
-			continue
-		}
-		good += float64(b - a)
 		for x := a; x < b; x++ { // a nanosecond at a time: settings may change at any
+			if !reaches(tag, t, until, x) {
+				continue
+			}
+			known++
+			if !usable(i) {
+				continue
+			}
+			good++
 			v := value(i)
-			if !tag.At(x).Stepped && i+1 < s.Len() && usable(i+1) {
+			if !tag.At(x).Stepped && i+1 < s.Len() && usable(i+1) && (tag.At(x).MaxGap == 0 || until-t <= int64(tag.At(x).MaxGap)) {
 				v += (value(i+1) - v) * (float64(x-t) + 0.5) / float64(until-t)
 			}
 			area += v
@@ -255,6 +262,80 @@ func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bo
 		out["quality"] = float64(model.Bad)
 	}
 	return out
+}
+
+// reaches reports whether a sample stands at an instant, or may hold up to it with the next one where it is.
+func reaches(tag *model.Tag, sample, next, instant int64) bool {
+	most := int64(tag.At(instant).MaxGap)
+	return instant == sample || most == 0 || next-sample <= most
+}
+
+// drawMaxGaps limits how far apart samples may be, in some of a tag's settings.
+func drawMaxGaps(rng *rand.Rand, tag *model.Tag) {
+	for i := range tag.Settings {
+		if rng.IntN(2) == 0 {
+			tag.Settings[i].MaxGap = time.Duration(1 + rng.IntN(18))
+		}
+	}
+}
+
+// TestAggregatesOfAnInstantAreThereIfItsValueIs: reads at instants and aggregates agree on where a tag has a value.
+func TestAggregatesOfAnInstantAreThereIfItsValueIs(t *testing.T) {
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 67))
+		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64, Stepped: rng.IntN(2) == 0}, {From: int64(rng.IntN(300)), Type: model.Float64}}}
+		drawMaxGaps(rng, tag)
+		b := randomBlock(rng, model.Float64)
+		if b.Len() < 2 {
+			continue
+		}
+		e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 7}, Options{})
+		require.NoError(t, err)
+		first, last := b.Times[0], b.Times[b.Len()-1]
+		at := AtTimesRequest{Tags: Tags{IDs: []model.TagID{1}}, UseUncertain: true}
+		for x := first - 3; x <= last; x++ {
+			at.Times = append(at.Times, x)
+		}
+		var sink bytesSink
+		_, err = e.ReadAtTimes(context.Background(), at, &sink)
+		require.NoError(t, err)
+		_, rows, _ := sink.read(t)
+		rec := readAggregates(t, e, AggregatesRequest{Tags: at.Tags, Buckets: Buckets{Start: first - 3, End: last + 1, Step: 1}, Aggregates: []Aggregate{DurationGood}, UseUncertain: true})
+		require.Equal(t, len(rows), int(rec.NumRows()))
+		for i, row := range rows {
+			_, has := row.value["value"]
+			has = has && !model.Quality(row.quality).IsBad()
+			require.Equal(t, has, rec.Column(2).(*array.Int64).Value(i) == 1, "seed %d, instant %d", seed, at.Times[i])
+		}
+		rec.Release()
+	}
+}
+
+// TestRollupsThatAreLeftDoNotPassForWhole: where samples are erased nobody knows how far apart they were.
+func TestRollupsThatAreLeftDoNotPassForWhole(t *testing.T) {
+	tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: model.Float64, MaxGap: 10}}}
+	b := &storage.Block{Samples: model.Samples{Type: model.Float64}}
+	for _, at := range []int64{0, 9, 10, 25, 30} {
+		b.Append(model.Sample{Time: at, Type: model.Float64, Bits: math.Float64bits(float64(at))})
+	}
+	store := &plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, erased: true}
+	e, err := New(store, Options{})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		end     int64
+		quality model.Quality
+		good    float64
+	}{{10, model.Good, 10}, {31, model.UncertainDataSubNormal, 17}} { // from 10 to 25 it is one nanosecond
+		rec := readAggregates(t, e, AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: c.end}, Aggregates: []Aggregate{DurationGood}})
+		require.Equal(t, uint32(c.quality), rec.Column(3).(*array.Uint32).Value(0))
+		require.InDelta(t, c.good, numberAt(t, rec.Column(2), 0), 0)
+		rec.Release()
+	}
+	b.Times = []int64{0, 25, 26, 27, 30} // 0 and 25 are a rollup
+	rec := readAggregates(t, e, AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: 31}, Aggregates: []Aggregate{DurationGood}})
+	defer rec.Release()
+	require.Equal(t, uint32(model.UncertainDataSubNormal), rec.Column(3).(*array.Uint32).Value(0))
+	require.InDelta(t, 31, numberAt(t, rec.Column(2), 0), 0)
 }
 
 func readAggregates(t *testing.T, e *Engine, r AggregatesRequest) arrow.Record {

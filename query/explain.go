@@ -279,19 +279,15 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 	a.detail = storage.Full
 	k, w := &worker{}, &window{asked: a.tags.asked[0], from: 0, to: 1}
 	columns := newAggregateEncoder(a, nil, nil).columns
-	k.splitAtSettings(a.edges, a.reverse(), w.tag)
-	k.edges = append(k.edges[:0], k.instants...)
-	if a.reverse() {
-		for i := range k.edges {
-			k.edges[i]++
-		}
-	}
+	k.open(w.tag, a.edges)
 	if err := a.partials(ctx, x.view, columns, k, w); err != nil {
 		return err
 	}
 	row, c, typ := &w.rows[0], w.cells[0], w.tag.Current().Type
 	x.Time, x.Quality = row.time, row.quality
-	x.Reading = ExplainedReading{Reading: k.partials.Reading}
+	x.Reading = ExplainedReading{Reading: k.partials.Reading, Besides: k.besides}
+	d := &k.calc.durations
+	x.Durations = ExplainedDurations{Good: d.Good(), Uncertain: d.Uncertain, Bad: d.NoValue(), NotCovered: d.NotCovered}
 	s := model.Sample{Time: row.time, Type: model.Float64, Bits: c.bits, Blob: c.blob, Null: !c.valid}
 	f := a.request.Aggregates[0]
 	switch f {

@@ -28,7 +28,7 @@ type gathering struct {
 	functions []Function
 	asked     [kindCircularDeviation + 1]bool // of each kind
 
-	start  int64
+	piece  *piece
 	held   rollup.Point // the last sample, whatever its quality: its value holds up to the next one
 	all    int64        // samples
 	events distribution // usable values, each counted once
@@ -50,8 +50,8 @@ func newGathering(functions []Function, strict bool, limits counter.Limits) *gat
 }
 
 // begin starts an interval, behind all of before.
-func (g *gathering) begin(start int64, before *rollup.Partial) {
-	g.start, g.all, g.held = start, 0, rollup.Point{}
+func (g *gathering) begin(before *rollup.Partial) {
+	g.all, g.held = 0, rollup.Point{}
 	if last := before.LastPoint(); last != nil {
 		g.held = *last
 	}
@@ -95,22 +95,34 @@ func (g *gathering) add(x *rollup.Point) error {
 	return g.events.add(quantile.Held{Value: v, Weight: 1})
 }
 
-// hold counts the time of the last sample up to an instant.
-func (g *gathering) hold(until int64) error {
-	if !g.asked[kindTimeWeightedPercentile] {
-		return nil
+// enter starts a piece of the interval.
+func (g *gathering) enter(x *piece) { g.piece = x }
+
+// leave is called behind the last sample of a piece.
+func (g *gathering) leave() error {
+	if next := g.piece.After.FirstPoint(); next != nil {
+		return g.hold(next.Time)
 	}
-	if from := max(g.held.Time, g.start); g.held.Type != 0 && from < until && g.held.Usable(g.strict) {
-		return g.stood.add(quantile.Held{Value: part13.Number(&g.held.Sample), Weight: uint64(until) - uint64(from)})
-	}
-	return nil
+	return g.hold(g.held.Time + 1)
 }
 
-// end is called behind the last sample, with the instant up to which it holds.
-func (g *gathering) end(until int64) error {
-	if err := g.hold(until); err != nil {
-		return err
+// hold counts the time of the last sample in the piece, with the next sample at an instant.
+func (g *gathering) hold(next int64) error {
+	if !g.asked[kindTimeWeightedPercentile] || g.held.Type == 0 || !g.held.Usable(g.strict) {
+		return nil
 	}
+	if reach := g.piece.Reach; reach > 0 && uint64(next)-uint64(g.held.Time) > reach {
+		next = g.held.Time + 1
+	}
+	from, until := max(g.held.Time, g.piece.Start), min(next, g.piece.End)
+	if from >= until {
+		return nil
+	}
+	return g.stood.add(quantile.Held{Value: part13.Number(&g.held.Sample), Weight: uint64(until) - uint64(from)})
+}
+
+// end is called behind the last piece.
+func (g *gathering) end() error {
 	g.events.order()
 	return g.stood.weigh()
 }

@@ -11,12 +11,12 @@ import (
 // goods calculates the rows of a window whose samples are all Good doubles; false where they are not, or other aggregates are
 // asked for.
 func (a *aggregation) goods(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) (bool, error) {
-	if !a.good || k.changes || w.tag.Current().Type != model.Float64 {
+	if !a.good || !k.whole() || w.tag.Current().Type != model.Float64 {
 		return false, nil
 	}
 	asked := a.asked
-	asked.Stepped = w.tag.At(k.instants[0]).Stepped
-	if ok, err := view.Goods(ctx, w.tag.ID, k.edges, asked, &k.goods); !ok || err != nil {
+	asked.Stepped = w.tag.At(k.bounds[0]).Stepped
+	if ok, err := view.Goods(ctx, w.tag.ID, k.stored(k.bounds), asked, &k.goods); !ok || err != nil {
 		return false, err
 	}
 	g := &k.goods
@@ -32,7 +32,7 @@ func (a *aggregation) goods(ctx context.Context, view View, columns []*aggregate
 	before := &g.Before
 	for i := range g.Buckets {
 		b := &g.Buckets[i]
-		iv := rollup.GoodInterval{Start: k.instants[i], End: k.instants[i+1], Before: before, In: b, After: behind[i]}
+		iv := rollup.GoodInterval{Start: k.bounds[i], End: k.bounds[i+1], Before: before, In: b, After: behind[i]}
 		if err := a.goodRow(&iv, asked, columns, w); err != nil {
 			return false, err
 		}

@@ -19,8 +19,8 @@ type ownReader struct {
 	areas     bool // any is of an integral
 	columns   []*aggregateColumn
 	of        model.Type // of columns
-	split     bool       // settings change within the window: pieces has its parts
-	pieces    worker
+	split     bool       // pieces has the parts of the window; otherwise its intervals are as Part 13 has them
+	pieces    pieces
 	shape     calculation
 	gathering *gathering
 	feed      feed
@@ -37,10 +37,10 @@ func newOwnReader(p *processing) ownReader {
 	return o
 }
 
-// open makes an ownReader ready for the intervals of a window of r, whose edges in the answer are these, ascending.
-func (o *ownReader) open(ctx context.Context, r *processedReader, w *processedWindow, ascending []int64) error {
+// open makes an ownReader ready for the intervals of a window of r.
+func (o *ownReader) open(r *processedReader, w *processedWindow) {
 	if !o.asked {
-		return nil
+		return
 	}
 	if typ := w.tag.Current().Type; typ != o.of {
 		o.of = typ
@@ -50,27 +50,14 @@ func (o *ownReader) open(ctx context.Context, r *processedReader, w *processedWi
 			}
 		}
 	}
-	o.shape.view, o.shape.w = r.view, &window{asked: w.asked}
-	o.split = false
-	if o.areas && r.request.Stepped == nil {
-		o.pieces.splitAtSettings(ascending, false, w.tag)
-		o.split = len(o.pieces.instants) > len(ascending)
-	}
-	if o.split {
-		k := &o.pieces
-		k.edges = append(k.edges[:0], k.instants...)
-		for i := range k.edges {
-			k.edges[i] += r.edges[0] - ascending[0] // 1 in reverse
-		}
-		if err := r.view.Partials(ctx, w.tag.ID, k.edges, storage.Full, &k.partials); err != nil {
-			return err
-		}
-		k.intervals()
-	}
+	o.shape.view, o.shape.asked = r.view, w.asked
+	o.pieces.stretch = stretch{view: r.view, strict: o.shape.strict, partials: o.pieces.partials}
+	o.pieces.detail, o.pieces.usable = storage.Full, true
+	o.pieces.open(w.tag, r.processing.edges[w.from:w.to+1])
+	o.split = !o.pieces.whole()
 	if o.gathering != nil {
 		o.feed = feed{cursor: shapeOf(r.view, w.tag.ID, model.TimeRange{Start: r.edges[0], End: r.edges[len(r.edges)-1]})}
 	}
-	return nil
 }
 
 func (o *ownReader) close() {
@@ -80,37 +67,49 @@ func (o *ownReader) close() {
 	}
 }
 
-// take takes the samples of interval i of the window, which end before an instant.
-func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval, before int64) error {
+// take takes the samples of interval i of the window.
+func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval) error {
 	if !o.asked {
 		return nil
 	}
-	whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
 	o.shape.reset(iv.Start, iv.End)
+	if o.gathering != nil {
+		o.gathering.begin(iv.Before)
+	}
 	if o.split {
-		for k := o.pieces.first[i]; k < o.pieces.first[i+1]; k++ {
-			o.shape.add(o.pieces.parts[k])
+		if err := o.pieces.of(ctx, i, func(x *piece) error { return o.add(ctx, x) }); err != nil {
+			return err
 		}
 	} else {
-		o.shape.add(whole)
+		whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
+		if err := o.add(ctx, &piece{Interval: whole}); err != nil {
+			return err
+		}
+	}
+	if o.gathering == nil {
+		return nil
+	}
+	return o.gathering.end()
+}
+
+// add adds a piece of an interval.
+func (o *ownReader) add(ctx context.Context, x *piece) error {
+	if err := o.shape.add(x); err != nil {
+		return err
 	}
 	g := o.gathering
 	if g == nil {
 		return nil
 	}
-	g.begin(iv.Start, iv.Before)
-	if err := o.feed.until(ctx, before, g.add); err != nil {
+	g.enter(x)
+	if err := o.feed.until(ctx, x.End+o.pieces.shift, g.add); err != nil {
 		return err
 	}
-	until := iv.End
-	if iv.After.Empty() {
-		until = holdUntil(&whole)
-	}
-	return g.end(until)
+	return g.leave()
 }
 
 // result is own function i of the interval taken last, and what the answer calls it.
-func (o *ownReader) result(ctx context.Context, i int, iv *part13.Interval) (model.Sample, Function, error) {
+func (o *ownReader) result(ctx context.Context, i int) (model.Sample, Function, error) {
 	f := o.functions[i]
 	value, name := noNumber, f
 	quality := o.shape.quality()
@@ -118,7 +117,7 @@ func (o *ownReader) result(ctx context.Context, i int, iv *part13.Interval) (mod
 	switch {
 	case f.own != 0:
 		value, err = o.aggregate(ctx, f.own, o.columns[i])
-	case f.needsSamples() && o.gathering.all != iv.In.Counts().All():
+	case f.needsSamples() && o.gathering.all != o.shape.only.Counts().All():
 		quality = model.BadNoData // rollups are all that is left
 	case f.needsSamples():
 		value, name = o.gathered(i)
@@ -126,7 +125,7 @@ func (o *ownReader) result(ctx context.Context, i int, iv *part13.Interval) (mod
 			quality = model.UncertainDataSubNormal
 		}
 	default:
-		value = o.partial(f, iv)
+		value = o.partial(f)
 	}
 	value.Quality = quality
 	return value, name, err
@@ -144,9 +143,9 @@ func (o *ownReader) aggregate(ctx context.Context, a Aggregate, c *aggregateColu
 }
 
 // partial is a function that follows from partials.
-func (o *ownReader) partial(f Function, iv *part13.Interval) model.Sample {
+func (o *ownReader) partial(f Function) model.Sample {
 	s := &o.shape
-	first, last := iv.In.UsableEnds(s.strict)
+	first, last := s.only.UsableEnds(s.strict)
 	switch f.kind {
 	case kindTotal:
 		if s.covered == 0 {
@@ -154,12 +153,10 @@ func (o *ownReader) partial(f Function, iv *part13.Interval) model.Sample {
 		}
 		return numberSample(s.area / f.argument)
 	case kindTransitions:
-		whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In}
-		n, ok := whole.Transitions(s.strict)
-		if !ok {
+		if s.only.Groups()&rollup.HasTransitions == 0 && !s.only.Empty() {
 			return noNumber
 		}
-		return wholeSample(rollup.Int128{Lo: uint64(n)})
+		return wholeSample(rollup.Int128{Lo: uint64(s.changes)})
 	}
 	if first == nil {
 		return noNumber

@@ -42,6 +42,9 @@ func TestOwnFunctionsAreTheirFormulas(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			tag.Settings = append(tag.Settings, model.Settings{From: int64(rng.IntN(1000)), Type: typ, Stepped: !tag.Settings[0].Stepped})
 		}
+		if seed%2 == 0 {
+			drawMaxGaps(rng, tag)
+		}
 		b := randomBlock(rng, typ)
 		if typ == model.Float64 && rng.IntN(3) == 0 {
 			for i := range b.Bits {
@@ -163,7 +166,7 @@ func plainOwn(tag *model.Tag, s *model.Samples, from, to int64, r ProcessedReque
 	case kindIncrease, kindRate:
 		return plainIncrease(s, chain, n, r.Counter, f.kind == kindRate)
 	case kindTimeWeightedPercentile:
-		return plainHeldPercentile(s, start, end, usable, value, f.argument/100), false
+		return plainHeldPercentile(tag, s, start, end, usable, value, f.argument/100), false
 	}
 	if n == 0 {
 		return math.NaN(), false
@@ -257,7 +260,7 @@ func plainIncrease(s *model.Samples, chain []int, own int, limits counter.Limits
 }
 
 // plainHeldPercentile holds each usable sample up to the next one, a nanosecond at a time.
-func plainHeldPercentile(s *model.Samples, start, end int64, usable func(int) bool, value func(int) float64, q float64) float64 {
+func plainHeldPercentile(tag *model.Tag, s *model.Samples, start, end int64, usable func(int) bool, value func(int) float64, q float64) float64 {
 	var values []float64
 	for i, t := range s.Times {
 		until := t + 1
@@ -265,7 +268,9 @@ func plainHeldPercentile(s *model.Samples, start, end int64, usable func(int) bo
 			until = s.Times[i+1]
 		}
 		for x := max(t, start); x < min(until, end) && usable(i) && value(i) == value(i); x++ {
-			values = append(values, value(i))
+			if reaches(tag, t, until, x) {
+				values = append(values, value(i))
+			}
 		}
 	}
 	if len(values) == 0 {

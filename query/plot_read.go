@@ -262,7 +262,7 @@ func (p *pen) interval(x *rollup.Partial) (in plot.Interval, ok bool) {
 	return in, ok
 }
 
-func (p *pen) Takes(x *rollup.Partial) bool {
+func (p *pen) Takes(x *rollup.Partial, _ bool) bool {
 	_, ok := p.interval(x)
 	return ok
 }

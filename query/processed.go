@@ -276,9 +276,7 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 		return err
 	}
 	annotated := slices.Contains(r.request.Functions, Standard(part13.AnnotationCount))
-	if err := r.own.open(ctx, r, w, edges); err != nil {
-		return err
-	}
+	r.own.open(r, w)
 	defer r.own.close()
 	p := &r.partials
 	r.lookAhead()
@@ -303,7 +301,7 @@ func (r *processedReader) read(ctx context.Context, w *processedWindow) error {
 		if i > 0 {
 			r.before.TakeLast(&p.Buckets[i-1])
 		}
-		if err := r.own.take(ctx, i, &iv, r.edges[i+1]); err != nil {
+		if err := r.own.take(ctx, i, &iv); err != nil {
 			return err
 		}
 		if err := r.rows(ctx, w, &iv, at); err != nil {
@@ -362,16 +360,18 @@ func (r *processedReader) lookAhead() {
 // rows adds the functions of an interval.
 func (r *processedReader) rows(ctx context.Context, w *processedWindow, iv *part13.Interval, at int) (err error) {
 	r.calc.Reset(w.tag.Current().Type, *iv, r.request.Configuration)
-	row := processedRow{bucket: at, start: iv.Start, end: iv.End, completeness: r.completeness(iv)}
+	row := processedRow{bucket: at, start: iv.Start, end: iv.End}
+	standard := r.completeness(iv)
 	if iv.Reverse {
 		row.start, row.end = iv.End, iv.Start
 	}
 	for i, f := range r.request.Functions {
 		row.function = f
 		if f.standard != 0 {
-			row.Sample = r.calc.Result(f.standard)
+			row.Sample, row.completeness = r.calc.Result(f.standard), standard
 		} else {
-			if row.Sample, row.function, err = r.own.result(ctx, i, iv); err != nil {
+			row.completeness = r.own.shape.completeness()
+			if row.Sample, row.function, err = r.own.result(ctx, i); err != nil {
 				return err
 			}
 			row.Time = row.start
@@ -384,18 +384,21 @@ func (r *processedReader) rows(ctx context.Context, w *processedWindow, iv *part
 	return nil
 }
 
+// completeness is that of an interval as the aggregates of Part 13 see it, over any distance between samples.
 func (r *processedReader) completeness(iv *part13.Interval) completeness {
+	c := calculation{strict: r.strict, start: iv.Start, end: iv.End, only: iv.In}
 	x := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
 	x.Hold = holdUntil(&x)
-	d := x.Durations()
-	length := float64(distance(iv.Start, iv.End))
-	covered := d.Good()
-	if !r.request.Configuration.TreatUncertainAsBad {
-		covered += d.Uncertain
-	}
+	c.durations = x.Durations()
+	return c.completeness()
+}
+
+// completeness is that of the bucket.
+func (c *calculation) completeness() completeness {
+	d, length := &c.durations, float64(uint64(c.end)-uint64(c.start))
 	return completeness{
 		good: 100 * float64(d.Good()) / length, uncertain: 100 * float64(d.Uncertain) / length,
-		covered: int64(min(covered, math.MaxInt64)), samples: iv.In.Counts().All(),
+		covered: int64(min(c.good(), math.MaxInt64)), samples: c.only.Counts().All(),
 	}
 }
 
@@ -419,7 +422,7 @@ func (r *processedReader) readTexts(ctx context.Context, w *processedWindow, p *
 		if !x.Cut {
 			continue
 		}
-		c := calculation{view: r.view, w: &window{asked: w.asked}}
+		c := calculation{view: r.view, asked: w.asked}
 		blob, err := c.readBlob(ctx, x)
 		if err != nil {
 			return err

@@ -40,6 +40,8 @@ type plainStore struct {
 	damage  map[model.TagID]error // met behind the first block
 	notes   []int64               // when annotations of every tag begin
 	gaps    map[model.TagID][]model.Gap
+	erased  bool         // what Offer has of rollups is all that is left
+	single  bool         // Offer has no rollups, whose sums are rounded otherwise
 	open    atomic.Int64 // views and cursors not closed
 }
 
@@ -261,9 +263,9 @@ func (s *plainStore) Offer(_ context.Context, tag model.TagID, edges []int64, ta
 	defer broken(math.MaxInt64)
 	for i := max(from-1, 0); i < min(to+1, b.Len()); i++ {
 		broken(b.Times[i])
-		if i%3 == 0 && i >= from && i+1 < to && column(b.Times[i]) == column(b.Times[i+1]) && (len(breaks) == 0 || breaks[0].Time > b.Times[i+1]) {
+		if !s.single && i%3 == 0 && i >= from && i+1 < to && column(b.Times[i]) == column(b.Times[i+1]) && (len(breaks) == 0 || breaks[0].Time > b.Times[i+1]) {
 			var p rollup.Partial
-			if p.Add(&b.Samples, i, i+2); taker.Takes(&p) {
+			if p.Add(&b.Samples, i, i+2); taker.Takes(&p, s.erased) {
 				taker.Rollup(&p)
 				i++
 				continue

@@ -64,6 +64,9 @@ func (e *Engine) stateTimes(r StatesRequest) (*stateTimes, error) {
 	return &stateTimes{request: r, tags: tags, bucketing: buckets, now: e.now().UnixNano()}, nil
 }
 
+// reverseStates is how many buckets are held, with all their states, until they are written in reverse.
+const reverseStates = 8
+
 // defaultStateRows is few: how many states a bucket has is not known before.
 const defaultStateRows = 8192
 
@@ -72,8 +75,12 @@ func (s *stateTimes) batchRows() int { return cmp.Or(s.request.BatchRows, defaul
 // bytes is what answering may hold at once.
 func (s *stateTimes) bytes() int64 {
 	names := 3*s.tags.nameBytes + 96*int64(len(s.tags.asked))
+	held := int64(1)
+	if s.reverse() {
+		held = reverseStates
+	}
 	window := int64(windowLeast) * (2*partialBytes + 2*rollup.MaxStates*64)
-	return names + 2*int64(s.batchRows())*stateRowBytes + cursorBytes + window + MaxStates*stateRowBytes + s.bucketing.bytes()
+	return names + 2*int64(s.batchRows())*stateRowBytes + cursorBytes + window + held*MaxStates*stateRowBytes + s.bucketing.bytes()
 }
 
 // StatesSchema is the schema ReadTimeInState will answer r with, but for metadata that the answer's moment decides.
@@ -94,7 +101,7 @@ func (e *Engine) ReadTimeInState(ctx context.Context, r StatesRequest, sink Sink
 	}
 	return e.stream(ctx, s.tags, s.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newStateEncoder(s, view.Lost(), newStateTexts(e.store.Catalog()), sink)
-		read := stateReader{stateTimes: s, stretch: stretch{view: view, strict: !r.UseUncertain}, out: out}
+		read := stateReader{stateTimes: s, pieces: pieces{stretch: stretch{view: view, strict: !r.UseUncertain}}, out: out}
 		for _, a := range s.tags.asked {
 			if err := read.tag(ctx, a); err != nil {
 				return out, fmt.Errorf("time in states of tag %s: %w", a.describe(), err)
@@ -107,9 +114,8 @@ func (e *Engine) ReadTimeInState(ctx context.Context, r StatesRequest, sink Sink
 // stateReader calculates bucket after bucket.
 type stateReader struct {
 	*stateTimes
-	stretch
-	out   *stateEncoder
-	edges []int64 // ascending, as storage takes them
+	pieces
+	out *stateEncoder
 }
 
 // inState is what a bucket knows of one value.
@@ -121,9 +127,12 @@ type inState struct {
 }
 
 func (r *stateReader) tag(ctx context.Context, a asked) error {
-	n := r.count()
-	for from := 0; from < n; from += windowLeast {
-		if err := r.window(ctx, a, from, min(from+windowLeast, n)); err != nil {
+	n, size := r.count(), windowLeast
+	if r.reverse() {
+		size = reverseStates
+	}
+	for from := 0; from < n; from += size {
+		if err := r.window(ctx, a, from, min(from+size, n)); err != nil {
 			return err
 		}
 	}
@@ -132,128 +141,174 @@ func (r *stateReader) tag(ctx context.Context, a asked) error {
 
 // window writes the rows of buckets [from, to).
 func (r *stateReader) window(ctx context.Context, a asked, from, to int) error {
-	edges := slices.Clone(r.stateTimes.edges[from : to+1])
-	r.edges = ascendingEdges(edges, r.edges)
-	if err := r.read(ctx, a.tag.ID, r.edges); err != nil {
-		return err
-	}
-	p := &r.partials
-	intervals := make([]rollup.Interval, to-from)
-	befores := make([]rollup.Partial, to-from) // of each the last points and the last usable samples
-	before, after := p.Before, &p.After
-	for i := range intervals {
-		befores[i] = before
-		intervals[i] = rollup.Interval{Start: edges[i], End: edges[i+1], Before: &befores[i], In: &p.Buckets[i], Hold: min(r.now, edges[i+1])}
-		before.TakeLast(&p.Buckets[i])
-	}
-	for i := len(intervals) - 1; i >= 0; i-- {
-		intervals[i].After = after
-		if !p.Buckets[i].Empty() {
-			after = &p.Buckets[i]
-		}
-	}
-	for k := range intervals {
-		i := k
+	r.detail, r.usable = storage.Full, true
+	r.open(a.tag, r.stateTimes.edges[from:to+1])
+	var buckets [][]stateRow // in reverse
+	for i := range to - from {
+		at := from + i
 		if r.reverse() {
-			i = len(intervals) - 1 - k
+			at = to - 1 - i
 		}
-		if err := r.bucket(ctx, a, from+k, &intervals[i], model.TimeRange{Start: r.edges[i], End: r.edges[i+1]}); err != nil {
+		rows, err := r.bucketRows(ctx, a, i, at)
+		if err != nil {
+			return err
+		}
+		if r.reverse() {
+			buckets = append(buckets, rows)
+		} else if err := r.write(ctx, a, rows); err != nil {
+			return err
+		}
+	}
+	for _, rows := range slices.Backward(buckets) {
+		if err := r.write(ctx, a, rows); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bucket writes the rows of a bucket, whose samples lie in a range.
-func (r *stateReader) bucket(ctx context.Context, a asked, bucket int, iv *rollup.Interval, in model.TimeRange) error {
-	states, err := r.states(ctx, a, iv, in)
+func (r *stateReader) write(ctx context.Context, a asked, rows []stateRow) error {
+	for i := range rows {
+		if err := r.out.add(ctx, a, &rows[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucketRows is the rows of a bucket: the i-th of the window from the earliest on, and of the answer the one at a place.
+func (r *stateReader) bucketRows(ctx context.Context, a asked, i, at int) (rows []stateRow, err error) {
+	found := stateSums{start: r.bounds[i], end: r.bounds[i+1]}
+	var good uint64
+	var last rollup.Point // of the bucket or before
+	ends := false         // the last sample of all is last
+	err = r.of(ctx, i, func(x *piece) error {
+		x.Hold = min(r.now, x.End)
+		if newest := lastOf(&x.Interval); newest != nil {
+			expired := x.Reach > 0 && r.now > newest.Time && uint64(r.now)-uint64(newest.Time) > x.Reach
+			if expired {
+				x.Hold = min(x.Hold, newest.Time+int64(x.Reach)+1)
+			}
+			last, ends = *newest, x.After.Empty() && !expired
+		}
+		d := x.Durations()
+		good += d.Good()
+		return r.states(ctx, a, x, &found)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d := iv.Durations()
-	row := stateRow{bucket: bucket, start: r.stateTimes.edges[bucket], end: r.stateTimes.edges[bucket+1], good: 100 * float64(d.Good()) / float64(uint64(iv.End)-uint64(iv.Start))}
-	last := iv.In.LastPoint()
-	if last == nil {
-		last = iv.Before.LastPoint()
-	}
-	isOpen := iv.After.Empty() && last != nil && last.Usable(r.strict)
-	for _, s := range states {
+	row := stateRow{bucket: at, start: r.stateTimes.edges[at], end: r.stateTimes.edges[at+1], good: 100 * float64(good) / float64(uint64(found.end)-uint64(found.start))}
+	isOpen := ends && last.Usable(r.strict)
+	for _, s := range found.ordered() {
 		if a.tag.Current().Type == model.Uint64 && s.code < 0 {
-			return fmt.Errorf("value %d: the highest code of a state is %d: %w", uint64(s.code), int64(math.MaxInt64), ErrBadRequest)
+			return nil, fmt.Errorf("value %d: the highest code of a state is %d: %w", uint64(s.code), int64(math.MaxInt64), ErrBadRequest)
 		}
 		row.inState, row.open = s, isOpen && int64(last.Bits) == s.code
-		if err := r.out.add(ctx, a, &row); err != nil {
-			return err
-		}
+		rows = append(rows, row)
 	}
-	return nil
+	return rows, nil
 }
 
-// states is the states of a bucket by code: from its partial, if that has them.
-func (r *stateReader) states(ctx context.Context, a asked, iv *rollup.Interval, in model.TimeRange) (out []inState, err error) {
-	found, ok := iv.States()
+// lastOf is the last sample of an interval, or else the last one before, nil of none.
+func lastOf(iv *rollup.Interval) *rollup.Point {
+	if last := iv.In.LastPoint(); last != nil {
+		return last
+	}
+	return iv.Before.LastPoint()
+}
+
+// stateSums adds up the states of a bucket.
+type stateSums struct {
+	start, end int64
+	found      map[int64]*inState
+}
+
+// of is what is known of one state.
+func (s *stateSums) of(code int64) (*inState, error) {
+	x := s.found[code]
+	if x == nil {
+		if len(s.found) == MaxStates {
+			return nil, fmt.Errorf("more than %d different values from %s to %s: %w", MaxStates, model.FormatTime(s.start), model.FormatTime(s.end), ErrBadRequest)
+		}
+		if s.found == nil {
+			s.found = map[int64]*inState{}
+		}
+		x = &inState{code: code}
+		s.found[code] = x
+	}
+	return x, nil
+}
+
+// ordered is the states by code.
+func (s *stateSums) ordered() (out []inState) {
+	for _, code := range slices.Sorted(maps.Keys(s.found)) {
+		out = append(out, *s.found[code])
+	}
+	return out
+}
+
+// states adds the states of a piece: from its partial, if that has them.
+func (r *stateReader) states(ctx context.Context, a asked, piece *piece, sums *stateSums) error {
+	found, ok := piece.States()
 	if !ok {
-		return r.statesOfSamples(ctx, a, iv, in)
+		return r.statesOfSamples(ctx, a, piece, sums)
 	}
 	for _, s := range found {
 		x := inState{code: s.Code, duration: s.GoodTime, samples: s.Good, entries: s.GoodEntries}
 		if !r.strict {
 			x.duration, x.samples, x.entries = x.duration+s.UncertainTime, x.samples+s.Uncertain, s.UsableEntries
 		}
-		if x.duration > 0 || x.samples > 0 {
-			out = append(out, x)
+		if x.duration == 0 && x.samples == 0 {
+			continue
 		}
+		sum, err := sums.of(x.code)
+		if err != nil {
+			return err
+		}
+		sum.duration, sum.samples, sum.entries = sum.duration+x.duration, sum.samples+x.samples, sum.entries+x.entries
 	}
-	return out, nil
+	return nil
 }
 
-// statesOfSamples is the states of a bucket where partials have none: of integers, and of more values than they tell apart.
-func (r *stateReader) statesOfSamples(ctx context.Context, a asked, iv *rollup.Interval, in model.TimeRange) ([]inState, error) {
-	found := map[int64]*inState{}
-	of := func(p *rollup.Point) (*inState, error) {
-		code := int64(p.Bits)
-		s := found[code]
-		if s == nil {
-			if len(found) == MaxStates {
-				return nil, fmt.Errorf("more than %d different values from %s to %s: %w", MaxStates, model.FormatTime(iv.Start), model.FormatTime(iv.End), ErrBadRequest)
-			}
-			s = &inState{code: code}
-			found[code] = s
-		}
-		return s, nil
-	}
+// statesOfSamples adds the states of a piece where partials have none: of integers, and of more values than they tell apart.
+func (r *stateReader) statesOfSamples(ctx context.Context, a asked, piece *piece, sums *stateSums) error {
 	var held, usable rollup.Point
-	if last := iv.Before.LastPoint(); last != nil {
+	if last := piece.Before.LastPoint(); last != nil {
 		held = *last
 	}
-	if _, last := iv.Before.UsableEnds(r.strict); last != nil {
+	if _, last := piece.Before.UsableEnds(r.strict); last != nil {
 		usable = *last
 	}
-	hold := func(until int64) error {
-		from := max(held.Time, iv.Start)
+	hold := func(next, until int64) error {
+		if piece.Reach > 0 && uint64(next)-uint64(held.Time) > piece.Reach {
+			until = held.Time + 1
+		}
+		from, until := max(held.Time, piece.Start), min(until, piece.End)
 		if held.Type == 0 || from >= until || !held.Usable(r.strict) {
 			return nil
 		}
-		s, err := of(&held)
+		s, err := sums.of(int64(held.Bits))
 		if err == nil {
 			s.duration += uint64(until) - uint64(from)
 		}
 		return err
 	}
 	all := int64(0)
+	in := model.TimeRange{Start: piece.Start + r.shift, End: piece.End + r.shift}
 	samples := feed{cursor: shapeOf(r.view, a.tag.ID, in)}
 	defer samples.cursor.Close()
 	err := samples.until(ctx, in.End, func(x *rollup.Point) error {
 		if !x.Gap {
 			all++
 		}
-		if err := hold(x.Time); err != nil {
+		if err := hold(x.Time, x.Time); err != nil {
 			return err
 		}
 		if held = *x; !held.Usable(r.strict) {
 			return nil
 		}
-		s, err := of(&held)
+		s, err := sums.of(int64(held.Bits))
 		if err != nil {
 			return err
 		}
@@ -265,21 +320,13 @@ func (r *stateReader) statesOfSamples(ctx context.Context, a asked, iv *rollup.I
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if all != iv.In.Counts().All() {
-		return nil, fmt.Errorf("samples from %s to %s, whose values rollups do not tell: %w", model.FormatTime(iv.Start), model.FormatTime(iv.End), storage.ErrErased)
+	if all != piece.In.Counts().All() {
+		return fmt.Errorf("samples from %s to %s, whose values rollups do not tell: %w", model.FormatTime(piece.Start), model.FormatTime(piece.End), storage.ErrErased)
 	}
-	until := iv.End
-	if iv.After.Empty() {
-		until = iv.Hold
+	if next := piece.After.FirstPoint(); next != nil {
+		return hold(next.Time, next.Time)
 	}
-	if err := hold(until); err != nil {
-		return nil, err
-	}
-	var out []inState
-	for _, code := range slices.Sorted(maps.Keys(found)) {
-		out = append(out, *found[code])
-	}
-	return out, nil
+	return hold(held.Time, piece.Hold) // how long the newest one holds is decided
 }

@@ -32,7 +32,10 @@ func TestTimeInStateIsWhatSamplesSay(t *testing.T) {
 			}
 		}
 		now := int64(rng.IntN(1500))
-		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: true}}}
+		tag := &model.Tag{ID: 1, Name: "a", Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: true}, {From: int64(rng.IntN(1000)), Type: typ, Stepped: true}}}
+		if seed%2 == 0 {
+			drawMaxGaps(rng, tag)
+		}
 		e, err := New(&plainStore{tags: []*model.Tag{tag}, samples: map[model.TagID]*storage.Block{1: b}, block: 7}, Options{Now: func() time.Time { return time.Unix(0, now) }})
 		require.NoError(t, err)
 		r := StatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200))}, UseUncertain: rng.IntN(2) == 0}
@@ -43,14 +46,14 @@ func TestTimeInStateIsWhatSamplesSay(t *testing.T) {
 		buckets, err := r.buckets()
 		require.NoError(t, err)
 		for i := range buckets.count() {
-			want = append(want, plainStates(&b.Samples, buckets.edges[i], buckets.edges[i+1], now, r.UseUncertain)...)
+			want = append(want, plainStates(tag, &b.Samples, buckets.edges[i], buckets.edges[i+1], now, r.UseUncertain)...)
 		}
 		require.Equal(t, want, readStates(t, e, r), "seed %d", seed)
 	}
 }
 
 // plainStates is the states of one bucket, written from docs/reference/aggregates.md.
-func plainStates(s *model.Samples, from, to, now int64, useUncertain bool) (rows []stateRow) {
+func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncertain bool) (rows []stateRow) {
 	start, end, first, behind := from, to, from, to
 	if from > to {
 		start, end, first, behind = to, from, to+1, from+1
@@ -68,6 +71,13 @@ func plainStates(s *model.Samples, from, to, now int64, useUncertain bool) (rows
 			}
 		}
 		if last < 0 || last == s.Len()-1 && x >= now {
+			continue
+		}
+		next := x // how far away it is at least
+		if last < s.Len()-1 {
+			next = s.Times[last+1]
+		}
+		if !reaches(tag, s.Times[last], next, x) {
 			continue
 		}
 		if !s.IsNull(last) && s.QualityAt(last).IsGood() {
@@ -94,7 +104,7 @@ func plainStates(s *model.Samples, from, to, now int64, useUncertain bool) (rows
 		row := found[code]
 		row.start, row.end, row.good = from, to, 100*float64(good)/float64(end-start)
 		n := s.Len() - 1
-		row.open = s.Times[n] < behind && usable(n) && int64(s.Bits[n]) == code
+		row.open = s.Times[n] < behind && usable(n) && int64(s.Bits[n]) == code && reaches(tag, s.Times[n], max(now, s.Times[n]), end-1)
 		rows = append(rows, *row)
 	}
 	return rows

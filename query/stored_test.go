@@ -136,8 +136,9 @@ func TestStoredStatesAndOwnFunctionsAreThoseOfSamples(t *testing.T) {
 	plain := &plainStore{block: 1000, samples: map[model.TagID]*storage.Block{}}
 	for i, typ := range types {
 		settings := []model.Settings{{From: model.MinTime, Type: typ, Stepped: typ.AlwaysStepped()}}
+		settings[0].MaxGap = []time.Duration{2 * time.Hour, 90 * time.Minute, 3 * time.Minute, 0, 0}[i]
 		if i == 0 {
-			settings = append(settings, model.Settings{From: 30*hour + 7, Type: typ, Stepped: true})
+			settings = append(settings, model.Settings{From: 30*hour + 7, Type: typ, Stepped: true, MaxGap: 3 * time.Minute})
 		}
 		tag := model.Tag{Name: string('a' + rune(i)), UUID: model.UUID{byte(i + 1)}, Settings: settings}
 		_, err := db.ChangeCatalog(ctx, []catalog.Change{{Create: &catalog.Create{Tag: tag}}})
@@ -161,6 +162,9 @@ func TestStoredStatesAndOwnFunctionsAreThoseOfSamples(t *testing.T) {
 			}
 			b.Append(x)
 			b.Origins = append(b.Origins, chunk.Origin{Samples: 1})
+			if rng.IntN(80) == 0 {
+				at += rng.Int64N(4 * hour)
+			}
 		}
 		plain.samples[stored.ID] = b
 		pending, err := db.Submit(ctx, &storage.Batch{

@@ -40,16 +40,8 @@ func (s *stretch) read(ctx context.Context, tag model.TagID, edges []int64) erro
 	if err := s.view.Partials(ctx, tag, edges, storage.Full, p); err != nil {
 		return err
 	}
-	if _, last := p.Before.UsableEnds(s.strict); last == nil && !p.Before.Empty() {
-		found, err := s.usable(ctx, tag, model.TimeRange{Start: model.MinTime, End: p.Before.LastPoint().Time + 1, Reverse: true}, 1)
-		if err != nil {
-			return err
-		}
-		if len(found) > 0 {
-			before := partialOf(found)
-			before.TakeLast(&p.Before)
-			p.Before = before
-		}
+	if err := s.usableBefore(ctx, tag); err != nil {
+		return err
 	}
 	if first, _ := p.After.UsableEnds(s.strict); first == nil && !p.After.Empty() {
 		found, err := s.usable(ctx, tag, model.TimeRange{Start: p.After.FirstPoint().Time, End: model.All.End}, 1)
@@ -62,6 +54,22 @@ func (s *stretch) read(ctx context.Context, tag model.TagID, edges []int64) erro
 			p.After = after
 		}
 	}
+	return nil
+}
+
+// usableBefore makes the partial before the intervals know the nearest usable sample.
+func (s *stretch) usableBefore(ctx context.Context, tag model.TagID) error {
+	p := &s.partials
+	if _, last := p.Before.UsableEnds(s.strict); last != nil || p.Before.Empty() {
+		return nil
+	}
+	found, err := s.usable(ctx, tag, model.TimeRange{Start: model.MinTime, End: p.Before.LastPoint().Time + 1, Reverse: true}, 1)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	before := partialOf(found)
+	before.TakeLast(&p.Before)
+	p.Before = before
 	return nil
 }
 

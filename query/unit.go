@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -225,6 +226,36 @@ func (v unitView) Partials(ctx context.Context, tag model.TagID, edges []int64, 
 		}
 	}
 	return nil
+}
+
+// Offer offers samples only, as Partials is made of them.
+func (v unitView) Offer(ctx context.Context, tag model.TagID, edges []int64, taker storage.Taker) error {
+	t := &unitTaker{Taker: taker, asked: v.asked}
+	return errors.Join(v.View.Offer(ctx, tag, edges, t), t.err)
+}
+
+// unitTaker converts what a taker is offered.
+type unitTaker struct {
+	storage.Taker
+	asked
+	bits []uint64
+	err  error // why samples are not offered any more
+}
+
+func (t *unitTaker) Takes(*rollup.Partial, bool) bool { return false }
+
+func (t *unitTaker) Samples(s *model.Samples) {
+	if t.err != nil {
+		return
+	}
+	x := *s
+	if s.Type <= model.Uint64 {
+		if t.bits, t.err = t.converted(s, t.bits); t.err != nil {
+			return
+		}
+		x.Type, x.Bits = model.Float64, t.bits
+	}
+	t.Taker.Samples(&x)
 }
 
 // known is what storage knows of samples, whether they are still there or not: the times of those next to the buckets, and how many.

@@ -99,6 +99,7 @@ func TestQuestionsWithAUnitAreThoseOfConvertedSamples(t *testing.T) {
 		units := map[string][]string{"bar": {"kPa", "[psi]", "bar", "Pa{gauge}"}, "[degF]": {"Cel", "K", "[degF]"}, "bit": {"By", "KiBy", "bit"}}[code]
 		s := drawUnits(t, numbers, units)
 		plain := convertedStore(t, s, code)
+		s.single, plain.single = true, true
 		e, err := New(s, Options{})
 		require.NoError(t, err)
 		p, err := New(plain, Options{})

@@ -9,8 +9,9 @@ import (
 
 // Taker takes the samples of a tag in time order, as rollups where those are enough for it.
 type Taker interface {
-	// Takes reports whether p can stand for its samples. It is asked ahead of what comes before p.
-	Takes(p *rollup.Partial) bool
+	// Takes reports whether p can stand for its samples. It is asked ahead of what comes before p. Where the samples are erased
+	// there is nothing else: days that are not taken come as hours, and hours that are not taken are an error.
+	Takes(p *rollup.Partial, erased bool) bool
 	// Rollup takes a partial that Takes let pass.
 	Rollup(p *rollup.Partial)
 	// Samples takes samples, which hold until it returns.
@@ -106,10 +107,14 @@ func (b *Breaks) offer(ctx context.Context, in model.TimeRange, taker Taker) err
 }
 
 // takes reports whether who is filled wants a rollup: buckets take every one.
-func (r *partialReader) takes(p *rollup.Partial) bool { return r.taker == nil || r.taker.Takes(p) }
+func (r *partialReader) takes(p *rollup.Partial) bool {
+	return r.taker == nil || r.taker.Takes(p, r.thin)
+}
 
 // takesHour is takes of an hour of a partition. Rollups of plain hours are only opened for buckets.
-func (r *partialReader) takesHour(h int) bool { return r.taker == nil || r.taker.Takes(&r.hours[h]) }
+func (r *partialReader) takesHour(h int) bool {
+	return r.taker == nil || r.taker.Takes(&r.hours[h], r.thin)
+}
 
 // give hands a rollup to the taker, or merges it into the bucket being filled.
 func (r *partialReader) give(p *rollup.Partial) {

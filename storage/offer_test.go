@@ -33,7 +33,7 @@ func (c *choosy) bucket(at int64) int {
 	return i
 }
 
-func (c *choosy) Takes(*rollup.Partial) bool { return c.rng.IntN(4) > 0 }
+func (c *choosy) Takes(*rollup.Partial, bool) bool { return c.rng.IntN(4) > 0 }
 
 func (c *choosy) Rollup(p *rollup.Partial) {
 	if p.Empty() {

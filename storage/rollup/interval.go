@@ -36,6 +36,11 @@ type Interval struct {
 	// Part 13 one unit of time resolution behind the last sample; Start or before for not at all. What is behind Hold is not
 	// covered. A gap holds whatever Hold says: up to the next sample nothing is collected. Sloped extrapolation is left to the reader.
 	Hold int64
+
+	// Reach is how many nanoseconds the next point may be away for a point to hold, or slope, up to it; 0 for any. Where it is
+	// further away the point holds for one nanosecond, and what is behind that is not covered. Distances inside In are as
+	// In was made.
+	Reach uint64
 }
 
 var none Partial
@@ -70,6 +75,9 @@ func (iv *Interval) edges(before, first, last, after *Point) (spans [2]span, n i
 		case from.Gap:
 			s.end = iv.End
 		}
+		if iv.tooFar(from, to) {
+			s.to, s.end = nil, min(from.Time+1, iv.End)
+		}
 		if s.start < s.end {
 			spans[n] = s
 			n++
@@ -82,6 +90,11 @@ func (iv *Interval) edges(before, first, last, after *Point) (spans [2]span, n i
 		add(last, after)
 	}
 	return spans, n
+}
+
+// tooFar reports whether nothing leads from one point to the next. A gap lasts over any distance.
+func (iv *Interval) tooFar(from, to *Point) bool {
+	return iv.Reach > 0 && to != nil && !from.Gap && uint64(to.Time)-uint64(from.Time) > iv.Reach
 }
 
 func (iv *Interval) segmentEdges() ([2]span, int) {

@@ -89,6 +89,7 @@ type Partial struct {
 	integrals   [numIntegrals]wide
 	transitions [2]int64
 	states      []State // ascending by code; replaced, never changed, once Add or Merge has returned
+	apart       bool    // the last point holds for a nanosecond only, see Part
 }
 
 // Empty reports whether p has neither sample nor gap.
@@ -153,6 +154,10 @@ func (p *Partial) Merge(q *Partial) {
 	p.dropAbsent()
 }
 
+// Part parts p from what is added or merged next: the last point holds for one nanosecond, and what lies from there to the next
+// point has no value and counts for no duration. Transitions and bridges lead across.
+func (p *Partial) Part() { p.apart = !p.Empty() }
+
 // dropAbsent clears the fields of groups that p lacks, so that equal partials are equal.
 func (p *Partial) dropAbsent() {
 	if len(p.states) > MaxStates {
@@ -212,6 +217,9 @@ func (p *Partial) connect(next, good, usable *Point) {
 	last := &p.points[lastPoint]
 	dt := uint64(next.Time) - uint64(last.Time)
 	from, to := last.class(), next.class()
+	if p.apart {
+		dt, to, p.apart = min(dt, 1), classGap, false
+	}
 	p.durations[segmentOf(from, to)] += dt
 	if p.groups&HasStates != 0 && from.usable() {
 		p.state(last).addTime(from, dt)
