@@ -103,6 +103,7 @@ type AggregatesRequest struct {
 	Unit        string // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 	// UseUncertain takes Uncertain samples for usable. Otherwise they are taken for Bad, as Part 13 has it by default.
 	UseUncertain bool
+	Fill         Fill
 }
 
 func (r *AggregatesRequest) check() error {
@@ -136,6 +137,15 @@ func (r *AggregatesRequest) checkTypes(tags *tagList) error {
 		}
 		if err := a.checkNumbers(tags); err != nil {
 			return err
+		}
+		column := newAggregateColumn(a, types)
+		if r.Unit != "" {
+			column.inUnit(r.Unit, effectOn(a))
+		}
+		for _, t := range tags.asked {
+			if err := r.Fill.check(Function{name: a.String(), own: a}, t.tag.Current().Type, column.filled()); err != nil {
+				return fmt.Errorf("tag %s: %w", t.describe(), err)
+			}
 		}
 	}
 	return nil

@@ -89,7 +89,10 @@ func (a *aggregation) bytes(workers int) int64 {
 	names := 3*a.tags.nameBytes + 96*int64(len(a.tags.asked))
 	rowBytes := int64(8+4+8+8) + 25*int64(len(a.request.Aggregates))
 	rows := int64(a.rows())
-	answers := int64(roundBuckets) * int64(24+48*len(a.request.Aggregates)) // bucketRow and cells
+	answers := int64(roundBuckets) * int64(25+48*len(a.request.Aggregates)) // bucketRow and cells
+	if a.request.Fill.Rule == FillLinear {
+		rows += 2 * windowBuckets // to look ahead
+	}
 	return names + 2*rows*rowBytes + int64(workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
 }
 
@@ -132,6 +135,7 @@ type window struct {
 	from, to int
 	rows     []bucketRow
 	cells    []cell // of each row, one behind the other
+	omitted  []bool // of each row, empty for none
 	err      error
 }
 
@@ -184,6 +188,7 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 	defer a.giveBack(shop)
 	shop.workers = append(shop.workers, make([]worker, max(0, a.workers-len(shop.workers)))...)
 	shop.windows = append(shop.windows, make([]window, max(0, round-len(shop.windows)))...)
+	fills, ahead := newAggregateFiller(a, out.columns), window{}
 	for done := 0; done < total; {
 		now := shop.windows[:min(round, total-done)]
 		for i := range now {
@@ -192,12 +197,15 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 			w.asked = a.tags.asked[k/perTag]
 			w.from = k % perTag * size
 			w.to = min(w.from+size, n)
-			w.rows, w.cells, w.err = w.rows[:0], w.cells[:0], nil
+			w.rows, w.cells, w.omitted, w.err = w.rows[:0], w.cells[:0], w.omitted[:0], nil
 		}
 		spread(shop.workers[:a.workers], len(now), func(k *worker, i int) {
 			now[i].err = a.window(ctx, view, out.columns, k, &now[i])
 		})
 		for i := range now {
+			if a.request.Fill.Rule != FillNone && now[i].err == nil {
+				now[i].err = fills.fill(ctx, view, &shop.workers[0], &now[i], &ahead)
+			}
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
 			}
@@ -524,6 +532,15 @@ func (e *aggregateEncoder) add(ctx context.Context, w *window) error {
 		to := min(len(w.rows), from+e.maxRows-len(e.times))
 		if e.hasBlobs() { // how large the next row is shows once it is there
 			to = from + 1
+		}
+		if len(w.omitted) > 0 {
+			if w.omitted[from] {
+				from++
+				continue
+			}
+			for to = from + 1; to < min(len(w.rows), from+e.maxRows-len(e.times)) && !w.omitted[to] && !e.hasBlobs(); {
+				to++
+			}
 		}
 		e.append(w, from, to)
 		if from = to; len(e.times) >= e.maxRows || e.blobBytes() >= batchBlobBytes {

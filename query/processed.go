@@ -32,6 +32,7 @@ type ProcessedRequest struct {
 	Stepped       *bool                // in place of what the tags' settings say; nil for those in force at the start of each interval
 	Resolution    int64                // unit of time, nanoseconds; 0 for DefaultTimeResolution
 	Unit          string               // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
+	Fill          Fill
 	Consistency   storage.Consistency
 	BatchRows     int
 }
@@ -100,6 +101,9 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			if typ := t.tag.Current().Type; !f.of(typ) {
 				return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", f, t.describe(), typ, ErrBadRequest)
 			}
+			if err := r.Fill.check(f, t.tag.Current().Type, model.Float64); err != nil {
+				return nil, fmt.Errorf("tag %s: %w", t.describe(), err)
+			}
 		}
 	}
 	if err := tags.convertTo(r.Unit); err != nil {
@@ -153,6 +157,9 @@ func (p *processing) bytes(workers int) int64 {
 	if p.gathers() {
 		worker += gatheringBytes
 	}
+	if p.request.Fill.Rule == FillLinear {
+		names += answers // to look ahead
+	}
 	return names + 2*rows*processedRowBytes + int64(workers)*worker + p.bucketing.bytes()
 }
 
@@ -194,6 +201,7 @@ type processedRow struct {
 	bucket     int
 	start, end int64 // the edges, in the order of the answer
 	completeness
+	omitted bool
 }
 
 // completeness says how much an interval knows, to the nanosecond and whatever aggregate is asked for.
@@ -213,6 +221,7 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 	for i := range readers {
 		readers[i] = newProcessedReader(p, view)
 	}
+	fills, ahead := newProcessedFiller(p, model.Float64), processedWindow{}
 	for done := 0; done < total; {
 		now := windows[:min(len(windows), total-done)]
 		for i := range now {
@@ -222,6 +231,9 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 		}
 		spread(readers, len(now), func(r *processedReader, i int) { now[i].err = r.window(ctx, &now[i]) })
 		for i := range now {
+			if p.request.Fill.Rule != FillNone && now[i].err == nil {
+				now[i].err = fills.fill(ctx, &readers[0], &now[i], &ahead)
+			}
 			if err := out.add(ctx, &now[i]); err != nil {
 				return err
 			}

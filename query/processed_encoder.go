@@ -104,6 +104,9 @@ func (e *processedEncoder) add(ctx context.Context, w *processedWindow) error {
 
 func (e *processedEncoder) addRows(ctx context.Context, w *processedWindow, rows []processedRow) error {
 	for i := range rows {
+		if rows[i].omitted {
+			continue
+		}
 		e.append(w, &rows[i])
 		if len(e.times) >= e.maxRows || len(e.texts.data) >= batchBlobBytes {
 			if err := e.flush(ctx); err != nil {

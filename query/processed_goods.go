@@ -48,7 +48,7 @@ func (g *goodRows) rows(first, i int) (rows []processedRow) {
 // allGood reports whether partials of Good doubles are enough for the functions asked for.
 func (p *processing) allGood() bool {
 	slopes := p.request.Configuration.SlopedExtrapolation // which looks at two samples before an interval
-	return p.request.Unit == "" && !p.reverse() && !slices.ContainsFunc(p.request.Functions, func(f Function) bool {
+	return p.request.Unit == "" && p.request.Fill.Rule == FillNone && !p.reverse() && !slices.ContainsFunc(p.request.Functions, func(f Function) bool {
 		return !f.standard.OfGood(false) || slopes && f.standard.Extrapolates()
 	})
 }

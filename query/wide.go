@@ -56,6 +56,7 @@ type WideRequest struct {
 	Function      part13.Aggregate
 	Configuration part13.Configuration
 	Resolution    int64
+	Fill          Fill
 }
 
 func (r *WideRequest) check() error {
@@ -82,6 +83,8 @@ func (r *WideRequest) check() error {
 		return fmt.Errorf("bridge_bad goes with the mode interpolated only, use_uncertain not with asof: %w", ErrBadRequest)
 	case r.Stepped != nil && r.Mode != WideInterpolated && r.Function == 0:
 		return fmt.Errorf("stepped goes with the mode interpolated and aggregates of Part 13 only: %w", ErrBadRequest)
+	case !aggregate && r.Fill != (Fill{}):
+		return fmt.Errorf("fill goes with the mode aggregate only: %w", ErrBadRequest)
 	case len(r.Edges) > 0:
 		return fmt.Errorf("edges of buckets of a wide answer: %w", ErrBadRequest)
 	case r.Function != 0:
@@ -223,6 +226,9 @@ func (x *wide) bytes() int64 {
 // fixedBytes is names, columns whatever their rows, the batch being sent and the message made of it, and text.
 func (x *wide) fixedBytes() int64 {
 	n := 3*x.tags.nameBytes + wideColumnBytes*int64(len(x.columns)) + 2*int64(x.batchRows)*x.rowBytes()
+	if x.request.Fill.Rule != FillNone {
+		n += wideColumnBytes * int64(len(x.columns))
+	}
 	if x.grid != nil {
 		n += x.grid.bytes()
 	}
@@ -235,7 +241,7 @@ func (x *wide) fixedBytes() int64 {
 // workerBytes is what one worker has for itself.
 func (x *wide) workerBytes() int64 {
 	if x.request.Mode == WideAggregate {
-		return cursorBytes + windowBuckets*(2*partialBytes+processedRowBytes)
+		return cursorBytes + windowBuckets*(2*partialBytes+2*processedRowBytes)
 	}
 	return cursorBytes + 5*maxWindow
 }
@@ -322,10 +328,14 @@ func (x *wide) run(ctx context.Context, view View, catalog Catalog, out *wideEnc
 			case err != nil:
 				return err
 			}
+			n := len(w.times)
+			if x.request.Fill.Rule == FillOmit {
+				x.omit(&w)
+			}
 			if err := out.add(ctx, x.columns, w.times); err != nil {
 				return err
 			}
-			first, times = first+len(w.times), times[len(w.times):]
+			first, times = first+n, times[n:]
 		}
 	}
 }
@@ -350,6 +360,28 @@ func (x *wide) fill(ctx context.Context, readers []wideReader, w *wideWindow) er
 	return nil
 }
 
+// omit leaves out the rows of a window in which nothing is known of any tag.
+func (x *wide) omit(w *wideWindow) {
+	kept := make([]int, 0, len(w.times))
+	for i := range w.times {
+		if slices.ContainsFunc(x.columns, func(c wideColumn) bool { return !c.holes[i] }) {
+			kept = append(kept, i)
+		}
+	}
+	if len(kept) == len(w.times) {
+		return
+	}
+	times := make([]int64, 0, len(kept))
+	for _, i := range kept {
+		times = append(times, w.times[i])
+	}
+	w.times = times
+	for i := range x.columns {
+		x.columns[i].choose(kept)
+		x.columns[i].settle(times)
+	}
+}
+
 // makeColumns finds the columns of the answer and refuses names that are there twice.
 func (x *wide) makeColumns() error {
 	names := map[string]bool{"time": true}
@@ -369,6 +401,15 @@ func (x *wide) makeColumns() error {
 			return err
 		}
 		c.typ, c.values = typ, wideValues(typ)
+		if x.request.Fill.Rule != FillNone {
+			f := Standard(x.request.Function)
+			if x.request.Aggregate != 0 {
+				f = Function{name: x.request.Aggregate.String(), own: x.request.Aggregate}
+			}
+			if err := x.request.Fill.check(f, a.tag.Current().Type, typ); err != nil {
+				return fmt.Errorf("tag %s: %w", a.describe(), err)
+			}
+		}
 		if err := claim(c.name, a); err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ type wideColumn struct {
 	block   storage.Block
 	values  column
 	quality *qualityColumn // nil where nobody asks
+	fills   wideFiller     // of aggregates
+	holes   []bool         // of the cells where they are omitted
 	err     error
 }
 
@@ -67,8 +69,21 @@ func wideValues(t model.Type) column {
 // reset makes room for n cells, none of which has a value.
 func (c *wideColumn) reset(n int) {
 	c.cells.reset(n, c.typ)
+	c.holes = c.holes[:0]
 	for i := range n {
 		c.cells.null[i] = true
+	}
+}
+
+// choose leaves some of the cells of a window, ascending.
+func (c *wideColumn) choose(rows []int) {
+	for to, from := range rows {
+		if c.typ.Blob() {
+			c.cells.blobs[to] = c.cells.blobs[from]
+		} else {
+			c.cells.bits[to] = c.cells.bits[from]
+		}
+		c.cells.null[to], c.cells.quality[to] = c.cells.null[from], c.cells.quality[from]
 	}
 }
 

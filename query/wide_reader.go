@@ -20,13 +20,13 @@ func (x *wide) reader(view View, states *stateTexts) wideReader {
 	switch {
 	case r.Function != 0:
 		p := &processing{
-			request: ProcessedRequest{Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Stepped: r.Stepped, Resolution: r.Resolution},
+			request: ProcessedRequest{Functions: []Function{Standard(r.Function)}, Configuration: r.Configuration, Stepped: r.Stepped, Resolution: r.Resolution, Fill: r.Fill},
 			tags:    x.tags, bucketing: x.grid,
 		}
 		p.effects = effectsOn(p.request.Functions, effectOnFunction)
 		return &wideProcessed{processedReader: newProcessedReader(p, view), states: states}
 	case r.Aggregate != 0:
-		a := newAggregation(AggregatesRequest{Aggregates: []Aggregate{r.Aggregate}, UseUncertain: r.UseUncertain}, x.tags, x.grid)
+		a := newAggregation(AggregatesRequest{Aggregates: []Aggregate{r.Aggregate}, UseUncertain: r.UseUncertain, Fill: r.Fill}, x.tags, x.grid)
 		return &wideAggregates{aggregation: a, view: view, states: states}
 	}
 	return &wideInstants{
@@ -117,6 +117,7 @@ type wideAggregates struct {
 	states  *stateTexts
 	scratch worker
 	done    window
+	ahead   window
 }
 
 func (r *wideAggregates) close() {}
@@ -130,12 +131,25 @@ func (r *wideAggregates) read(ctx context.Context, c *wideColumn, w *wideWindow)
 		columns[0].inUnit(r.tags.unit, r.effects[0])
 	}
 	c.reset(len(w.times))
+	fills := &c.fills.aggregates
+	if fills.a == nil {
+		*fills = *newAggregateFiller(r.aggregation, columns)
+	}
+	if err := c.fills.begin(w, fills.series); err != nil {
+		return err
+	}
 	for from := 0; from < len(w.times); from += windowBuckets {
 		d := &r.done
 		*d = window{asked: c.asked, from: w.first + from, to: w.first + min(from+windowBuckets, len(w.times)), rows: d.rows[:0], cells: d.cells[:0]}
 		if err := r.window(ctx, r.view, columns, &r.scratch, d); err != nil {
 			return err
 		}
+		if r.request.Fill.Rule != FillNone {
+			if err := fills.fill(ctx, r.view, &r.scratch, d, &r.ahead); err != nil {
+				return err
+			}
+		}
+		c.holes = append(c.holes, d.omitted...)
 		for i, row := range d.rows {
 			s, err := wideSample(aggregate, columns[0], &row, d.cells[i])
 			if err != nil {
@@ -167,24 +181,55 @@ func wideSample(a Aggregate, c *aggregateColumn, row *bucketRow, x cell) (model.
 	return s, nil
 }
 
+// wideFiller fills the holes of a column. What it has seen it has seen as of the first row of a window, which may be begun again.
+type wideFiller struct {
+	aggregates aggregateFiller
+	processed  processedFiller
+	first      int
+}
+
+// begin begins a window of one series.
+func (f *wideFiller) begin(w *wideWindow, series []filler) error {
+	s := &series[0]
+	if f.first == w.first {
+		s.state = s.saved
+	}
+	f.first, s.saved = w.first, s.state
+	return w.addTexts(len(s.last.Blob) + len(s.next.Blob))
+}
+
 // wideProcessed fills columns with an aggregate of Part 13.
 type wideProcessed struct {
 	processedReader
 	states *stateTexts
 	done   processedWindow
+	ahead  processedWindow
 }
 
 func (r *wideProcessed) close() {}
 
 func (r *wideProcessed) read(ctx context.Context, c *wideColumn, w *wideWindow) error {
 	c.reset(len(w.times))
+	fills := &c.fills.processed
+	if fills.p == nil {
+		*fills = *newProcessedFiller(r.processing, c.typ)
+	}
+	if err := c.fills.begin(w, fills.series); err != nil {
+		return err
+	}
 	for from := 0; from < len(w.times); from += windowBuckets {
 		d := &r.done
 		*d = processedWindow{asked: c.asked, from: w.first + from, to: w.first + min(from+windowBuckets, len(w.times)), rows: d.rows[:0]}
 		if err := r.processedReader.read(ctx, d); err != nil {
 			return err
 		}
+		if r.request.Fill.Rule != FillNone {
+			if err := fills.fill(ctx, &r.processedReader, d, &r.ahead); err != nil {
+				return err
+			}
+		}
 		for i := range d.rows {
+			c.holes = append(c.holes, d.rows[i].omitted)
 			s := d.rows[i].Sample
 			s.Blob = slices.Clone(s.Blob)
 			if err := c.put(from+i, &s, r.states); err != nil {

@@ -83,6 +83,9 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
 		Counter: counter.Limits{Highest: r.CounterHighest, Step: r.CounterStep}, Unit: r.Unit,
 	}
+	if req.Fill, err = query.ParseFill(r.Fill, r.FillLimit); err != nil {
+		return req, err
+	}
 	for _, name := range r.Aggregates {
 		f, err := query.ParseFunction(name)
 		if err != nil {
@@ -108,6 +111,9 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 		Tags:    query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain, Unit: r.Unit,
+	}
+	if req.Fill, err = query.ParseFill(r.Fill, r.FillLimit); err != nil {
+		return req, err
 	}
 	for _, name := range r.Aggregates {
 		a, err := query.ParseAggregate(name)

@@ -311,6 +311,9 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		r.Aggregates = pick("count", "sum", "minimum", "maximum_time", "first", "range", "standard_deviation", "event_weighted_average", "time_weighted_average", "duration_good", "worst_quality")
 		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
 		r.UseUncertain = flag(coin(), "--use-uncertain")
+		if flag(rng.IntN(3) == 0, "--fill", "previous", "--fill-limit", "2") {
+			r.Fill, r.FillLimit = "previous", 2
+		}
 		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadAggregates, r)
@@ -326,6 +329,9 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			bad, good = false, 70
 		}
 		r.UseSlopedExtrapolation = flag(coin(), "--sloped-extrapolation")
+		if flag(rng.IntN(3) == 0, "--fill", "omit") {
+			r.Fill = "omit"
+		}
 		if flag(coin(), "--time-resolution", "1s") {
 			r.TimeResolutionNs = 1e9
 		}
@@ -349,6 +355,9 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			r.Aggregate = pick("time_weighted_average", "Average", "maximum")[0]
 			flag(true, "--aggregate", r.Aggregate)
 			buckets()
+			if flag(coin(), "--fill", "linear") {
+				r.Fill = "linear"
+			}
 		} else {
 			flag(true, "--every", time.Duration(step).String())
 		}

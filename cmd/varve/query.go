@@ -67,6 +67,9 @@ type queryFlags struct {
 	expressions  []string
 	wideFlags
 
+	fill      string
+	fillLimit uint32
+
 	timeInState                 bool
 	counterHighest, counterStep uint64
 	unit                        string
@@ -104,6 +107,7 @@ calculated as the standard has it. A row is then one aggregate of one interval, 
 bits; --use-uncertain, --percent-good, --percent-bad and --sloped-extrapolation are the standard's AggregateConfiguration.
 Such rows also answer percentile(95), median, time_weighted_percentile(95), increase, rate, total(h), integral, transitions, delta,
 first_time, last_time, circular_mean and circular_deviation; see docs/reference/aggregates.md. All of them may be asked for together.
+--fill gives buckets of which nothing is known a value, of Uncertain quality; percent_good stays 0 there.
 --time-in-state prints how long each tag was in each of its states, and how often it came to it.
 
 --bounds says what stands at the edges: inside takes the end itself too, outside adds the sample at each edge or else the
@@ -144,6 +148,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -1d --every 1h --aggregate minimum,maximum,time_weighted_average PUMP-101.FLOW
   varve query --start -1d --every 1h --aggregate Average,TimeAverage2,PercentGood PUMP-101.FLOW
   varve query --start -1d --every 1h --aggregate 'percentile(95),total(h),increase' PUMP-101.FLOW
+  varve query --start -1d --every 5m --aggregate time_weighted_average --fill linear --fill-limit 3 FI-101
   varve query --start -7d --every 1d --time-in-state PUMP-101.STATE
   varve query --start 06:00 --end 14:00 --bounds interpolated FI-101
   varve query --end 2026-03-01T06:00:00Z --count 10 FI-101
@@ -202,6 +207,8 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.StringVar(&f.every, "every", "", "with --aggregate: length of a bucket: 1m from --start on, or of a calendar in --tz: 1d, 1w, 1mo, 8h of day, shift (default all of the range); with --interpolated and --wide: distance of values")
 	flags.StringVar(&f.calendar, "calendar", "", "with --every: shifts and periods, in a zone of their own: name of a stored calendar, or file that ends in .json or has a slash")
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
+	flags.StringVar(&f.fill, "fill", "none", "with --aggregate: what a bucket of which nothing is known gets: none, previous, linear, omit (no row) or a number such as 0")
+	flags.Uint32Var(&f.fillLimit, "fill-limit", 0, "with --fill previous: for so many buckets; with --fill linear: of holes of so many (default any)")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at, --interpolated and --pixels: Uncertain samples count too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")

@@ -900,7 +900,9 @@ type ReadWideRequest struct {
 	PercentDataGood        *uint32              `protobuf:"varint,21,opt,name=percent_data_good,json=percentDataGood,proto3,oneof" json:"percent_data_good,omitempty"`
 	UseSlopedExtrapolation bool                 `protobuf:"varint,22,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
 	TimeResolutionNs       int64                `protobuf:"varint,23,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"`
-	Unit                   string               `protobuf:"bytes,24,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
+	Unit                   string               `protobuf:"bytes,24,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
+	Fill                   string               `protobuf:"bytes,25,opt,name=fill,proto3" json:"fill,omitempty"` // of AGGREGATE, as of ReadAggregatesRequest, with its limit; a row is omitted where nothing is known of any tag
+	FillLimit              uint32               `protobuf:"varint,26,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"`
 	Expressions            []string             `protobuf:"bytes,27,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
@@ -1102,6 +1104,20 @@ func (x *ReadWideRequest) GetUnit() string {
 		return x.Unit
 	}
 	return ""
+}
+
+func (x *ReadWideRequest) GetFill() string {
+	if x != nil {
+		return x.Fill
+	}
+	return ""
+}
+
+func (x *ReadWideRequest) GetFillLimit() uint32 {
+	if x != nil {
+		return x.FillLimit
+	}
+	return 0
 }
 
 func (x *ReadWideRequest) GetExpressions() []string {
@@ -1453,11 +1469,15 @@ type ReadAggregatesRequest struct {
 	// In place of step_ns: buckets of a calendar, such as 1d, 2w, 1mo, 8h of day, shift; docs/reference/calendars.md has the grammar. Those that
 	// hold any of the range are answered, the first and the last cut there; in reverse they hold the same instants and are stamped with their last one.
 	// The answer then has a column label utf8 behind the others: 2024-11-03, 2024-W44, 2024-10-27 night B.
-	Every         string   `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
-	Zone          string   `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`               // IANA name in which every counts; empty for UTC
-	Calendar      string   `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"`       // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
-	Unit          string   `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
-	Expressions   []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
+	Every    string `protobuf:"bytes,11,opt,name=every,proto3" json:"every,omitempty"`
+	Zone     string `protobuf:"bytes,12,opt,name=zone,proto3" json:"zone,omitempty"`         // IANA name in which every counts; empty for UTC
+	Calendar string `protobuf:"bytes,13,opt,name=calendar,proto3" json:"calendar,omitempty"` // in place of zone: JSON definition of shifts and periods, or the name of one that PutCalendar stored
+	Unit     string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`         // as of ReadRangeRequest
+	// What becomes of buckets in which nothing is known: none (or empty), previous, linear, omit, or a number such as 0. docs/reference/aggregates.md
+	// has the rules, under "Fill".
+	Fill          string   `protobuf:"bytes,15,opt,name=fill,proto3" json:"fill,omitempty"`
+	FillLimit     uint32   `protobuf:"varint,16,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"` // of previous and linear: how many buckets after the last with a value, and how long a hole; 0 for any
+	Expressions   []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"`               // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1590,6 +1610,20 @@ func (x *ReadAggregatesRequest) GetUnit() string {
 	return ""
 }
 
+func (x *ReadAggregatesRequest) GetFill() string {
+	if x != nil {
+		return x.Fill
+	}
+	return ""
+}
+
+func (x *ReadAggregatesRequest) GetFillLimit() uint32 {
+	if x != nil {
+		return x.FillLimit
+	}
+	return 0
+}
+
 func (x *ReadAggregatesRequest) GetExpressions() []string {
 	if x != nil {
 		return x.Expressions
@@ -1630,7 +1664,9 @@ type ReadProcessedRequest struct {
 	// over; half of the highest value.
 	CounterHighest uint64   `protobuf:"varint,19,opt,name=counter_highest,json=counterHighest,proto3" json:"counter_highest,omitempty"`
 	CounterStep    uint64   `protobuf:"varint,20,opt,name=counter_step,json=counterStep,proto3" json:"counter_step,omitempty"`
-	Unit           string   `protobuf:"bytes,21,opt,name=unit,proto3" json:"unit,omitempty"`               // as of ReadRangeRequest
+	Unit           string   `protobuf:"bytes,21,opt,name=unit,proto3" json:"unit,omitempty"` // as of ReadRangeRequest
+	Fill           string   `protobuf:"bytes,22,opt,name=fill,proto3" json:"fill,omitempty"` // as of ReadAggregatesRequest, with its limit
+	FillLimit      uint32   `protobuf:"varint,23,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"`
 	Expressions    []string `protobuf:"bytes,24,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1811,6 +1847,20 @@ func (x *ReadProcessedRequest) GetUnit() string {
 		return x.Unit
 	}
 	return ""
+}
+
+func (x *ReadProcessedRequest) GetFill() string {
+	if x != nil {
+		return x.Fill
+	}
+	return ""
+}
+
+func (x *ReadProcessedRequest) GetFillLimit() uint32 {
+	if x != nil {
+		return x.FillLimit
+	}
+	return 0
 }
 
 func (x *ReadProcessedRequest) GetExpressions() []string {
@@ -2790,7 +2840,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vexpressions\x18\x0f \x03(\tR\vexpressionsB\n" +
 	"\n" +
 	"\b_steppedB\v\n" +
-	"\t_as_of_ns\"\xfa\a\n" +
+	"\t_as_of_ns\"\xad\b\n" +
 	"\x0fReadWideRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2819,7 +2869,10 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11percent_data_good\x18\x15 \x01(\rH\x03R\x0fpercentDataGood\x88\x01\x01\x128\n" +
 	"\x18use_sloped_extrapolation\x18\x16 \x01(\bR\x16useSlopedExtrapolation\x12,\n" +
 	"\x12time_resolution_ns\x18\x17 \x01(\x03R\x10timeResolutionNs\x12\x12\n" +
-	"\x04unit\x18\x18 \x01(\tR\x04unit\x12 \n" +
+	"\x04unit\x18\x18 \x01(\tR\x04unit\x12\x12\n" +
+	"\x04fill\x18\x19 \x01(\tR\x04fill\x12\x1d\n" +
+	"\n" +
+	"fill_limit\x18\x1a \x01(\rR\tfillLimit\x12 \n" +
 	"\vexpressions\x18\x1b \x03(\tR\vexpressions\"V\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
@@ -2865,7 +2918,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x12\n" +
 	"\x04unit\x18\x04 \x01(\tR\x04unit\x12 \n" +
-	"\vexpressions\x18\x05 \x03(\tR\vexpressions\"\xc3\x03\n" +
+	"\vexpressions\x18\x05 \x03(\tR\vexpressions\"\xf6\x03\n" +
 	"\x15ReadAggregatesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2884,8 +2937,11 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05every\x18\v \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\f \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\r \x01(\tR\bcalendar\x12\x12\n" +
-	"\x04unit\x18\x0e \x01(\tR\x04unit\x12 \n" +
-	"\vexpressions\x18\x11 \x03(\tR\vexpressions\"\xdc\x06\n" +
+	"\x04unit\x18\x0e \x01(\tR\x04unit\x12\x12\n" +
+	"\x04fill\x18\x0f \x01(\tR\x04fill\x12\x1d\n" +
+	"\n" +
+	"fill_limit\x18\x10 \x01(\rR\tfillLimit\x12 \n" +
+	"\vexpressions\x18\x11 \x03(\tR\vexpressions\"\x8f\a\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2911,7 +2967,10 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\bcalendar\x18\x12 \x01(\tR\bcalendar\x12'\n" +
 	"\x0fcounter_highest\x18\x13 \x01(\x04R\x0ecounterHighest\x12!\n" +
 	"\fcounter_step\x18\x14 \x01(\x04R\vcounterStep\x12\x12\n" +
-	"\x04unit\x18\x15 \x01(\tR\x04unit\x12 \n" +
+	"\x04unit\x18\x15 \x01(\tR\x04unit\x12\x12\n" +
+	"\x04fill\x18\x16 \x01(\tR\x04fill\x12\x1d\n" +
+	"\n" +
+	"fill_limit\x18\x17 \x01(\rR\tfillLimit\x12 \n" +
 	"\vexpressions\x18\x18 \x03(\tR\vexpressionsB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
