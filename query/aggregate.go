@@ -104,6 +104,7 @@ type AggregatesRequest struct {
 	// UseUncertain takes Uncertain samples for usable. Otherwise they are taken for Bad, as Part 13 has it by default.
 	UseUncertain bool
 	Fill         Fill
+	While        string // condition for time to count, as package query/expression reads it; empty for none
 }
 
 func (r *AggregatesRequest) check() error {

@@ -36,6 +36,7 @@ type aggregation struct {
 	asked   rollup.Asked // of it
 	effects []effect     // of converting values, on each aggregate
 	workers int
+	while   *condition
 }
 
 func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
@@ -62,6 +63,9 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 		return nil, err
 	}
 	a := newAggregation(r, tags, buckets)
+	if a.while, err = e.condition(r.While, buckets, !r.UseUncertain); err != nil {
+		return nil, err
+	}
 	a.workers = e.budget.workers(windowsOf(buckets, tags), a.bytes)
 	return a, nil
 }
@@ -93,7 +97,7 @@ func (a *aggregation) bytes(workers int) int64 {
 	if a.request.Fill.Rule == FillLinear {
 		rows += 2 * windowBuckets // to look ahead
 	}
-	return names + 2*rows*rowBytes + int64(workers)*(cursorBytes+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
+	return names + 2*rows*rowBytes + int64(workers)*(cursorBytes+a.while.bytes()+2*windowBuckets*partialBytes+answers) + a.bucketing.bytes()
 }
 
 // rows is how many rows a record batch may get.
@@ -172,6 +176,7 @@ type bucketRow struct {
 	time    int64
 	quality model.Quality
 	good    float64 // percent
+	held    int64   // nanoseconds in which the condition held, where there is one
 }
 
 // run works on as many windows at a time as there are workers, round by round, and writes each round in order.
@@ -220,6 +225,8 @@ func (a *aggregation) run(ctx context.Context, view View, out *aggregateEncoder)
 
 // window reads and calculates one window, of aggregates that have columns.
 func (a *aggregation) window(ctx context.Context, view View, columns []*aggregateColumn, k *worker, w *window) error {
+	k.while, k.conditionView = a.while, view
+	defer k.close()
 	view, tag, after := w.view(view, a.effects)
 	w.asked = tag
 	k.open(w.tag, a.edges[w.from:w.to+1])
@@ -255,6 +262,7 @@ func (a *aggregation) partials(ctx context.Context, view View, columns []*aggreg
 		if err := k.of(ctx, i, calc.add); err != nil {
 			return err
 		}
+		calc.finish()
 		if err := a.finish(ctx, calc, w, columns); err != nil {
 			return err
 		}
@@ -276,13 +284,22 @@ type calculation struct {
 	durations  rollup.Durations
 	area       float64
 	covered    uint64
-	changes    int64 // from one usable value to another, where before each piece the nearest usable sample is known
-	unsure     bool  // it is not known whether samples are too far apart
+	changes    int64  // from one usable value to another, where before each piece the nearest usable sample is known
+	unsure     bool   // it is not known whether samples are too far apart
+	held       uint64 // nanoseconds of the pieces
 }
 
 func (c *calculation) reset(start, end int64) {
 	c.start, c.end = start, end
-	c.only, c.durations, c.area, c.covered, c.changes, c.unsure = nil, rollup.Durations{}, 0, 0, 0, false
+	c.only, c.durations, c.area, c.covered, c.changes, c.unsure, c.held = nil, rollup.Durations{}, 0, 0, 0, false, 0
+}
+
+// finish is called behind the last piece.
+func (c *calculation) finish() {
+	if c.only == nil { // the condition never held
+		c.all = rollup.Partial{}
+		c.only = &c.all
+	}
 }
 
 // add adds a piece, in order.
@@ -291,6 +308,7 @@ func (c *calculation) add(x *piece) error {
 	iv.Hold = holdUntil(iv)
 	d := iv.Durations()
 	c.unsure = c.unsure || x.unsure
+	c.held += uint64(iv.End) - uint64(iv.Start)
 	switch {
 	case c.only == nil && iv.End == c.end:
 		c.only, c.durations = iv.In, d
@@ -352,8 +370,10 @@ func (c *calculation) good() uint64 {
 
 // quality is that of the bucket by time: PercentDataGood and PercentDataBad of Part 13 are both 100.
 func (c *calculation) quality() model.Quality {
-	length := uint64(c.end) - uint64(c.start)
-	q := qualityOf(c.good(), length, c.durations.NotCovered == length && c.only.Counts().All() == 0)
+	if c.held == 0 {
+		return model.BadNoData
+	}
+	q := qualityOf(c.good(), c.held, c.durations.NotCovered == c.held && c.only.Counts().All() == 0)
 	if q == model.Good && c.unsure {
 		return model.UncertainDataSubNormal
 	}
@@ -377,7 +397,7 @@ func qualityOf(good, length uint64, nothing bool) model.Quality {
 // finish appends the row of a bucket to its window.
 func (a *aggregation) finish(ctx context.Context, c *calculation, w *window, columns []*aggregateColumn) error {
 	length := uint64(c.end) - uint64(c.start)
-	row := bucketRow{time: c.start, quality: c.quality(), good: 100 * float64(c.good()) / float64(length)}
+	row := bucketRow{time: c.start, quality: c.quality(), held: int64(min(c.held, math.MaxInt64)), good: 100 * float64(c.good()) / float64(length)}
 	if a.reverse() {
 		row.time = c.end
 	}
@@ -489,6 +509,7 @@ type aggregateEncoder struct {
 	tag     tagColumn
 	quality []uint32
 	good    []float64
+	while   *longColumn  // nil where no condition is asked
 	labels  *labelColumn // nil where no calendar is asked
 }
 
@@ -508,6 +529,10 @@ func newAggregateEncoder(a *aggregation, lost []storage.OffsetRange, sink Sink) 
 	}
 	fields = append(fields, arrow.Field{Name: "quality", Type: arrow.PrimitiveTypes.Uint32},
 		arrow.Field{Name: PercentGood.String(), Type: arrow.PrimitiveTypes.Float64})
+	if a.while != nil {
+		e.while = &longColumn{}
+		fields = append(fields, whileField)
+	}
 	if a.labels != nil {
 		e.labels = &labelColumn{labels: a.labels}
 		fields = append(fields, e.labels.field())
@@ -562,6 +587,9 @@ func (e *aggregateEncoder) append(w *window, from, to int) {
 		e.tag.indices = append(e.tag.indices, w.index)
 		e.quality = append(e.quality, uint32(r.quality))
 		e.good = append(e.good, r.good)
+		if e.while != nil {
+			*e.while = append(*e.while, r.held)
+		}
 	}
 	n := len(e.columns)
 	for k, c := range e.columns {
@@ -600,6 +628,9 @@ func (e *aggregateEncoder) flush(ctx context.Context) error {
 	columns = append(columns,
 		fixedData(arrow.PrimitiveTypes.Uint32, rows, nil, bytesOf(e.quality)),
 		fixedData(arrow.PrimitiveTypes.Float64, rows, nil, arrow.Float64Traits.CastToBytes(e.good)))
+	if e.while != nil {
+		columns = append(columns, e.while.array())
+	}
 	if e.labels != nil {
 		columns = append(columns, e.labels.array())
 	}
@@ -612,6 +643,9 @@ func (e *aggregateEncoder) reset() {
 	}
 	e.tag.reset()
 	e.times, e.quality, e.good = e.times[:0], e.quality[:0], e.good[:0]
+	if e.while != nil {
+		*e.while = (*e.while)[:0]
+	}
 	if e.labels != nil {
 		e.labels.reset()
 	}

@@ -169,6 +169,11 @@ func numberAt(t *testing.T, c arrow.Array, i int) float64 {
 
 // reference is the formulas of docs/reference/aggregates.md, as they stand there.
 func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bool) map[string]float64 {
+	return referenceWhile(tag, s, from, to, useUncertain, func(int64) bool { return true })
+}
+
+// referenceWhile is the formulas over the instants that count.
+func referenceWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bool, counts func(int64) bool) map[string]float64 {
 	start, end, first, behind := from, to, from, to
 	if from > to {
 		start, end, first, behind = to, from, to+1, from+1
@@ -188,7 +193,7 @@ func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bo
 	var values []float64
 	var sum, area, covered, good, known float64
 	for i, t := range s.Times {
-		if t >= first && t < behind {
+		if t >= first && t < behind && counts(t) {
 			q := s.QualityAt(i)
 			if !any || min(q>>30, 2) > min(worst>>30, 2) {
 				worst = q
@@ -219,7 +224,7 @@ func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bo
 			continue
 		}
 		for x := a; x < b; x++ { // a nanosecond at a time: settings may change at any
-			if !reaches(tag, t, until, x) {
+			if !reaches(tag, t, until, x) || !counts(x) {
 				continue
 			}
 			known++
@@ -251,8 +256,17 @@ func reference(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bo
 	}
 	length := float64(end - start)
 	out["duration_good"], out["percent_good"] = good, 100*good/length
+	held := 0.0
+	for x := start; x < end; x++ {
+		if counts(x) {
+			held++
+		}
+	}
+	out["while_ns"] = held
 	switch {
-	case good == length:
+	case held == 0:
+		out["quality"] = float64(model.BadNoData)
+	case good == held:
 		out["quality"] = float64(model.Good)
 	case good > 0:
 		out["quality"] = float64(model.UncertainDataSubNormal)

@@ -519,3 +519,31 @@ func TestGapsOfInputsBreakExpressions(t *testing.T) {
 	}
 	require.Positive(t, broken)
 }
+
+// TestGapsLeaveConditionsUnknown: a condition that every Good value meets holds for just as long as the tag is Good.
+func TestGapsLeaveConditionsUnknown(t *testing.T) {
+	broken := 0
+	for seed := range uint64(8) {
+		g := newGapped(t, seed)
+		if g.tag.Current().Type != model.Float64 {
+			continue
+		}
+		broken += len(g.breaks)
+		ask := func(while string) []row {
+			var sink bytesSink
+			_, err := g.real.ReadAggregates(t.Context(), AggregatesRequest{
+				Tags: Tags{Names: []string{"a"}}, Buckets: Buckets{Start: 0, End: gapDays * 86400e9, Step: 1800e9},
+				Aggregates: []Aggregate{DurationGood}, While: while,
+			}, &sink)
+			require.NoError(t, err)
+			_, rows, _ := sink.read(t)
+			return rows
+		}
+		good, held := ask(""), ask("is_good(a)")
+		require.Len(t, held, len(good))
+		for i := range good {
+			require.Equal(t, good[i].value["duration_good"], held[i].value["while_ns"], "seed %d at %d, gaps %v", seed, good[i].time, g.gaps)
+		}
+	}
+	require.Positive(t, broken)
+}

@@ -29,6 +29,7 @@ type gathering struct {
 	asked     [kindCircularDeviation + 1]bool // of each kind
 
 	piece  *piece
+	until  int64        // where the last piece ended
 	held   rollup.Point // the last sample, whatever its quality: its value holds up to the next one
 	all    int64        // samples
 	events distribution // usable values, each counted once
@@ -50,8 +51,8 @@ func newGathering(functions []Function, strict bool, limits counter.Limits) *gat
 }
 
 // begin starts an interval, behind all of before.
-func (g *gathering) begin(before *rollup.Partial) {
-	g.all, g.held = 0, rollup.Point{}
+func (g *gathering) begin(start int64, before *rollup.Partial) {
+	g.all, g.held, g.until = 0, rollup.Point{}, start
 	if last := before.LastPoint(); last != nil {
 		g.held = *last
 	}
@@ -96,7 +97,19 @@ func (g *gathering) add(x *rollup.Point) error {
 }
 
 // enter starts a piece of the interval.
-func (g *gathering) enter(x *piece) { g.piece = x }
+func (g *gathering) enter(x *piece) {
+	passed := x.Start > g.until // time that does not count
+	if g.piece, g.until = x, x.End; !passed {
+		return
+	}
+	g.held = rollup.Point{}
+	if last := x.Before.LastPoint(); last != nil {
+		g.held = *last
+	}
+	if _, last := x.Before.UsableEnds(g.strict); last != nil {
+		g.count.resume(&last.Sample)
+	}
+}
 
 // leave is called behind the last sample of a piece.
 func (g *gathering) leave() error {
@@ -197,9 +210,10 @@ type tally struct {
 	own    int // usable samples of the interval itself
 	steps  int // from one sample to the next
 
-	last  model.Sample
-	has   bool // last is a sample to count from
-	first int64
+	last    model.Sample
+	has     bool // last is a sample to count from
+	first   int64
+	elapsed float64 // seconds before first that count too
 
 	chain  counter.Partial // samples that hold whole numbers, up to last
 	rest   float64         // counted before chain
@@ -255,6 +269,25 @@ func (c *tally) finishChain() {
 	c.chain = counter.Partial{}
 }
 
+// resume goes on from a sample that does not count itself, nor does what was counted up to it.
+func (c *tally) resume(x *model.Sample) {
+	c.elapsed = c.seconds()
+	c.finishChain()
+	if whole, ok := wholeNumber(x); ok {
+		c.chain.Add(x.Time, whole, c.limits)
+	}
+	v := part13.Number(x)
+	c.last, c.has, c.first = *x, v-v == 0, x.Time
+}
+
+// seconds are those from the samples counted from to the last ones.
+func (c *tally) seconds() float64 {
+	if !c.has && c.steps == 0 {
+		return c.elapsed
+	}
+	return c.elapsed + float64(uint64(c.last.Time)-uint64(c.first))/1e9
+}
+
 // value is what was counted, and false where nothing was counted to a sample of the interval.
 func (c *tally) value() (float64, bool) {
 	i := c.chain.Increase()
@@ -279,11 +312,10 @@ func (c *tally) increase(t model.Type) model.Sample {
 // rate is the increase per second from the sample it is counted from to the last one.
 func (c *tally) rate() model.Sample {
 	v, ok := c.value()
-	seconds := float64(uint64(c.last.Time)-uint64(c.first)) / 1e9
-	if !ok || seconds == 0 {
-		return noNumber
+	if seconds := c.seconds(); ok && seconds != 0 {
+		return numberSample(v / seconds)
 	}
-	return numberSample(v / seconds)
+	return noNumber
 }
 
 // wholeNumber is the value of a sample as a counter has it, if it is one exactly.

@@ -52,6 +52,7 @@ func (o *ownReader) open(r *processedReader, w *processedWindow) {
 	}
 	o.shape.view, o.shape.asked = r.view, w.asked
 	o.pieces.stretch = stretch{view: r.view, strict: o.shape.strict, partials: o.pieces.partials}
+	o.pieces.while, o.pieces.conditionView = r.while, r.stored
 	o.pieces.detail, o.pieces.usable = storage.Full, true
 	o.pieces.open(w.tag, r.processing.edges[w.from:w.to+1])
 	o.split = !o.pieces.whole()
@@ -61,6 +62,7 @@ func (o *ownReader) open(r *processedReader, w *processedWindow) {
 }
 
 func (o *ownReader) close() {
+	o.pieces.close()
 	if o.feed.cursor != nil {
 		o.feed.cursor.Close()
 		o.feed = feed{}
@@ -74,7 +76,7 @@ func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval) error 
 	}
 	o.shape.reset(iv.Start, iv.End)
 	if o.gathering != nil {
-		o.gathering.begin(iv.Before)
+		o.gathering.begin(iv.Start, iv.Before)
 	}
 	if o.split {
 		if err := o.pieces.of(ctx, i, func(x *piece) error { return o.add(ctx, x) }); err != nil {
@@ -86,6 +88,7 @@ func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval) error 
 			return err
 		}
 	}
+	o.shape.finish()
 	if o.gathering == nil {
 		return nil
 	}
@@ -102,6 +105,11 @@ func (o *ownReader) add(ctx context.Context, x *piece) error {
 		return nil
 	}
 	g.enter(x)
+	if o.pieces.while != nil { // past samples that do not count
+		if err := o.feed.until(ctx, x.Start+o.pieces.shift, func(*rollup.Point) error { return nil }); err != nil {
+			return err
+		}
+	}
 	if err := o.feed.until(ctx, x.End+o.pieces.shift, g.add); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 type piece struct {
 	rollup.Interval
 	bucket int  // counted from the earliest
+	out    bool // the condition does not hold
 	unsure bool // rollups are all that is left, and do not tell whether samples are too far apart
 }
 
@@ -37,6 +38,11 @@ type pieces struct {
 	begun  bool
 	edges  []int64
 	near   nearby
+
+	while         *condition // nil for none; the tags of which are read in
+	conditionView View
+	held          *held
+	in            model.TimeRange // the stretch found last
 }
 
 // open begins with the buckets of a tag, whose edges ascend or, in reverse, descend.
@@ -59,8 +65,18 @@ func (p *pieces) open(tag *model.Tag, edges []int64) {
 	}
 }
 
+// close is called behind the last piece.
+func (p *pieces) close() {
+	if p.held != nil {
+		p.held.close()
+		p.held = nil
+	}
+}
+
 // whole reports whether each bucket is one piece, over which samples may be any distance apart.
-func (p *pieces) whole() bool { return len(p.changes) == 0 && p.tag.At(p.from).MaxGap == 0 }
+func (p *pieces) whole() bool {
+	return p.while == nil && len(p.changes) == 0 && p.tag.At(p.from).MaxGap == 0
+}
 
 // stored are edges as storage takes them: in reverse the samples of (a, b] are those of [a+1, b+1).
 func (p *pieces) stored(edges []int64) []int64 {
@@ -71,14 +87,16 @@ func (p *pieces) stored(edges []int64) []int64 {
 	return p.edges
 }
 
-// of hands out the pieces of a bucket. Buckets are asked for in ascending order. A piece holds until the next one.
+// of hands out the pieces of a bucket in which the condition holds, if there is one. Buckets are asked for in ascending order. A piece holds until the next one.
 func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) error {
 	for {
 		if p.at == len(p.parts) {
 			if p.bucket > bucket {
 				return nil
 			}
-			p.cut()
+			if err := p.cut(ctx); err != nil {
+				return err
+			}
 			if err := p.readParts(ctx); err != nil {
 				return err
 			}
@@ -88,8 +106,10 @@ func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) erro
 			return nil
 		}
 		x.Before = &p.before
-		if err := do(x); err != nil {
-			return err
+		if !x.out {
+			if err := do(x); err != nil {
+				return err
+			}
 		}
 		p.before.TakeLast(x.In)
 		if p.at++; p.at == len(p.parts) && p.bucket > bucket {
@@ -99,20 +119,43 @@ func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) erro
 }
 
 // cut makes the next pieces, as many as there are or fit a batch.
-func (p *pieces) cut() {
+func (p *pieces) cut(ctx context.Context) (err error) {
 	p.parts, p.at = p.parts[:0], 0
+	if p.while != nil && p.held == nil {
+		if p.held, err = p.while.within(ctx, p.conditionView, p.bounds[0], p.bounds[len(p.bounds)-1]); err != nil {
+			return err
+		}
+		p.in = model.TimeRange{Start: p.from, End: p.from}
+	}
 	for p.bucket+1 < len(p.bounds) && len(p.parts) < windowBuckets {
 		end := p.bounds[p.bucket+1]
+		out := false
+		if p.held != nil {
+			if p.in.End <= p.from && !p.in.Empty() || p.in.Start == p.from && p.in.Empty() {
+				if p.in, err = p.held.next(ctx); err != nil {
+					return err
+				}
+			}
+			switch {
+			case p.in.Empty():
+				out = true
+			case p.in.Start > p.from:
+				out, end = true, min(end, p.in.Start)
+			default:
+				end = min(end, p.in.End)
+			}
+		}
 		if len(p.changes) > 0 && p.changes[0] <= end {
 			end = p.changes[0]
 			p.changes = p.changes[1:]
 		}
-		x := piece{bucket: p.bucket, Interval: rollup.Interval{Start: p.from, End: end, Reach: reachOf(p.tag.At(p.from).MaxGap)}}
+		x := piece{bucket: p.bucket, out: out, Interval: rollup.Interval{Start: p.from, End: end, Reach: reachOf(p.tag.At(p.from).MaxGap)}}
 		p.parts = append(p.parts, x)
 		if p.from = end; end == p.bounds[p.bucket+1] {
 			p.bucket++
 		}
 	}
+	return nil
 }
 
 func reachOf(most time.Duration) uint64 { return uint64(max(most, 0)) }

@@ -33,6 +33,7 @@ type ProcessedRequest struct {
 	Resolution    int64                // unit of time, nanoseconds; 0 for DefaultTimeResolution
 	Unit          string               // UCUM code of the unit of the values, which are doubles then; empty: as they are stored
 	Fill          Fill
+	While         string // condition for time to count, as of AggregatesRequest; of own functions only
 	Consistency   storage.Consistency
 	BatchRows     int
 }
@@ -51,6 +52,9 @@ func (r *ProcessedRequest) check() error {
 		return fmt.Errorf("%w: %w", err, ErrBadRequest)
 	}
 	for i, a := range r.Functions {
+		if r.While != "" && a.standard != 0 {
+			return fmt.Errorf("while with %s: the aggregates of Part 13 are of whole intervals; ask for those of Varve, such as time_weighted_average: %w", a, ErrBadRequest)
+		}
 		if a == (Function{}) {
 			return fmt.Errorf("aggregate %d is none: %w", i, ErrBadRequest)
 		}
@@ -75,6 +79,7 @@ type processing struct {
 	good    bool // partials of Good doubles are enough
 	workers int
 	effects []effect // of converting values, on each function
+	while   *condition
 }
 
 func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
@@ -113,6 +118,9 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 	if err := p.checkCounters(); err != nil {
 		return nil, err
 	}
+	if p.while, err = e.condition(r.While, buckets, r.Configuration.TreatUncertainAsBad); err != nil {
+		return nil, err
+	}
 	p.good = p.allGood()
 	p.workers = e.budget.workers(windowsOf(buckets, tags), p.bytes)
 	return p, nil
@@ -147,7 +155,7 @@ func (p *processing) bytes(workers int) int64 {
 	names := 3*p.tags.nameBytes + 96*int64(len(p.tags.asked))
 	rows := min(int64(p.batchRows()), int64(p.count())*int64(len(p.request.Functions))*int64(len(p.tags.asked)))
 	answers := int64(p.windowMost()) * int64(len(p.request.Functions)) * processedRowBytes // of a window
-	worker := cursorBytes + int64(p.windowSize())*partialBytes + 2*answers
+	worker := cursorBytes + p.while.bytes() + int64(p.windowSize())*partialBytes + 2*answers
 	if p.good {
 		worker += int64(p.windowMost()) * goodBytes
 	}
@@ -209,6 +217,7 @@ type completeness struct {
 	good, uncertain float64 // percent of the interval under Good and under Uncertain samples
 	covered         int64   // nanoseconds under samples that a calculation may use
 	samples         int64
+	held            int64 // nanoseconds in which the condition held, where there is one
 }
 
 // run works on as many windows at a time as there are workers and writes each round in order.
@@ -410,7 +419,7 @@ func (c *calculation) completeness() completeness {
 	d, length := &c.durations, float64(uint64(c.end)-uint64(c.start))
 	return completeness{
 		good: 100 * float64(d.Good()) / length, uncertain: 100 * float64(d.Uncertain) / length,
-		covered: int64(min(c.good(), math.MaxInt64)), samples: c.only.Counts().All(),
+		covered: int64(min(c.good(), math.MaxInt64)), samples: c.only.Counts().All(), held: int64(min(c.held, math.MaxInt64)),
 	}
 }
 

@@ -41,6 +41,7 @@ type processedEncoder struct {
 	covered   []int64
 	samples   []int64
 	partial   []byte
+	while     *longColumn  // nil where no condition is asked
 	labels    *labelColumn // nil where no calendar is asked
 }
 
@@ -76,6 +77,10 @@ func newProcessedEncoder(p *processing, lost []storage.OffsetRange, states *stat
 		{Name: "covered_ns", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "raw_count", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "partial", Type: arrow.FixedWidthTypes.Boolean},
+	}
+	if p.while != nil {
+		e.while = &longColumn{}
+		fields = append(fields, whileField)
 	}
 	if p.labels != nil {
 		e.labels = &labelColumn{labels: p.labels}
@@ -197,6 +202,9 @@ func (e *processedEncoder) append(w *processedWindow, r *processedRow) {
 	for len(e.partial) <= len(e.times)/8 {
 		e.partial = append(e.partial, 0)
 	}
+	if e.while != nil {
+		*e.while = append(*e.while, r.held)
+	}
 	if e.labels != nil {
 		e.labels.append(r.bucket)
 	}
@@ -268,6 +276,9 @@ func (e *processedEncoder) flush(ctx context.Context) error {
 		fixedData(integer, rows, nil, bytesOf(e.samples)),
 		fixedData(arrow.FixedWidthTypes.Boolean, rows, nil, e.partial),
 	}
+	if e.while != nil {
+		columns = append(columns, e.while.array())
+	}
 	if e.labels != nil {
 		columns = append(columns, e.labels.array())
 	}
@@ -279,6 +290,9 @@ func (e *processedEncoder) reset() {
 	e.values, e.ints, e.quality = e.values[:0], e.ints[:0], e.quality[:0]
 	e.good, e.uncertain, e.covered, e.samples = e.good[:0], e.uncertain[:0], e.covered[:0], e.samples[:0]
 	e.partial = e.partial[:0]
+	if e.while != nil {
+		*e.while = (*e.while)[:0]
+	}
 	if e.labels != nil {
 		e.labels.reset()
 	}

@@ -57,6 +57,7 @@ type WideRequest struct {
 	Configuration part13.Configuration
 	Resolution    int64
 	Fill          Fill
+	While         string // of Aggregate, as of AggregatesRequest
 }
 
 func (r *WideRequest) check() error {
@@ -85,6 +86,8 @@ func (r *WideRequest) check() error {
 		return fmt.Errorf("stepped goes with the mode interpolated and aggregates of Part 13 only: %w", ErrBadRequest)
 	case !aggregate && r.Fill != (Fill{}):
 		return fmt.Errorf("fill goes with the mode aggregate only: %w", ErrBadRequest)
+	case r.While != "" && r.Aggregate == 0:
+		return fmt.Errorf("while goes with aggregates of Varve only, those of Part 13 are of whole intervals: %w", ErrBadRequest)
 	case len(r.Edges) > 0:
 		return fmt.Errorf("edges of buckets of a wide answer: %w", ErrBadRequest)
 	case r.Function != 0:
@@ -106,6 +109,7 @@ type wide struct {
 	workers int
 
 	batchRows, windowRows int
+	while                 *condition
 }
 
 func (e *Engine) wide(r WideRequest) (*wide, error) {
@@ -148,6 +152,11 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 	}
 	if err := x.makeColumns(); err != nil {
 		return nil, err
+	}
+	if r.While != "" {
+		if x.while, err = e.condition(r.While, x.grid, !r.UseUncertain); err != nil {
+			return nil, err
+		}
 	}
 	x.size(e.budget.share)
 	return x, nil
@@ -241,7 +250,7 @@ func (x *wide) fixedBytes() int64 {
 // workerBytes is what one worker has for itself.
 func (x *wide) workerBytes() int64 {
 	if x.request.Mode == WideAggregate {
-		return cursorBytes + windowBuckets*(2*partialBytes+2*processedRowBytes)
+		return cursorBytes + x.while.bytes() + windowBuckets*(2*partialBytes+2*processedRowBytes)
 	}
 	return cursorBytes + 5*maxWindow
 }

@@ -27,6 +27,7 @@ func (x *wide) reader(view View, states *stateTexts) wideReader {
 		return &wideProcessed{processedReader: newProcessedReader(p, view), states: states}
 	case r.Aggregate != 0:
 		a := newAggregation(AggregatesRequest{Aggregates: []Aggregate{r.Aggregate}, UseUncertain: r.UseUncertain, Fill: r.Fill}, x.tags, x.grid)
+		a.while = x.while
 		return &wideAggregates{aggregation: a, view: view, states: states}
 	}
 	return &wideInstants{

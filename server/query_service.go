@@ -83,6 +83,7 @@ func processedRequest(r *varvev1.ReadProcessedRequest) (query.ProcessedRequest, 
 		Stepped: r.Stepped, Resolution: r.TimeResolutionNs,
 		Counter: counter.Limits{Highest: r.CounterHighest, Step: r.CounterStep}, Unit: r.Unit,
 	}
+	req.While = r.While
 	if req.Fill, err = query.ParseFill(r.Fill, r.FillLimit); err != nil {
 		return req, err
 	}
@@ -112,6 +113,7 @@ func aggregatesRequest(r *varvev1.ReadAggregatesRequest) (query.AggregatesReques
 		Buckets: query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)}, Consistency: consistency,
 		BatchRows: int(r.BatchRows), UseUncertain: r.UseUncertain, Unit: r.Unit,
 	}
+	req.While = r.While
 	if req.Fill, err = query.ParseFill(r.Fill, r.FillLimit); err != nil {
 		return req, err
 	}

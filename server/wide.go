@@ -32,6 +32,7 @@ func wideRequest(r *varvev1.ReadWideRequest) (query.WideRequest, error) {
 		MaxAge: r.MaxAgeNs, AsOf: r.AsOfNs, Stepped: r.Stepped, BridgeBad: r.BridgeBad, UseUncertain: r.UseUncertain,
 		Resolution: r.TimeResolutionNs, Unit: r.Unit,
 	}
+	req.While = r.While
 	if req.Fill, err = query.ParseFill(r.Fill, r.FillLimit); err != nil {
 		return req, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/varvedb/varve/query"
 )
 
-var errFillOfWhat = errors.New("--fill and --fill-limit: need --aggregate")
+var errFillOfWhat = errors.New("--fill, --fill-limit and --while: need --aggregate")
 
 func (f *queryFlags) checkAggregates() error {
 	switch {
@@ -24,7 +24,7 @@ func (f *queryFlags) checkAggregates() error {
 		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
 	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes() && !f.charted() && !f.timeInState:
 		return errors.New("--use-uncertain: needs --aggregate, --time-in-state, --at, --interpolated or --pixels")
-	case len(f.aggregates) == 0 && (f.fill != "none" || f.fillLimit > 0):
+	case len(f.aggregates) == 0 && (f.fill != "none" || f.fillLimit > 0 || f.while != ""):
 		return errFillOfWhat
 	case f.calendar != "" && f.every == "":
 		return errors.New("--calendar: needs --every, such as --every shift")
@@ -84,11 +84,11 @@ func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.Re
 			Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
 			Aggregates: f.aggregates, Consistency: r.Consistency, Stepped: f.override,
 			TreatUncertainAsBad: &bad, PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad,
-			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(), CounterHighest: f.counterHighest, CounterStep: f.counterStep, Fill: f.fill, FillLimit: f.fillLimit, Unit: r.Unit,
+			UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(), CounterHighest: f.counterHighest, CounterStep: f.counterStep, Fill: f.fill, FillLimit: f.fillLimit, While: f.while, Unit: r.Unit,
 		})
 	}
 	return c.query.ReadAggregates(ctx, &varvev1.ReadAggregatesRequest{
 		Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
-		Aggregates: f.aggregates, Consistency: r.Consistency, UseUncertain: f.useUncertain, Fill: f.fill, FillLimit: f.fillLimit, Unit: r.Unit,
+		Aggregates: f.aggregates, Consistency: r.Consistency, UseUncertain: f.useUncertain, Fill: f.fill, FillLimit: f.fillLimit, While: f.while, Unit: r.Unit,
 	})
 }

@@ -56,7 +56,7 @@ func (f *queryFlags) checkWide() error {
 		return errors.New("--every and --on-samples-of: give one")
 	case !aggregate && f.every == "" && f.onSamplesOf == "":
 		return errors.New("--wide: a row how often? add --every, such as --every 1m, or --on-samples-of TAG")
-	case !aggregate && (f.fill != "none" || f.fillLimit > 0):
+	case !aggregate && (f.fill != "none" || f.fillLimit > 0 || f.while != ""):
 		return errFillOfWhat
 	case f.calendar != "" && f.every == "":
 		return errors.New("--calendar: needs --every, such as --every shift")
@@ -74,7 +74,7 @@ func (f *queryFlags) askWide(ctx context.Context, c *client, r *varvev1.ReadRang
 		OnSamplesOf: f.onSamplesOf, Mode: varvev1.ReadWideRequest_Mode(1 + slices.Index(wideModes, f.mode)), Consistency: r.Consistency,
 		WithQuality: f.withQuality, MaxAgeNs: f.maxAge.Nanoseconds(), AsOfNs: r.AsOfNs, Stepped: f.override, BridgeBad: f.bridgeBad, UseUncertain: f.useUncertain,
 		PercentDataGood: &f.percentGood, PercentDataBad: &f.percentBad, UseSlopedExtrapolation: f.sloped, TimeResolutionNs: f.resolution.Nanoseconds(),
-		Fill: f.fill, FillLimit: f.fillLimit, Unit: r.Unit,
+		Fill: f.fill, FillLimit: f.fillLimit, While: f.while, Unit: r.Unit,
 	}
 	if len(f.aggregates) > 0 {
 		q.Aggregate = f.aggregates[0]

@@ -904,6 +904,7 @@ type ReadWideRequest struct {
 	Fill                   string               `protobuf:"bytes,25,opt,name=fill,proto3" json:"fill,omitempty"` // of AGGREGATE, as of ReadAggregatesRequest, with its limit; a row is omitted where nothing is known of any tag
 	FillLimit              uint32               `protobuf:"varint,26,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"`
 	Expressions            []string             `protobuf:"bytes,27,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
+	While                  string               `protobuf:"bytes,28,opt,name=while,proto3" json:"while,omitempty"`             // of AGGREGATE, as of ReadAggregatesRequest, without its column; not with aggregates of Part 13
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1125,6 +1126,13 @@ func (x *ReadWideRequest) GetExpressions() []string {
 		return x.Expressions
 	}
 	return nil
+}
+
+func (x *ReadWideRequest) GetWhile() string {
+	if x != nil {
+		return x.While
+	}
+	return ""
 }
 
 type ReadPlotRequest struct {
@@ -1475,9 +1483,12 @@ type ReadAggregatesRequest struct {
 	Unit     string `protobuf:"bytes,14,opt,name=unit,proto3" json:"unit,omitempty"`         // as of ReadRangeRequest
 	// What becomes of buckets in which nothing is known: none (or empty), previous, linear, omit, or a number such as 0. docs/reference/aggregates.md
 	// has the rules, under "Fill".
-	Fill          string   `protobuf:"bytes,15,opt,name=fill,proto3" json:"fill,omitempty"`
-	FillLimit     uint32   `protobuf:"varint,16,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"` // of previous and linear: how many buckets after the last with a value, and how long a hole; 0 for any
-	Expressions   []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"`               // as of ReadRangeRequest
+	Fill        string   `protobuf:"bytes,15,opt,name=fill,proto3" json:"fill,omitempty"`
+	FillLimit   uint32   `protobuf:"varint,16,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"` // of previous and linear: how many buckets after the last with a value, and how long a hole; 0 for any
+	Expressions []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"`               // as of ReadRangeRequest
+	// A condition over tags, such as PUMP = 'RUN' and FLOW > 10: only the time in which it holds counts, and the samples in it. The answer then has a
+	// column while_ns int64 behind percent_good: how long that was. Not in reverse. docs/reference/aggregates.md has the rules, under "While".
+	While         string `protobuf:"bytes,18,opt,name=while,proto3" json:"while,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1631,6 +1642,13 @@ func (x *ReadAggregatesRequest) GetExpressions() []string {
 	return nil
 }
 
+func (x *ReadAggregatesRequest) GetWhile() string {
+	if x != nil {
+		return x.While
+	}
+	return ""
+}
+
 type ReadProcessedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
@@ -1668,6 +1686,7 @@ type ReadProcessedRequest struct {
 	Fill           string   `protobuf:"bytes,22,opt,name=fill,proto3" json:"fill,omitempty"` // as of ReadAggregatesRequest, with its limit
 	FillLimit      uint32   `protobuf:"varint,23,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"`
 	Expressions    []string `protobuf:"bytes,24,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
+	While          string   `protobuf:"bytes,25,opt,name=while,proto3" json:"while,omitempty"`             // as of ReadAggregatesRequest, while_ns behind partial; not with aggregates of Part 13
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1868,6 +1887,13 @@ func (x *ReadProcessedRequest) GetExpressions() []string {
 		return x.Expressions
 	}
 	return nil
+}
+
+func (x *ReadProcessedRequest) GetWhile() string {
+	if x != nil {
+		return x.While
+	}
+	return ""
 }
 
 type ReadTimeInStateRequest struct {
@@ -2840,7 +2866,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\vexpressions\x18\x0f \x03(\tR\vexpressionsB\n" +
 	"\n" +
 	"\b_steppedB\v\n" +
-	"\t_as_of_ns\"\xad\b\n" +
+	"\t_as_of_ns\"\xc3\b\n" +
 	"\x0fReadWideRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2873,7 +2899,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04fill\x18\x19 \x01(\tR\x04fill\x12\x1d\n" +
 	"\n" +
 	"fill_limit\x18\x1a \x01(\rR\tfillLimit\x12 \n" +
-	"\vexpressions\x18\x1b \x03(\tR\vexpressions\"V\n" +
+	"\vexpressions\x18\x1b \x03(\tR\vexpressions\x12\x14\n" +
+	"\x05while\x18\x1c \x01(\tR\x05while\"V\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tMODE_ASOF\x10\x01\x12\x15\n" +
@@ -2918,7 +2945,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\x12\x12\n" +
 	"\x04unit\x18\x04 \x01(\tR\x04unit\x12 \n" +
-	"\vexpressions\x18\x05 \x03(\tR\vexpressions\"\xf6\x03\n" +
+	"\vexpressions\x18\x05 \x03(\tR\vexpressions\"\x8c\x04\n" +
 	"\x15ReadAggregatesRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2941,7 +2968,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04fill\x18\x0f \x01(\tR\x04fill\x12\x1d\n" +
 	"\n" +
 	"fill_limit\x18\x10 \x01(\rR\tfillLimit\x12 \n" +
-	"\vexpressions\x18\x11 \x03(\tR\vexpressions\"\x8f\a\n" +
+	"\vexpressions\x18\x11 \x03(\tR\vexpressions\x12\x14\n" +
+	"\x05while\x18\x12 \x01(\tR\x05while\"\xa5\a\n" +
 	"\x14ReadProcessedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2971,7 +2999,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04fill\x18\x16 \x01(\tR\x04fill\x12\x1d\n" +
 	"\n" +
 	"fill_limit\x18\x17 \x01(\rR\tfillLimit\x12 \n" +
-	"\vexpressions\x18\x18 \x03(\tR\vexpressionsB\x19\n" +
+	"\vexpressions\x18\x18 \x03(\tR\vexpressions\x12\x14\n" +
+	"\x05while\x18\x19 \x01(\tR\x05whileB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
