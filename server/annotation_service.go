@@ -136,19 +136,28 @@ func (s *Server) annotationToWire(a *storage.Annotation, history bool) *varvev1.
 	return out
 }
 
+// listedRange is the range that a list is of; an edge that is not given is that of all time.
+func listedRange(start, end *int64) (model.TimeRange, error) {
+	in := model.All
+	if start != nil {
+		in.Start = *start
+	}
+	if end != nil {
+		in.End = *end
+	}
+	if in.Start < model.MinTime || in.Empty() {
+		return in, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
+	}
+	return in, nil
+}
+
 func (s *annotationService) ListAnnotations(ctx context.Context, r *varvev1.ListAnnotationsRequest) (*varvev1.ListAnnotationsResponse, error) {
 	if r.PageSize > maxPageSize {
 		return nil, fmt.Errorf("page_size is %d, most is %d: %w", r.PageSize, maxPageSize, errBadField)
 	}
-	in := model.All
-	if r.StartNs != nil {
-		in.Start = *r.StartNs
-	}
-	if r.EndNs != nil {
-		in.End = *r.EndNs
-	}
-	if in.Start < model.MinTime || in.Empty() {
-		return nil, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
+	in, err := listedRange(r.StartNs, r.EndNs)
+	if err != nil {
+		return nil, err
 	}
 	tags, err := s.tagIDs(r.Tags, r.TagIds, 1)
 	if err != nil {

@@ -96,15 +96,9 @@ func (s *gapService) ListGaps(ctx context.Context, r *varvev1.ListGapsRequest) (
 	if r.PageSize > maxPageSize {
 		return nil, fmt.Errorf("page_size is %d, most is %d: %w", r.PageSize, maxPageSize, errBadField)
 	}
-	in := model.All
-	if r.StartNs != nil {
-		in.Start = *r.StartNs
-	}
-	if r.EndNs != nil {
-		in.End = *r.EndNs
-	}
-	if in.Start < model.MinTime || in.Empty() {
-		return nil, fmt.Errorf("range from %d to %d: the end must be later: %w", in.Start, in.End, errBadField)
+	in, err := listedRange(r.StartNs, r.EndNs)
+	if err != nil {
+		return nil, err
 	}
 	tags, err := s.tagIDs(r.Tags, r.TagIds, 1)
 	if err != nil {
