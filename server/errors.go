@@ -84,6 +84,7 @@ var statusOf = []errorCode{
 	{catalog.ErrBadChange, codes.InvalidArgument},
 	{catalog.ErrUnknownStateSet, codes.FailedPrecondition},
 	{catalog.ErrCalendarQuota, codes.ResourceExhausted},
+	{catalog.ErrCalculationQuota, codes.ResourceExhausted},
 	{catalog.ErrCorrupt, codes.DataLoss},
 	{catalog.ErrVersion, codes.FailedPrecondition},
 

@@ -37,6 +37,8 @@ func (c *Catalog) applyOneLocked(ch *Change, now int64) Result {
 		return c.renameLocked(ch.Rename, now)
 	case ch.PutCalendar != nil:
 		return c.putCalendarLocked(&ch.PutCalendar.Calendar, now)
+	case ch.PutCalculation != nil:
+		return c.putCalculationLocked(&ch.PutCalculation.Calculation, now)
 	}
 	return c.putStateSetLocked(&ch.PutStateSet.Set, now)
 }
@@ -57,6 +59,9 @@ func (c *Catalog) judgeCreateLocked(t *model.Tag, knownSet func(string) bool) (*
 			return old, fmt.Errorf("create tag %.80q of type %s: it exists with type %s: %w", t.Name, want, old.Current().Type, ErrTypeMismatch)
 		}
 		return old, nil
+	}
+	if err := c.judgeTagNameLocked(t.Name); err != nil {
+		return nil, fmt.Errorf("create tag: %w", err)
 	}
 	if err := checkNewTag(t); err != nil {
 		return nil, err
@@ -318,6 +323,9 @@ func (c *Catalog) judgeRenameLocked(t *model.Tag, r *Rename, now int64) (int64, 
 	}
 	if owner := c.mu.byName[r.NewName]; owner != 0 && owner != t.ID {
 		return 0, fmt.Errorf("rename tag %.80q to %.80q: it is the name of tag %d: %w", t.Name, r.NewName, owner, ErrNameTaken)
+	}
+	if err := c.judgeTagNameLocked(r.NewName); err != nil {
+		return 0, fmt.Errorf("rename tag %.80q: %w", t.Name, err)
 	}
 	from := r.From
 	if from == 0 {

@@ -1,4 +1,4 @@
-// Package catalog keeps the tags of a store, their digital-state sets, and named calendars.
+// Package catalog keeps the tags of a store, their digital-state sets, and named calendars and calculations.
 //
 //	changes → Check at the door → log record (AppendChanges) → Apply → rows in the store
 //
@@ -11,7 +11,7 @@
 // server that applies the same log holds the same rows, byte for byte. That is why quotas are judged by Check at the
 // door and not by Apply.
 //
-// Tags, sets and calendars that the catalogue hands out are never changed: a change puts a new one in the place of the old. They
+// Tags, sets, calendars and calculations that the catalogue hands out are never changed: a change puts a new one in the place of the old. They
 // are not to be changed by whoever gets them either.
 //
 // # Parts
@@ -33,17 +33,18 @@ import (
 
 // Errors to test with errors.Is. model.ErrTagNotFound joins them.
 var (
-	ErrBadName         = errors.New("name cannot be used")
-	ErrNameTaken       = errors.New("name belongs to another tag")
-	ErrUUIDTaken       = errors.New("UUID belongs to another tag")
-	ErrTagQuota        = errors.New("too many tags")
-	ErrTypeMismatch    = errors.New("type differs from the tag's")
-	ErrBadSettings     = errors.New("settings cannot be used")
-	ErrBadChange       = errors.New("change does not fit together")
-	ErrUnknownStateSet = errors.New("digital-state set is unknown")
-	ErrCalendarQuota   = errors.New("too many calendars")
-	ErrCorrupt         = errors.New("catalogue is damaged")
-	ErrVersion         = errors.New("catalogue was written by a newer release")
+	ErrBadName          = errors.New("name cannot be used")
+	ErrNameTaken        = errors.New("name belongs to another")
+	ErrUUIDTaken        = errors.New("UUID belongs to another tag")
+	ErrTagQuota         = errors.New("too many tags")
+	ErrTypeMismatch     = errors.New("type differs from the tag's")
+	ErrBadSettings      = errors.New("settings cannot be used")
+	ErrBadChange        = errors.New("change does not fit together")
+	ErrUnknownStateSet  = errors.New("digital-state set is unknown")
+	ErrCalendarQuota    = errors.New("too many calendars")
+	ErrCalculationQuota = errors.New("too many calculations")
+	ErrCorrupt          = errors.New("catalogue is damaged")
+	ErrVersion          = errors.New("catalogue was written by a newer release")
 )
 
 // Options tune a Catalog. The zero value of a field means its default.
@@ -53,7 +54,7 @@ type Options struct {
 	MaxTags int
 }
 
-// Catalog is the tags, state sets and calendars of one log as applied so far.
+// Catalog is the tags, state sets, calendars and calculations of one log as applied so far.
 type Catalog struct {
 	maxTags int
 
@@ -78,6 +79,9 @@ type Catalog struct {
 		calendarVersions int                          // of all of them
 		calendarBytes    int                          // of the definitions of all versions
 
+		calculations        map[string][]*model.Calculation // by name, version n at n-1
+		calculationVersions int                             // of all of them
+
 		// renamed is what became of names since list.names was made: an id, or 0 for a name no longer in force. It is
 		// nil while there is no such list.
 		renamed map[string]model.TagID
@@ -86,7 +90,8 @@ type Catalog struct {
 		dirtySets []*model.StateSet
 		dirtyMeta bool
 
-		dirtyCalendars []*model.Calendar
+		dirtyCalendars    []*model.Calendar
+		dirtyCalculations []*model.Calculation
 	}
 
 	list   nameList
@@ -112,6 +117,7 @@ func New(o Options) *Catalog {
 	c.mu.byUUID = map[model.UUID]model.TagID{}
 	c.mu.sets = map[string][]*model.StateSet{}
 	c.mu.calendars = map[string][]*model.Calendar{}
+	c.mu.calculations = map[string][]*model.Calculation{}
 	return c
 }
 

@@ -30,6 +30,8 @@ type Change struct {
 	Rename      *Rename
 	PutStateSet *PutStateSet
 	PutCalendar *PutCalendar
+
+	PutCalculation *PutCalculation
 }
 
 // Create makes a tag, unless one of that name exists: then the result is the existing one. The caller sets Name, UUID
@@ -63,17 +65,20 @@ type PutStateSet struct{ Set model.StateSet }
 
 // Result is what became of one change.
 type Result struct {
-	Tag      *model.Tag      // made, changed or found
-	StateSet *model.StateSet // of a PutStateSet
-	Calendar *model.Calendar // of a PutCalendar
-	Created  bool            // the tag or the version of the set or calendar is new
-	Err      error           // the change did nothing
+	Tag         *model.Tag         // made, changed or found
+	StateSet    *model.StateSet    // of a PutStateSet
+	Calendar    *model.Calendar    // of a PutCalendar
+	Calculation *model.Calculation // of a PutCalculation
+	Created     bool               // the tag or the version of the set, calendar or calculation is new
+	Err         error              // the change did nothing
 }
 
 // checkOne reports whether exactly one field is set.
 func (ch *Change) checkOne() error {
 	n := 0
-	for _, set := range []bool{ch.Create != nil, ch.Update != nil, ch.Rename != nil, ch.PutStateSet != nil, ch.PutCalendar != nil} {
+	for _, set := range []bool{
+		ch.Create != nil, ch.Update != nil, ch.Rename != nil, ch.PutStateSet != nil, ch.PutCalendar != nil, ch.PutCalculation != nil,
+	} {
 		if set {
 			n++
 		}

@@ -32,6 +32,7 @@ type door struct {
 	names map[string]bool // of tags that earlier changes make
 
 	calendarBytes int // of definitions that earlier changes put
+	calculations  int // versions that earlier changes put
 }
 
 func (d *door) knownSet(name string) bool { return d.sets[name] || d.c.knownSetLocked(name) }
@@ -66,6 +67,8 @@ func (d *door) checkLocked(ch *Change) error {
 		return err
 	case ch.PutCalendar != nil:
 		return d.checkCalendarLocked(&ch.PutCalendar.Calendar)
+	case ch.PutCalculation != nil:
+		return d.checkCalculationLocked(&ch.PutCalculation.Calculation)
 	}
 	d.sets[ch.PutStateSet.Set.Name] = true
 	return checkStateSet(&ch.PutStateSet.Set)

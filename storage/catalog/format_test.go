@@ -153,12 +153,13 @@ func TestMissingRowIsFound(t *testing.T) {
 func TestDamagedLengthsAllocateLittle(t *testing.T) {
 	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x0f}
 	for _, b := range [][]byte{
-		append([]byte{1}, huge...),                                                       // changes
-		append([]byte{1, 1, changePutStateSet}, huge...),                                 // name
-		append([]byte{1, 1, changePutStateSet, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0}, huge...), // states
-		append([]byte{2, 1, changePutCalendar, 1, 'a'}, huge...),                         // definition
-		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 0}, huge...),                       // attributes
-		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 1}, huge...),                       // description
+		append([]byte{1}, huge...),                                                          // changes
+		append([]byte{1, 1, changePutStateSet}, huge...),                                    // name
+		append([]byte{1, 1, changePutStateSet, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0}, huge...),    // states
+		append([]byte{2, 1, changePutCalendar, 1, 'a'}, huge...),                            // definition
+		append([]byte{2, 1, changePutCalculation, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0}, huge...), // expression
+		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 0}, huge...),                          // attributes
+		append([]byte{1, 1, changeUpdate, 1, 0, 0, 0, 1}, huge...),                          // description
 	} {
 		allocated := testing.AllocsPerRun(10, func() {
 			_, err := DecodeChanges(b)
@@ -172,6 +173,7 @@ func FuzzDecodeChanges(f *testing.F) {
 	f.Add(AppendChanges(nil, exampleChanges()))
 	f.Add(AppendChanges(nil, nil))
 	f.Add(AppendChanges(nil, exampleCalendar()))
+	f.Add(AppendChanges(nil, exampleCalculation()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		changes, err := DecodeChanges(b)
 		if err != nil {
@@ -194,6 +196,7 @@ func FuzzLoad(f *testing.F) {
 	c := New(Options{})
 	c.Apply(exampleChanges(), 1_700_000_001_000_000_000)
 	c.Apply(exampleCalendar(), 1_700_000_002_000_000_000)
+	c.Apply(exampleCalculation(), 1_700_000_002_000_000_000)
 	for _, r := range c.TakeChanged() {
 		f.Add(r.Key, r.Value[1:len(r.Value)-4])
 	}

@@ -11,14 +11,16 @@ import (
 // The payload of a catalogue record in the log; see docs/format/catalog.md. The numbers reach disk and are never
 // renumbered; zero is never written.
 const (
-	recordVersion          = 1
-	recordVersionCalendars = 2 // of a record that puts a calendar, and of no other
+	recordVersion  = 1
+	recordVersion2 = 2 // of a record that puts a calendar or calculation, and of no other
 
 	changeCreate      = 1
 	changeUpdate      = 2
 	changeRename      = 3
 	changePutStateSet = 4
 	changePutCalendar = 5
+
+	changePutCalculation = 6
 )
 
 // Which fields an update carries, one bit each.
@@ -37,8 +39,8 @@ const (
 // sets no field, or several, panics, since no record can say it.
 func AppendChanges(dst []byte, changes []Change) []byte {
 	version := byte(recordVersion)
-	if slices.ContainsFunc(changes, putsCalendar) {
-		version = recordVersionCalendars
+	if slices.ContainsFunc(changes, needsVersion2) {
+		version = recordVersion2
 	}
 	dst = binary.AppendUvarint(append(dst, version), uint64(len(changes)))
 	for i := range changes {
@@ -47,7 +49,7 @@ func AppendChanges(dst []byte, changes []Change) []byte {
 	return dst
 }
 
-func putsCalendar(ch Change) bool { return ch.PutCalendar != nil }
+func needsVersion2(ch Change) bool { return ch.PutCalendar != nil || ch.PutCalculation != nil }
 
 func appendChange(b []byte, ch *Change) []byte {
 	if err := ch.checkOne(); err != nil {
@@ -64,6 +66,9 @@ func appendChange(b []byte, ch *Change) []byte {
 	case ch.PutCalendar != nil:
 		x := &ch.PutCalendar.Calendar
 		return appendText(appendText(append(b, changePutCalendar), x.Name), x.Definition)
+	case ch.PutCalculation != nil:
+		x := &ch.PutCalculation.Calculation
+		return appendText(appendTime(appendText(append(b, changePutCalculation), x.Name), x.From), x.Expression)
 	}
 	s := &ch.PutStateSet.Set
 	b = appendTime(appendText(append(b, changePutStateSet), s.Name), s.From)
@@ -110,8 +115,8 @@ func DecodeChanges(b []byte) ([]Change, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("decode catalogue record: no bytes: %w", ErrCorrupt)
 	}
-	if b[0] == 0 || b[0] > recordVersionCalendars {
-		return nil, fmt.Errorf("decode catalogue record: version %d, newest known is %d: %w", b[0], recordVersionCalendars, ErrVersion)
+	if b[0] == 0 || b[0] > recordVersion2 {
+		return nil, fmt.Errorf("decode catalogue record: version %d, newest known is %d: %w", b[0], recordVersion2, ErrVersion)
 	}
 	r := &reader{b: b[1:]}
 	n := r.count(leastChangeBytes, MaxChanges)
@@ -119,7 +124,7 @@ func DecodeChanges(b []byte) ([]Change, error) {
 	for i := 0; i < n && r.err == nil; i++ {
 		changes = append(changes, r.change())
 	}
-	if r.err == nil && slices.ContainsFunc(changes, putsCalendar) != (b[0] == recordVersionCalendars) {
+	if r.err == nil && slices.ContainsFunc(changes, needsVersion2) != (b[0] == recordVersion2) {
 		r.fail(fmt.Errorf("version %d of a record with other changes than it is for", b[0]))
 	}
 	if err := r.end(); err != nil {
@@ -143,6 +148,8 @@ func (r *reader) change() (ch Change) {
 		ch.PutStateSet = &PutStateSet{Set: model.StateSet{Name: r.text(), From: r.time(), States: r.states()}}
 	case changePutCalendar:
 		ch.PutCalendar = &PutCalendar{Calendar: model.Calendar{Name: r.text(), Definition: r.text()}}
+	case changePutCalculation:
+		ch.PutCalculation = &PutCalculation{Calculation: model.Calculation{Name: r.text(), From: r.time(), Expression: r.text()}}
 	default:
 		r.fail(fmt.Errorf("kind of change %d is unknown", kind))
 	}

@@ -19,17 +19,18 @@ const (
 	tagRow  = 2
 	setRow  = 3 // one version of a digital-state set
 
-	calendarRow = 4 // one version of a calendar
+	calendarRow    = 4 // one version of a calendar
+	calculationRow = 5 // one version of a calculation
 )
 
 const (
 	rowVersion  = 1
-	rowVersion2 = 2 // of a calendar, of the meta row where there are any, and of an epoch
+	rowVersion2 = 2 // of a calendar or calculation, of the meta row where there are any, and of an epoch
 
 	rowEnds    = 1 + 4 // version in front, CRC-32C behind
 	metaBytes  = 8 + 4 + 4
 	epochBytes = 4 + 8 // of the row of an epoch; that of a tag has more
-	countBytes = 4     // behind it the number of versions of calendars, where there are any
+	countBytes = 4     // behind it the number of versions of calendars, and of calculations, up to the last that is not 0
 )
 
 // Row is one key and value for the store to keep. Keys are relative to a prefix of the store's choice.
@@ -47,7 +48,7 @@ func seal(key, body []byte) Row {
 
 // versionOf is the version that a row has. Older releases know version 1 alone, and read whatever is of it.
 func versionOf(key, body []byte) byte {
-	if len(key) > 0 && (key[0] == calendarRow || key[0] == metaRow && len(body) > metaBytes || key[0] == tagRow && len(body) == epochBytes) {
+	if len(key) > 0 && (key[0] == calendarRow || key[0] == calculationRow || key[0] == metaRow && len(body) > metaBytes || key[0] == tagRow && len(body) == epochBytes) {
 		return rowVersion2
 	}
 	return rowVersion
@@ -85,6 +86,8 @@ func tagKey(id model.TagID) []byte {
 func (c *Catalog) TakeChanged() []Row {
 	c.mu.Lock()
 	ids, sets, calendars, meta := c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyCalendars, c.mu.dirtyMeta
+	calculations := c.mu.dirtyCalculations
+	c.mu.dirtyCalculations = nil
 	c.mu.dirtyTags, c.mu.dirtySets, c.mu.dirtyCalendars, c.mu.dirtyMeta = nil, nil, nil, false
 	if !meta {
 		c.mu.Unlock()
@@ -93,14 +96,14 @@ func (c *Catalog) TakeChanged() []Row {
 	first := c.metaRowLocked()
 	c.mu.Unlock()
 
-	rows := make([]Row, 0, 1+len(ids)+len(sets)+len(calendars))
+	rows := make([]Row, 0, 1+len(ids)+len(sets)+len(calendars)+len(calculations))
 	rows = append(rows, first)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		t, _ := c.Tag(id)
 		rows = append(rows, rowOf(t))
 	}
-	return append(append(rows, setRows(sets)...), calendarRows(calendars)...)
+	return append(append(append(rows, setRows(sets)...), calendarRows(calendars)...), calculationRows(calculations)...)
 }
 
 // setRows is the rows of versions of sets, ascending by key.
@@ -117,7 +120,10 @@ func (c *Catalog) metaRowLocked() Row {
 	body := binary.LittleEndian.AppendUint64(nil, c.mu.revision)
 	body = binary.LittleEndian.AppendUint32(body, uint32(c.Len()))
 	body = binary.LittleEndian.AppendUint32(body, uint32(c.countSetVersionsLocked()))
-	if n := c.mu.calendarVersions; n > 0 {
+	if c.mu.calendarVersions > 0 || c.mu.calculationVersions > 0 {
+		body = binary.LittleEndian.AppendUint32(body, uint32(c.mu.calendarVersions))
+	}
+	if n := c.mu.calculationVersions; n > 0 {
 		body = binary.LittleEndian.AppendUint32(body, uint32(n))
 	}
 	return seal([]byte{metaRow}, body)
@@ -135,7 +141,7 @@ func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
 		for _, versions := range c.mu.sets {
 			sets = append(sets, versions...)
 		}
-		calendars := c.calendarVersionsLocked()
+		calendars, calculations := c.calendarVersionsLocked(), c.calculationVersionsLocked()
 		c.mu.Unlock()
 		h := xxhash.New()
 		add := func(r Row) {
@@ -149,7 +155,7 @@ func (c *Catalog) Digest() (revision uint64, tags int, hash uint64) {
 			t, _ := c.Tag(id)
 			add(rowOf(t))
 		}
-		for _, r := range append(setRows(sets), calendarRows(calendars)...) {
+		for _, r := range append(append(setRows(sets), calendarRows(calendars)...), calculationRows(calculations)...) {
 			add(r)
 		}
 		if c.Revision() == revision { // nothing changed meanwhile
@@ -186,15 +192,17 @@ func tagBody(t *model.Tag) []byte {
 
 // fields is one row taken apart; which of them mean something depends on kind.
 type fields struct {
-	kind        byte
-	revision    uint64
-	tags        uint32
-	setVersions uint32
-	tag         *model.Tag
-	set         *model.StateSet
-	calendars   uint32 // versions
-	calendar    *model.Calendar
-	epoch       epochRow // of a tag row that is of one
+	kind         byte
+	revision     uint64
+	tags         uint32
+	setVersions  uint32
+	tag          *model.Tag
+	set          *model.StateSet
+	calendars    uint32 // versions
+	calendar     *model.Calendar
+	calculations uint32 // versions
+	calculation  *model.Calculation
+	epoch        epochRow // of a tag row that is of one
 }
 
 // epochRow is what the row of an epoch says.
@@ -223,13 +231,8 @@ func parseBody(key, body []byte, in *interner) (f fields, err error) {
 	f.kind = key[0]
 	switch {
 	case f.kind == metaRow && len(key) == 1:
-		if len(body) != metaBytes && len(body) != metaBytes+countBytes {
-			return f, fmt.Errorf("body has %d bytes, want %d or %d", len(body), metaBytes, metaBytes+countBytes)
-		}
-		if len(body) > metaBytes {
-			if f.calendars = binary.LittleEndian.Uint32(body[metaBytes:]); f.calendars == 0 {
-				return f, errors.New("no calendar is counted")
-			}
+		if f.calendars, f.calculations, err = parseCounts(body); err != nil {
+			return f, err
 		}
 		f.revision = binary.LittleEndian.Uint64(body)
 		f.tags, f.setVersions = binary.LittleEndian.Uint32(body[8:]), binary.LittleEndian.Uint32(body[12:])
@@ -245,10 +248,32 @@ func parseBody(key, body []byte, in *interner) (f fields, err error) {
 		f.set, err = parseSet(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
 	case f.kind == calendarRow && len(key) > 6 && key[len(key)-5] == 0:
 		f.calendar, err = parseCalendar(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
+	case f.kind == calculationRow && len(key) > 6 && key[len(key)-5] == 0:
+		f.calculation, err = parseCalculation(string(key[1:len(key)-5]), binary.BigEndian.Uint32(key[len(key)-4:]), body)
 	default:
 		err = fmt.Errorf("key of kind %d has %d bytes", f.kind, len(key))
 	}
 	return f, err
+}
+
+// parseCounts is how many versions of calendars and of calculations the body of the meta row counts.
+func parseCounts(body []byte) (calendars, calculations uint32, err error) {
+	switch len(body) - metaBytes {
+	case 0:
+		return 0, 0, nil
+	case countBytes:
+		if calendars = binary.LittleEndian.Uint32(body[metaBytes:]); calendars == 0 {
+			return 0, 0, errors.New("no calendar is counted")
+		}
+		return calendars, 0, nil
+	case 2 * countBytes:
+		calendars, calculations = binary.LittleEndian.Uint32(body[metaBytes:]), binary.LittleEndian.Uint32(body[metaBytes+countBytes:])
+		if calculations == 0 {
+			return 0, 0, errors.New("no calculation is counted")
+		}
+		return calendars, calculations, nil
+	}
+	return 0, 0, fmt.Errorf("body has %d bytes, want %d, and up to 2 counts of %d", len(body), metaBytes, countBytes)
 }
 
 func parseTag(id model.TagID, body []byte, in *interner) (*model.Tag, error) {
@@ -330,7 +355,7 @@ func CheckRow(key, value []byte) error {
 func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.Len() != 0 || len(c.mu.sets) != 0 || len(c.mu.calendars) != 0 {
+	if c.Len() != 0 || len(c.mu.sets) != 0 || len(c.mu.calendars) != 0 || len(c.mu.calculations) != 0 {
 		return errors.New("load catalogue: it is not empty")
 	}
 	var meta fields
@@ -361,6 +386,8 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 			err = c.loadSetLocked(f.set)
 		case calendarRow:
 			err = c.loadCalendarLocked(f.calendar)
+		case calculationRow:
+			err = c.loadCalculationLocked(f.calculation)
 		}
 		if err != nil {
 			return fmt.Errorf("load catalogue row %x: %w: %w", key, err, ErrCorrupt)
@@ -372,6 +399,9 @@ func (c *Catalog) Load(rows iter.Seq2[[]byte, []byte]) error {
 	}
 	if c.mu.calendarVersions != int(meta.calendars) {
 		return fmt.Errorf("load catalogue: %d versions of calendars, meta row says %d: %w", c.mu.calendarVersions, meta.calendars, ErrCorrupt)
+	}
+	if c.mu.calculationVersions != int(meta.calculations) {
+		return fmt.Errorf("load catalogue: %d versions of calculations, meta row says %d: %w", c.mu.calculationVersions, meta.calculations, ErrCorrupt)
 	}
 	for _, id := range retyped {
 		if err := c.checkEpochs(id); err != nil {
