@@ -26,6 +26,7 @@ type calculatedCursor struct {
 	catalog Catalog
 	inputs  []calculatedInput
 	states  *stateTexts
+	values  []model.Sample // of the inputs
 	row     []expression.Value
 	in      model.TimeRange
 	placed  bool // inputs stand at the beginning of the range
@@ -44,7 +45,7 @@ type calculatedInput struct {
 }
 
 func newCalculatedCursor(c *calculatedTag, open opener, catalog Catalog) *calculatedCursor {
-	out := &calculatedCursor{calculatedTag: c, catalog: catalog, states: newStateTexts(catalog), row: make([]expression.Value, len(c.inputs))}
+	out := &calculatedCursor{calculatedTag: c, catalog: catalog, states: newStateTexts(catalog), values: make([]model.Sample, len(c.inputs))}
 	for _, t := range c.inputs {
 		out.inputs = append(out.inputs, calculatedInput{tag: t, cursor: open(t.ID, model.TimeRange{})})
 	}
@@ -83,9 +84,12 @@ func (c *calculatedCursor) Next(ctx context.Context) (*storage.Block, error) {
 		if !ok {
 			break
 		}
-		s, err := c.evaluate(ctx, instant)
+		s, ok, err := c.evaluate(ctx, instant)
 		if err != nil {
 			return nil, err
+		}
+		if !ok {
+			continue
 		}
 		blobs += len(s.Blob)
 		c.block.Append(s)
@@ -118,23 +122,39 @@ func (c *calculatedCursor) instant(ctx context.Context) (next int64, ok bool, er
 	return next, ok && next >= c.in.Start && next < c.in.End, nil
 }
 
-// evaluate is the value at an instant, which is the next one.
-func (c *calculatedCursor) evaluate(ctx context.Context, instant int64) (model.Sample, error) {
-	program, err := c.calculatedTag.at(instant)
-	if err != nil {
-		return model.Sample{}, err
+// evaluate is the value at an instant, which is the next one; false where only tags have samples that the expression in force does not name.
+func (c *calculatedCursor) evaluate(ctx context.Context, instant int64) (model.Sample, bool, error) {
+	d := c.calculatedTag.at(instant)
+	named := slices.ContainsFunc(d.inputs, func(i int) bool { return c.inputs[i].sampled(instant) })
+	if named && d.err != nil {
+		return model.Sample{}, false, fmt.Errorf("%s: with the units that its tags had at %s: %w", c.tag.Name, model.FormatTime(instant), d.err)
 	}
 	for i := range c.inputs {
 		s, err := c.inputs[i].value(ctx, instant, c.in.Reverse)
 		if err != nil {
-			return model.Sample{}, c.located(i, err)
+			return model.Sample{}, false, c.located(i, err)
 		}
-		c.row[i] = expression.OfSample(s, nil)
-		if s.Type == model.State && !c.row[i].Null {
-			c.row[i].Text, _ = c.states.text(c.inputs[i].tag, instant, int64(s.Bits))
-		}
+		c.values[i] = s
 	}
-	return c.sample(instant, program.Eval(c.row)), nil
+	if !named {
+		return model.Sample{}, false, nil
+	}
+	row := c.row[:0]
+	for _, i := range d.inputs {
+		s := c.values[i]
+		v := expression.OfSample(s, nil)
+		if s.Type == model.State && !v.Null {
+			v.Text, _ = c.states.text(c.inputs[i].tag, instant, int64(s.Bits))
+		}
+		row = append(row, v)
+	}
+	c.row = row
+	return c.sample(instant, d.program.Eval(row)), true, nil
+}
+
+// sampled reports whether the sample to come is at an instant.
+func (x *calculatedInput) sampled(instant int64) bool {
+	return !x.end && x.block.Times[x.at] == instant
 }
 
 // place puts the cursor to the beginning of a range, behind the sample next to it outside.
@@ -180,7 +200,7 @@ func (x *calculatedInput) load(ctx context.Context) error {
 
 // value is that of the input at an instant, behind which the cursor stands afterwards: of several samples there the one of highest seq.
 func (x *calculatedInput) value(ctx context.Context, instant int64, reverse bool) (model.Sample, error) {
-	if x.end || x.block.Times[x.at] != instant {
+	if !x.sampled(instant) {
 		return x.between(instant, reverse), nil
 	}
 	var first rollup.Point

@@ -22,9 +22,10 @@ type calculatedTag struct {
 	programs []datedProgram // ascending by from, never empty
 }
 
-// datedProgram is the expression with the units that its inputs have from an instant on.
+// datedProgram is the expression in force from an instant on, with the units that its inputs have then.
 type datedProgram struct {
 	from    int64
+	inputs  []int // that the program names, in its order; a version before or behind may have others
 	program *expression.Program
 	err     error // why it has no meaning then
 }
@@ -39,26 +40,36 @@ func calculate(asked string, id model.TagID, byName func(string) (*model.Tag, bo
 	if err := model.CheckName(name); err != nil {
 		return nil, fmt.Errorf("name of expression %.80q: %w: %w", asked, err, ErrBadRequest)
 	}
-	parsed, err := expression.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("expression %.200q: %w", text, err)
-	}
-	if len(parsed.References()) == 0 {
-		return nil, fmt.Errorf("expression %.200q names no tag, whose samples would say at which times it has a value: %w", text, ErrBadRequest)
-	}
-	c := &calculatedTag{text: text}
-	for _, r := range parsed.References() {
-		tag, ok := byName(r)
-		if !ok {
-			return nil, fmt.Errorf("expression %.200q: tag %.200q: %w", text, r, model.ErrTagNotFound)
+	return calculationOf(name, []*model.Calculation{{From: model.MinTime, Expression: text}}, id, byName)
+}
+
+// CheckCalculation reports why a calculation that is to be stored has no meaning for the tags there are. versions is what would be in force,
+// ascending by their dates.
+func CheckCalculation(c Catalog, versions []*model.Calculation) error {
+	_, err := storedCalculation(versions, math.MaxUint32, c.ByName)
+	return err
+}
+
+func storedCalculation(versions []*model.Calculation, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
+	return calculationOf(versions[0].Name, versions, id, byName)
+}
+
+// calculationOf makes a calculation of the expressions in force, each from its date to that of the next.
+func calculationOf(name string, versions []*model.Calculation, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
+	c := &calculatedTag{}
+	var newest []int // of each version, the program of the units that its tags have now
+	for i, v := range versions {
+		to := int64(model.All.End)
+		if i+1 < len(versions) {
+			to = versions[i+1].From
 		}
-		if tag.Retyped() {
-			return nil, fmt.Errorf("expression %.200q: the type of tag %.200q changed, and there is no expression over two types: %w", text, r, ErrBadRequest)
+		if err := c.addVersion(v, to, byName); err != nil {
+			return nil, fmt.Errorf("expression %.200q: %w", v.Expression, err)
 		}
-		c.inputs = append(c.inputs, tag)
+		newest = append(newest, len(c.programs)-1)
 	}
-	if err := c.check(parsed); err != nil {
-		return nil, fmt.Errorf("expression %.200q: %w", text, err)
+	if err := c.agree(newest); err != nil {
+		return nil, err
 	}
 	last := c.programs[len(c.programs)-1].program
 	settings := model.Settings{From: model.MinTime, Unit: last.Unit, Stepped: c.inputsStepped()}
@@ -80,52 +91,103 @@ func (c *calculatedTag) inputsStepped() bool {
 	return !slices.ContainsFunc(c.inputs, func(t *model.Tag) bool { return !t.Current().Stepped && !t.Current().Type.AlwaysStepped() })
 }
 
-// check makes a program for each period in which all inputs keep their units. The result is in one unit, that of the last.
-func (c *calculatedTag) check(parsed *expression.Expression) error {
-	instants := []int64{model.MinTime}
-	for _, t := range c.inputs {
-		for _, s := range t.Settings {
-			instants = append(instants, s.From)
+// addVersion adds the programs of an expression that is in force until an instant.
+func (c *calculatedTag) addVersion(v *model.Calculation, to int64, byName func(string) (*model.Tag, bool)) error {
+	parsed, err := expression.Parse(v.Expression)
+	if err != nil {
+		return err
+	}
+	if len(parsed.References()) == 0 {
+		return fmt.Errorf("it names no tag, whose samples would say at which times it has a value: %w", ErrBadRequest)
+	}
+	var inputs []int
+	for _, r := range parsed.References() {
+		tag, ok := byName(r)
+		if !ok {
+			return fmt.Errorf("tag %.200q: %w", r, model.ErrTagNotFound)
+		}
+		if tag.Retyped() {
+			return fmt.Errorf("the type of tag %.200q changed, and there is no expression over two types: %w", r, ErrBadRequest)
+		}
+		inputs = append(inputs, c.input(tag))
+	}
+	c.text = v.Expression
+	return c.check(parsed, inputs, v.From, to)
+}
+
+// input is the place of a tag among the inputs; two names of one tag are two references to it.
+func (c *calculatedTag) input(tag *model.Tag) int {
+	i := slices.IndexFunc(c.inputs, func(t *model.Tag) bool { return t.ID == tag.ID })
+	if i < 0 {
+		i = len(c.inputs)
+		c.inputs = append(c.inputs, tag)
+	}
+	return i
+}
+
+// check makes a program for each period of [start, end) in which all inputs keep their units. The last one is of the units they have now.
+func (c *calculatedTag) check(parsed *expression.Expression, inputs []int, start, end int64) error {
+	instants := []int64{start}
+	for _, i := range inputs {
+		for _, s := range c.inputs[i].Settings {
+			if s.From > start && s.From < end {
+				instants = append(instants, s.From)
+			}
 		}
 	}
 	slices.Sort(instants)
 	var before []expression.Tag
 	for _, from := range slices.Compact(instants) {
-		tags := make([]expression.Tag, len(c.inputs))
-		for i, t := range c.inputs {
-			s := t.At(from)
-			tags[i] = expression.Tag{Type: s.Type, Unit: s.Unit}
+		tags := make([]expression.Tag, len(inputs))
+		for k, i := range inputs {
+			s := c.inputs[i].At(from)
+			tags[k] = expression.Tag{Type: s.Type, Unit: s.Unit}
 		}
 		if slices.Equal(tags, before) {
 			continue
 		}
 		before = tags
 		p, err := parsed.Check(tags)
-		c.programs = append(c.programs, datedProgram{from: from, program: p, err: err})
+		c.programs = append(c.programs, datedProgram{from: from, inputs: inputs, program: p, err: err})
 	}
-	last := c.programs[len(c.programs)-1]
-	if last.err != nil {
-		return last.err
-	}
+	return c.programs[len(c.programs)-1].err
+}
+
+// agree converts all programs to the unit of the last one. newest is the last program of each version: those must be of one type, and all or
+// none of them of a unit.
+func (c *calculatedTag) agree(newest []int) error {
+	last := c.programs[len(c.programs)-1].program
 	for i := range c.programs[:len(c.programs)-1] {
 		d := &c.programs[i]
-		if d.err == nil {
-			d.program, d.err = d.program.In(last.program.Unit)
+		if d.err != nil {
+			continue
+		}
+		was := d.program
+		d.program, d.err = was.In(last.Unit)
+		if !slices.Contains(newest, i) {
+			continue
+		}
+		switch {
+		case was.Type != last.Type:
+			return fmt.Errorf("its values are of another type before %s than from then on, and a calculation has one: %w",
+				model.FormatTime(c.programs[i+1].from), ErrBadRequest)
+		case d.err != nil:
+			return fmt.Errorf("its unit before %s: %w", model.FormatTime(c.programs[i+1].from), d.err)
+		case (was.Unit == "") != (last.Unit == ""):
+			return fmt.Errorf("its values are in %q before %s and in %q from then on: %w",
+				was.Unit, model.FormatTime(c.programs[i+1].from), last.Unit, ErrBadRequest)
 		}
 	}
 	return nil
 }
 
 // at is the program for an instant.
-func (c *calculatedTag) at(instant int64) (*expression.Program, error) {
+func (c *calculatedTag) at(instant int64) *datedProgram {
 	i := len(c.programs) - 1
 	for i > 0 && c.programs[i].from > instant {
 		i--
 	}
-	if d := c.programs[i]; d.err != nil {
-		return nil, fmt.Errorf("%s: with the units that its tags had at %s: %w", c.tag.Name, model.FormatTime(instant), d.err)
-	}
-	return c.programs[i].program, nil
+	return &c.programs[i]
 }
 
 // sample is a value as one of the calculation's type.

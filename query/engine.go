@@ -90,6 +90,11 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	if err != nil {
 		return question{}, err
 	}
+	if r.WithSource {
+		if err := tags.onlyStored(); err != nil {
+			return question{}, err
+		}
+	}
 	if r.Bounds == Interpolated || len(r.Where) > 0 || r.Unit != "" {
 		if err := tags.within(model.Between(from, to)); err != nil {
 			return question{}, err
@@ -244,6 +249,9 @@ func (e *Engine) modifiedQuestion(r ModifiedRequest) (question, error) {
 	q, err := e.rangeQuestion(r.asRange())
 	if err != nil {
 		return q, err
+	}
+	if err := q.tags.onlyStored(); err != nil {
+		return question{}, err
 	}
 	q.layout.modified, q.layout.types = true, q.tags.types()
 	return q, nil

@@ -102,6 +102,9 @@ func (e *Engine) forecast(r ForecastRuns) (*forecast, error) {
 	if f.tags, err = resolve(catalog, r.Tags, catalog.ByName); err != nil {
 		return nil, err
 	}
+	if err := f.tags.onlyStored(); err != nil {
+		return nil, err
+	}
 	for _, a := range f.tags.asked {
 		if a.tag.Retyped() {
 			return nil, fmt.Errorf("tag %s: its type changed, and there are no forecasts over two types: %w", a.describe(), ErrBadRequest)

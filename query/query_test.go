@@ -34,6 +34,7 @@ type plainStore struct {
 	tags    []*model.Tag
 	sets    []*model.StateSet
 	named   map[string]*model.Calendar
+	stored  map[string][]*model.Calculation
 	samples map[model.TagID]*storage.Block
 	lost    []storage.OffsetRange
 	block   int                   // samples per block
@@ -93,6 +94,8 @@ func (s *plainStore) Calendar(name string, _ uint32) (*model.Calendar, bool) {
 	c, ok := s.named[name]
 	return c, ok
 }
+
+func (s *plainStore) CalculationInForce(name string) []*model.Calculation { return s.stored[name] }
 
 func (s *plainStore) View(context.Context, storage.Consistency) (View, error) {
 	s.open.Add(1)

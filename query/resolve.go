@@ -51,7 +51,11 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 	for _, name := range t.Names {
 		tag, ok := byName(name)
 		if !ok {
-			return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
+			calc, err := l.stored(c, name)
+			if err != nil {
+				return nil, err
+			}
+			tag = calc.tag
 		}
 		add(name, tag)
 	}
@@ -65,18 +69,58 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 		}
 		add(tag.Name, tag)
 	}
-	for i, text := range t.Expressions {
-		calc, err := calculate(text, math.MaxUint32-model.TagID(i), byName)
+	for _, text := range t.Expressions {
+		calc, err := calculate(text, l.nextID(), byName)
 		if err != nil {
 			return nil, err
 		}
-		if l.calculations == nil {
-			l.calculations = map[model.TagID]*calculatedTag{}
-		}
-		l.calculations[calc.tag.ID] = calc
+		l.addCalculation(calc)
 		add(calc.tag.Name, calc.tag)
 	}
+	if len(l.calculations) > MaxExpressions {
+		return nil, fmt.Errorf("%d expressions and stored calculations are asked for, most is %d: %w", len(l.calculations), MaxExpressions, ErrBadRequest)
+	}
 	return l, nil
+}
+
+// nextID is an id that no tag of the catalogue has, nor a calculation before.
+func (l *tagList) nextID() model.TagID { return math.MaxUint32 - model.TagID(len(l.calculations)) }
+
+func (l *tagList) addCalculation(c *calculatedTag) {
+	if l.calculations == nil {
+		l.calculations = map[model.TagID]*calculatedTag{}
+	}
+	l.calculations[c.tag.ID] = c
+}
+
+// stored is the calculation that the catalogue keeps under a name that no tag has. Asked for twice it is the same.
+func (l *tagList) stored(c Catalog, name string) (*calculatedTag, error) {
+	for _, calc := range l.calculations { // of Names alone: Expressions come later
+		if calc.tag.Name == name {
+			return calc, nil
+		}
+	}
+	versions := c.CalculationInForce(name)
+	if len(versions) == 0 {
+		return nil, fmt.Errorf("tag %.200q: %w", name, model.ErrTagNotFound)
+	}
+	if len(l.calculations) >= MaxExpressions {
+		return nil, fmt.Errorf("more than %d stored calculations are asked for: %w", MaxExpressions, ErrBadRequest)
+	}
+	calc, err := storedCalculation(versions, l.nextID(), c.ByName)
+	if err != nil {
+		return nil, fmt.Errorf("stored calculation %.200q: %w", name, err)
+	}
+	l.addCalculation(calc)
+	return calc, nil
+}
+
+// onlyStored refuses calculations where the question is about what is stored.
+func (l *tagList) onlyStored() error {
+	for _, c := range l.calculations {
+		return fmt.Errorf("%.200q is a calculation, which has no samples that are stored, and this question is about those: %w", c.tag.Name, ErrBadRequest)
+	}
+	return nil
 }
 
 func ascend(ids []model.TagID) bool {

@@ -15,7 +15,7 @@ type Store interface {
 	View(ctx context.Context, c storage.Consistency) (View, error)
 }
 
-// Catalog resolves tags, state sets and calendars. What it returns is not changed afterwards.
+// Catalog resolves tags, state sets, calendars and calculations. What it returns is not changed afterwards.
 type Catalog interface {
 	Tag(id model.TagID) (*model.Tag, bool)
 	// ByName is the tag that has a name, or else had it last; ByNameAt the one that had it at an instant.
@@ -25,6 +25,8 @@ type Catalog interface {
 	StateSet(name string, version uint32) (*model.StateSet, bool)
 	// Calendar is one version of a named calendar, dense from 1; version 0 is the newest.
 	Calendar(name string, version uint32) (*model.Calendar, bool)
+	// CalculationInForce is the versions of a named calculation by the dates from which they are in force; none where there is none.
+	CalculationInForce(name string) []*model.Calculation
 }
 
 // View is one reader's moment, see storage.View.

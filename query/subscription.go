@@ -385,6 +385,9 @@ func newTagFilter(c Catalog, t Tags, globs []string) (*tagFilter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.onlyStored(); err != nil {
+		return nil, err
+	}
 	f := &tagFilter{catalog: c, ids: make(map[model.TagID]bool, len(l.asked)), globs: globs}
 	for _, a := range l.asked {
 		f.ids[a.tag.ID] = true

@@ -102,6 +102,9 @@ func (e *Engine) tune(r TuneRequest) (*tune, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tags.onlyStored(); err != nil {
+		return nil, err
+	}
 	if err := tags.within(model.TimeRange{Start: r.Start, End: r.End}); err != nil {
 		return nil, err
 	}
