@@ -1602,6 +1602,290 @@ func (x *ListCalendarsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type Calculation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                            // as Tag.name; no tag has, had or gets it
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                     // dense from 1; at an instant the highest that had begun is in force
+	FromNs        int64                  `protobuf:"zigzag64,3,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"`       // in force from then on, nanoseconds since 1970 UTC; -2^63+1, the beginning of time, for the first
+	StoredNs      int64                  `protobuf:"zigzag64,4,opt,name=stored_ns,json=storedNs,proto3" json:"stored_ns,omitempty"` // when the server took it, nanoseconds since 1970 UTC
+	Expression    string                 `protobuf:"bytes,5,opt,name=expression,proto3" json:"expression,omitempty"`                // docs/reference/expressions.md, at most 4,096 bytes; it names tags, and no calculation
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Calculation) Reset() {
+	*x = Calculation{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Calculation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Calculation) ProtoMessage() {}
+
+func (x *Calculation) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Calculation.ProtoReflect.Descriptor instead.
+func (*Calculation) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Calculation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Calculation) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Calculation) GetFromNs() int64 {
+	if x != nil {
+		return x.FromNs
+	}
+	return 0
+}
+
+func (x *Calculation) GetStoredNs() int64 {
+	if x != nil {
+		return x.StoredNs
+	}
+	return 0
+}
+
+func (x *Calculation) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
+type PutCalculationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Expression    string                 `protobuf:"bytes,2,opt,name=expression,proto3" json:"expression,omitempty"`
+	FromNs        int64                  `protobuf:"zigzag64,3,opt,name=from_ns,json=fromNs,proto3" json:"from_ns,omitempty"` // 0: when the server takes it. The first version holds from the beginning of time whatever stands here
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCalculationRequest) Reset() {
+	*x = PutCalculationRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCalculationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCalculationRequest) ProtoMessage() {}
+
+func (x *PutCalculationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCalculationRequest.ProtoReflect.Descriptor instead.
+func (*PutCalculationRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PutCalculationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutCalculationRequest) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
+func (x *PutCalculationRequest) GetFromNs() int64 {
+	if x != nil {
+		return x.FromNs
+	}
+	return 0
+}
+
+type GetCalculationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // from 1; 0 for the newest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCalculationRequest) Reset() {
+	*x = GetCalculationRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCalculationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCalculationRequest) ProtoMessage() {}
+
+func (x *GetCalculationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCalculationRequest.ProtoReflect.Descriptor instead.
+func (*GetCalculationRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetCalculationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetCalculationRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type ListCalculationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageToken     string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // next_page_token of the page before; empty for the first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCalculationsRequest) Reset() {
+	*x = ListCalculationsRequest{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCalculationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCalculationsRequest) ProtoMessage() {}
+
+func (x *ListCalculationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCalculationsRequest.ProtoReflect.Descriptor instead.
+func (*ListCalculationsRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListCalculationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListCalculationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calculations  []*Calculation         `protobuf:"bytes,1,rep,name=calculations,proto3" json:"calculations,omitempty"`                          // newest version of each, ascending by name; a page ends behind 2 MiB of them
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // empty on the last page
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCalculationsResponse) Reset() {
+	*x = ListCalculationsResponse{}
+	mi := &file_varve_v1_catalog_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCalculationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCalculationsResponse) ProtoMessage() {}
+
+func (x *ListCalculationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_catalog_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCalculationsResponse.ProtoReflect.Descriptor instead.
+func (*ListCalculationsResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_catalog_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListCalculationsResponse) GetCalculations() []*Calculation {
+	if x != nil {
+		return x.Calculations
+	}
+	return nil
+}
+
+func (x *ListCalculationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_varve_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_varve_v1_catalog_proto_rawDesc = "" +
@@ -1748,7 +2032,30 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\"q\n" +
 	"\x15ListCalendarsResponse\x120\n" +
 	"\tcalendars\x18\x01 \x03(\v2\x12.varve.v1.CalendarR\tcalendars\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe6\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x91\x01\n" +
+	"\vCalculation\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x17\n" +
+	"\afrom_ns\x18\x03 \x01(\x12R\x06fromNs\x12\x1b\n" +
+	"\tstored_ns\x18\x04 \x01(\x12R\bstoredNs\x12\x1e\n" +
+	"\n" +
+	"expression\x18\x05 \x01(\tR\n" +
+	"expression\"d\n" +
+	"\x15PutCalculationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"expression\x18\x02 \x01(\tR\n" +
+	"expression\x12\x17\n" +
+	"\afrom_ns\x18\x03 \x01(\x12R\x06fromNs\"E\n" +
+	"\x15GetCalculationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"8\n" +
+	"\x17ListCalculationsRequest\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tR\tpageToken\"}\n" +
+	"\x18ListCalculationsResponse\x129\n" +
+	"\fcalculations\x18\x01 \x03(\v2\x15.varve.v1.CalculationR\fcalculations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd5\a\n" +
 	"\x0eCatalogService\x12G\n" +
 	"\n" +
 	"CreateTags\x12\x1b.varve.v1.CreateTagsRequest\x1a\x1c.varve.v1.CreateTagsResponse\x120\n" +
@@ -1761,7 +2068,10 @@ const file_varve_v1_catalog_proto_rawDesc = "" +
 	"\rListStateSets\x12\x1e.varve.v1.ListStateSetsRequest\x1a\x1f.varve.v1.ListStateSetsResponse\x12?\n" +
 	"\vPutCalendar\x12\x1c.varve.v1.PutCalendarRequest\x1a\x12.varve.v1.Calendar\x12?\n" +
 	"\vGetCalendar\x12\x1c.varve.v1.GetCalendarRequest\x1a\x12.varve.v1.Calendar\x12P\n" +
-	"\rListCalendars\x12\x1e.varve.v1.ListCalendarsRequest\x1a\x1f.varve.v1.ListCalendarsResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\rListCalendars\x12\x1e.varve.v1.ListCalendarsRequest\x1a\x1f.varve.v1.ListCalendarsResponse\x12H\n" +
+	"\x0ePutCalculation\x12\x1f.varve.v1.PutCalculationRequest\x1a\x15.varve.v1.Calculation\x12H\n" +
+	"\x0eGetCalculation\x12\x1f.varve.v1.GetCalculationRequest\x1a\x15.varve.v1.Calculation\x12Y\n" +
+	"\x10ListCalculations\x12!.varve.v1.ListCalculationsRequest\x1a\".varve.v1.ListCalculationsResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_catalog_proto_rawDescOnce sync.Once
@@ -1775,43 +2085,48 @@ func file_varve_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_varve_v1_catalog_proto_rawDescData
 }
 
-var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_varve_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_varve_v1_catalog_proto_goTypes = []any{
-	(*Settings)(nil),              // 0: varve.v1.Settings
-	(*Filter)(nil),                // 1: varve.v1.Filter
-	(*Alias)(nil),                 // 2: varve.v1.Alias
-	(*Tag)(nil),                   // 3: varve.v1.Tag
-	(*Filtered)(nil),              // 4: varve.v1.Filtered
-	(*CreateTagsRequest)(nil),     // 5: varve.v1.CreateTagsRequest
-	(*CreateTagsResponse)(nil),    // 6: varve.v1.CreateTagsResponse
-	(*CreateTagResult)(nil),       // 7: varve.v1.CreateTagResult
-	(*GetTagRequest)(nil),         // 8: varve.v1.GetTagRequest
-	(*ListTagsRequest)(nil),       // 9: varve.v1.ListTagsRequest
-	(*ListTagsResponse)(nil),      // 10: varve.v1.ListTagsResponse
-	(*UpdateTagRequest)(nil),      // 11: varve.v1.UpdateTagRequest
-	(*RenameTagRequest)(nil),      // 12: varve.v1.RenameTagRequest
-	(*StateSet)(nil),              // 13: varve.v1.StateSet
-	(*DigitalState)(nil),          // 14: varve.v1.DigitalState
-	(*PutStateSetRequest)(nil),    // 15: varve.v1.PutStateSetRequest
-	(*GetStateSetRequest)(nil),    // 16: varve.v1.GetStateSetRequest
-	(*ListStateSetsRequest)(nil),  // 17: varve.v1.ListStateSetsRequest
-	(*ListStateSetsResponse)(nil), // 18: varve.v1.ListStateSetsResponse
-	(*Calendar)(nil),              // 19: varve.v1.Calendar
-	(*PutCalendarRequest)(nil),    // 20: varve.v1.PutCalendarRequest
-	(*GetCalendarRequest)(nil),    // 21: varve.v1.GetCalendarRequest
-	(*ListCalendarsRequest)(nil),  // 22: varve.v1.ListCalendarsRequest
-	(*ListCalendarsResponse)(nil), // 23: varve.v1.ListCalendarsResponse
-	nil,                           // 24: varve.v1.Tag.AttributesEntry
-	nil,                           // 25: varve.v1.ListTagsRequest.AttributesEntry
-	nil,                           // 26: varve.v1.UpdateTagRequest.SetAttributesEntry
-	(Type)(0),                     // 27: varve.v1.Type
-	(RejectCode)(0),               // 28: varve.v1.RejectCode
+	(*Settings)(nil),                 // 0: varve.v1.Settings
+	(*Filter)(nil),                   // 1: varve.v1.Filter
+	(*Alias)(nil),                    // 2: varve.v1.Alias
+	(*Tag)(nil),                      // 3: varve.v1.Tag
+	(*Filtered)(nil),                 // 4: varve.v1.Filtered
+	(*CreateTagsRequest)(nil),        // 5: varve.v1.CreateTagsRequest
+	(*CreateTagsResponse)(nil),       // 6: varve.v1.CreateTagsResponse
+	(*CreateTagResult)(nil),          // 7: varve.v1.CreateTagResult
+	(*GetTagRequest)(nil),            // 8: varve.v1.GetTagRequest
+	(*ListTagsRequest)(nil),          // 9: varve.v1.ListTagsRequest
+	(*ListTagsResponse)(nil),         // 10: varve.v1.ListTagsResponse
+	(*UpdateTagRequest)(nil),         // 11: varve.v1.UpdateTagRequest
+	(*RenameTagRequest)(nil),         // 12: varve.v1.RenameTagRequest
+	(*StateSet)(nil),                 // 13: varve.v1.StateSet
+	(*DigitalState)(nil),             // 14: varve.v1.DigitalState
+	(*PutStateSetRequest)(nil),       // 15: varve.v1.PutStateSetRequest
+	(*GetStateSetRequest)(nil),       // 16: varve.v1.GetStateSetRequest
+	(*ListStateSetsRequest)(nil),     // 17: varve.v1.ListStateSetsRequest
+	(*ListStateSetsResponse)(nil),    // 18: varve.v1.ListStateSetsResponse
+	(*Calendar)(nil),                 // 19: varve.v1.Calendar
+	(*PutCalendarRequest)(nil),       // 20: varve.v1.PutCalendarRequest
+	(*GetCalendarRequest)(nil),       // 21: varve.v1.GetCalendarRequest
+	(*ListCalendarsRequest)(nil),     // 22: varve.v1.ListCalendarsRequest
+	(*ListCalendarsResponse)(nil),    // 23: varve.v1.ListCalendarsResponse
+	(*Calculation)(nil),              // 24: varve.v1.Calculation
+	(*PutCalculationRequest)(nil),    // 25: varve.v1.PutCalculationRequest
+	(*GetCalculationRequest)(nil),    // 26: varve.v1.GetCalculationRequest
+	(*ListCalculationsRequest)(nil),  // 27: varve.v1.ListCalculationsRequest
+	(*ListCalculationsResponse)(nil), // 28: varve.v1.ListCalculationsResponse
+	nil,                              // 29: varve.v1.Tag.AttributesEntry
+	nil,                              // 30: varve.v1.ListTagsRequest.AttributesEntry
+	nil,                              // 31: varve.v1.UpdateTagRequest.SetAttributesEntry
+	(Type)(0),                        // 32: varve.v1.Type
+	(RejectCode)(0),                  // 33: varve.v1.RejectCode
 }
 var file_varve_v1_catalog_proto_depIdxs = []int32{
-	27, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
+	32, // 0: varve.v1.Settings.type:type_name -> varve.v1.Type
 	1,  // 1: varve.v1.Tag.exception:type_name -> varve.v1.Filter
 	1,  // 2: varve.v1.Tag.compression:type_name -> varve.v1.Filter
-	24, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
+	29, // 3: varve.v1.Tag.attributes:type_name -> varve.v1.Tag.AttributesEntry
 	0,  // 4: varve.v1.Tag.settings:type_name -> varve.v1.Settings
 	2,  // 5: varve.v1.Tag.aliases:type_name -> varve.v1.Alias
 	4,  // 6: varve.v1.Tag.filtered:type_name -> varve.v1.Filtered
@@ -1819,45 +2134,52 @@ var file_varve_v1_catalog_proto_depIdxs = []int32{
 	3,  // 8: varve.v1.CreateTagsRequest.tags:type_name -> varve.v1.Tag
 	7,  // 9: varve.v1.CreateTagsResponse.tags:type_name -> varve.v1.CreateTagResult
 	3,  // 10: varve.v1.CreateTagResult.tag:type_name -> varve.v1.Tag
-	28, // 11: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
-	27, // 12: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
-	25, // 13: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
+	33, // 11: varve.v1.CreateTagResult.code:type_name -> varve.v1.RejectCode
+	32, // 12: varve.v1.ListTagsRequest.type:type_name -> varve.v1.Type
+	30, // 13: varve.v1.ListTagsRequest.attributes:type_name -> varve.v1.ListTagsRequest.AttributesEntry
 	3,  // 14: varve.v1.ListTagsResponse.tags:type_name -> varve.v1.Tag
 	1,  // 15: varve.v1.UpdateTagRequest.exception:type_name -> varve.v1.Filter
 	1,  // 16: varve.v1.UpdateTagRequest.compression:type_name -> varve.v1.Filter
-	26, // 17: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
+	31, // 17: varve.v1.UpdateTagRequest.set_attributes:type_name -> varve.v1.UpdateTagRequest.SetAttributesEntry
 	0,  // 18: varve.v1.UpdateTagRequest.settings:type_name -> varve.v1.Settings
 	14, // 19: varve.v1.StateSet.states:type_name -> varve.v1.DigitalState
 	13, // 20: varve.v1.PutStateSetRequest.set:type_name -> varve.v1.StateSet
 	13, // 21: varve.v1.ListStateSetsResponse.sets:type_name -> varve.v1.StateSet
 	19, // 22: varve.v1.ListCalendarsResponse.calendars:type_name -> varve.v1.Calendar
-	5,  // 23: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
-	8,  // 24: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
-	9,  // 25: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
-	11, // 26: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
-	12, // 27: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
-	15, // 28: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
-	16, // 29: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
-	17, // 30: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
-	20, // 31: varve.v1.CatalogService.PutCalendar:input_type -> varve.v1.PutCalendarRequest
-	21, // 32: varve.v1.CatalogService.GetCalendar:input_type -> varve.v1.GetCalendarRequest
-	22, // 33: varve.v1.CatalogService.ListCalendars:input_type -> varve.v1.ListCalendarsRequest
-	6,  // 34: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
-	3,  // 35: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
-	10, // 36: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
-	3,  // 37: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
-	3,  // 38: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
-	13, // 39: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
-	13, // 40: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
-	18, // 41: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
-	19, // 42: varve.v1.CatalogService.PutCalendar:output_type -> varve.v1.Calendar
-	19, // 43: varve.v1.CatalogService.GetCalendar:output_type -> varve.v1.Calendar
-	23, // 44: varve.v1.CatalogService.ListCalendars:output_type -> varve.v1.ListCalendarsResponse
-	34, // [34:45] is the sub-list for method output_type
-	23, // [23:34] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	24, // 23: varve.v1.ListCalculationsResponse.calculations:type_name -> varve.v1.Calculation
+	5,  // 24: varve.v1.CatalogService.CreateTags:input_type -> varve.v1.CreateTagsRequest
+	8,  // 25: varve.v1.CatalogService.GetTag:input_type -> varve.v1.GetTagRequest
+	9,  // 26: varve.v1.CatalogService.ListTags:input_type -> varve.v1.ListTagsRequest
+	11, // 27: varve.v1.CatalogService.UpdateTag:input_type -> varve.v1.UpdateTagRequest
+	12, // 28: varve.v1.CatalogService.RenameTag:input_type -> varve.v1.RenameTagRequest
+	15, // 29: varve.v1.CatalogService.PutStateSet:input_type -> varve.v1.PutStateSetRequest
+	16, // 30: varve.v1.CatalogService.GetStateSet:input_type -> varve.v1.GetStateSetRequest
+	17, // 31: varve.v1.CatalogService.ListStateSets:input_type -> varve.v1.ListStateSetsRequest
+	20, // 32: varve.v1.CatalogService.PutCalendar:input_type -> varve.v1.PutCalendarRequest
+	21, // 33: varve.v1.CatalogService.GetCalendar:input_type -> varve.v1.GetCalendarRequest
+	22, // 34: varve.v1.CatalogService.ListCalendars:input_type -> varve.v1.ListCalendarsRequest
+	25, // 35: varve.v1.CatalogService.PutCalculation:input_type -> varve.v1.PutCalculationRequest
+	26, // 36: varve.v1.CatalogService.GetCalculation:input_type -> varve.v1.GetCalculationRequest
+	27, // 37: varve.v1.CatalogService.ListCalculations:input_type -> varve.v1.ListCalculationsRequest
+	6,  // 38: varve.v1.CatalogService.CreateTags:output_type -> varve.v1.CreateTagsResponse
+	3,  // 39: varve.v1.CatalogService.GetTag:output_type -> varve.v1.Tag
+	10, // 40: varve.v1.CatalogService.ListTags:output_type -> varve.v1.ListTagsResponse
+	3,  // 41: varve.v1.CatalogService.UpdateTag:output_type -> varve.v1.Tag
+	3,  // 42: varve.v1.CatalogService.RenameTag:output_type -> varve.v1.Tag
+	13, // 43: varve.v1.CatalogService.PutStateSet:output_type -> varve.v1.StateSet
+	13, // 44: varve.v1.CatalogService.GetStateSet:output_type -> varve.v1.StateSet
+	18, // 45: varve.v1.CatalogService.ListStateSets:output_type -> varve.v1.ListStateSetsResponse
+	19, // 46: varve.v1.CatalogService.PutCalendar:output_type -> varve.v1.Calendar
+	19, // 47: varve.v1.CatalogService.GetCalendar:output_type -> varve.v1.Calendar
+	23, // 48: varve.v1.CatalogService.ListCalendars:output_type -> varve.v1.ListCalendarsResponse
+	24, // 49: varve.v1.CatalogService.PutCalculation:output_type -> varve.v1.Calculation
+	24, // 50: varve.v1.CatalogService.GetCalculation:output_type -> varve.v1.Calculation
+	28, // 51: varve.v1.CatalogService.ListCalculations:output_type -> varve.v1.ListCalculationsResponse
+	38, // [38:52] is the sub-list for method output_type
+	24, // [24:38] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_catalog_proto_init() }
@@ -1873,7 +2195,7 @@ func file_varve_v1_catalog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_catalog_proto_rawDesc), len(file_varve_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

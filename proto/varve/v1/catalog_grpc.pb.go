@@ -19,17 +19,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CatalogService_CreateTags_FullMethodName    = "/varve.v1.CatalogService/CreateTags"
-	CatalogService_GetTag_FullMethodName        = "/varve.v1.CatalogService/GetTag"
-	CatalogService_ListTags_FullMethodName      = "/varve.v1.CatalogService/ListTags"
-	CatalogService_UpdateTag_FullMethodName     = "/varve.v1.CatalogService/UpdateTag"
-	CatalogService_RenameTag_FullMethodName     = "/varve.v1.CatalogService/RenameTag"
-	CatalogService_PutStateSet_FullMethodName   = "/varve.v1.CatalogService/PutStateSet"
-	CatalogService_GetStateSet_FullMethodName   = "/varve.v1.CatalogService/GetStateSet"
-	CatalogService_ListStateSets_FullMethodName = "/varve.v1.CatalogService/ListStateSets"
-	CatalogService_PutCalendar_FullMethodName   = "/varve.v1.CatalogService/PutCalendar"
-	CatalogService_GetCalendar_FullMethodName   = "/varve.v1.CatalogService/GetCalendar"
-	CatalogService_ListCalendars_FullMethodName = "/varve.v1.CatalogService/ListCalendars"
+	CatalogService_CreateTags_FullMethodName       = "/varve.v1.CatalogService/CreateTags"
+	CatalogService_GetTag_FullMethodName           = "/varve.v1.CatalogService/GetTag"
+	CatalogService_ListTags_FullMethodName         = "/varve.v1.CatalogService/ListTags"
+	CatalogService_UpdateTag_FullMethodName        = "/varve.v1.CatalogService/UpdateTag"
+	CatalogService_RenameTag_FullMethodName        = "/varve.v1.CatalogService/RenameTag"
+	CatalogService_PutStateSet_FullMethodName      = "/varve.v1.CatalogService/PutStateSet"
+	CatalogService_GetStateSet_FullMethodName      = "/varve.v1.CatalogService/GetStateSet"
+	CatalogService_ListStateSets_FullMethodName    = "/varve.v1.CatalogService/ListStateSets"
+	CatalogService_PutCalendar_FullMethodName      = "/varve.v1.CatalogService/PutCalendar"
+	CatalogService_GetCalendar_FullMethodName      = "/varve.v1.CatalogService/GetCalendar"
+	CatalogService_ListCalendars_FullMethodName    = "/varve.v1.CatalogService/ListCalendars"
+	CatalogService_PutCalculation_FullMethodName   = "/varve.v1.CatalogService/PutCalculation"
+	CatalogService_GetCalculation_FullMethodName   = "/varve.v1.CatalogService/GetCalculation"
+	CatalogService_ListCalculations_FullMethodName = "/varve.v1.CatalogService/ListCalculations"
 )
 
 // CatalogServiceClient is the client API for CatalogService service.
@@ -54,6 +57,11 @@ type CatalogServiceClient interface {
 	PutCalendar(ctx context.Context, in *PutCalendarRequest, opts ...grpc.CallOption) (*Calendar, error)
 	GetCalendar(ctx context.Context, in *GetCalendarRequest, opts ...grpc.CallOption) (*Calendar, error)
 	ListCalendars(ctx context.Context, in *ListCalendarsRequest, opts ...grpc.CallOption) (*ListCalendarsResponse, error)
+	// PutCalculation stores a new version of a named calculation, which reads take as the name of a tag. It is in force from its date on, in
+	// the place of the versions before. One that is in force already changes nothing. An expression without meaning for the tags there are is refused.
+	PutCalculation(ctx context.Context, in *PutCalculationRequest, opts ...grpc.CallOption) (*Calculation, error)
+	GetCalculation(ctx context.Context, in *GetCalculationRequest, opts ...grpc.CallOption) (*Calculation, error)
+	ListCalculations(ctx context.Context, in *ListCalculationsRequest, opts ...grpc.CallOption) (*ListCalculationsResponse, error)
 }
 
 type catalogServiceClient struct {
@@ -174,6 +182,36 @@ func (c *catalogServiceClient) ListCalendars(ctx context.Context, in *ListCalend
 	return out, nil
 }
 
+func (c *catalogServiceClient) PutCalculation(ctx context.Context, in *PutCalculationRequest, opts ...grpc.CallOption) (*Calculation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Calculation)
+	err := c.cc.Invoke(ctx, CatalogService_PutCalculation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) GetCalculation(ctx context.Context, in *GetCalculationRequest, opts ...grpc.CallOption) (*Calculation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Calculation)
+	err := c.cc.Invoke(ctx, CatalogService_GetCalculation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListCalculations(ctx context.Context, in *ListCalculationsRequest, opts ...grpc.CallOption) (*ListCalculationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCalculationsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListCalculations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CatalogServiceServer is the server API for CatalogService service.
 // All implementations must embed UnimplementedCatalogServiceServer
 // for forward compatibility.
@@ -196,6 +234,11 @@ type CatalogServiceServer interface {
 	PutCalendar(context.Context, *PutCalendarRequest) (*Calendar, error)
 	GetCalendar(context.Context, *GetCalendarRequest) (*Calendar, error)
 	ListCalendars(context.Context, *ListCalendarsRequest) (*ListCalendarsResponse, error)
+	// PutCalculation stores a new version of a named calculation, which reads take as the name of a tag. It is in force from its date on, in
+	// the place of the versions before. One that is in force already changes nothing. An expression without meaning for the tags there are is refused.
+	PutCalculation(context.Context, *PutCalculationRequest) (*Calculation, error)
+	GetCalculation(context.Context, *GetCalculationRequest) (*Calculation, error)
+	ListCalculations(context.Context, *ListCalculationsRequest) (*ListCalculationsResponse, error)
 	mustEmbedUnimplementedCatalogServiceServer()
 }
 
@@ -238,6 +281,15 @@ func (UnimplementedCatalogServiceServer) GetCalendar(context.Context, *GetCalend
 }
 func (UnimplementedCatalogServiceServer) ListCalendars(context.Context, *ListCalendarsRequest) (*ListCalendarsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCalendars not implemented")
+}
+func (UnimplementedCatalogServiceServer) PutCalculation(context.Context, *PutCalculationRequest) (*Calculation, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutCalculation not implemented")
+}
+func (UnimplementedCatalogServiceServer) GetCalculation(context.Context, *GetCalculationRequest) (*Calculation, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCalculation not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListCalculations(context.Context, *ListCalculationsRequest) (*ListCalculationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCalculations not implemented")
 }
 func (UnimplementedCatalogServiceServer) mustEmbedUnimplementedCatalogServiceServer() {}
 func (UnimplementedCatalogServiceServer) testEmbeddedByValue()                        {}
@@ -458,6 +510,60 @@ func _CatalogService_ListCalendars_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogService_PutCalculation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutCalculationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).PutCalculation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_PutCalculation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).PutCalculation(ctx, req.(*PutCalculationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_GetCalculation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCalculationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).GetCalculation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_GetCalculation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).GetCalculation(ctx, req.(*GetCalculationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListCalculations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCalculationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListCalculations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListCalculations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListCalculations(ctx, req.(*ListCalculationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CatalogService_ServiceDesc is the grpc.ServiceDesc for CatalogService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -508,6 +614,18 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListCalendars",
 			Handler:    _CatalogService_ListCalendars_Handler,
+		},
+		{
+			MethodName: "PutCalculation",
+			Handler:    _CatalogService_PutCalculation_Handler,
+		},
+		{
+			MethodName: "GetCalculation",
+			Handler:    _CatalogService_GetCalculation_Handler,
+		},
+		{
+			MethodName: "ListCalculations",
+			Handler:    _CatalogService_ListCalculations_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
