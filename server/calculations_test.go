@@ -29,6 +29,6 @@ func TestCalculationsOverGRPC(t *testing.T) {
 	all, err := client.ListCalculations(ctx, &varvev1.ListCalculationsRequest{})
 	require.NoError(t, err)
 	require.Len(t, all.Calculations, 1)
-	_, err = ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(ctx, &varvev1.ReadRangeRequest{Tags: []string{"twice"}}))
+	_, err = ipcBytes(varvev1.NewQueryServiceClient(s.conn).Latest(ctx, &varvev1.LatestRequest{Tags: []string{"twice"}}))
 	require.NoError(t, err)
 }
