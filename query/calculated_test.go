@@ -124,75 +124,79 @@ func TestExpressionsAnswerAsStoredTags(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, text := drawCalculation(t)
 		other := twin(t, s, text)
-		calculated, stored := Tags{Expressions: []string{"X := " + text}}, Tags{Names: []string{"X"}}
-		typ := other.tags[0].Current().Type
-		for range 6 {
-			start, end := rapid.Int64Range(-3, 70).Draw(t, "start"), rapid.Int64Range(-3, 70).Draw(t, "end")
-			strict := rapid.Bool().Draw(t, "strict")
-
-			of := RangeRequest{
-				Tags: calculated, Start: start, End: end, WithSeq: true, BatchRows: rapid.IntRange(0, 5).Draw(t, "rows"),
-				Limit:  rapid.Uint64Range(0, 9).Draw(t, "limit"),
-				Bounds: rapid.SampledFrom([]Bounds{NoBounds, Inside, Outside, Interpolated}).Draw(t, "bounds"),
-			}
-			as := of
-			as.Tags = stored
-			require.Equal(t, answerBytes(t, other, (*Engine).ReadRange, as), answerBytes(t, s, (*Engine).ReadRange, of), "range of %s", text)
-
-			at := AtTimesRequest{Tags: calculated, Start: start, End: end, Every: 2, BridgeBad: rapid.Bool().Draw(t, "bridge"), UseUncertain: !strict}
-			atAs := at
-			atAs.Tags = stored
-			require.Equal(t, answerBytes(t, other, (*Engine).ReadAtTimes, atAs), answerBytes(t, s, (*Engine).ReadAtTimes, at), "values of %s", text)
-
-			latest := LatestRequest{Tags: calculated}
-			require.Equal(t, answerBytes(t, other, (*Engine).Latest, LatestRequest{Tags: stored}), answerBytes(t, s, (*Engine).Latest, latest), "latest of %s", text)
-			wide := WideRequest{Tags: calculated, Buckets: Buckets{Start: start, End: start + 9, Step: 3}, Mode: WideAsOf, WithQuality: true}
-			wideAs := wide
-			wideAs.Tags = stored
-			require.Equal(t, rowsOf(t, answerBytes(t, other, (*Engine).ReadWide, wideAs)), rowsOf(t, answerBytes(t, s, (*Engine).ReadWide, wide)), "wide %s", text)
-			if start == end {
-				continue
-			}
-			buckets := Buckets{Start: start, End: end, Step: rapid.Int64Range(1, 30).Draw(t, "step")}
-			configuration := part13.Defaults
-			configuration.TreatUncertainAsBad = strict
-			processed := ProcessedRequest{
-				Tags: calculated, Buckets: buckets, Configuration: configuration, Resolution: 1,
-				Functions: functionsNamed(t, "Interpolative", "DurationGood", "WorstQuality2", "AnnotationCount"),
-			}
-			if typ == model.Bool {
-				processed.Functions = append(processed.Functions, functionsNamed(t, "NumberOfTransitions")...)
-			}
-			if typ == model.Float64 {
-				processed.Functions = append(processed.Functions, functionsNamed(t, "TimeAverage2", "Total", "Minimum2", "StandardDeviationSample", "median")...)
-			}
-			processedAs := processed
-			processedAs.Tags = stored
-			require.Equal(t, answerBytes(t, other, (*Engine).ReadProcessed, processedAs), answerBytes(t, s, (*Engine).ReadProcessed, processed), "processed %s", text)
-
-			aggregates := AggregatesRequest{Tags: calculated, Buckets: buckets, Aggregates: []Aggregate{Count, DurationGood, Last, WorstQuality}, UseUncertain: !strict}
-			if typ == model.Float64 {
-				aggregates.Aggregates = append(aggregates.Aggregates, Sum, Minimum, MaximumTime, TimeWeightedAverage, StandardDeviation)
-			}
-			if start < end {
-				aggregatesAs := aggregates
-				aggregatesAs.Tags = stored
-				require.Equal(t, answerBytes(t, other, (*Engine).ReadAggregates, aggregatesAs), answerBytes(t, s, (*Engine).ReadAggregates, aggregates), "aggregates of %s", text)
-			}
-			if typ == model.Bool {
-				states := StatesRequest{Tags: calculated, Buckets: buckets, UseUncertain: !strict}
-				statesAs := states
-				statesAs.Tags = stored
-				require.Equal(t, answerBytes(t, other, (*Engine).ReadTimeInState, statesAs), answerBytes(t, s, (*Engine).ReadTimeInState, states), "time in states of %s", text)
-			}
-			if typ == model.Float64 && start < end {
-				plot := PlotRequest{Tags: calculated, Start: start, End: end, Width: 7, UseUncertain: !strict}
-				plotAs := plot
-				plotAs.Tags = stored
-				require.Equal(t, answerBytes(t, other, (*Engine).ReadPlot, plotAs), answerBytes(t, s, (*Engine).ReadPlot, plot), "plot of %s", text)
-			}
-		}
+		requireAsStored(t, s, Tags{Expressions: []string{"X := " + text}}, other)
 	})
+}
+
+// requireAsStored asks s about a calculation X all that other is asked about its tag X.
+func requireAsStored(t *rapid.T, s *plainStore, calculated Tags, other *plainStore) {
+	stored, typ := Tags{Names: []string{"X"}}, other.tags[0].Current().Type
+	for range 6 {
+		start, end := rapid.Int64Range(-3, 70).Draw(t, "start"), rapid.Int64Range(-3, 70).Draw(t, "end")
+		strict := rapid.Bool().Draw(t, "strict")
+
+		of := RangeRequest{
+			Tags: calculated, Start: start, End: end, WithSeq: true, BatchRows: rapid.IntRange(0, 5).Draw(t, "rows"),
+			Limit:  rapid.Uint64Range(0, 9).Draw(t, "limit"),
+			Bounds: rapid.SampledFrom([]Bounds{NoBounds, Inside, Outside, Interpolated}).Draw(t, "bounds"),
+		}
+		as := of
+		as.Tags = stored
+		require.Equal(t, answerBytes(t, other, (*Engine).ReadRange, as), answerBytes(t, s, (*Engine).ReadRange, of), "range")
+
+		at := AtTimesRequest{Tags: calculated, Start: start, End: end, Every: 2, BridgeBad: rapid.Bool().Draw(t, "bridge"), UseUncertain: !strict}
+		atAs := at
+		atAs.Tags = stored
+		require.Equal(t, answerBytes(t, other, (*Engine).ReadAtTimes, atAs), answerBytes(t, s, (*Engine).ReadAtTimes, at), "values")
+
+		latest := LatestRequest{Tags: calculated}
+		require.Equal(t, answerBytes(t, other, (*Engine).Latest, LatestRequest{Tags: stored}), answerBytes(t, s, (*Engine).Latest, latest), "latest")
+		wide := WideRequest{Tags: calculated, Buckets: Buckets{Start: start, End: start + 9, Step: 3}, Mode: WideAsOf, WithQuality: true}
+		wideAs := wide
+		wideAs.Tags = stored
+		require.Equal(t, rowsOf(t, answerBytes(t, other, (*Engine).ReadWide, wideAs)), rowsOf(t, answerBytes(t, s, (*Engine).ReadWide, wide)), "wide")
+		if start == end {
+			continue
+		}
+		buckets := Buckets{Start: start, End: end, Step: rapid.Int64Range(1, 30).Draw(t, "step")}
+		configuration := part13.Defaults
+		configuration.TreatUncertainAsBad = strict
+		processed := ProcessedRequest{
+			Tags: calculated, Buckets: buckets, Configuration: configuration, Resolution: 1,
+			Functions: functionsNamed(t, "Interpolative", "DurationGood", "WorstQuality2", "AnnotationCount"),
+		}
+		if typ == model.Bool {
+			processed.Functions = append(processed.Functions, functionsNamed(t, "NumberOfTransitions")...)
+		}
+		if typ == model.Float64 {
+			processed.Functions = append(processed.Functions, functionsNamed(t, "TimeAverage2", "Total", "Minimum2", "StandardDeviationSample", "median")...)
+		}
+		processedAs := processed
+		processedAs.Tags = stored
+		require.Equal(t, answerBytes(t, other, (*Engine).ReadProcessed, processedAs), answerBytes(t, s, (*Engine).ReadProcessed, processed), "processed")
+
+		aggregates := AggregatesRequest{Tags: calculated, Buckets: buckets, Aggregates: []Aggregate{Count, DurationGood, Last, WorstQuality}, UseUncertain: !strict}
+		if typ == model.Float64 {
+			aggregates.Aggregates = append(aggregates.Aggregates, Sum, Minimum, MaximumTime, TimeWeightedAverage, StandardDeviation)
+		}
+		if start < end {
+			aggregatesAs := aggregates
+			aggregatesAs.Tags = stored
+			require.Equal(t, answerBytes(t, other, (*Engine).ReadAggregates, aggregatesAs), answerBytes(t, s, (*Engine).ReadAggregates, aggregates), "aggregates")
+		}
+		if typ == model.Bool {
+			states := StatesRequest{Tags: calculated, Buckets: buckets, UseUncertain: !strict}
+			statesAs := states
+			statesAs.Tags = stored
+			require.Equal(t, answerBytes(t, other, (*Engine).ReadTimeInState, statesAs), answerBytes(t, s, (*Engine).ReadTimeInState, states), "time in states")
+		}
+		if typ == model.Float64 && start < end {
+			plot := PlotRequest{Tags: calculated, Start: start, End: end, Width: 7, UseUncertain: !strict}
+			plotAs := plot
+			plotAs.Tags = stored
+			require.Equal(t, answerBytes(t, other, (*Engine).ReadPlot, plotAs), answerBytes(t, s, (*Engine).ReadPlot, plot), "plot")
+		}
+	}
 }
 
 // rowsOf is the rows of an answer, without the metadata of its columns: of an expression there is no id.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -29,6 +30,8 @@ func TestCalculationsOverGRPC(t *testing.T) {
 	all, err := client.ListCalculations(ctx, &varvev1.ListCalculationsRequest{})
 	require.NoError(t, err)
 	require.Len(t, all.Calculations, 1)
-	_, err = ipcBytes(varvev1.NewQueryServiceClient(s.conn).Latest(ctx, &varvev1.LatestRequest{Tags: []string{"twice"}}))
+	r := &varvev1.ReadRangeRequest{Tags: []string{"twice"}, StartNs: proto.Int64(0), EndNs: proto.Int64(1e14)}
+	got, err := ipcBytes(varvev1.NewQueryServiceClient(s.conn).ReadRange(ctx, r))
 	require.NoError(t, err)
+	requireSameOverFlight(t, s, got, &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Range{Range: r}}, 3)
 }

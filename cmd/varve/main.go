@@ -76,6 +76,7 @@ func newRootCommand() *cobra.Command {
 		newRetentionCommand(),
 		newTagsCommand(),
 		newCalendarsCommand(),
+		newCalculationsCommand(),
 		newStatusCommand(),
 		newBenchCommand(),
 		newConformanceCommand(),

@@ -137,7 +137,7 @@ interpolated or aggregated. docs/reference/units.md has the units.
 
 --expression calculates a tag from others and answers all of the above about it, also without TAG: 'A + B', or 'name := A + B' to give it a
 name. It has a sample wherever one of its tags has; docs/reference/expressions.md has functions, units and quality. Tags with other
-characters than letters, digits, _ and . stand in double quotes.
+characters than letters, digits, _ and . stand in double quotes. TAG may be the name of an expression that varve calculations keeps.
 
 --as-of asks what varve query would have printed at that time: what was ingested in the second it lies in, or before, counts.
 --modified prints the values that were replaced or removed in place of those that stand, with the columns kind (replaced or
@@ -257,7 +257,7 @@ func (f *queryFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	defer c.close()
 	ctx := cmd.Context()
-	tags, err := c.findTags(ctx, names)
+	tags, err := c.find(ctx, names, c.findReadable)
 	if err != nil {
 		return err
 	}
@@ -624,12 +624,16 @@ const findTagsAtOnce = 16
 
 // findTags looks up names and patterns, in the order given; the tags of a pattern are in the order of their names.
 func (c *client) findTags(ctx context.Context, names []string) ([]foundTag, error) {
+	return c.find(ctx, names, c.findTag)
+}
+
+func (c *client) find(ctx context.Context, names []string, look func(ctx context.Context, name string) ([]foundTag, error)) ([]foundTag, error) {
 	found := make([][]foundTag, len(names))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(findTagsAtOnce)
 	for i, name := range names {
 		group.Go(func() (err error) {
-			found[i], err = c.findTag(ctx, name)
+			found[i], err = look(ctx, name)
 			return err
 		})
 	}
