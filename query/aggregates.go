@@ -49,7 +49,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	}
 	catalog := e.store.Catalog()
 	last := max(buckets.edges[0], buckets.edges[buckets.count()]-1)
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
+	tags, err := resolve(catalog, r.Tags, buckets.span(), namesAt(catalog, last))
 	if err != nil {
 		return nil, err
 	}

@@ -112,11 +112,12 @@ func (e *Engine) atTimes(r AtTimesRequest) (*atTimes, error) {
 		return nil, err
 	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, slices.Max(instants)))
+	in := model.TimeRange{Start: slices.Min(instants), End: behindInstant(slices.Max(instants))}
+	tags, err := resolve(catalog, r.Tags, in, namesAt(catalog, slices.Max(instants)))
 	if err != nil {
 		return nil, err
 	}
-	if err := tags.within(model.TimeRange{Start: slices.Min(instants), End: behindInstant(slices.Max(instants))}); err != nil {
+	if err := tags.within(in); err != nil {
 		return nil, err
 	}
 	if err := tags.convertTo(r.Unit); err != nil {

@@ -37,7 +37,8 @@ type calculatedCursor struct {
 // calculatedInput is one of the tags that a calculation is made of.
 type calculatedInput struct {
 	tag    *model.Tag
-	cursor Cursor
+	units  settled
+	cursor *epochsCursor
 	block  *storage.Block
 	at     int          // of the block, the sample to come
 	end    bool         // there is none
@@ -46,8 +47,9 @@ type calculatedInput struct {
 
 func newCalculatedCursor(c *calculatedTag, open opener, catalog Catalog) *calculatedCursor {
 	out := &calculatedCursor{calculatedTag: c, catalog: catalog, states: newStateTexts(catalog), values: make([]model.Sample, len(c.inputs))}
-	for _, t := range c.inputs {
-		out.inputs = append(out.inputs, calculatedInput{tag: t, cursor: open(t.ID, model.TimeRange{})})
+	for _, x := range c.inputs {
+		cursor := &epochsCursor{Cursor: open(x.tag.ID, model.TimeRange{}), asked: asked{tag: x.tag}, span: x.span}
+		out.inputs = append(out.inputs, calculatedInput{tag: x.tag, units: settled{tag: x.tag}, cursor: cursor})
 	}
 	return out
 }
@@ -59,6 +61,7 @@ func (c *calculatedCursor) Close() {
 }
 
 func (c *calculatedCursor) reset(in model.TimeRange) {
+	in.Start, in.End = max(in.Start, c.span.Start), min(in.End, c.span.End)
 	c.in, c.placed, c.size = in, false, leastCalculated
 }
 
@@ -166,7 +169,7 @@ func (x *calculatedInput) place(ctx context.Context, in model.TimeRange) error {
 		inside = model.TimeRange{Start: model.MinTime, End: in.End, Reverse: true}
 	}
 	x.passed = rollup.Point{}
-	x.cursor.Reset(x.tag.ID, outside)
+	x.cursor.reset(outside)
 	x.block, x.at, x.end = nil, 0, false
 	if err := x.load(ctx); err != nil {
 		return err
@@ -174,7 +177,7 @@ func (x *calculatedInput) place(ctx context.Context, in model.TimeRange) error {
 	if !x.end {
 		x.passed = *keep(pointOf(x.block, x.at))
 	}
-	x.cursor.Reset(x.tag.ID, inside)
+	x.cursor.reset(inside)
 	x.block, x.at, x.end = nil, 0, false
 	return nil
 }
@@ -188,9 +191,6 @@ func (x *calculatedInput) load(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return err
-		}
-		if err := requireType(rows{asked: asked{tag: x.tag}, Block: b, to: b.Len()}, x.tag.Current().Type); err != nil {
 			return err
 		}
 		x.block, x.at = b, 0
@@ -235,6 +235,7 @@ func (x *calculatedInput) between(instant int64, reverse bool) model.Sample {
 	if reverse {
 		before, after = after, before
 	}
+	tag := x.units.alike(&before, &after, instant)
 	var rules interpolation
-	return rules.simple(x.tag, before, after, instant)
+	return rules.simple(tag, before, after, instant)
 }

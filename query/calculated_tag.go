@@ -18,8 +18,15 @@ const MaxExpressions = 64
 type calculatedTag struct {
 	tag      *model.Tag
 	text     string
-	inputs   []*model.Tag
-	programs []datedProgram // ascending by from, never empty
+	inputs   []datedInput
+	span     model.TimeRange // in which it has samples: no input changes there from one type of expressions to another
+	programs []datedProgram  // ascending by from, never empty
+}
+
+// datedInput is a tag that a calculation is made of, and when its samples are of the type that they have in it.
+type datedInput struct {
+	tag  *model.Tag
+	span model.TimeRange
 }
 
 // datedProgram is the expression in force from an instant on, with the units that its inputs have then.
@@ -30,40 +37,36 @@ type datedProgram struct {
 	err     error // why it has no meaning then
 }
 
-// calculate makes a calculation of "name := expression", or of an expression that is its own name.
-func calculate(asked string, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
-	name, text, named := strings.Cut(asked, ":=")
-	if name, text = strings.TrimSpace(name), strings.TrimSpace(text); !named || strings.ContainsAny(name, `'"`) {
-		text = strings.TrimSpace(asked) // := may stand in a text or name
-		name = text
+// calculate makes a calculation of "name := expression", or of an expression that is its own name, for a question about a range.
+func calculate(text string, id model.TagID, in model.TimeRange, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
+	name, text, err := nameAndText(text)
+	if err != nil {
+		return nil, err
 	}
-	if err := model.CheckName(name); err != nil {
-		return nil, fmt.Errorf("name of expression %.80q: %w: %w", asked, err, ErrBadRequest)
-	}
-	return calculationOf(name, []*model.Calculation{{From: model.MinTime, Expression: text}}, id, byName)
+	return calculationOf(name, []*model.Calculation{{From: model.MinTime, Expression: text}}, id, in, byName)
 }
 
 // CheckCalculation reports why a calculation that is to be stored has no meaning for the tags there are. versions is what would be in force,
-// ascending by their dates.
+// ascending by their dates. Of tags whose type changes it is for what they become last.
 func CheckCalculation(c Catalog, versions []*model.Calculation) error {
-	_, err := storedCalculation(versions, math.MaxUint32, c.ByName)
+	_, err := storedCalculation(versions, math.MaxUint32, model.Between(model.MaxTime, model.MaxTime), c.ByName)
 	return err
 }
 
-func storedCalculation(versions []*model.Calculation, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
-	return calculationOf(versions[0].Name, versions, id, byName)
+func storedCalculation(versions []*model.Calculation, id model.TagID, in model.TimeRange, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
+	return calculationOf(versions[0].Name, versions, id, in, byName)
 }
 
-// calculationOf makes a calculation of the expressions in force, each from its date to that of the next.
-func calculationOf(name string, versions []*model.Calculation, id model.TagID, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
-	c := &calculatedTag{}
+// calculationOf makes a calculation of the expressions in force, each from its date to that of the next, for a question about a range.
+func calculationOf(name string, versions []*model.Calculation, id model.TagID, in model.TimeRange, byName func(string) (*model.Tag, bool)) (*calculatedTag, error) {
+	c := &calculatedTag{span: model.All}
 	var newest []int // of each version, the program of the units that its tags have now
 	for i, v := range versions {
 		to := int64(model.All.End)
 		if i+1 < len(versions) {
 			to = versions[i+1].From
 		}
-		if err := c.addVersion(v, to, byName); err != nil {
+		if err := c.addVersion(v, to, in, byName); err != nil {
 			return nil, fmt.Errorf("expression %.200q: %w", v.Expression, err)
 		}
 		newest = append(newest, len(c.programs)-1)
@@ -86,13 +89,28 @@ func calculationOf(name string, versions []*model.Calculation, id model.TagID, b
 	return c, nil
 }
 
-// inputsStepped reports whether no input slopes, so that no value between their samples is one between two values.
+func nameAndText(asked string) (name, text string, err error) {
+	name, text, named := strings.Cut(asked, ":=")
+	if name, text = strings.TrimSpace(name), strings.TrimSpace(text); !named || strings.ContainsAny(name, `'"`) {
+		text = strings.TrimSpace(asked) // := may stand in a text or name
+		name = text
+	}
+	if err := model.CheckName(name); err != nil {
+		return "", "", fmt.Errorf("name of expression %.80q: %w: %w", asked, err, ErrBadRequest)
+	}
+	return name, text, nil
+}
+
+// inputsStepped reports whether no input slopes in the end, so that no value between their samples is one between two values.
 func (c *calculatedTag) inputsStepped() bool {
-	return !slices.ContainsFunc(c.inputs, func(t *model.Tag) bool { return !t.Current().Stepped && !t.Current().Type.AlwaysStepped() })
+	return !slices.ContainsFunc(c.inputs, func(x datedInput) bool {
+		s := x.tag.At(x.span.End - 1)
+		return !s.Stepped && !s.Type.AlwaysStepped()
+	})
 }
 
 // addVersion adds the programs of an expression that is in force until an instant.
-func (c *calculatedTag) addVersion(v *model.Calculation, to int64, byName func(string) (*model.Tag, bool)) error {
+func (c *calculatedTag) addVersion(v *model.Calculation, to int64, in model.TimeRange, byName func(string) (*model.Tag, bool)) error {
 	parsed, err := expression.Parse(v.Expression)
 	if err != nil {
 		return err
@@ -100,27 +118,39 @@ func (c *calculatedTag) addVersion(v *model.Calculation, to int64, byName func(s
 	if len(parsed.References()) == 0 {
 		return fmt.Errorf("it names no tag, whose samples would say at which times it has a value: %w", ErrBadRequest)
 	}
+	// Of a version outside of the range, what its tags are next to it counts.
+	in.Start = min(max(in.Start, v.From), to-1)
+	in.End = max(min(in.End, to), in.Start+1)
+	valid := model.TimeRange{Start: v.From, End: to}
 	var inputs []int
 	for _, r := range parsed.References() {
 		tag, ok := byName(r)
 		if !ok {
 			return fmt.Errorf("tag %.200q: %w", r, model.ErrTagNotFound)
 		}
-		if tag.Retyped() {
-			return fmt.Errorf("the type of tag %.200q changed, and there is no expression over two types: %w", r, ErrBadRequest)
+		span, err := asked{tag: tag}.alikeOver(in)
+		if err != nil {
+			return err
 		}
-		inputs = append(inputs, c.input(tag))
+		valid.Start, valid.End = max(valid.Start, span.Start), min(valid.End, span.End)
+		inputs = append(inputs, c.input(datedInput{tag, span}))
+	}
+	if valid.Start > v.From {
+		c.span.Start = max(c.span.Start, valid.Start)
+	}
+	if valid.End < to {
+		c.span.End = min(c.span.End, valid.End)
 	}
 	c.text = v.Expression
-	return c.check(parsed, inputs, v.From, to)
+	return c.check(parsed, inputs, valid.Start, valid.End)
 }
 
 // input is the place of a tag among the inputs; two names of one tag are two references to it.
-func (c *calculatedTag) input(tag *model.Tag) int {
-	i := slices.IndexFunc(c.inputs, func(t *model.Tag) bool { return t.ID == tag.ID })
+func (c *calculatedTag) input(input datedInput) int {
+	i := slices.IndexFunc(c.inputs, func(x datedInput) bool { return x.tag.ID == input.tag.ID && x.span == input.span })
 	if i < 0 {
 		i = len(c.inputs)
-		c.inputs = append(c.inputs, tag)
+		c.inputs = append(c.inputs, input)
 	}
 	return i
 }
@@ -129,7 +159,7 @@ func (c *calculatedTag) input(tag *model.Tag) int {
 func (c *calculatedTag) check(parsed *expression.Expression, inputs []int, start, end int64) error {
 	instants := []int64{start}
 	for _, i := range inputs {
-		for _, s := range c.inputs[i].Settings {
+		for _, s := range c.inputs[i].tag.Settings {
 			if s.From > start && s.From < end {
 				instants = append(instants, s.From)
 			}
@@ -140,7 +170,7 @@ func (c *calculatedTag) check(parsed *expression.Expression, inputs []int, start
 	for _, from := range slices.Compact(instants) {
 		tags := make([]expression.Tag, len(inputs))
 		for k, i := range inputs {
-			s := c.inputs[i].At(from)
+			s := c.inputs[i].tag.At(from)
 			tags[k] = expression.Tag{Type: s.Type, Unit: s.Unit}
 		}
 		if slices.Equal(tags, before) {

@@ -12,8 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/model/unit"
 	"github.com/varvedb/varve/query/expression"
 	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/rollup"
 )
 
@@ -23,18 +25,31 @@ func twin(t *rapid.T, s *plainStore, text string) *plainStore {
 	parsed, err := expression.Parse(text)
 	require.NoError(t, err)
 	var inputs []*model.Tag
-	var tags []expression.Tag
+	var samples [][]model.Sample
 	var times []int64
 	stepped := true
 	for _, name := range parsed.References() {
 		tag, ok := s.ByName(name)
 		require.True(t, ok)
-		inputs, tags = append(inputs, tag), append(tags, expression.Tag{Type: tag.Current().Type})
-		times = append(times, s.samples[tag.ID].Times...)
+		inputs, samples = append(inputs, tag), append(samples, nil)
+		for _, id := range tag.EpochIDs() {
+			for i := range s.samples[id].Len() {
+				samples[len(inputs)-1] = append(samples[len(inputs)-1], s.samples[id].At(i))
+			}
+			times = append(times, s.samples[id].Times...)
+		}
 		stepped = stepped && (tag.Current().Stepped || tag.Current().Type.AlwaysStepped())
 	}
-	p, err := parsed.Check(tags)
-	require.NoError(t, err, text)
+	programAt := func(at int64) *expression.Program {
+		var tags []expression.Tag
+		for _, tag := range inputs {
+			tags = append(tags, expression.Tag{Type: tag.At(at).Type, Unit: tag.At(at).Unit})
+		}
+		p, err := parsed.Check(tags)
+		require.NoError(t, err, text)
+		return p
+	}
+	p := programAt(model.MaxTime)
 	out := newPlainStore(map[expression.Type]model.Type{
 		expression.Number: model.Float64, expression.Bool: model.Bool, expression.Text: model.String, expression.State: model.String,
 	}[p.Type])
@@ -46,9 +61,11 @@ func twin(t *rapid.T, s *plainStore, text string) *plainStore {
 	for _, at := range slices.Compact(times) {
 		row := make([]expression.Value, len(inputs))
 		for i, tag := range inputs {
-			row[i] = expression.OfSample(inputAt(t, tag, &s.samples[tag.ID].Samples, at), setInForce(s.sets, at))
+			row[i] = expression.OfSample(inputAt(t, tag, samples[i], at), setInForce(s.sets, at))
 		}
-		v := p.Eval(row)
+		now, err := programAt(at).In(p.Unit)
+		require.NoError(t, err)
+		v := now.Eval(row)
 		y := model.Sample{Time: at, Quality: v.Quality, Null: v.Null, Bits: math.Float64bits(v.Float)}
 		switch {
 		case v.Null:
@@ -66,17 +83,44 @@ func twin(t *rapid.T, s *plainStore, text string) *plainStore {
 }
 
 // inputAt is the value of a tag at an instant: the neighbours are looked for among all samples, the line between them is that of
-// ReadAtTimes, to the bit, and near the plain one.
-func inputAt(t *rapid.T, tag *model.Tag, all *model.Samples, at int64) model.Sample {
-	var before, after *rollup.Point
-	samples := make([]model.Sample, all.Len())
-	for k := range samples {
-		samples[k] = all.At(k)
-		if p := (rollup.Point{Sample: samples[k]}); p.Time <= at {
-			before = &p
-		} else if after == nil {
-			after = &p
+// ReadAtTimes, to the bit, and near the plain one. Where the neighbours are of another type or unit than the tag has then, all are doubles in
+// that unit.
+func inputAt(t *rapid.T, tag *model.Tag, samples []model.Sample, at int64) model.Sample {
+	now := tag.At(at)
+	typ, tag := now.Type, oneType(tag, now.Type)
+	neighbours := func() (before, after *rollup.Point) {
+		for _, x := range samples {
+			if p := (rollup.Point{Sample: x}); p.Time <= at {
+				before = &p
+			} else if after == nil {
+				after = &p
+			}
 		}
+		return before, after
+	}
+	before, after := neighbours()
+	for _, p := range []*rollup.Point{before, after} {
+		if p != nil && p.Time != at && (p.Type != now.Type || tag.At(p.Time).Unit != now.Unit) && (before == nil || before.Time != at) {
+			typ = model.Float64
+		}
+	}
+	if typ != now.Type || typ == model.Float64 && now.Unit != "" && (before == nil || before.Time != at) {
+		tag, samples = oneType(tag, model.Float64), slices.Clone(samples)
+		for i := range samples {
+			x := &samples[i]
+			f, _ := x.Float64()
+			from, err := unit.Parse(tag.At(x.Time).Unit)
+			to, errTo := unit.Parse(now.Unit)
+			if err == nil && errTo == nil {
+				c, err := unit.Convert(from, to)
+				require.NoError(t, err)
+				f = c.Value(f)
+			}
+			if x.Type = model.Float64; !x.Null {
+				x.Bits = math.Float64bits(f)
+			}
+		}
+		before, after = neighbours()
 	}
 	want := plainAt(tag, samples, at, plainRules{useUncertain: true})
 	if before != nil && before.Time == at {
@@ -86,6 +130,77 @@ func inputAt(t *rapid.T, tag *model.Tag, all *model.Samples, at int64) model.Sam
 	got := new(interpolation).simple(tag, before, after, at)
 	require.Equal(t, want.Quality, got.Quality)
 	return got
+}
+
+// oneType is a tag as if its samples had always been of a type.
+func oneType(tag *model.Tag, typ model.Type) *model.Tag {
+	out := *tag
+	out.Settings = slices.Clone(tag.Settings)
+	for i := range out.Settings {
+		out.Settings[i].Type, out.Settings[i].Epoch = typ, 0
+	}
+	return &out
+}
+
+// drawChange changes the first tag of a store, whose samples are numbers, at an instant: to another type of numbers, to another unit, or
+// both. What it has from then on is kept under an id of its own.
+func drawChange(t *rapid.T, s *plainStore) {
+	tag, at := s.tags[0], rapid.Int64Range(1, 60).Draw(t, "change")
+	if times := s.samples[1].Times; len(times) > 1 && rapid.IntRange(0, 3).Draw(t, "between samples") > 0 {
+		at = max(1, times[rapid.IntRange(1, len(times)-1).Draw(t, "behind")])
+	}
+	next := tag.At(at)
+	if next.From = at; rapid.Bool().Draw(t, "units") {
+		for i := range tag.Settings {
+			tag.Settings[i].Unit = "m"
+		}
+		next.Unit = rapid.SampledFrom([]string{"cm", "[ft_i]", ""}).Draw(t, "unit")
+	}
+	epoch := model.TagID(0)
+	if typ := rapid.SampledFrom([]model.Type{model.Float64, model.Float32, model.Int64, model.Uint64}).Draw(t, "next type"); typ != next.Type {
+		other := newPlainStore(typ)
+		epoch, next.Type = model.TagID(len(s.tags)+1), typ
+		b := s.samples[1]
+		s.samples[1], s.samples[epoch] = &storage.Block{}, other.samples[1]
+		s.samples[1].Reset(b.Type)
+		for i := range b.Len() {
+			x, id := b.At(i), model.TagID(1)
+			if x.Time >= at {
+				f, _ := x.Float64()
+				switch id = epoch; typ {
+				case model.Float64:
+					x.Bits = math.Float64bits(f)
+				case model.Float32:
+					x.Bits = uint64(math.Float32bits(float32(f)))
+				default:
+					x.Bits = uint64(f)
+				}
+			}
+			s.add(id, b.Origins[i].Source, x)
+		}
+	}
+	var settings []model.Settings
+	for _, old := range tag.Settings {
+		if old.From < at {
+			settings = append(settings, old)
+		}
+	}
+	settings = append(settings, next)
+	for _, old := range tag.Settings {
+		if old.From > at {
+			old.Type, old.Unit = next.Type, next.Unit
+			settings = append(settings, old)
+		}
+	}
+	for i := range settings {
+		if settings[i].From >= at {
+			settings[i].Epoch = epoch
+		}
+	}
+	if tag.Settings = settings; epoch != 0 {
+		now, _ := tag.In(epoch)
+		s.tags = append(s.tags, now)
+	}
 }
 
 // drawCalculation is a store, and an expression over its tags.
@@ -197,6 +312,57 @@ func requireAsStored(t *rapid.T, s *plainStore, calculated Tags, other *plainSto
 			require.Equal(t, answerBytes(t, other, (*Engine).ReadPlot, plotAs), answerBytes(t, s, (*Engine).ReadPlot, plot), "plot")
 		}
 	}
+}
+
+// TestExpressionsOverChangesOfTypeAndUnit: a tag whose type or unit changed is in expressions what one tag of doubles in one unit is, but that
+// values between integers are integers.
+func TestExpressionsOverChangesOfTypeAndUnit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		numbers := rapid.SampledFrom([]model.Type{model.Float64, model.Float32, model.Int64, model.Uint64})
+		s := newPlainStore(numbers.Draw(t, "type"), model.Float64)
+		s.block = rapid.IntRange(1, 9).Draw(t, "block")
+		for i := range s.tags {
+			drawSettings(t, s.tags[i])
+			at := rapid.Int64Range(0, 5).Draw(t, "first")
+			for range 20 {
+				x := model.Sample{Time: at, Quality: rapid.SampledFrom([]model.Quality{0, 0, 0, 0, 0, 0x80000000, 0x40000001}).Draw(t, "quality")}
+				x.Bits = rapid.Uint64Range(0, 40).Draw(t, "value")
+				if v := float64(x.Bits) / 4; s.samples[s.tags[i].ID].Type == model.Float64 {
+					x.Bits = math.Float64bits(v)
+				} else if s.samples[s.tags[i].ID].Type == model.Float32 {
+					x.Bits = uint64(math.Float32bits(float32(v)))
+				}
+				s.add(s.tags[i].ID, 0, x)
+				at += rapid.Int64Range(1, 5).Draw(t, "step")
+			}
+		}
+		text := strings.NewReplacer("A", expression.Quote(s.tags[0].Name), "B", expression.Quote(s.tags[1].Name)).Replace(
+			rapid.SampledFrom([]string{"A", "A + B", "B * A", "max(A, B)", "if(A > B, A, B)"}).Draw(t, "expression"))
+		drawChange(t, s)
+		other := twin(t, s, text)
+		calculated, stored := Tags{Expressions: []string{"X := " + text}}, Tags{Names: []string{"X"}}
+		for range 4 {
+			start, end := rapid.Int64Range(-3, 70).Draw(t, "start"), rapid.Int64Range(-3, 70).Draw(t, "end")
+			of := RangeRequest{Tags: calculated, Start: start, End: end, Bounds: rapid.SampledFrom([]Bounds{NoBounds, Inside, Outside, Interpolated}).Draw(t, "bounds")}
+			as := of
+			as.Tags = stored
+			require.Equal(t, rowsOf(t, answerBytes(t, other, (*Engine).ReadRange, as)), rowsOf(t, answerBytes(t, s, (*Engine).ReadRange, of)), "range of %s", text)
+			at := AtTimesRequest{Tags: calculated, Start: start, End: end, Every: 2, UseUncertain: true}
+			atAs := at
+			atAs.Tags = stored
+			require.Equal(t, rowsOf(t, answerBytes(t, other, (*Engine).ReadAtTimes, atAs)), rowsOf(t, answerBytes(t, s, (*Engine).ReadAtTimes, at)), "values of %s", text)
+			if start >= end {
+				continue
+			}
+			aggregates := AggregatesRequest{
+				Tags: calculated, Buckets: Buckets{Start: start, End: end, Step: 9}, UseUncertain: true,
+				Aggregates: []Aggregate{Count, Minimum, Last, TimeWeightedAverage, DurationGood},
+			}
+			aggregatesAs := aggregates
+			aggregatesAs.Tags = stored
+			require.Equal(t, answerBytes(t, other, (*Engine).ReadAggregates, aggregatesAs), answerBytes(t, s, (*Engine).ReadAggregates, aggregates), "aggregates of %s", text)
+		}
+	})
 }
 
 // rowsOf is the rows of an answer, without the metadata of its columns: of an expression there is no id.

@@ -33,8 +33,8 @@ const numbersBytes = 2 << 20
 // bytes is what a cursor of the calculation may hold: what its inputs' cursors do, and a block.
 func (c *calculatedTag) bytes() int64 {
 	n := int64(maxCalculated * rowBytesCalculated)
-	for _, t := range c.inputs {
-		if t.Current().Type.Blob() {
+	for _, x := range c.inputs {
+		if x.tag.At(x.span.End - 1).Type.Blob() {
 			n += cursorBytes
 		} else {
 			n += numbersBytes

@@ -11,12 +11,14 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query/expression"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/rollup"
 )
 
 // condition is what must hold for time, and the samples in it, to count.
 type condition struct {
 	program *expression.Program
-	tags    []*model.Tag // its references
+	tags    []datedInput // its references
+	units   []string     // that they have in the range; their values are in them
 	strict  bool         // a result that is Uncertain is as unknown as one that is Bad
 	now     int64        // until when newest samples hold
 	catalog Catalog
@@ -43,8 +45,9 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 		if !ok {
 			return nil, fmt.Errorf("while: tag %.200q: %w", name, model.ErrTagNotFound)
 		}
-		if tag.Retyped() {
-			return nil, fmt.Errorf("while: the type of tag %.200q changed, and there is no condition over two types: %w", name, ErrBadRequest)
+		span, err := asked{tag: tag}.alikeOver(b.span())
+		if err != nil {
+			return nil, fmt.Errorf("while: %w", err)
 		}
 		settings := tag.At(last)
 		for i := range tag.Settings {
@@ -57,7 +60,7 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 				return nil, fmt.Errorf("while: tag %.200q has the unit %.40q up to %s and %.40q behind: ask for each apart: %w", name, s.Unit, model.FormatTime(next), settings.Unit, ErrBadRequest)
 			}
 		}
-		c.tags = append(c.tags, tag)
+		c.tags, c.units = append(c.tags, datedInput{tag, span}), append(c.units, settings.Unit)
 		types = append(types, expression.Tag{Type: settings.Type, Unit: settings.Unit})
 	}
 	if c.program, err = x.Check(types); err != nil {
@@ -91,7 +94,9 @@ type held struct {
 // followed is a tag at an instant.
 type followed struct {
 	tag    *model.Tag
-	cursor Cursor // behind last
+	unit   string // of value
+	units  settled
+	cursor *epochsCursor // behind last
 	block  *storage.Block
 	i      int
 	ended  bool
@@ -103,21 +108,22 @@ type followed struct {
 // within is the stretches of [start, end). The answer is to be closed.
 func (c *condition) within(ctx context.Context, view View, start, end int64) (*held, error) {
 	h := &held{condition: c, texts: newStateTexts(c.catalog), row: make([]expression.Value, len(c.tags)), at: start, end: end}
-	for _, tag := range c.tags {
-		f := followed{tag: tag, cursor: shapeOf(view, tag.ID, model.TimeRange{Start: model.MinTime, End: start + 1, Reverse: true})}
+	for i, x := range c.tags {
+		f := followed{tag: x.tag, unit: c.units[i], units: settled{tag: x.tag}}
+		f.cursor = &epochsCursor{Cursor: shapeOf(view, x.tag.ID, model.TimeRange{}), asked: asked{tag: x.tag}, span: x.span}
+		f.cursor.reset(model.TimeRange{Start: model.MinTime, End: start + 1, Reverse: true})
 		h.tags = append(h.tags, f)
 	}
 	for i := range h.tags {
 		f := &h.tags[i]
 		switch b, err := f.cursor.Next(ctx); {
 		case err == nil:
-			x := b.At(0)
-			h.take(f, &x)
+			h.take(f, pointOf(b, 0))
 		case err != io.EOF:
 			h.close()
 			return nil, err
 		}
-		f.cursor.Reset(f.tag.ID, model.TimeRange{Start: start + 1, End: model.All.End})
+		f.cursor.reset(model.TimeRange{Start: start + 1, End: model.All.End})
 	}
 	return h, nil
 }
@@ -129,8 +135,16 @@ func (h *held) close() {
 }
 
 // take makes a sample the last one of its tag.
-func (h *held) take(f *followed, x *model.Sample) {
-	f.has, f.last, f.value = true, x.Time, expression.OfSample(*x, nil)
+func (h *held) take(f *followed, x rollup.Point) {
+	f.has, f.last = true, x.Time
+	if x.Type <= model.Uint64 && f.tag.At(x.Time).Unit != f.unit { // it was in another unit before the range
+		c := f.units.converted(&x, f.unit)
+		if c == nil {
+			c = &rollup.Point{Sample: model.Sample{Type: x.Type, Null: true, Quality: model.BadNoData}}
+		}
+		x = *c
+	}
+	f.value = expression.OfSample(x.Sample, nil)
 	if x.Type == model.State && !f.value.Null {
 		f.value.Text, _ = h.texts.text(f.tag, x.Time, int64(x.Bits))
 	}
@@ -159,9 +173,8 @@ func (f *followed) next(ctx context.Context) (int64, bool, error) {
 func (h *held) follow(ctx context.Context, f *followed, t int64) (v expression.Value, until int64, err error) {
 	next, more, err := f.next(ctx)
 	for err == nil && more && next <= t {
-		x := f.block.At(f.i)
+		h.take(f, pointOf(f.block, f.i))
 		f.i++
-		h.take(f, &x)
 		next, more, err = f.next(ctx)
 	}
 	if err != nil {
@@ -176,7 +189,7 @@ func (h *held) follow(ctx context.Context, f *followed, t int64) (v expression.V
 			until = min(until, from)
 		}
 	}
-	v = expression.OfSample(model.Sample{Type: f.tag.Current().Type, Null: true, Quality: model.BadNoData}, nil)
+	v = expression.OfSample(model.Sample{Type: f.tag.At(t).Type, Null: true, Quality: model.BadNoData}, nil)
 	if !f.has {
 		return v, until, nil
 	}

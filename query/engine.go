@@ -86,7 +86,7 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	catalog := e.store.Catalog()
 	from, to := r.edges()
 	last := max(model.Between(from, to).End, model.MinTime) - 1
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, last))
+	tags, err := resolve(catalog, r.Tags, model.Between(from, to), namesAt(catalog, last))
 	if err != nil {
 		return question{}, err
 	}
@@ -169,7 +169,8 @@ func (e *Engine) latestQuestion(r LatestRequest) (question, error) {
 		return question{}, err
 	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, catalog.ByName)
+	now := e.now().UnixNano()
+	tags, err := resolve(catalog, r.Tags, model.Between(now, now), catalog.ByName)
 	if err != nil {
 		return question{}, err
 	}

@@ -2,7 +2,9 @@ package query
 
 import (
 	"context"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -238,4 +240,133 @@ func TestWhatIsWorkedOutHoldsToAnEpoch(t *testing.T) {
 	}())
 	_, err = e.ReadTimeInState(ctx, StatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: 200}}, &bytesSink{})
 	require.ErrorIs(t, err, ErrBadRequest)
+}
+
+// drawnKinds is a store of x, which is text before 100, then whole numbers, from 200 on doubles, and a bool from 300 on; and of y, a double
+// all the time, which has what x has as a number.
+func drawnKinds() *plainStore {
+	s := newPlainStore(model.String, model.Int64, model.Float64, model.Bool, model.Float64)
+	x := s.tags[0]
+	x.Name, x.Aliases[0].Name = "x", "x"
+	for i, from := range []int64{0, 100, 200, 300} {
+		if i > 0 {
+			x.Settings = append(x.Settings, model.Settings{From: from, Type: s.tags[i].Settings[0].Type, Epoch: model.TagID(i + 1)})
+		}
+	}
+	for i := 1; i < 4; i++ {
+		s.tags[i], _ = x.In(model.TagID(i + 1))
+	}
+	y := s.tags[4]
+	y.Name, y.Aliases[0].Name = "y", "y"
+	for i := range int64(10) {
+		s.add(1, 0, model.Sample{Time: 10 * i, Blob: []byte("x")})
+		s.add(2, 0, model.Sample{Time: 102 + 9*i, Bits: uint64(2 * i * i)})
+		s.add(5, 0, model.Sample{Time: 102 + 9*i, Bits: math.Float64bits(float64(2 * i * i))})
+		s.add(4, 0, model.Sample{Time: 300 + 10*i, Bits: uint64(i) % 2})
+	}
+	for i := range int64(10) {
+		s.add(3, 0, model.Sample{Time: 203 + 9*i, Bits: math.Float64bits(float64(i) + 0.5)})
+		s.add(5, 0, model.Sample{Time: 203 + 9*i, Bits: math.Float64bits(float64(i) + 0.5)})
+	}
+	return s
+}
+
+// TestExpressionsHoldToOneTypeOfThem: over numbers of all types an expression, and a condition, is what it is over one tag of doubles; what is
+// no number has no part in it, and a range that meets both is refused.
+func TestExpressionsHoldToOneTypeOfThem(t *testing.T) {
+	s := drawnKinds()
+	e, err := New(s, Options{Now: func() time.Time { return time.Unix(0, 250) }})
+	require.NoError(t, err)
+	ctx := context.Background()
+	asks := map[string]func(name string, from, to int64, sink *bytesSink) error{
+		"raw": func(name string, from, to int64, sink *bytesSink) error {
+			_, err := e.ReadRange(ctx, RangeRequest{Tags: Tags{Expressions: []string{"X := " + name}}, Start: from, End: to, Bounds: Outside}, sink)
+			return err
+		},
+		"instants": func(name string, from, to int64, sink *bytesSink) error {
+			_, err := e.ReadAtTimes(ctx, AtTimesRequest{Tags: Tags{Expressions: []string{"X := " + name}}, Times: []int64{from, to - 1}, BridgeBad: true}, sink)
+			return err
+		},
+		"aggregates": func(name string, from, to int64, sink *bytesSink) error {
+			r := AggregatesRequest{Tags: Tags{Expressions: []string{"X := " + name}}, Buckets: Buckets{Start: from, End: to, Step: 30}}
+			for a := Count; a <= WorstQuality; a++ {
+				r.Aggregates = append(r.Aggregates, a)
+			}
+			_, err := e.ReadAggregates(ctx, r, sink)
+			return err
+		},
+		"processed": func(name string, from, to int64, sink *bytesSink) error {
+			_, err := e.ReadProcessed(ctx, ProcessedRequest{
+				Tags: Tags{Expressions: []string{"X := " + name}}, Buckets: Buckets{Start: from, End: to, Step: 30}, Configuration: part13.Defaults,
+				Functions: functions(t, "Average", "TimeAverage", "TimeAverage2", "Minimum2", "End", "NumberOfTransitions", "median"),
+			}, sink)
+			return err
+		},
+		"plot": func(name string, from, to int64, sink *bytesSink) error {
+			_, err := e.ReadPlot(ctx, PlotRequest{Tags: Tags{Expressions: []string{"X := " + name}}, Start: from, End: to, Width: 7}, sink)
+			return err
+		},
+		"while": func(name string, from, to int64, sink *bytesSink) error {
+			_, err := e.ReadAggregates(ctx, AggregatesRequest{
+				Tags: Tags{Names: []string{"y"}}, Buckets: Buckets{Start: from, End: to, Step: 30}, Aggregates: []Aggregate{Count, TimeWeightedAverage},
+				UseUncertain: true, While: name + " > 2",
+			}, sink)
+			return err
+		},
+	}
+	for name, ask := range asks {
+		t.Run(name, func(t *testing.T) {
+			for _, in := range [][2]int64{{100, 300}, {102, 300}, {120, 190}, {190, 215}, {199, 203}, {200, 300}, {211, 290}} {
+				var one, other bytesSink
+				require.NoError(t, ask("x", in[0], in[1], &one))
+				require.NoError(t, ask("y", in[0], in[1], &other))
+				_, have, _ := one.read(t)
+				_, want, _ := other.read(t)
+				require.Equal(t, want, have, "%v", in)
+				require.NotEmpty(t, have)
+			}
+			for _, in := range [][2]int64{{0, 300}, {99, 101}, {50, 250}} {
+				err := ask("x", in[0], in[1], new(bytesSink))
+				require.ErrorIs(t, err, ErrBadRequest)
+				require.ErrorContains(t, err, "tag x (id 1) is string before 1970-01-01T00:00:00.0000001Z and int64 from then on")
+			}
+			require.ErrorContains(t, ask("x", 150, 301, new(bytesSink)), "is float64 before 1970-01-01T00:00:00.0000003Z and bool from then on")
+			require.ErrorContains(t, ask("x + 0", 0, 100, new(bytesSink)), "takes a number here, not a text")
+			require.Zero(t, s.open.Load())
+		})
+	}
+	var sink bytesSink
+	_, err = e.Latest(ctx, LatestRequest{Tags: Tags{Expressions: []string{"x + 1"}}}, &sink)
+	require.NoError(t, err)
+	_, rows, _ := sink.read(t)
+	require.Equal(t, int64(284), rows[0].time, "of what it is now, at 250")
+	var bools bytesSink
+	_, err = e.ReadRange(ctx, RangeRequest{Tags: Tags{Expressions: []string{"not x"}}, Start: 300, End: 400}, &bools)
+	require.NoError(t, err)
+	_, rows, _ = bools.read(t)
+	require.Len(t, rows, 10)
+}
+
+// TestConditionsConvertWhatWasBefore: a sample from before a change of unit holds into the range as what it is in the unit of the range.
+func TestConditionsConvertWhatWasBefore(t *testing.T) {
+	s := newPlainStore(model.Float64, model.Float64)
+	p := s.tags[1]
+	p.Name, p.Aliases[0].Name = "p", "p"
+	p.Settings = []model.Settings{{From: model.MinTime, Type: model.Float64, Unit: "mbar"}, {From: 10, Type: model.Float64, Unit: "bar"}}
+	s.add(1, 0, model.Sample{Time: 0, Bits: math.Float64bits(1)})
+	s.add(2, 0, model.Sample{Time: 5, Bits: math.Float64bits(1500)})
+	s.add(2, 0, model.Sample{Time: 15, Bits: math.Float64bits(3)})
+	e, err := New(s, Options{Now: func() time.Time { return time.Unix(0, 20) }})
+	require.NoError(t, err)
+	while := func(condition string) int64 {
+		rec := readAggregates(t, e, AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 10, End: 20}, Aggregates: []Aggregate{Count}, While: condition})
+		defer rec.Release()
+		return int64(numberAt(t, rec.Column(rec.Schema().FieldIndices("while_ns")[0]), 0))
+	}
+	require.Equal(t, int64(10), while("p > 1"))
+	require.Equal(t, int64(5), while("p < 2"), "1500 mbar are 1.5 bar")
+	p.Settings[0].Unit = "Cel"
+	require.Equal(t, int64(5), while("p > 1"), "a temperature is no pressure")
+	p.Settings[0].Unit = ""
+	require.Equal(t, int64(5), while("p > 100"), "without a unit it is taken to be in that of the range")
 }

@@ -99,7 +99,7 @@ func (e *Engine) forecast(r ForecastRuns) (*forecast, error) {
 	}
 	catalog := e.store.Catalog()
 	var err error
-	if f.tags, err = resolve(catalog, r.Tags, catalog.ByName); err != nil {
+	if f.tags, err = resolve(catalog, r.Tags, model.All, catalog.ByName); err != nil {
 		return nil, err
 	}
 	if err := f.tags.onlyStored(); err != nil {

@@ -75,11 +75,12 @@ func (e *Engine) plotting(r PlotRequest) (*plotting, error) {
 		return nil, err
 	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, r.End-1))
+	in := model.TimeRange{Start: r.Start, End: r.End}
+	tags, err := resolve(catalog, r.Tags, in, namesAt(catalog, r.End-1))
 	if err != nil {
 		return nil, err
 	}
-	if err := tags.within(model.TimeRange{Start: r.Start, End: r.End}); err != nil {
+	if err := tags.within(in); err != nil {
 		return nil, err
 	}
 	if err := tags.convertTo(r.Unit); err != nil {

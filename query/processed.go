@@ -94,7 +94,7 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 		return nil, err
 	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, max(buckets.edges[0], buckets.edges[buckets.count()]-1)))
+	tags, err := resolve(catalog, r.Tags, buckets.span(), namesAt(catalog, max(buckets.edges[0], buckets.edges[buckets.count()]-1)))
 	if err != nil {
 		return nil, err
 	}

@@ -29,8 +29,8 @@ type tagList struct {
 	calculations map[model.TagID]*calculatedTag // by ids from the highest down, which no tag of the catalogue has; nil for none
 }
 
-// resolve finds every tag or fails for the first that is not there. byName says what a name means.
-func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagList, error) {
+// resolve finds every tag or fails for the first that is not there. in is the range that the question is about, byName says what a name means.
+func resolve(c Catalog, t Tags, in model.TimeRange, byName func(string) (*model.Tag, bool)) (*tagList, error) {
 	l := &tagList{asked: make([]asked, 0, t.count()), names: make([]string, 0, t.count())}
 	var index map[string]int32 // nil where nothing is asked for twice: ids that ascend are of tags of different names
 	if len(t.Names) > 0 || len(t.Expressions) > 0 || !ascend(t.IDs) {
@@ -51,7 +51,7 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 	for _, name := range t.Names {
 		tag, ok := byName(name)
 		if !ok {
-			calc, err := l.stored(c, name)
+			calc, err := l.stored(c, name, in)
 			if err != nil {
 				return nil, err
 			}
@@ -70,7 +70,7 @@ func resolve(c Catalog, t Tags, byName func(string) (*model.Tag, bool)) (*tagLis
 		add(tag.Name, tag)
 	}
 	for _, text := range t.Expressions {
-		calc, err := calculate(text, l.nextID(), byName)
+		calc, err := calculate(text, l.nextID(), in, byName)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func (l *tagList) addCalculation(c *calculatedTag) {
 }
 
 // stored is the calculation that the catalogue keeps under a name that no tag has. Asked for twice it is the same.
-func (l *tagList) stored(c Catalog, name string) (*calculatedTag, error) {
+func (l *tagList) stored(c Catalog, name string, in model.TimeRange) (*calculatedTag, error) {
 	for _, calc := range l.calculations { // of Names alone: Expressions come later
 		if calc.tag.Name == name {
 			return calc, nil
@@ -107,7 +107,7 @@ func (l *tagList) stored(c Catalog, name string) (*calculatedTag, error) {
 	if len(l.calculations) >= MaxExpressions {
 		return nil, fmt.Errorf("more than %d stored calculations are asked for: %w", MaxExpressions, ErrBadRequest)
 	}
-	calc, err := storedCalculation(versions, l.nextID(), c.ByName)
+	calc, err := storedCalculation(versions, l.nextID(), in, c.ByName)
 	if err != nil {
 		return nil, fmt.Errorf("stored calculation %.200q: %w", name, err)
 	}

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 
@@ -68,4 +69,48 @@ func TestStoredCalculationsThatAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "no samples that are stored")
 	_, err = e.ReadRange(context.Background(), RangeRequest{Tags: Tags{Expressions: []string{"x + 1"}}, End: 1}, &bytesSink{})
 	require.ErrorIs(t, err, model.ErrTagNotFound, "no calculation in a calculation")
+}
+
+// TestStoredCalculationsFollowATagThatChanges: an expression of its own for each type that a tag has makes one calculation over all of them.
+func TestStoredCalculationsFollowATagThatChanges(t *testing.T) {
+	s := drawnKinds()
+	s.stored = map[string][]*model.Calculation{"c": {
+		{Name: "c", From: model.MinTime, Expression: "if(x = 'x', 1, 0)"}, {Name: "c", From: 100, Expression: "x + 1"},
+	}}
+	require.ErrorContains(t, CheckCalculation(s, s.stored["c"]), "takes a number here, not a bool", "of what x is in the end")
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	read := func(start, end int64, bounds Bounds) ([]row, error) {
+		var sink bytesSink
+		if _, err := e.ReadRange(context.Background(), RangeRequest{Tags: Tags{Names: []string{"c"}}, Start: start, End: end, Bounds: bounds}, &sink); err != nil {
+			return nil, err
+		}
+		_, rows, _ := sink.read(t)
+		return rows, nil
+	}
+	rows, err := read(0, 300, NoBounds)
+	require.NoError(t, err)
+	require.Len(t, rows, 30)
+	for i, x := range rows {
+		want := 1.0
+		if i >= 10 {
+			y, _ := s.samples[5].At(i - 10).Float64()
+			want = y + 1
+		}
+		require.Equal(t, math.Float64bits(want), x.value["value"], "at %d", x.time)
+	}
+	rows, err = read(120, 130, Outside)
+	require.NoError(t, err)
+	require.Equal(t, int64(120), rows[0].time)
+	_, err = read(0, 301, NoBounds)
+	require.ErrorContains(t, err, "is float64 before 1970-01-01T00:00:00.0000003Z and bool from then on")
+	rows, err = read(10, 40, Outside)
+	require.NoError(t, err)
+	require.Len(t, rows, 4)
+	s.stored["c"] = s.stored["c"][:1]
+	_, err = read(50, 150, NoBounds)
+	require.ErrorContains(t, err, "is string before 1970-01-01T00:00:00.0000001Z and int64 from then on")
+	rows, err = read(50, 100, Outside)
+	require.NoError(t, err)
+	require.Equal(t, uint32(model.BadBoundNotFound), rows[len(rows)-1].quality, "behind the change nothing is known")
 }

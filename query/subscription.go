@@ -381,7 +381,7 @@ func newTagFilter(c Catalog, t Tags, globs []string) (*tagFilter, error) {
 	if err := t.onlyStored(); err != nil {
 		return nil, err
 	}
-	l, err := resolve(c, t, c.ByName)
+	l, err := resolve(c, t, model.All, c.ByName)
 	if err != nil {
 		return nil, err
 	}

@@ -98,14 +98,15 @@ func (e *Engine) tune(r TuneRequest) (*tune, error) {
 		return nil, err
 	}
 	catalog := e.store.Catalog()
-	tags, err := resolve(catalog, r.Tags, namesAt(catalog, r.End-1))
+	in := model.TimeRange{Start: r.Start, End: r.End}
+	tags, err := resolve(catalog, r.Tags, in, namesAt(catalog, r.End-1))
 	if err != nil {
 		return nil, err
 	}
 	if err := tags.onlyStored(); err != nil {
 		return nil, err
 	}
-	if err := tags.within(model.TimeRange{Start: r.Start, End: r.End}); err != nil {
+	if err := tags.within(in); err != nil {
 		return nil, err
 	}
 	t := &tune{request: r, tags: tags}

@@ -125,15 +125,15 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 	}
 	catalog := e.store.Catalog()
 	named := namesAt(catalog, x.last)
-	tags, err := resolve(catalog, r.Tags, named)
-	if err != nil {
-		return nil, err
-	}
-	x.tags = tags
 	in := model.Between(r.Start, r.End)
 	if x.grid != nil {
 		in = x.grid.span()
 	}
+	tags, err := resolve(catalog, r.Tags, in, named)
+	if err != nil {
+		return nil, err
+	}
+	x.tags = tags
 	if err := tags.within(in); err != nil {
 		return nil, err
 	}
