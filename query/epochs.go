@@ -33,8 +33,12 @@ func (a *asked) within(in model.TimeRange) error {
 	now, holds := a.tag.In(epoch)
 	if !in.Empty() && a.tag.KeptBy(in.End-1) != epoch {
 		next, _ := a.tag.In(a.tag.KeptBy(holds.End))
-		return fmt.Errorf("tag %s is %s before %s and %s from then on; what is worked out of samples is asked for on one side of that: %w",
-			a.describe(), now.Current().Type, model.FormatTime(holds.End), next.Current().Type, ErrBadRequest)
+		hint := ""
+		if now.Current().Type <= model.Uint64 && next.Current().Type <= model.Uint64 {
+			hint = fmt.Sprintf(", or of the expression %s, to which both are numbers", expression.Quote(a.tag.Name))
+		}
+		return fmt.Errorf("tag %s is %s before %s and %s from then on; what is worked out of samples is asked for on one side of that%s: %w",
+			a.describe(), now.Current().Type, model.FormatTime(holds.End), next.Current().Type, hint, ErrBadRequest)
 	}
 	a.tag = now
 	return nil

@@ -39,11 +39,15 @@ func (e *Engine) comparison(r ForecastComparison) (*forecast, error) {
 	if f.Pick == Current {
 		return nil, fmt.Errorf("the present value of a forecast is not compared: %w", ErrBadRequest)
 	}
-	for _, a := range f.tags.asked {
-		switch t := a.tag.Current().Type; t {
-		case model.Float64, model.Float32, model.Int64, model.Uint64:
-		default:
+	for i, a := range f.tags.asked {
+		if t := a.tag.Current().Type; t > model.Uint64 {
 			return nil, fmt.Errorf("compare forecasts of tag %s, which is of type %s: must be a number: %w", a.describe(), t, ErrBadRequest)
+		}
+		for _, epoch := range f.whole[i].Epochs() {
+			if _, holds := f.whole[i].In(epoch.ID); epoch.Type > model.Uint64 && holds.Start < min(f.End, satAdd(f.now, 1)) && f.Start < holds.End {
+				return nil, fmt.Errorf("compare forecasts of tag %s, which is of type %s from %s to %s: must be a number at the times compared: %w",
+					a.describe(), epoch.Type, model.FormatTime(holds.Start), model.FormatTime(holds.End), ErrBadRequest)
+			}
 		}
 	}
 	return f, nil
@@ -70,11 +74,10 @@ func (e *Engine) CompareForecast(ctx context.Context, r ForecastComparison, sink
 		out := newComparisonEncoder(f, r.Summary, view.Lost(), sink)
 		w := &walk{rules: rules{values: interpolation{strict: !r.UseUncertain}}, cursor: emptyShape(view, f.tags.asked[0], nil)}
 		defer w.cursor.Close()
-		for _, a := range f.tags.asked {
+		for i, a := range f.tags.asked {
 			var sum errorSum
-			w.begin(a)
 			err := f.each(ctx, view, a, func(run *storage.ForecastRun, s *model.Samples) error {
-				return f.compare(ctx, w, s, !r.UseUncertain, func(x *compared) error {
+				return f.compare(ctx, w, f.whole[i], s, !r.UseUncertain, func(x *compared) error {
 					if x.run = run; r.Summary {
 						sum.add(x)
 						return nil
@@ -96,24 +99,37 @@ func (e *Engine) CompareForecast(ctx context.Context, r ForecastComparison, sink
 // chunkWalkBytes is what the actual values at the times of a run take.
 const chunkWalkBytes = storage.MaxRunSamples * (8 + 4 + 1 + 1)
 
-// compare holds the samples of a run against the values of the tag at their times. Those later than the present have no actual value.
-func (f *forecast) compare(ctx context.Context, w *walk, s *model.Samples, strict bool, yield func(*compared) error) error {
+// compare holds the samples of a run against the values of the tag at their times, each in the epoch of its time. Those later than the
+// present have no actual value.
+func (f *forecast) compare(ctx context.Context, w *walk, tag *model.Tag, s *model.Samples, strict bool, yield func(*compared) error) error {
 	past := countUpTo(s.Times, f.now)
-	if past > 0 {
-		if err := w.window(ctx, s.Times[:past]); err != nil {
+	for from := 0; from < past; {
+		now, holds := tag.In(tag.KeptBy(s.Times[from]))
+		to := min(past, from+countUpTo(s.Times[from:], holds.End-1))
+		w.begin(asked{tag: now})
+		if err := w.window(ctx, s.Times[from:to]); err != nil {
 			return err
 		}
+		if err := compareRows(s, from, to, &w.rows, now.Current().Type, strict, yield); err != nil {
+			return err
+		}
+		from = to
 	}
+	return compareRows(s, past, s.Len(), nil, 0, strict, yield)
+}
+
+// compareRows yields the samples [from, to) of a run beside the values of the tag, which are of a type; nil for none.
+func compareRows(s *model.Samples, from, to int, values *atRows, t model.Type, strict bool, yield func(*compared) error) error {
 	usable := func(q model.Quality) bool { return q.IsGood() || !strict && q.IsUncertain() }
-	for i, t := range s.Times {
-		x := compared{time: t, forecastQuality: s.QualityAt(i), hasForecast: !s.IsNull(i), actualQuality: model.BadNoData}
+	for i := from; i < to; i++ {
+		x := compared{time: s.Times[i], forecastQuality: s.QualityAt(i), hasForecast: !s.IsNull(i), actualQuality: model.BadNoData}
 		if x.hasForecast {
 			x.forecast = numberOf(s.Type, s.Bits[i])
 		}
-		if i < past {
-			x.actualQuality, x.hasActual = w.rows.quality[i], !w.rows.null[i]
+		if values != nil {
+			x.actualQuality, x.hasActual = values.quality[i-from], !values.null[i-from]
 			if x.hasActual {
-				x.actual = numberOf(s.Type, w.rows.bits[i])
+				x.actual = numberOf(t, values.bits[i-from])
 			}
 		}
 		if x.hasForecast && x.hasActual && usable(x.forecastQuality) && usable(x.actualQuality) {

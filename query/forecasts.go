@@ -88,8 +88,9 @@ func (r *ForecastRuns) query(tag model.TagID) storage.ForecastQuery {
 // forecast is one checked request.
 type forecast struct {
 	ForecastRuns
-	tags *tagList
-	now  int64
+	tags  *tagList     // as they are in their first epoch: what is known of runs
+	whole []*model.Tag // the same tags with all their epochs
+	now   int64
 }
 
 func (e *Engine) forecast(r ForecastRuns) (*forecast, error) {
@@ -105,10 +106,10 @@ func (e *Engine) forecast(r ForecastRuns) (*forecast, error) {
 	if err := f.tags.onlyStored(); err != nil {
 		return nil, err
 	}
-	for _, a := range f.tags.asked {
-		if a.tag.Retyped() {
-			return nil, fmt.Errorf("tag %s: its type changed, and there are no forecasts over two types: %w", a.describe(), ErrBadRequest)
-		}
+	for i := range f.tags.asked {
+		a := &f.tags.asked[i]
+		f.whole = append(f.whole, a.tag)
+		a.tag, _ = a.tag.In(a.tag.ID) // runs are of the type that it began with: none is written once it changed
 	}
 	return f, nil
 }

@@ -237,6 +237,74 @@ func TestTheCurrentValueOfAForecast(t *testing.T) {
 	}
 }
 
+// TestForecastsOfATagThatChanged: runs from before a type changed are read, and compared with what the tag has at each of their times, in the
+// epoch of that; where it is no number there is nothing to compare with.
+func TestForecastsOfATagThatChanged(t *testing.T) {
+	ctx := context.Background()
+	db, e := forecastStore(t, 500)
+	var run []model.Sample
+	for at := int64(0); at < 600; at += 7 {
+		run = append(run, model.Sample{Time: at, Type: model.Float64, Bits: math.Float64bits(float64(at))})
+	}
+	_, err := db.PutForecast(ctx, 1, 5, "m", "ann", doubles(run))
+	require.NoError(t, err)
+	write := func(id model.TagID, s model.Samples) {
+		p, err := db.Submit(ctx, &storage.Batch{Source: "s", Epoch: 1, Sequence: uint64(id), ContentHash: 1, Runs: []storage.Run{{Tag: id, Mode: model.Update, Samples: s}}})
+		require.NoError(t, err)
+		_, err = p.Applied(ctx)
+		require.NoError(t, err)
+	}
+	retype := func(typ model.Type, from int64) {
+		r, err := db.ChangeCatalog(ctx, []catalog.Change{{Update: &catalog.Update{ID: 1, Settings: &model.Settings{From: from, Type: typ}}}})
+		require.NoError(t, err)
+		require.NoError(t, r[0].Err)
+	}
+	write(1, *doubles([]model.Sample{{Time: 20, Type: model.Float64, Bits: math.Float64bits(1.5)}, {Time: 120, Type: model.Float64, Bits: math.Float64bits(2.5)}}))
+	retype(model.Int64, 200)
+	whole := model.Samples{Type: model.Int64}
+	for at := int64(211); at < 390; at += 13 {
+		whole.Append(model.Sample{Time: at, Type: model.Int64, Bits: uint64(at % 5)})
+	}
+	write(2, whole)
+	retype(model.String, 400)
+	r := ForecastRuns{Tags: Tags{Names: []string{"a"}}, Pick: NewestRun, Start: 0, End: 400, BatchRows: 1000}
+	sink := &recordSink{}
+	n, err := e.CompareForecast(ctx, ForecastComparison{ForecastRuns: r, UseUncertain: true}, sink)
+	require.NoError(t, err)
+	require.Equal(t, uint64(58), n)
+	compared := 0
+	for _, rec := range sink.records(t) {
+		for i := range int(rec.NumRows()) {
+			at := int64(rec.Column(0).(*array.Timestamp).Value(i))
+			var one bytesSink
+			_, err := e.ReadAtTimes(ctx, AtTimesRequest{Tags: r.Tags, Times: []int64{at}, UseUncertain: true}, &one)
+			require.NoError(t, err)
+			_, rows, _ := one.read(t)
+			value, has := rows[0].value["value"]
+			if whole, is := value.(int64); is {
+				value = math.Float64bits(float64(whole))
+			}
+			require.Equal(t, !has, rec.Column(2).IsNull(i), "at %d", at)
+			require.Equal(t, float64(at), rec.Column(3).(*array.Float64).Value(i))
+			if has {
+				compared++
+				require.Equal(t, value, math.Float64bits(rec.Column(2).(*array.Float64).Value(i)), "at %d", at)
+				require.Equal(t, float64(at)-math.Float64frombits(value.(uint64)), rec.Column(4).(*array.Float64).Value(i))
+			}
+		}
+	}
+	require.Equal(t, 53, compared, "all but those before the first sample of either epoch")
+	r.End = 401
+	_, err = e.CompareForecast(ctx, ForecastComparison{ForecastRuns: r}, &recordSink{})
+	require.ErrorIs(t, err, ErrBadRequest)
+	require.ErrorContains(t, err, "is of type string from 1970-01-01T00:00:00.0000004Z to")
+	read := &recordSink{}
+	n, err = e.ReadForecast(ctx, r, read)
+	require.NoError(t, err)
+	require.Equal(t, uint64(58), n)
+	require.Equal(t, 399.0, rowsOfForecast(t, read.records(t))[57].value)
+}
+
 // TestForecastsThatMakeNoSense are refused before anything is read.
 func TestForecastsThatMakeNoSense(t *testing.T) {
 	_, e := forecastStore(t, 500)

@@ -35,7 +35,7 @@ func (s *forecastService) PutForecast(ctx context.Context, r *varvev1.PutForecas
 		return nil, err
 	}
 	if tag.Retyped() {
-		return nil, fmt.Errorf("tag %s: its type changed, and there are no forecasts over two types: %w", tag.Name, errBadField)
+		return nil, fmt.Errorf("tag %s: its type changed, and there are no new forecasts of such a tag: %w", tag.Name, errBadField)
 	}
 	samples, err := runSamples(r.Samples, tag)
 	if err != nil {
