@@ -318,6 +318,14 @@ func readModified(ctx context.Context, view View, a asked, epoch model.TagID, in
 		if left := limit - taken; uint64(values.Len()) > left {
 			values = &storage.Block{Samples: values.Slice(0, int(left)), Origins: values.Origins}
 		}
+		if a.unit != nil {
+			bits, err := a.converted(&values.Samples, nil)
+			if err != nil {
+				return taken, err
+			}
+			inUnit := *values
+			inUnit.Type, inUnit.Bits, values = model.Float64, bits, &inUnit
+		}
 		if err := out.addEnded(ctx, a, values, block.Ends); err != nil {
 			return taken, err
 		}

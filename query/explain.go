@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/model/unit"
 	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/rollup"
@@ -27,12 +28,14 @@ type ExplainRequest struct {
 	Stepped       *bool                // likewise; in place of what the tag's settings say
 	Resolution    int64                // likewise, nanoseconds; 0 for DefaultTimeResolution
 	Consistency   storage.Consistency
+	Unit          string // UCUM code of the unit of all values, which are doubles then; empty: as they are stored
 }
 
 // Explanation is an aggregate with all that it came from.
 type Explanation struct {
 	Tag        *model.Tag
 	Aggregate  string
+	Unit       string // that was asked for
 	Formula    string // in one sentence
 	Start, End int64  // the edges, in the order asked
 	Time       int64  // what the value is stamped with
@@ -106,10 +109,10 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 	if r.Tags.count() != 1 {
 		return nil, fmt.Errorf("explain is of one tag, not of %d: %w", r.Tags.count(), ErrBadRequest)
 	}
-	x := explaining{Explanation: Explanation{Start: r.Start, End: r.End, Aggregate: r.Aggregate, Configuration: r.Configuration, Resolution: r.Resolution}}
+	x := explaining{Explanation: Explanation{Start: r.Start, End: r.End, Aggregate: r.Aggregate, Unit: r.Unit, Configuration: r.Configuration, Resolution: r.Resolution}}
 	p, err := e.processing(ProcessedRequest{
 		Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Functions: []Function{Standard(part13.WorstQuality)}, Configuration: r.Configuration,
-		Stepped: r.Stepped, Resolution: r.Resolution, Consistency: r.Consistency,
+		Stepped: r.Stepped, Resolution: r.Resolution, Consistency: r.Consistency, Unit: r.Unit,
 	})
 	if err != nil {
 		return nil, err
@@ -118,6 +121,7 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 	var own *aggregation
 	if x.Part13 = ok; ok {
 		p.request.Functions[0] = Standard(function)
+		p.effects = effectsOn(p.request.Functions, effectOnFunction)
 		x.Formula, x.Resolution = function.Formula(), p.request.Resolution
 		if typ := p.tags.asked[0].tag.Current().Type; !function.Of(typ) {
 			return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", function, p.tags.asked[0].describe(), typ, ErrBadRequest)
@@ -128,8 +132,10 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 			return nil, err
 		}
 		x.Formula, p.request.Stepped, p.request.Resolution = a.Formula(), nil, 1
+		p.effects[0] = asValue | ofBounds // of what is beside the value
 		if own, err = e.aggregation(AggregatesRequest{
 			Tags: r.Tags, Buckets: Buckets{Start: r.Start, End: r.End}, Aggregates: []Aggregate{a}, UseUncertain: !r.Configuration.TreatUncertainAsBad,
+			Unit: r.Unit,
 		}); err != nil {
 			return nil, err
 		}
@@ -165,10 +171,11 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 // explaining is an explanation in the making.
 type explaining struct {
 	Explanation
-	view  View
-	texts *stateTexts
-	reach part13.Reach
-	near  model.TimeRange // from the sample before the interval to the one behind it
+	view    View
+	texts   *stateTexts
+	convert *unit.Conversion // of what was calculated of stored values; nil: nothing, or they were converted before
+	reach   part13.Reach
+	near    model.TimeRange // from the sample before the interval to the one behind it
 }
 
 // processed fills in what follows from the interval as Part 13 sees it; for Varve's own aggregates that is all but value and quality.
@@ -208,6 +215,9 @@ func (x *explaining) processed(ctx context.Context, p *processing) error {
 	d := whole.Durations()
 	x.Durations = ExplainedDurations{Good: d.Good(), Uncertain: d.Uncertain, Bad: d.NoValue(), NotCovered: d.NotCovered}
 	x.Reading = ExplainedReading{Reading: reader.partials.Reading, Besides: reader.besides}
+	if x.convert = reader.convert; x.Unit != "" && x.convert == nil {
+		x.Reading.Besides += x.Samples.All()
+	}
 	rule, earlier, later := calc.Bounds(function)
 	if !x.Part13 {
 		rule, earlier, later = ownBounds(x.Aggregate)
@@ -234,11 +244,20 @@ func ownBounds(name string) (rule part13.Rule, earlier, later bool) {
 }
 
 func (x *explaining) bound(b part13.Bound, rule part13.Rule, edge int64) ExplainedBound {
-	out := ExplainedBound{Edge: edge, Rule: rule, Value: x.value(&b.Sample), Quality: b.Quality, Raw: b.Raw}
+	out := ExplainedBound{Edge: edge, Rule: rule, Value: x.inUnit(&b.Sample), Quality: b.Quality, Raw: b.Raw}
 	for _, p := range b.From {
-		out.From = append(out.From, ExplainedSample{Time: p.Time, Seq: p.Seq, Value: x.value(&p.Sample), Quality: p.Quality})
+		out.From = append(out.From, ExplainedSample{Time: p.Time, Seq: p.Seq, Value: x.inUnit(&p.Sample), Quality: p.Quality})
 	}
 	return out
+}
+
+// inUnit is value of a sample, in the unit asked for.
+func (x *explaining) inUnit(s *model.Sample) ExplainedValue {
+	if x.convert == nil || s.Null {
+		return x.value(s)
+	}
+	converted := asValue.sample(*x.convert, *s)
+	return x.value(&converted)
 }
 
 // value is the value of a sample, or of what was calculated.
@@ -279,13 +298,21 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 	a.detail = storage.Full
 	k, w := &worker{}, &window{asked: a.tags.asked[0], from: 0, to: 1}
 	columns := newAggregateEncoder(a, nil, nil).columns
+	view, tag, after := w.view(x.view, a.effects)
+	w.asked = tag
 	k.open(w.tag, a.edges)
-	if err := a.partials(ctx, x.view, columns, k, w); err != nil {
+	if err := a.partials(ctx, view, columns, k, w); err != nil {
 		return err
+	}
+	if after != nil {
+		convertCells(w.cells, a.effects, *after)
 	}
 	row, c, typ := &w.rows[0], w.cells[0], w.tag.Current().Type
 	x.Time, x.Quality = row.time, row.quality
 	x.Reading = ExplainedReading{Reading: k.partials.Reading, Besides: k.besides}
+	if x.Unit != "" && after == nil {
+		x.Reading.Besides += x.Samples.All()
+	}
 	d := &k.calc.durations
 	x.Durations = ExplainedDurations{Good: d.Good(), Uncertain: d.Uncertain, Bad: d.NoValue(), NotCovered: d.NotCovered}
 	s := model.Sample{Time: row.time, Type: model.Float64, Bits: c.bits, Blob: c.blob, Null: !c.valid}
@@ -294,7 +321,9 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 	case Count, DurationGood:
 		s.Type = model.Int64
 	case Minimum, Maximum, First, Last:
-		s.Type = typ
+		if x.Unit == "" {
+			s.Type = typ
+		}
 	case PercentGood:
 		s.Bits, s.Null = math.Float64bits(row.good), false
 	}
@@ -307,7 +336,7 @@ func (x *explaining) aggregate(ctx context.Context, a *aggregation) error {
 		x.Value = ExplainedValue{Text: model.FormatTime(int64(c.bits))}
 	case f == WorstQuality:
 		x.Value = ExplainedValue{Text: model.Quality(c.bits).Text()}
-	case f == Sum && !typ.Float():
+	case f == Sum && !typ.Float() && x.Unit == "":
 		sum := new(big.Int).Lsh(big.NewInt(c.high), 64)
 		number, _ := new(big.Float).SetInt(sum.Add(sum, new(big.Int).SetUint64(c.bits))).Float64()
 		x.Value = ExplainedValue{Text: sum.String(), Number: &number}

@@ -92,10 +92,11 @@ type ModifiedRequest struct {
 	Limit       uint64 // most values per tag; 0 for all
 	BatchRows   int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
 	WithSeq     bool
+	Unit        string // as of RangeRequest
 }
 
 func (r *ModifiedRequest) asRange() RangeRequest {
-	return RangeRequest{Tags: r.Tags, Start: r.Start, End: r.End, Consistency: r.Consistency, Limit: r.Limit, BatchRows: r.BatchRows, WithSource: true, WithSeq: r.WithSeq}
+	return RangeRequest{Unit: r.Unit, Tags: r.Tags, Start: r.Start, End: r.End, Consistency: r.Consistency, Limit: r.Limit, BatchRows: r.BatchRows, WithSource: true, WithSeq: r.WithSeq}
 }
 
 func (r *RangeRequest) check() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -132,6 +133,9 @@ func TestQuestionsWithAUnitAreThoseOfConvertedSamples(t *testing.T) {
 				r.Unit = code
 				return e.ReadRange(context.Background(), r, sink)
 			}, 0)
+			same(func(e *Engine, code string, sink Sink) (uint64, error) {
+				return e.ReadModified(context.Background(), ModifiedRequest{Tags: tags, Start: r.Start, End: r.End, Limit: uint64(len(tags.IDs)), Unit: code}, sink)
+			}, 0)
 			at := AtTimesRequest{Tags: tags, Times: rapid.SliceOfN(rapid.Int64Range(-3, 70), 1, 12).Draw(t, "times"), BridgeBad: rapid.Bool().Draw(t, "bridge")}
 			same(func(e *Engine, code string, sink Sink) (uint64, error) {
 				at.Unit = code
@@ -200,6 +204,11 @@ func TestQuestionsWithAUnitAreThoseOfConvertedSamples(t *testing.T) {
 					x.Functions = append(x.Functions, functions(t, name)...)
 				}
 			}
+			if rapid.IntRange(0, 3).Draw(t, "explain") == 0 {
+				one := ExplainRequest{Tags: Tags{IDs: tags.IDs[:1]}, Start: b.Start, End: b.End, Configuration: x.Configuration, Stepped: x.Stepped, Resolution: 1}
+				one.Aggregate = rapid.SampledFrom(append(part13.Names(), AggregateNames()...)).Draw(t, "explained")
+				requireSameExplanation(t, e, p, one, code)
+			}
 			if len(x.Functions) > 0 {
 				same(func(e *Engine, code string, sink Sink) (uint64, error) {
 					x.Unit = code
@@ -215,6 +224,45 @@ func TestQuestionsWithAUnitAreThoseOfConvertedSamples(t *testing.T) {
 			}
 		}
 	})
+}
+
+// requireSameExplanation holds an explanation in a unit against that of converted samples: all numbers in it to a distance, all else as it is.
+func requireSameExplanation(t *rapid.T, e, converted *Engine, r ExplainRequest, code string) {
+	want, err := converted.Explain(context.Background(), r)
+	require.NoError(t, err)
+	r.Unit = code
+	got, err := e.Explain(context.Background(), r)
+	require.NoError(t, err)
+	require.Equal(t, code, got.Unit)
+	near := func(want, got ExplainedValue) {
+		require.Equal(t, want.Null, got.Null, r.Aggregate)
+		require.Equal(t, want.Number == nil, got.Number == nil, r.Aggregate)
+		if want.Number == nil {
+			require.Equal(t, want.Text, got.Text)
+			return
+		}
+		require.InDelta(t, *want.Number, *got.Number, 1e-6*max(1, math.Abs(*want.Number)), r.Aggregate)
+		number, err := strconv.ParseFloat(got.Text, 64)
+		if err == nil {
+			require.Equal(t, *got.Number, number)
+		}
+	}
+	near(want.Value, got.Value)
+	require.Equal(t, want.Quality, got.Quality)
+	require.Equal(t, want.Samples, got.Samples)
+	require.Equal(t, want.Durations, got.Durations)
+	require.Equal(t, want.Reasons, got.Reasons)
+	require.Len(t, got.Bounds, len(want.Bounds))
+	for i, w := range want.Bounds {
+		g := got.Bounds[i]
+		near(w.Value, g.Value)
+		require.Equal(t, w.Quality, g.Quality)
+		require.Len(t, g.From, len(w.From))
+		for k := range w.From {
+			require.Equal(t, w.From[k].Time, g.From[k].Time)
+			near(w.From[k].Value, g.From[k].Value)
+		}
+	}
 }
 
 // TestUnitsStandInTheSchema: the field of values names the unit asked for, that of a count does not.

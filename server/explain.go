@@ -31,7 +31,7 @@ func explainRequest(r *varvev1.ExplainRequest) (query.ExplainRequest, error) {
 		return query.ExplainRequest{}, err
 	}
 	req := query.ExplainRequest{
-		Start: r.StartNs, End: r.EndNs, Aggregate: r.Aggregate, Stepped: r.Stepped, Resolution: r.TimeResolutionNs, Consistency: consistency,
+		Start: r.StartNs, End: r.EndNs, Aggregate: r.Aggregate, Stepped: r.Stepped, Resolution: r.TimeResolutionNs, Consistency: consistency, Unit: r.Unit,
 		Configuration: configurationOf(r.TreatUncertainAsBad, r.PercentDataBad, r.PercentDataGood, r.UseSlopedExtrapolation),
 	}
 	if r.Tag != "" {
@@ -61,7 +61,7 @@ func configurationOf(uncertainAsBad *bool, percentBad, percentGood *uint32, slop
 
 func explanation(x *query.Explanation) *varvev1.Explanation {
 	out := &varvev1.Explanation{
-		Tag: x.Tag.Name, TagId: uint32(x.Tag.Owner()), Aggregate: x.Aggregate, Formula: x.Formula, StartNs: x.Start, EndNs: x.End,
+		Tag: x.Tag.Name, TagId: uint32(x.Tag.Owner()), Aggregate: x.Aggregate, Unit: x.Unit, Formula: x.Formula, StartNs: x.Start, EndNs: x.End,
 		TimeNs: x.Time, Value: explainedValue(x.Value), Quality: uint32(x.Quality), QualityText: x.Quality.Text(), Reasons: x.Reasons,
 		Configuration: explainedConfiguration(x),
 		Samples:       &varvev1.ExplainedSamples{Good: x.Samples.Good, Uncertain: x.Samples.Uncertain, Bad: x.Samples.Bad, WithoutValue: x.Samples.Null},

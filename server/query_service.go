@@ -135,6 +135,7 @@ func modifiedRequest(r *varvev1.ReadModifiedRequest) (query.ModifiedRequest, err
 	return query.ModifiedRequest{
 		Tags:  query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)},
 		Start: r.StartNs, End: r.EndNs, Consistency: consistency, Limit: r.Limit, BatchRows: int(r.BatchRows), WithSeq: r.WithSeq,
+		Unit: r.Unit,
 	}, nil
 }
 

@@ -42,6 +42,11 @@ func TestUnitsOverBothDoors(t *testing.T) {
 		return &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Processed{Processed: &varvev1.ReadProcessedRequest{
 			Tags: []string{tag}, EndNs: 4e9, StepNs: 2e9, Aggregates: []string{"Maximum"}, Unit: unit}}}
 	}
+	modified := func(tag, unit string) *varvev1.FlightQuestion {
+		return &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Modified{Modified: &varvev1.ReadModifiedRequest{Tags: []string{tag}, EndNs: 9e9, Unit: unit}}}
+	}
+	s.write(t, floats("pressure", 1e9, 1500, 2000))
+	s.write(t, floats("pressure", 1e9, 1500, 2500))
 	overGRPC := func(q *varvev1.FlightQuestion) ([]byte, error) {
 		switch x := q.Question.(type) {
 		case *varvev1.FlightQuestion_AtTimes:
@@ -50,6 +55,8 @@ func TestUnitsOverBothDoors(t *testing.T) {
 			return ipcBytes(client.ReadAggregates(ctx, x.Aggregates))
 		case *varvev1.FlightQuestion_Processed:
 			return ipcBytes(client.ReadProcessed(ctx, x.Processed))
+		case *varvev1.FlightQuestion_Modified:
+			return ipcBytes(client.ReadModified(ctx, x.Modified))
 		}
 		return ipcBytes(client.ReadRange(ctx, q.GetRange()))
 	}
@@ -66,6 +73,7 @@ func TestUnitsOverBothDoors(t *testing.T) {
 		{aggregates("temperature", "[degF]"), "maximum", []float64{32, 212}},
 		{processed("pressure", "bar"), "value", []float64{1.5, 2.5}},
 		{processed("temperature", "[degF]"), "value", []float64{32, 212}},
+		{modified("pressure", "bar"), "value", []float64{2.5, 2}},
 	} {
 		b, err := overGRPC(x.question)
 		require.NoError(t, err)
@@ -88,7 +96,7 @@ func TestUnitsOverBothDoors(t *testing.T) {
 		got[0].Release()
 		reader.Release()
 	}
-	for _, bad := range []*varvev1.FlightQuestion{ranges("pressure", "Cel"), instants("pressure", "psi"), aggregates("temperature", "bar"), processed("temperature", "°C")} {
+	for _, bad := range []*varvev1.FlightQuestion{ranges("pressure", "Cel"), instants("pressure", "psi"), aggregates("temperature", "bar"), processed("temperature", "°C"), modified("temperature", "bar")} {
 		_, err := overGRPC(bad)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
 		ticket, err := proto.Marshal(bad)
@@ -96,4 +104,12 @@ func TestUnitsOverBothDoors(t *testing.T) {
 		_, err = flightRecords(t, s.conn, ticket)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
 	}
+	x, err := client.Explain(ctx, &varvev1.ExplainRequest{Tag: "pressure", Aggregate: "TimeAverage2", StartNs: 1e9, EndNs: 2e9, Unit: "bar"})
+	require.NoError(t, err)
+	require.Equal(t, "bar", x.Unit)
+	require.Equal(t, 2.0, x.Value.GetNumber())
+	require.Equal(t, "1.5", x.Bounds[0].Value.Text)
+	require.Equal(t, 2.5, x.Bounds[1].From[0].Value.GetNumber())
+	_, err = client.Explain(ctx, &varvev1.ExplainRequest{Tag: "pressure", Aggregate: "TimeAverage2", EndNs: 2e9, Unit: "Cel"})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
 }

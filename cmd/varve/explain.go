@@ -22,6 +22,7 @@ type explainFlags struct {
 	end          string
 	zone         string
 	output       string
+	unit         string
 	aggregate    string
 	useUncertain bool
 	percentGood  uint32
@@ -46,7 +47,8 @@ end is the interval (end, start].
 Times are ` + timeexpr.Help + `.
 Those without a zone are in --tz. --output json is the message varve.v1.Explanation in the JSON of protocol buffers.`,
 		Example: `  varve explain --aggregate TimeAverage2 --start 2026-03-01T05:00:00Z --end 2026-03-01T06:00:00Z FI-101
-  varve explain --aggregate time_weighted_average --start -1d --output json FI-101`,
+  varve explain --aggregate time_weighted_average --start -1d --output json FI-101
+  varve explain --aggregate Maximum --start -1h --unit bar PI-101`,
 		Args: asUsage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
@@ -57,6 +59,7 @@ Those without a zone are in --tz. --output json is the message varve.v1.Explanat
 	flags.StringVar(&f.end, "end", "now", "where it ends")
 	flags.StringVar(&f.zone, "tz", "", "IANA zone in which times without one are read, and all printed (default UTC)")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")
+	flags.StringVar(&f.unit, "unit", "", "UCUM code of the unit to convert values to, such as bar (default as stored)")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "calculate with Uncertain samples too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "of Part 13: percent of Bad data that makes a result Bad")
@@ -80,7 +83,7 @@ func (f *explainFlags) run(cmd *cobra.Command, name string) error {
 	uncertainAsBad := !f.useUncertain
 	ask := &varvev1.ExplainRequest{
 		Tag: name, Aggregate: f.aggregate, TreatUncertainAsBad: &uncertainAsBad, PercentDataBad: &f.percentBad, PercentDataGood: &f.percentGood,
-		UseSlopedExtrapolation: f.sloped, TimeResolutionNs: int64(f.resolution),
+		UseSlopedExtrapolation: f.sloped, TimeResolutionNs: int64(f.resolution), Unit: f.unit,
 	}
 	if cmd.Flags().Changed("stepped") {
 		ask.Stepped = &f.stepped
@@ -133,6 +136,9 @@ func printExplanation(w io.Writer, x *varvev1.Explanation, zone *time.Location) 
 	line("interval", "%s to %s", at(x.StartNs), at(x.EndNs))
 	if x.TimeNs != x.StartNs {
 		line("time", "%s", at(x.TimeNs))
+	}
+	if x.Unit != "" {
+		line("unit", "%s", x.Unit)
 	}
 	line("formula", "%s", x.Formula)
 	for _, r := range x.Reasons {

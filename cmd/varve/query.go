@@ -310,8 +310,8 @@ func (f *queryFlags) checkTogether(flags *pflag.FlagSet) error {
 		return errors.New("--mode, --with-quality, --on-samples-of and --max-age: need --wide")
 	case f.count > 0 && f.limit > 0:
 		return errors.New("--count and --limit: give one; --count is for a range with one edge, --limit for one with two")
-	case f.unit != "" && (f.modified || f.timeInState):
-		return errors.New("--unit: goes with neither --modified, which prints what was stored, nor --time-in-state")
+	case f.unit != "" && f.timeInState:
+		return errors.New("--unit: goes not with --time-in-state, whose answer has no values")
 	case f.count > 0 && f.reverse:
 		return errors.New("--reverse with --count: give --end and no --start to read backward")
 	case samples && (f.latest || f.modified || f.charted() || len(f.aggregates) > 0 || f.timeInState || f.atTimes()):
@@ -481,6 +481,7 @@ func (f *queryFlags) ask(ctx context.Context, c *client, r *varvev1.ReadRangeReq
 	case f.modified:
 		return c.query.ReadModified(ctx, &varvev1.ReadModifiedRequest{
 			Tags: r.Tags, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), Consistency: r.Consistency, Limit: r.Limit, WithSeq: r.WithSeq,
+			Unit: r.Unit,
 		})
 	case len(f.aggregates) > 0, f.timeInState:
 		return f.askAggregates(ctx, c, r)

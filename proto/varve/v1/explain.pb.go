@@ -44,6 +44,7 @@ type Explanation struct {
 	Reading       *ExplainedReading       `protobuf:"bytes,17,opt,name=reading,proto3" json:"reading,omitempty"`
 	Versions      *ExplainedVersions      `protobuf:"bytes,18,opt,name=versions,proto3" json:"versions,omitempty"`
 	Gaps          []*ExplainedGap         `protobuf:"bytes,19,rep,name=gaps,proto3" json:"gaps,omitempty"` // that make the tag Bad in the interval, or on the way to the sample before or behind it
+	Unit          string                  `protobuf:"bytes,20,opt,name=unit,proto3" json:"unit,omitempty"` // that was asked for: of the value, as far as it has one, and of all bounds and samples; empty: as they are stored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +210,13 @@ func (x *Explanation) GetGaps() []*ExplainedGap {
 		return x.Gaps
 	}
 	return nil
+}
+
+func (x *Explanation) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 // ExplainedGap is a gap that took part.
@@ -1009,7 +1017,7 @@ var File_varve_v1_explain_proto protoreflect.FileDescriptor
 
 const file_varve_v1_explain_proto_rawDesc = "" +
 	"\n" +
-	"\x16varve/v1/explain.proto\x12\bvarve.v1\"\xf7\x05\n" +
+	"\x16varve/v1/explain.proto\x12\bvarve.v1\"\x8b\x06\n" +
 	"\vExplanation\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x1c\n" +
@@ -1030,7 +1038,8 @@ const file_varve_v1_explain_proto_rawDesc = "" +
 	"\x05share\x18\x10 \x01(\v2\x18.varve.v1.ExplainedShareR\x05share\x124\n" +
 	"\areading\x18\x11 \x01(\v2\x1a.varve.v1.ExplainedReadingR\areading\x127\n" +
 	"\bversions\x18\x12 \x01(\v2\x1b.varve.v1.ExplainedVersionsR\bversions\x12*\n" +
-	"\x04gaps\x18\x13 \x03(\v2\x16.varve.v1.ExplainedGapR\x04gaps\"t\n" +
+	"\x04gaps\x18\x13 \x03(\v2\x16.varve.v1.ExplainedGapR\x04gaps\x12\x12\n" +
+	"\x04unit\x18\x14 \x01(\tR\x04unit\"t\n" +
 	"\fExplainedGap\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x19\n" +

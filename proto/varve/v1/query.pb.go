@@ -1291,6 +1291,7 @@ type ReadModifiedRequest struct {
 	Limit         uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                          // most values per tag; 0 for all
 	BatchRows     uint32      `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // rows per Arrow batch, 1 to 1,048,576; 0 means 65,536
 	WithSeq       bool        `protobuf:"varint,8,opt,name=with_seq,json=withSeq,proto3" json:"with_seq,omitempty"`       // add column seq uint32
+	Unit          string      `protobuf:"bytes,9,opt,name=unit,proto3" json:"unit,omitempty"`                             // as of ReadRangeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1379,6 +1380,13 @@ func (x *ReadModifiedRequest) GetWithSeq() bool {
 		return x.WithSeq
 	}
 	return false
+}
+
+func (x *ReadModifiedRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 type LatestRequest struct {
@@ -2052,6 +2060,7 @@ type ExplainRequest struct {
 	UseSlopedExtrapolation bool    `protobuf:"varint,10,opt,name=use_sloped_extrapolation,json=useSlopedExtrapolation,proto3" json:"use_sloped_extrapolation,omitempty"`
 	Stepped                *bool   `protobuf:"varint,11,opt,name=stepped,proto3,oneof" json:"stepped,omitempty"`
 	TimeResolutionNs       int64   `protobuf:"varint,12,opt,name=time_resolution_ns,json=timeResolutionNs,proto3" json:"time_resolution_ns,omitempty"` // 0 means 1 ms
+	Unit                   string  `protobuf:"bytes,13,opt,name=unit,proto3" json:"unit,omitempty"`                                                    // as of ReadRangeRequest
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -2168,6 +2177,13 @@ func (x *ExplainRequest) GetTimeResolutionNs() int64 {
 		return x.TimeResolutionNs
 	}
 	return 0
+}
+
+func (x *ExplainRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 type TuneRequest struct {
@@ -2929,7 +2945,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04unit\x18\f \x01(\tR\x04unit\x12 \n" +
 	"\vexpressions\x18\r \x03(\tR\vexpressionsB\r\n" +
 	"\v_max_gap_nsB\v\n" +
-	"\t_as_of_ns\"\xfd\x01\n" +
+	"\t_as_of_ns\"\x91\x02\n" +
 	"\x13ReadModifiedRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -2939,7 +2955,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x1d\n" +
 	"\n" +
 	"batch_rows\x18\a \x01(\rR\tbatchRows\x12\x19\n" +
-	"\bwith_seq\x18\b \x01(\bR\awithSeq\"\xab\x01\n" +
+	"\bwith_seq\x18\b \x01(\bR\awithSeq\x12\x12\n" +
+	"\x04unit\x18\t \x01(\tR\x04unit\"\xab\x01\n" +
 	"\rLatestRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
@@ -3021,7 +3038,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\v \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\f \x01(\tR\bcalendar\x12 \n" +
-	"\vexpressions\x18\r \x03(\tR\vexpressions\"\xb5\x04\n" +
+	"\vexpressions\x18\r \x03(\tR\vexpressions\"\xc9\x04\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +
@@ -3035,7 +3052,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x18use_sloped_extrapolation\x18\n" +
 	" \x01(\bR\x16useSlopedExtrapolation\x12\x1d\n" +
 	"\astepped\x18\v \x01(\bH\x03R\astepped\x88\x01\x01\x12,\n" +
-	"\x12time_resolution_ns\x18\f \x01(\x03R\x10timeResolutionNsB\x19\n" +
+	"\x12time_resolution_ns\x18\f \x01(\x03R\x10timeResolutionNs\x12\x12\n" +
+	"\x04unit\x18\r \x01(\tR\x04unitB\x19\n" +
 	"\x17_treat_uncertain_as_badB\x13\n" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
