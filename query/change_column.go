@@ -14,9 +14,9 @@ type told struct {
 }
 
 // changeColumns is the columns of changes of samples.
-func changeColumns(of *told, states *stateTexts) []column {
+func changeColumns(of *told, states *stateTexts, code string) []column {
 	cols := []column{&timeColumn{}, &tagColumn{}}
-	cols = append(cols, layout{}.valueColumns(states)...) // of any type
+	cols = append(cols, layout{unit: code}.valueColumns(states)...) // of any type
 	return append(cols,
 		&qualityColumn{}, &seqColumn{}, &effectColumn{of: of}, &recordTimeColumn{of: of}, &recordOffsetColumn{of: of},
 		&recordTextColumn{name: "author", of: of, text: func(t *told) string { return t.Author }},

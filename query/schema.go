@@ -65,7 +65,7 @@ func (l layout) columns(tags *tagList, states *stateTexts, sources func(uint32) 
 func (l layout) valueColumns(states *stateTexts) []column {
 	t, ok := l.types.single()
 	if !ok {
-		return []column{&mixedFloatColumn{}, &mixedIntColumn{}, &mixedTextColumn{states: states}, &blobColumn{name: "value_bytes", typ: model.Bytes, mixed: true}}
+		return []column{&mixedFloatColumn{unit: l.unit}, &mixedIntColumn{}, &mixedTextColumn{states: states}, &blobColumn{name: "value_bytes", typ: model.Bytes, mixed: true}}
 	}
 	switch t {
 	case model.Float32:

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/model/unit"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 )
@@ -44,6 +45,7 @@ type Subscription struct {
 	BatchRows int           // most rows per delivery, 1 to MaxSubscriptionRows; 0 for DefaultSubscribedRows
 	Linger    time.Duration // how long rows wait for more of them, 0 to MaxLinger
 	Heartbeat time.Duration // how long nothing is delivered before the position is
+	Unit      string        // UCUM code of the unit of all values, which are doubles then; empty: as they are stored. Not with Globs
 }
 
 // Delivery is the next of what a subscriber is told. One of Changes, Range and Lost is set, or none of them where only the position moved
@@ -71,6 +73,8 @@ func (r *Subscription) check() error {
 		return fmt.Errorf("%d tags and %d patterns are asked for, most is %d and %d: %w", n, len(r.Globs), MaxRangeTags, MaxGlobs, ErrBadRequest)
 	case r.BatchRows < 0 || r.BatchRows > MaxSubscriptionRows:
 		return fmt.Errorf("messages of %d rows, least is 1, most is %d: %w", r.BatchRows, MaxSubscriptionRows, ErrBadRequest)
+	case r.Unit != "" && len(r.Globs) > 0:
+		return fmt.Errorf("unit %q with patterns, which tags of any dimension may come to match: name the tags: %w", r.Unit, ErrBadRequest)
 	case r.Linger < 0 || r.Linger > MaxLinger:
 		return fmt.Errorf("rows wait %s for more, most is %s: %w", r.Linger, MaxLinger, ErrBadRequest)
 	}
@@ -91,11 +95,14 @@ func (e *Engine) Subscribe(ctx context.Context, changes Changes, r Subscription,
 	if r.BatchRows == 0 {
 		r.BatchRows = DefaultSubscribedRows
 	}
-	filter, err := newTagFilter(e.store.Catalog(), r.Tags, r.Globs)
+	filter, err := newTagFilter(e.store.Catalog(), r.Tags, r.Globs, r.Unit)
 	if err != nil {
 		return 0, err
 	}
 	need := 2*(int64(r.BatchRows)*changeRowBytes+batchBlobBytes) + filter.bytes()
+	if r.Unit != "" {
+		need += 8 * storage.MaxRunSamples
+	}
 	if err := e.budget.reserve(need); err != nil {
 		return 0, err
 	}
@@ -104,7 +111,12 @@ func (e *Engine) Subscribe(ctx context.Context, changes Changes, r Subscription,
 		Subscription: r, changes: changes, catalog: e.store.Catalog(), filter: filter,
 		states: newStateTexts(e.store.Catalog()), deliver: deliver, told: time.Now(), position: changes.Position(),
 	}
-	s.batch = newChangeBatch(r.BatchRows, s.states)
+	if r.Unit != "" {
+		if s.to, err = unit.Parse(r.Unit); err != nil {
+			return 0, fmt.Errorf("unit asked for: %w: %w", err, ErrBadRequest)
+		}
+	}
+	s.batch = newChangeBatch(r.BatchRows, s.states, r.Unit)
 	return s.rows, s.run(ctx)
 }
 
@@ -124,6 +136,10 @@ type subscriber struct {
 	told     time.Time        // when something was delivered last
 	position storage.Position // behind what is in the batch and before
 	rows     uint64
+
+	to    unit.Unit // asked for
+	units map[model.TagID]*toUnit
+	bits  []uint64 // of converted values
 }
 
 func (s *subscriber) run(ctx context.Context) error {
@@ -184,6 +200,7 @@ func (s *subscriber) take(x storage.Change) error {
 	case storage.ChangeCatalog:
 		s.filter.forget()
 		clear(s.states.sets)
+		clear(s.units)
 	case storage.ChangeRange:
 		if err := s.takeRanges(x); err != nil {
 			return err
@@ -212,6 +229,11 @@ func (s *subscriber) takeRuns(x storage.Change) error {
 		if !ok {
 			return fmt.Errorf("record %d: tag with id %d: %w", x.Offset, r.Tag, model.ErrTagNotFound)
 		}
+		if s.Unit != "" {
+			if r, err = s.converted(tag, r); err != nil {
+				return errors.Join(s.flush(), err) // what came before is told
+			}
+		}
 		for from := 0; from < r.Samples.Len(); {
 			if s.batch.rows == 0 {
 				s.begun = time.Now()
@@ -228,6 +250,29 @@ func (s *subscriber) takeRuns(x storage.Change) error {
 			}
 		}
 	}
+}
+
+// converted is a run in the unit asked for.
+func (s *subscriber) converted(tag *model.Tag, r *storage.ChangeRun) (*storage.ChangeRun, error) {
+	a := asked{tag: tag, unit: s.units[tag.ID]}
+	if r.Samples.Type > model.Uint64 { // of an epoch in which the tag is another than it is now
+		return nil, fmt.Errorf("tag %s in %s: a sample at %s is of type %s and no number: %w",
+			a.describe(), s.Unit, model.FormatTime(r.Samples.Times[0]), r.Samples.Type, ErrBadRequest)
+	}
+	if a.unit == nil {
+		a.unit = conversionsOf(tag, s.to)
+		if s.units == nil {
+			s.units = map[model.TagID]*toUnit{}
+		}
+		s.units[tag.ID] = a.unit
+	}
+	out := *r
+	var err error
+	if s.bits, err = a.converted(&r.Samples, s.bits); err != nil {
+		return nil, err
+	}
+	out.Samples.Type, out.Samples.Bits = model.Float64, s.bits
+	return &out, nil
 }
 
 // takeRanges delivers what a record did to ranges, those tags together that follow each other and have the same.
@@ -294,9 +339,9 @@ type changeBatch struct {
 	out     bytes.Buffer
 }
 
-func newChangeBatch(maxRows int, states *stateTexts) *changeBatch {
+func newChangeBatch(maxRows int, states *stateTexts, code string) *changeBatch {
 	b := &changeBatch{index: map[string]int32{}}
-	b.columns, b.maxRows = changeColumns(&b.told, states), maxRows
+	b.columns, b.maxRows = changeColumns(&b.told, states, code), maxRows
 	b.schema = schemaOf(b.columns, nil)
 	b.tags = b.columns[1].(*tagColumn)
 	return b
@@ -377,7 +422,7 @@ const (
 	notInFilter = 2
 )
 
-func newTagFilter(c Catalog, t Tags, globs []string) (*tagFilter, error) {
+func newTagFilter(c Catalog, t Tags, globs []string, code string) (*tagFilter, error) {
 	if err := t.onlyStored(); err != nil {
 		return nil, err
 	}
@@ -386,6 +431,9 @@ func newTagFilter(c Catalog, t Tags, globs []string) (*tagFilter, error) {
 		return nil, err
 	}
 	if err := l.onlyStored(); err != nil {
+		return nil, err
+	}
+	if err := l.convertTo(code); err != nil {
 		return nil, err
 	}
 	f := &tagFilter{catalog: c, ids: make(map[model.TagID]bool, len(l.asked)), globs: globs}

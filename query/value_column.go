@@ -138,12 +138,13 @@ func (c *boolColumn) blobBytes() int { return 0 }
 
 // mixedFloatColumn is the column value of an answer of mixed types: every float and integer as a double.
 type mixedFloatColumn struct {
+	unit  string // that values were converted to; empty for none
 	bits  []uint64
 	valid validity
 }
 
 func (c *mixedFloatColumn) field() arrow.Field {
-	return arrow.Field{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true}
+	return arrow.Field{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true, Metadata: unitMetadata(c.unit)}
 }
 
 func (c *mixedFloatColumn) append(r rows) error {

@@ -132,6 +132,62 @@ func TestSubscribersAreToldWhatBecameOfTags(t *testing.T) {
 	require.Equal(t, all, pieces)
 }
 
+// TestSubscribersInAUnit are told each value in it, from the unit the tag had at its time, also where that changes meanwhile.
+func TestSubscribersInAUnit(t *testing.T) {
+	s := start(t, Options{})
+	ctx, catalog := testContext(t), s.newCatalog()
+	_, err := catalog.CreateTags(ctx, &varvev1.CreateTagsRequest{Tags: []*varvev1.Tag{
+		{Name: "P", Settings: []*varvev1.Settings{{Type: varvev1.Type_TYPE_INT64, Unit: "mbar"}}},
+		{Name: "T", Settings: []*varvev1.Settings{{Type: varvev1.Type_TYPE_FLOAT64, Unit: "Cel"}}},
+		{Name: "text", Settings: []*varvev1.Settings{{Type: varvev1.Type_TYPE_STRING}}},
+	}})
+	require.NoError(t, err)
+	s.write(t, &varvev1.Run{Tag: "P", TimesNs: []int64{1e9, 2e9}, Int64: []int64{1500, 2500}})
+	oldest := &varvev1.SubscribeRequest_Oldest{Oldest: true}
+	stream := s.subscribe(t, &varvev1.SubscribeRequest{Tags: []string{"P"}, From: oldest, LingerMs: new(uint32), Unit: "bar"})
+	recv := func() []string {
+		m, err := stream.Recv()
+		require.NoError(t, err)
+		reader, err := ipc.NewReader(bytes.NewReader(m.GetChanges()))
+		require.NoError(t, err)
+		defer reader.Release()
+		code, _ := reader.Schema().Field(2).Metadata.GetValue("varve.unit")
+		require.Equal(t, "bar", code)
+		return changeLines(t, m)
+	}
+	require.Equal(t, []string{"new P 1000000000 1.5", "new P 2000000000 2.5"}, recv())
+	update := func(unit string, from int64) {
+		_, err := catalog.UpdateTag(ctx, &varvev1.UpdateTagRequest{Name: "P", Settings: &varvev1.Settings{FromNs: from, Type: varvev1.Type_TYPE_INT64, Unit: unit}})
+		require.NoError(t, err)
+	}
+	update("bar", 3e9)
+	s.write(t, &varvev1.Run{Tag: "P", TimesNs: []int64{15e8, 3e9}, Int64: []int64{2000, 3}})
+	require.Equal(t, []string{"updated P 1500000000 2", "new P 3000000000 3"}, recv())
+	ingest := varvev1.NewIngestServiceClient(s.conn)
+	_, err = ingest.Edit(ctx, &varvev1.EditRequest{Author: "mara", Reason: "x", Runs: []*varvev1.Run{{Tag: "P", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{2e9}}}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"removed P 2000000000 by mara: x"}, recv())
+
+	update("Cel", 4e9)
+	s.write(t, &varvev1.Run{Tag: "P", TimesNs: []int64{35e8}, Int64: []int64{4}}, &varvev1.Run{Tag: "P", TimesNs: []int64{5e9}, Int64: []int64{20}})
+	require.Equal(t, []string{"new P 3500000000 4"}, recv(), "what came before is told")
+	_, err = stream.Recv()
+	requireCode(t, codes.InvalidArgument, err, "from 1970-01-01T00:00:04Z on")
+
+	for _, c := range []struct {
+		r    *varvev1.SubscribeRequest
+		text string
+	}{
+		{&varvev1.SubscribeRequest{Tags: []string{"T"}, Unit: "bar"}, "tag T (id 2)"},
+		{&varvev1.SubscribeRequest{Tags: []string{"text"}, Unit: "bar"}, "is of type string and no number"},
+		{&varvev1.SubscribeRequest{Tags: []string{"T"}, Unit: "°C"}, "Cel"},
+		{&varvev1.SubscribeRequest{Globs: []string{"*"}, Unit: "K"}, "with patterns"},
+	} {
+		_, err := s.subscribe(t, c.r).Recv()
+		requireCode(t, codes.InvalidArgument, err, c.text)
+	}
+}
+
 func TestSubscribeRefuses(t *testing.T) {
 	s, other := start(t, Options{MaxSubscriptions: 1}), start(t, Options{})
 	s.write(t, floats("A", 1e9, 1))

@@ -568,7 +568,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"go with none of":         {"query", "--at", "now", "--with-seq", "a"},
 		"with none of --latest":   {"query", "--bounds", "inside", "--latest", "a"},
 		"need --at":               {"query", "--stepped", "a"},
-		"goes not with --time":     {"query", "--unit", "bar", "--time-in-state", "--every", "1h", "a"},
+		"goes not with --time":    {"query", "--unit", "bar", "--time-in-state", "--every", "1h", "a"},
 		"--at: ":                  {"query", "--at", "soon", "a"},
 		"must be COLUMN=TYPE":     {"import", "--types", "a", "x.csv"},
 		"WORD=QUALITY":            {"import", "--bad", "x", "x.csv"},

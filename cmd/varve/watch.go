@@ -14,6 +14,7 @@ import (
 
 	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/internal/timeexpr"
+	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -22,6 +23,7 @@ type watchFlags struct {
 	from   string
 	since  string
 	zone   string
+	unit   string
 	output string
 	count  int
 	linger time.Duration
@@ -43,6 +45,7 @@ The server keeps what was told for a while (varve serve --keep-log). What it has
 		Example: `  varve watch PUMP-101.FLOW 'BOILER*'
   varve watch --output json --from oldest '*' > changes.json
   varve watch --from AbXY0cDxM5lBeK4yVwsaGhoqAAAAAAAAAAAAAADx7Yc1 PUMP-101.FLOW
+  varve watch --unit bar PI-101
   varve watch --since -10m --count 100 PUMP-101.FLOW`,
 		Args: asUsage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
@@ -53,6 +56,7 @@ The server keeps what was told for a while (varve serve --keep-log). What it has
 	flags.StringVar(&f.since, "since", "", "begin with what was ingested at this time or later, in place of --from")
 	flags.StringVar(&f.zone, "tz", "", "IANA zone in which --since is read and the table printed (default UTC)")
 	flags.StringVarP(&f.output, "output", "o", "table", "one of "+strings.Join(answer.ChangeOutputs, ", "))
+	flags.StringVar(&f.unit, "unit", "", "UCUM code of the unit to convert values to, such as bar; not with patterns (default as stored)")
 	flags.IntVar(&f.count, "count", 0, "end behind the message with this change (default none)")
 	flags.DurationVar(&f.linger, "linger", 100*time.Millisecond, "how long changes wait for more of them, up to 10s")
 	return cmd
@@ -79,6 +83,9 @@ func (f *watchFlags) run(cmd *cobra.Command, names []string) error {
 		return c.explain(err)
 	}
 	out := answer.NewChangeWriter(cmd.OutOrStdout(), f.output, zone, func(tag string) (answer.Types, error) {
+		if f.unit != "" {
+			return answer.OfType(model.Float64), nil
+		}
 		t, err := c.catalog.GetTag(ctx, &varvev1.GetTagRequest{Name: tag})
 		if err != nil {
 			return nil, c.explain(err)
@@ -106,7 +113,7 @@ func (f *watchFlags) question(names []string, zone *time.Location) (*varvev1.Sub
 	case f.since != "" && f.from != "now":
 		return nil, errors.New("--since and --from: give one of them")
 	}
-	ask := &varvev1.SubscribeRequest{LingerMs: proto.Uint32(uint32(f.linger.Milliseconds())), BatchRows: uint32(min(f.count, 1<<14))}
+	ask := &varvev1.SubscribeRequest{LingerMs: proto.Uint32(uint32(f.linger.Milliseconds())), BatchRows: uint32(min(f.count, 1<<14)), Unit: f.unit}
 	for _, name := range names {
 		if strings.ContainsAny(name, "*?") {
 			ask.Globs = append(ask.Globs, name)

@@ -60,6 +60,11 @@ func TestWatchGoesOn(t *testing.T) {
 	printed, _ = watch(t, with("--since", "-1h", "--count", "2", "-o", "json", "f")...)
 	require.Contains(t, printed, `"tag":"f","value":1,"quality":"Good","seq":0,"kind":"new"`)
 
+	varve(t, with("tags", "create", "p", "--type", "float64", "--unit", "mbar")...)
+	varve(t, with("import", writeFile(t, "p.csv", "time,p\n2024-01-01T00:00:00Z,1500\n"))...)
+	printed, _ = watch(t, with("--from", "oldest", "--count", "1", "--unit", "bar", "-o", "csv", "p")...)
+	require.Contains(t, printed, "\n2024-01-01T00:00:00Z,p,1.5,Good,0,new,")
+
 	code, says := fails(t, with("watch", "--from", "nonsense", "f")...)
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, says, "not a token of a subscription")

@@ -91,7 +91,11 @@ type SubscribeRequest struct {
 	BatchRows uint32                  `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"` // most rows per message, 1 to 65,536; 0 means 16,384
 	// Longest time that rows wait for more to share a message with, 0 to 10,000 ms; absent: 100. Short costs the server a message
 	// for every few records.
-	LingerMs      *uint32 `protobuf:"varint,8,opt,name=linger_ms,json=lingerMs,proto3,oneof" json:"linger_ms,omitempty"`
+	LingerMs *uint32 `protobuf:"varint,8,opt,name=linger_ms,json=lingerMs,proto3,oneof" json:"linger_ms,omitempty"`
+	// UCUM code of the unit of all values, each converted from the unit its tag had at its time: they are doubles in value then. Not with globs.
+	// Tags of other dimensions, or that are no numbers, are refused with INVALID_ARGUMENT, and a sample of a time when its tag had no unit
+	// that converts ends the stream with it, behind all that was told before. docs/reference/units.md has the rules.
+	Unit          string `protobuf:"bytes,9,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +197,13 @@ func (x *SubscribeRequest) GetLingerMs() uint32 {
 		return *x.LingerMs
 	}
 	return 0
+}
+
+func (x *SubscribeRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 type isSubscribeRequest_From interface {
@@ -554,7 +565,7 @@ var File_varve_v1_subscription_proto protoreflect.FileDescriptor
 
 const file_varve_v1_subscription_proto_rawDesc = "" +
 	"\n" +
-	"\x1bvarve/v1/subscription.proto\x12\bvarve.v1\"\xfb\x01\n" +
+	"\x1bvarve/v1/subscription.proto\x12\bvarve.v1\"\x8f\x02\n" +
 	"\x10SubscribeRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x14\n" +
@@ -564,7 +575,8 @@ const file_varve_v1_subscription_proto_rawDesc = "" +
 	"\x06oldest\x18\x06 \x01(\bH\x00R\x06oldest\x12\x1d\n" +
 	"\n" +
 	"batch_rows\x18\a \x01(\rR\tbatchRows\x12 \n" +
-	"\tlinger_ms\x18\b \x01(\rH\x01R\blingerMs\x88\x01\x01B\x06\n" +
+	"\tlinger_ms\x18\b \x01(\rH\x01R\blingerMs\x88\x01\x01\x12\x12\n" +
+	"\x04unit\x18\t \x01(\tR\x04unitB\x06\n" +
 	"\x04fromB\f\n" +
 	"\n" +
 	"_linger_ms\"\xd5\x01\n" +
