@@ -266,6 +266,9 @@ func (a *aggregation) partials(ctx context.Context, view View, columns []*aggreg
 		if err := a.finish(ctx, calc, w, columns); err != nil {
 			return err
 		}
+		if err := a.beyond(ctx, k, w, columns); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -285,13 +288,14 @@ type calculation struct {
 	area       float64
 	covered    uint64
 	changes    int64  // from one usable value to another, where before each piece the nearest usable sample is known
+	huge       bool   // the integral is not finite, and a value at hand is huge
 	unsure     bool   // it is not known whether samples are too far apart
 	held       uint64 // nanoseconds of the pieces
 }
 
 func (c *calculation) reset(start, end int64) {
 	c.start, c.end = start, end
-	c.only, c.durations, c.area, c.covered, c.changes, c.unsure, c.held = nil, rollup.Durations{}, 0, 0, 0, false, 0
+	c.only, c.durations, c.area, c.covered, c.changes, c.huge, c.unsure, c.held = nil, rollup.Durations{}, 0, 0, 0, false, false, 0
 }
 
 // finish is called behind the last piece.
@@ -328,6 +332,7 @@ func (c *calculation) add(x *piece) error {
 			rule.Stepped = *c.stepped
 		}
 		if i, ok := iv.Integral(rule); ok {
+			c.huge = c.huge || !finite(i.Value) && hasHuge(iv.Before, iv.In, iv.After)
 			c.area += i.Value
 			c.covered += i.Covered
 		}

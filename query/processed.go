@@ -258,22 +258,23 @@ func (p *processing) run(ctx context.Context, view View, out *processedEncoder) 
 // processedReader calculates windows, one after the other, in memory of its own.
 type processedReader struct {
 	*processing
-	stored   View
-	convert  *unit.Conversion // of the results of a window; nil for none
-	stretch                   // its view is what a window is calculated of
-	edges    []int64          // ascending, as storage takes them
-	after    []*rollup.Partial
-	calc     part13.Calculation
-	interval part13.Interval // the one calculated last
-	before   rollup.Partial  // what lies before it
-	own      ownReader
+	stored     View
+	conditions View             // which tags of conditions are read in
+	convert    *unit.Conversion // of the results of a window; nil for none
+	stretch                     // its view is what a window is calculated of
+	edges      []int64          // ascending, as storage takes them
+	after      []*rollup.Partial
+	calc       part13.Calculation
+	interval   part13.Interval // the one calculated last
+	before     rollup.Partial  // what lies before it
+	own        ownReader
 
 	goodOf    storage.Goods
 	goodAfter []*rollup.Good
 }
 
 func newProcessedReader(p *processing, view View) processedReader {
-	return processedReader{processing: p, stored: view, stretch: stretch{strict: p.request.Configuration.TreatUncertainAsBad}, own: newOwnReader(p)}
+	return processedReader{processing: p, stored: view, conditions: view, stretch: stretch{strict: p.request.Configuration.TreatUncertainAsBad}, own: newOwnReader(p)}
 }
 
 // read calculates the rows of a window.
@@ -396,6 +397,9 @@ func (r *processedReader) rows(ctx context.Context, w *processedWindow, iv *part
 				return err
 			}
 			row.Time = row.start
+		}
+		if err := r.beyond(ctx, w, iv, &row); err != nil {
+			return err
 		}
 		if r.convert != nil {
 			row.Sample = r.effects[i].sample(*r.convert, row.Sample)

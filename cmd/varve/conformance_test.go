@@ -61,14 +61,14 @@ func TestConformanceOfLTTB(t *testing.T) {
 	require.Len(t, lines, 10)
 }
 
-// TestConformanceOfOwnFunctions runs the command on examples of other engines. docs/reference/aggregates.md says what differs: means of values
-// near the largest double, and by decision what is contested.
+// TestConformanceOfOwnFunctions runs the command on examples of other engines. docs/reference/aggregates.md says what differs: by decision
+// what is contested.
 func TestConformanceOfOwnFunctions(t *testing.T) {
 	var out, stderr bytes.Buffer
 	const dir = "../../query/testdata/conformance/"
 	require.Zero(t, run(t.Context(), []string{"conformance", "--output", "json", "--failures", dir + "time_weighted.json", dir + "percentile_sketch.json"}, &out, &stderr), stderr.String())
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.JSONEq(t, `{"file":"time_weighted.json","cases":29,"rows":79,"value":{"pass":72,"of":74},"severity":{"pass":0,"of":0},
+	require.JSONEq(t, `{"file":"time_weighted.json","cases":29,"rows":79,"value":{"pass":74,"of":74},"severity":{"pass":0,"of":0},
 		"code":{"pass":0,"of":0},"bits":{"pass":0,"of":0},"contested":{"pass":2,"of":5}}`, lines[len(lines)-2])
 	require.JSONEq(t, `{"file":"percentile_sketch.json","cases":13,"rows":31,"value":{"pass":15,"of":15},"severity":{"pass":0,"of":0},
 		"code":{"pass":0,"of":0},"bits":{"pass":0,"of":0},"contested":{"pass":5,"of":16}}`, lines[len(lines)-1])
@@ -78,9 +78,7 @@ func TestConformanceOfOwnFunctions(t *testing.T) {
 			Contested bool
 		}
 		require.NoError(t, json.Unmarshal([]byte(line), &d))
-		if d.In != "" && !d.Contested {
-			require.Contains(t, []string{"promql-3-5-values", "promql-3-6-values"}, d.Case)
-		}
+		require.True(t, d.In == "" || d.Contested, line)
 	}
 }
 

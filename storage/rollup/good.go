@@ -32,8 +32,8 @@ type Asked struct {
 // maxReach is the longest time between samples, and from the first of a bucket to the last, for which Good has areas: 52 days.
 const maxReach = 1 << 52
 
-// Add adds samples whose times ascend and come behind all that g has. It is false where one is not finite, or sums are not, or
-// times are too far apart; g means nothing then.
+// Add adds samples whose times ascend and come behind all that g has. It is false where one is not finite, or sums are beyond doubles or
+// near it, or times are too far apart; g means nothing then.
 func (g *Good) Add(times []int64, raw []uint64, asked Asked) bool {
 	for len(raw) > blockSamples {
 		if !g.Add(times[:blockSamples], raw[:blockSamples], asked) {
@@ -109,8 +109,18 @@ func (g *Good) merge(q *Good, asked Asked) bool {
 		}
 		g.last = q.last
 	}
-	return finite(g.sum.hi) && finite(g.area.hi) && g.span() < maxReach
+	return within(g.sum.hi, maxTotal) && within(g.area.hi, maxTotal) && within(g.first.value().hi, maxEnd) && within(g.last.value().hi, maxEnd) && g.span() < maxReach
 }
+
+// maxEnd is less than which the first and the last value are, and maxTotal what sums and areas are, so that an area with what leads in and
+// out is not beyond doubles.
+const (
+	maxEnd   = 0x1p900
+	maxTotal = 0x1p1023
+)
+
+// within reports whether v is a number of a lesser magnitude; NaN is none.
+func within(v, most float64) bool { return v > -most && v < most }
 
 func (g *Good) span() uint64 { return uint64(g.last.time) - uint64(g.first.time) }
 
