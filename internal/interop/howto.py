@@ -1,0 +1,66 @@
+"""Runs the examples of pages of docs/howto against a server, and says which print something else than the page.
+
+    howto.py VARVE SERVER WORK PAGE...
+
+Blocks of a page run in order, in the folder WORK: python in one interpreter, sh in a bash with the folder of VARVE in its path. A block of text
+behind one is what it prints; where the page has none, what it prints does not matter. 127.0.0.1:7420 in a block is SERVER.
+"""
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+
+
+def shell(code, folder, path):
+    environment = dict(os.environ, PATH=f"{path}:{os.environ['PATH']}")
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def python(code, names):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "the page", "exec"), names)
+    return printed.getvalue()
+
+
+def plain(text):
+    """Without blanks at the ends of lines, which pages do not keep."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def run(page, varve, server, folder):
+    blocks = [(kind, code.replace("127.0.0.1:7420", server)) for kind, code in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    names, ran = {"__name__": "howto"}, 0
+    for k, (kind, code) in enumerate(blocks):
+        if kind not in ("python", "sh"):
+            continue
+        ran += 1
+        try:
+            printed = python(code, names) if kind == "python" else shell(code, folder, Path(varve).parent)
+        except Exception:
+            sys.exit(f"{page.name}: this block failed:\n{code}\n{traceback.format_exc()}")
+        if k + 1 < len(blocks) and blocks[k + 1][0] == "text" and plain(printed) != plain(blocks[k + 1][1]):
+            sys.exit(f"{page.name}: this block\n{code}\nprints\n{printed}\nand the page says\n{blocks[k + 1][1]}")
+    if ran == 0:
+        sys.exit(f"{page.name} has no examples")
+    print(f"howto: {page.name}: {ran} examples, as the page says")
+
+
+def main():
+    varve, server, folder, *pages = sys.argv[1:]
+    os.chdir(folder)
+    for page in pages:
+        run(Path(page), varve, server, folder)
+
+
+if __name__ == "__main__":
+    main()
