@@ -59,7 +59,7 @@ func (e *Engine) aggregation(r AggregatesRequest) (*aggregation, error) {
 	if err := r.checkTypes(tags); err != nil {
 		return nil, err
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	if err := tags.aggregated(r.Unit, buckets.span(), effectsOn(r.Aggregates, effectOn)); err != nil {
 		return nil, err
 	}
 	a := newAggregation(r, tags, buckets)

@@ -120,7 +120,12 @@ func (e *Engine) atTimes(r AtTimesRequest) (*atTimes, error) {
 	if err := tags.within(in); err != nil {
 		return nil, err
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	if r.Discrete { // samples as they are stored
+		err = tags.convertTo(r.Unit)
+	} else {
+		err = tags.workedOut(r.Unit, in)
+	}
+	if err != nil {
 		return nil, err
 	}
 	rows := RangeRequest{BatchRows: r.BatchRows}

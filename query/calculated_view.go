@@ -10,8 +10,11 @@ import (
 	"github.com/varvedb/varve/storage/rollup"
 )
 
-// over is a view in which calculations are tags like others, whatever is read of them.
+// over is a view in which calculations are tags like others, whatever is read of them, and tags have the samples that the question may see.
 func (l *tagList) over(v View, c Catalog) View {
+	if len(l.spans) > 0 {
+		v = &spanView{v, l.spans}
+	}
 	if len(l.calculations) == 0 {
 		return v
 	}

@@ -100,7 +100,12 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 			return question{}, err
 		}
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	if r.Bounds == Interpolated {
+		err = tags.workedOut(r.Unit, model.Between(from, to))
+	} else {
+		err = tags.convertTo(r.Unit)
+	}
+	if err != nil {
 		return question{}, err
 	}
 	if err := (&filter{where: r.Where}).checkTypes(tags); err != nil {

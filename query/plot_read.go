@@ -83,7 +83,7 @@ func (e *Engine) plotting(r PlotRequest) (*plotting, error) {
 	if err := tags.within(in); err != nil {
 		return nil, err
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	if err := tags.workedOut(r.Unit, in); err != nil {
 		return nil, err
 	}
 	for _, a := range tags.asked {

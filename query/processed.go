@@ -111,10 +111,10 @@ func (e *Engine) processing(r ProcessedRequest) (*processing, error) {
 			}
 		}
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	p := &processing{request: r, effects: effectsOn(r.Functions, effectOnFunction), tags: tags, bucketing: buckets}
+	if err := tags.aggregated(r.Unit, buckets.span(), p.effects); err != nil {
 		return nil, err
 	}
-	p := &processing{request: r, effects: effectsOn(r.Functions, effectOnFunction), tags: tags, bucketing: buckets}
 	if err := p.checkCounters(); err != nil {
 		return nil, err
 	}

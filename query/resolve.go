@@ -26,6 +26,8 @@ type tagList struct {
 	nameBytes int64
 	unit      string // that values are asked for in; empty: as they are stored
 
+	spans map[model.TagID]model.TimeRange // of tags whose unit changed: outside of it they have no samples for the question; nil for none
+
 	calculations map[model.TagID]*calculatedTag // by ids from the highest down, which no tag of the catalogue has; nil for none
 }
 

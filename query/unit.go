@@ -62,6 +62,22 @@ func (u *toUnit) at(t int64) *unitPeriod {
 	return &u.periods[i]
 }
 
+// workedOut makes the tags of a list those of a question about what is worked out of samples of a range, in a unit or without one.
+func (l *tagList) workedOut(code string, in model.TimeRange) error {
+	if code == "" {
+		return l.inOneUnit(in)
+	}
+	return l.convertTo(code)
+}
+
+// aggregated is workedOut for aggregates: those that are the same in any unit are of samples in several.
+func (l *tagList) aggregated(code string, in model.TimeRange, effects []effect) error {
+	if code == "" && !slices.ContainsFunc(effects, func(e effect) bool { return e != stays }) {
+		return nil
+	}
+	return l.workedOut(code, in)
+}
+
 // convertTo makes the tags of a list those of a question in a unit; the empty code changes nothing.
 func (l *tagList) convertTo(code string) error {
 	if code == "" {

@@ -32,7 +32,7 @@ func convertedStore(t require.TestingT, s *plainStore, code string) *plainStore 
 		*out.tags[i] = *tag
 		out.tags[i].Settings = nil
 		for _, x := range tag.Settings {
-			x.Type = model.Float64
+			x.Type, x.Unit = model.Float64, code
 			out.tags[i].Settings = append(out.tags[i].Settings, x)
 		}
 		out.samples[tag.ID].Reset(model.Float64)

@@ -137,7 +137,7 @@ func (e *Engine) wide(r WideRequest) (*wide, error) {
 	if err := tags.within(in); err != nil {
 		return nil, err
 	}
-	if err := tags.convertTo(r.Unit); err != nil {
+	if err := tags.workedOut(r.Unit, in); err != nil {
 		return nil, err
 	}
 	if r.OnSamplesOf != "" {
