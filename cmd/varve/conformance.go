@@ -30,7 +30,8 @@ func newConformanceCommand() *cobra.Command {
 		Long: `Starts a server on an empty store of its own, on a free loopback port, writes the data sets of each file as tags, asks what each case
 asks, over gRPC, and prints how many rows agree: on the value, on the severity of the status code (Good, Uncertain, Bad), on
 its code without info bits, and on the info bits. Rows on which the sources of a file themselves differ are counted apart, as
-contested. The store is removed afterwards.
+contested. A question that the server refuses is a row that differs. A value without value_tolerance counts as rounded to the decimals
+it has. The store is removed afterwards.
 
 Formats: the aggregates of OPC UA Part 13 (docs/reference/part-13.md says where Varve differs, and why); raw reads with bounds of
 Part 11; integrals, states and counters of other engines, and percentiles (docs/reference/aggregates.md); what swinging doors and dead bands keep, where a row is a point and x are seconds. Of swinging doors there are several

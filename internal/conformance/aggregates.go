@@ -1,12 +1,17 @@
 package conformance
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,15 +34,26 @@ type aggregateData struct {
 	Stepped bool
 	Config  *aggregateConfig
 	Type    string `json:"value_type"`
-	Points  []struct {
-		T      instant
-		V      any
-		Status string
-		Raw    string `json:"raw_status"`
+	Points  []aggregatePoint
 
-		Annotations []annotation
-	}
 	Annotations []annotation
+}
+
+type aggregatePoint struct {
+	T      instant
+	V      any
+	Status string // Good if it is not stated
+	Raw    string `json:"raw_status"` // in place of Status, more exactly
+
+	Annotations []annotation
+}
+
+func (d *aggregateData) values(yield func(any) bool) {
+	for i := range d.Points {
+		if !yield(d.Points[i].V) {
+			return
+		}
+	}
 }
 
 // annotation is a text on a tag at an instant, of a point that of the point.
@@ -57,52 +73,30 @@ type aggregateConfig struct {
 type aggregateCase struct {
 	ID, Source, Dataset, Aggregate string
 	Start, End                     instant
+	Reverse                        bool    // from the later of Start and End to the earlier, as without it if Start is the later one
 	IntervalMs                     float64 `json:"interval_ms"`
 	Stepped                        *bool
 	Config                         *aggregateConfig
-	Tolerance                      float64 `json:"value_tolerance"`
-	StatusPrecision                string  `json:"status_precision"`
-	ExpectError                    string  `json:"expect_error"`
+	Tolerance                      *float64 `json:"value_tolerance"`  // see toleranceOf
+	StatusPrecision                string   `json:"status_precision"` // "severity …": of the status only Good, Uncertain or Bad is known
+	ExpectError                    string   `json:"expect_error"`
+	Contested                      any      // why the whole case is
 	Expect                         []map[string]any
 }
 
 func runAggregates(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	var file aggregateFile
-	if err := json.Unmarshal(raw, &file); err != nil {
-		return fmt.Errorf("%w: %w", err, ErrFormat)
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber() // a double does not hold every integer
+	if err := decoder.Decode(&file); err != nil {
+		return unreadable(err)
 	}
-	prefix := r.File + "/"
-	for name, d := range file.Datasets {
-		typ, err := typeOf(d.Type)
-		if err != nil {
+	tags := map[string]string{}
+	for i, name := range slices.Sorted(maps.Keys(file.Datasets)) {
+		d := file.Datasets[name]
+		tags[name] = r.tag(i)
+		if err := d.write(ctx, s, tags[name]); err != nil {
 			return fmt.Errorf("data set %s: %w", name, err)
-		}
-		c := newColumn(prefix+name, typ)
-		for _, p := range d.Points {
-			code := p.Raw
-			if code == "" {
-				code = p.Status
-			}
-			q, err := model.ParseQuality(code)
-			if err != nil {
-				return fmt.Errorf("data set %s at %s: %w: %w", name, p.T.Format(time.RFC3339Nano), err, ErrFormat)
-			}
-			if err := c.add(p.T.UnixNano(), p.V, q); err != nil {
-				return fmt.Errorf("data set %s: %w", name, err)
-			}
-		}
-		if err := s.write(ctx, c, d.Stepped); err != nil {
-			return fmt.Errorf("data set %s: %w", name, err)
-		}
-		for _, p := range d.Points {
-			for _, a := range p.Annotations {
-				d.Annotations = append(d.Annotations, annotation{p.T, a.User, a.Message})
-			}
-		}
-		for _, a := range d.Annotations {
-			if err := s.annotate(ctx, c.run.Tag, a); err != nil {
-				return fmt.Errorf("data set %s at %s: %w", name, a.T.Format(time.RFC3339Nano), err)
-			}
 		}
 	}
 	for i := range file.Cases {
@@ -114,8 +108,71 @@ func runAggregates(ctx context.Context, s *Server, raw []byte, r *Report) error 
 		if c.Config == nil {
 			c.Config = d.Config
 		}
-		if err := c.run(ctx, s, prefix+c.Dataset, r); err != nil {
+		if err := c.check(); err != nil {
+			return fmt.Errorf("case %s: %w: %w", c.ID, err, ErrFormat)
+		}
+		if err := c.run(ctx, s, tags[c.Dataset], r); err != nil {
 			return fmt.Errorf("case %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+// write makes a tag of a data set.
+func (d *aggregateData) write(ctx context.Context, s *Server, tag string) error {
+	typ, err := typeOf(d.Type, d.values)
+	if err != nil {
+		return err
+	}
+	c := newColumn(tag, typ)
+	for i, p := range d.Points {
+		if p.T.IsZero() {
+			return fmt.Errorf("point %d has no t: %w", i, ErrFormat)
+		}
+		q, err := model.ParseQuality(cmp.Or(p.Raw, p.Status, "Good"))
+		if err != nil {
+			return fmt.Errorf("point at %s: %w: %w", p.T.Format(time.RFC3339Nano), err, ErrFormat)
+		}
+		if err := c.add(p.T.UnixNano(), p.V, q); err != nil {
+			return err
+		}
+		for _, a := range p.Annotations {
+			d.Annotations = append(d.Annotations, annotation{p.T, a.User, a.Message})
+		}
+	}
+	if err := s.write(ctx, c, d.Stepped); err != nil {
+		return err
+	}
+	for _, a := range d.Annotations {
+		if err := s.annotate(ctx, tag, a); err != nil {
+			return fmt.Errorf("annotation at %s: %w", a.T.Format(time.RFC3339Nano), err)
+		}
+	}
+	return nil
+}
+
+// check refuses what cannot be asked, or compared.
+func (c *aggregateCase) check() error {
+	if c.Start.IsZero() || c.End.IsZero() {
+		return errors.New("it needs a start and an end")
+	}
+	if limit := float64(math.MaxInt64 / 1000000); !(c.IntervalMs >= 0 && c.IntervalMs < limit) {
+		return fmt.Errorf("interval_ms %v: must be from 0 to less than %.0f", c.IntervalMs, limit)
+	}
+	for i, want := range c.Expect {
+		if at := want["t"]; at != nil {
+			if _, err := instantOf(fmt.Sprint(at)); err != nil {
+				return fmt.Errorf("row %d: %w", i, err)
+			}
+		}
+		for _, key := range []string{"bits", "bits_include"} {
+			if _, ok := want[key].([]any); !ok && want[key] != nil {
+				return fmt.Errorf("row %d: %s %v: must be a list", i, key, want[key])
+			}
+		}
+		switch want["v"].(type) {
+		case []any, map[string]any:
+			return fmt.Errorf("row %d: v %v: must be a number, a boolean, text or null", i, want["v"])
 		}
 	}
 	return nil
@@ -133,12 +190,13 @@ func (c *aggregateCase) run(ctx context.Context, s *Server, tag string, r *Repor
 		}
 		return nil
 	}
-	if err != nil {
+	why, isRefused := refusal(err)
+	if err != nil && !isRefused {
 		return err
 	}
 	for i, want := range c.Expect {
 		each.Rows++
-		if c.compare(r, want, i, rows) {
+		if c.compare(r, want, i, rows, cmp.Or(why, "none")) {
 			each.Pass++
 		}
 	}
@@ -146,8 +204,12 @@ func (c *aggregateCase) run(ctx context.Context, s *Server, tag string, r *Repor
 }
 
 func (c *aggregateCase) request(tag string) *varvev1.ReadProcessedRequest {
+	start, end := c.Start, c.End
+	if c.Reverse && start.Before(end.Time) {
+		start, end = end, start
+	}
 	r := &varvev1.ReadProcessedRequest{
-		Tags: []string{tag}, StartNs: c.Start.UnixNano(), EndNs: c.End.UnixNano(), StepNs: int64(math.Round(c.IntervalMs * 1e6)),
+		Tags: []string{tag}, StartNs: start.UnixNano(), EndNs: end.UnixNano(), StepNs: int64(math.Round(c.IntervalMs * 1e6)),
 		Aggregates: []string{c.Aggregate}, Stepped: c.Stepped,
 	}
 	if x := c.Config; x != nil {
@@ -157,9 +219,10 @@ func (c *aggregateCase) request(tag string) *varvev1.ReadProcessedRequest {
 	return r
 }
 
-// compare holds a row against the one it speaks of: that of its time where it states one, else that of its place.
-func (c *aggregateCase) compare(r *Report, want map[string]any, i int, rows []processedRow) bool {
-	_, contested := want["contested_by"]
+// compare holds a row against the one it speaks of: that of its time where it states one, else that of its place. Without says why there
+// is none.
+func (c *aggregateCase) compare(r *Report, want map[string]any, i int, rows []processedRow, without string) bool {
+	contested := holds(want["contested_by"]) || holds(c.Contested)
 	at, timed := want["t"].(string)
 	w := r.begin(Disagreement{Case: c.ID, Source: c.Source, Row: at, Contested: contested})
 	if !timed {
@@ -167,15 +230,15 @@ func (c *aggregateCase) compare(r *Report, want map[string]any, i int, rows []pr
 	}
 	got := rowOf(at, timed, i, rows)
 	if got == nil {
-		w.state(&r.Value, "value", false, "a row", "none")
+		w.state(&r.Value, "value", false, "a row", without)
 		return w.end()
 	}
 	if v, ok := want["v"]; ok {
-		w.state(&r.Value, "value", got.is(v, c.Tolerance), fmt.Sprint(v), got.valueText())
+		w.state(&r.Value, "value", got.is(v, c.toleranceOf(v)), fmt.Sprint(v), got.valueText())
 	}
 	if text, ok := want["status"].(string); ok {
 		w.state(&r.Severity, "severity", severityOf(text) == got.quality.Severity(), text, got.quality.Text())
-		if c.StatusPrecision == "" {
+		if !strings.HasPrefix(c.StatusPrecision, "severity") {
 			code, err := model.ParseQuality(text)
 			w.state(&r.Code, "code", err == nil && code == got.quality&0xFFFF0000, text, got.quality.Text())
 		}
@@ -192,9 +255,38 @@ func (c *aggregateCase) compare(r *Report, want map[string]any, i int, rows []pr
 	return w.end()
 }
 
+// toleranceOf is how far a value may lie from the one that is wanted: as the case says, else half a unit of the last decimal that is written, as of what
+// a source rounded. Whole numbers are exact.
+func (c *aggregateCase) toleranceOf(want any) float64 {
+	number, _ := want.(json.Number)
+	_, decimals, _ := strings.Cut(number.String(), ".")
+	switch {
+	case c.Tolerance != nil:
+		return *c.Tolerance
+	case decimals == "" || strings.ContainsAny(decimals, "eE"):
+		return 0
+	}
+	return math.Pow(10, -float64(len(decimals))) * 0.5000001
+}
+
+// holds reports whether something is stated: not null, nor false, nor an empty list or text.
+func holds(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case string:
+		return v != ""
+	case []any:
+		return len(v) > 0
+	}
+	return true
+}
+
 func rowOf(at string, timed bool, i int, rows []processedRow) *processedRow {
 	if timed {
-		when, err := time.Parse(time.RFC3339Nano, at)
+		when, err := instantOf(at)
 		if err != nil {
 			return nil
 		}
@@ -246,10 +338,10 @@ func (x *processedRow) valueText() string {
 	switch {
 	case x.has[2]:
 		return x.text
+	case x.has[1]: // all digits of it, where it is a double too
+		return fmt.Sprint(x.whole)
 	case x.has[0]:
 		return fmt.Sprint(x.number)
-	case x.has[1]:
-		return fmt.Sprint(x.whole)
 	}
 	return "null"
 }
@@ -260,20 +352,33 @@ func (x *processedRow) is(want any, tolerance float64) bool {
 	case nil:
 		return !x.has[0] && !x.has[1] && !x.has[2]
 	case float64:
-		switch {
-		case x.has[0]:
-			return near(x.number, v, tolerance)
-		case x.has[1]:
-			return near(float64(x.whole), v, tolerance)
+		return x.isNumber(v, tolerance)
+	case json.Number:
+		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil && x.has[1] && tolerance == 0 {
+			return n == x.whole
 		}
-		return false
+		f, err := v.Float64()
+		return err == nil && x.isNumber(f, tolerance)
 	case bool:
 		return x.has[1] && (x.whole != 0) == v
 	case string:
+		if f, ok := numberOf(v); ok && x.has[0] {
+			return x.isNumber(f, tolerance)
+		}
 		if q, err := model.ParseQuality(v); err == nil && x.has[1] {
 			return model.Quality(x.whole) == q
 		}
 		return x.has[2] && x.text == v
+	}
+	return false
+}
+
+func (x *processedRow) isNumber(want, tolerance float64) bool {
+	switch {
+	case x.has[0]:
+		return near(x.number, want, tolerance)
+	case x.has[1]:
+		return near(float64(x.whole), want, tolerance)
 	}
 	return false
 }

@@ -7,6 +7,8 @@
 package conformance
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,8 +16,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -52,7 +57,13 @@ type Report struct {
 	Contested Tally          `json:"contested"`
 	Each      []CaseReport   `json:"-"`
 	Failures  []Disagreement `json:"-"`
+
+	run int // how many files the server was asked before
 }
+
+// tag is the name of the tag of the i-th data set of the file, or of its i-th case: one that no other has and that is good for a name, whatever files,
+// data sets and cases are called.
+func (r *Report) tag(i int) string { return fmt.Sprintf("vectors/%d/%d", r.run, i) }
 
 // CaseReport is what came of one case of a file.
 type CaseReport struct {
@@ -79,16 +90,18 @@ type Server struct {
 	query       varvev1.QueryServiceClient
 	catalog     varvev1.CatalogServiceClient
 	annotations varvev1.AnnotationServiceClient
+	runs        int
 }
 
 // NewServer asks over a connection.
 func NewServer(conn grpc.ClientConnInterface) *Server {
 	return &Server{
-		varvev1.NewIngestServiceClient(conn), varvev1.NewQueryServiceClient(conn), varvev1.NewCatalogServiceClient(conn), varvev1.NewAnnotationServiceClient(conn),
+		ingest: varvev1.NewIngestServiceClient(conn), query: varvev1.NewQueryServiceClient(conn),
+		catalog: varvev1.NewCatalogServiceClient(conn), annotations: varvev1.NewAnnotationServiceClient(conn),
 	}
 }
 
-// Run writes the data sets of a file to the server, under names that begin with the file's, and asks its questions.
+// Run writes the data sets of a file to the server, as tags of its own, and asks its questions.
 func (s *Server) Run(ctx context.Context, file string) (*Report, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -101,11 +114,13 @@ func (s *Server) Run(ctx context.Context, file string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw = bytes.TrimPrefix(raw, []byte("\uFEFF"))
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &keys); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", file, err, ErrFormat)
+		return nil, fmt.Errorf("%s: %w", file, unreadable(err))
 	}
-	r := &Report{File: filepath.Base(file)}
+	r := &Report{File: filepath.Base(file), run: s.runs}
+	s.runs++
 	for _, f := range formats {
 		if f.is(keys) {
 			if err := f.run(ctx, s, raw, r); err != nil {
@@ -115,6 +130,19 @@ func (s *Server) Run(ctx context.Context, file string) (*Report, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s has none of the keys that tell the formats apart: %w", file, ErrFormat)
+}
+
+// unreadable is ErrFormat with what was wrong, and where.
+func unreadable(err error) error {
+	var of *json.UnmarshalTypeError
+	var at *json.SyntaxError
+	switch {
+	case errors.As(err, &of):
+		return fmt.Errorf("%s before byte %d: %s is not what belongs there: %w", cmp.Or(of.Field, "the file"), of.Offset, of.Value, ErrFormat)
+	case errors.As(err, &at):
+		return fmt.Errorf("before byte %d: %w: %w", at.Offset, err, ErrFormat)
+	}
+	return fmt.Errorf("%w: %w", err, ErrFormat)
 }
 
 // format is one kind of file.
@@ -176,6 +204,49 @@ func (w *row) end() bool {
 		w.r.Contested.count(w.ok)
 	}
 	return w.ok
+}
+
+// refusal is what a server says of a question that it does not answer as it was asked, which counts as an answer; false of any other
+// error, which ends the run.
+func refusal(err error) (string, bool) {
+	s, ok := status.FromError(err)
+	switch {
+	case err == nil || !ok:
+		return "", false
+	case s.Code() == codes.InvalidArgument, s.Code() == codes.OutOfRange, s.Code() == codes.ResourceExhausted:
+		why, rest, _ := strings.Cut(s.Message(), ": must be ") // a list of all that may be, as a rule
+		if rest != "" {
+			why += "…"
+		}
+		return "refused: " + why, true
+	}
+	return "", false
+}
+
+// refused reports a case whose question was refused as one row that differs, if that is what the error is.
+func (r *Report) refused(base Disagreement, err error) bool {
+	why, ok := refusal(err)
+	if !ok {
+		return false
+	}
+	r.call(base, "an answer", why)
+	return true
+}
+
+// unasked reports a case of something that Varve does not do as one contested row.
+func (r *Report) unasked(base Disagreement, what string) {
+	base.Contested = true
+	r.call(base, what, "no such question")
+}
+
+// call reports a case whose one row is the call itself, which differs.
+func (r *Report) call(base Disagreement, want, got string) {
+	base.Row = "the call"
+	w := r.begin(base)
+	w.state(&r.Value, "value", false, want, got)
+	w.end()
+	r.Cases++
+	r.Each = append(r.Each, CaseReport{Case: base.Case, Rows: 1})
 }
 
 // near reports whether two numbers are the same within a tolerance, the larger one of absolute and relative.

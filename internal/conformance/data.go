@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -25,31 +27,60 @@ func (t *instant) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	at, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return fmt.Errorf("time %q: must be RFC 3339", s)
-	}
+	at, err := instantOf(s)
 	t.Time = at
-	return nil
+	return err
 }
 
-// typeOf is the type of a tag for values that a file calls by an OPC UA name.
-func typeOf(name string) (varvev1.Type, error) {
-	switch name {
-	case "", "Double":
+// instantOf reads a time that an int64 counts nanoseconds of.
+func instantOf(text string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return at, fmt.Errorf("time %q: must be RFC 3339", text)
+	}
+	if !time.Unix(0, at.UnixNano()).Equal(at) {
+		return at, fmt.Errorf("time %q: must be from 1678 to 2261", text)
+	}
+	return at, nil
+}
+
+// typeOf is the type of a tag for values that a file calls by an OPC UA name. Of a file that does not name it, the values tell.
+func typeOf(name string, values func(func(any) bool)) (varvev1.Type, error) {
+	switch strings.ToLower(name) {
+	case "":
+		return typeOfValues(values), nil
+	case "double":
 		return varvev1.Type_TYPE_FLOAT64, nil
-	case "Float":
+	case "float":
 		return varvev1.Type_TYPE_FLOAT32, nil
-	case "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64":
+	case "sbyte", "byte", "int16", "uint16", "int32", "uint32", "int64":
 		return varvev1.Type_TYPE_INT64, nil
-	case "UInt64":
+	case "uint64":
 		return varvev1.Type_TYPE_UINT64, nil
-	case "Boolean":
+	case "boolean":
 		return varvev1.Type_TYPE_BOOL, nil
-	case "String":
+	case "string":
 		return varvev1.Type_TYPE_STRING, nil
 	}
 	return 0, fmt.Errorf("value type %q: %w", name, ErrFormat)
+}
+
+// typeOfValues is bool or text if the first value is, else double.
+func typeOfValues(values func(func(any) bool)) varvev1.Type {
+	for v := range values {
+		_, isNumber := numberOf(v)
+		_, isText := v.(string)
+		_, isBool := v.(bool)
+		switch {
+		case isBool:
+			return varvev1.Type_TYPE_BOOL
+		case isText && !isNumber:
+			return varvev1.Type_TYPE_STRING
+		case v != nil:
+			return varvev1.Type_TYPE_FLOAT64
+		}
+	}
+	return varvev1.Type_TYPE_FLOAT64
 }
 
 // column is the samples of one tag on their way to the server.
@@ -71,26 +102,31 @@ func (c *column) add(at int64, v any, q model.Quality) error {
 	r.TimesNs = append(r.TimesNs, at)
 	r.QualityCode, r.QualityCount = append(r.QualityCode, uint32(q)), append(r.QualityCount, 1)
 	number, isNumber := numberOf(v)
-	b, isBool := v.(bool)
-	text, isText := v.(string)
+	fits := isNumber
 	switch c.typ {
 	case varvev1.Type_TYPE_FLOAT64:
 		r.Float64 = append(r.Float64, number)
 	case varvev1.Type_TYPE_FLOAT32:
 		r.Float32 = append(r.Float32, float32(number))
 	case varvev1.Type_TYPE_INT64:
-		r.Int64 = append(r.Int64, int64(number))
+		n, err := strconv.ParseInt(wholeText(v), 10, 64)
+		r.Int64 = append(r.Int64, n)
+		fits = err == nil
 	case varvev1.Type_TYPE_UINT64:
-		r.Uint64 = append(r.Uint64, uint64(number))
+		n, err := strconv.ParseUint(wholeText(v), 10, 64)
+		r.Uint64 = append(r.Uint64, n)
+		fits = err == nil
 	case varvev1.Type_TYPE_BOOL:
-		r.Bool = append(r.Bool, b)
-		isNumber = isBool
+		b, isBool := v.(bool)
+		fits = isBool || isNumber && (number == 0 || number == 1)
+		r.Bool = append(r.Bool, b || number == 1)
 	case varvev1.Type_TYPE_STRING:
+		text, isText := v.(string)
 		r.Text = append(r.Text, text)
-		isNumber = isText
+		fits = isText
 	}
-	if v != nil && !isNumber {
-		return fmt.Errorf("value %v of tag %s is no %s: %w", v, r.Tag, c.typ, ErrFormat)
+	if v != nil && !fits {
+		return fmt.Errorf("value %v at %s is no %s: %w", v, model.FormatTime(at), strings.ToLower(strings.TrimPrefix(c.typ.String(), "TYPE_")), ErrFormat)
 	}
 	return nil
 }
@@ -100,17 +136,29 @@ func numberOf(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
 		return v, true
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
 	case string:
-		switch v {
-		case "NaN":
+		switch strings.ToLower(strings.TrimPrefix(v, "+")) {
+		case "nan":
 			return math.NaN(), true
-		case "Inf", "+Inf":
+		case "inf", "infinity":
 			return math.Inf(1), true
-		case "-Inf":
+		case "-inf", "-infinity":
 			return math.Inf(-1), true
 		}
 	}
 	return 0, false
+}
+
+// wholeText is a number without a fraction, all its digits; something else of any other value.
+func wholeText(v any) string {
+	number, ok := numberOf(v)
+	if text := fmt.Sprint(v); !ok || !strings.ContainsAny(text, ".eE") {
+		return text
+	}
+	return strconv.FormatFloat(number, 'f', -1, 64)
 }
 
 // write makes a tag and writes its samples.
@@ -132,16 +180,19 @@ func (s *Server) write(ctx context.Context, c *column, stepped bool) error {
 		return err
 	}
 	if n := answer.Result.Rejected; n > 0 {
-		return fmt.Errorf("write tag %s: %d samples are rejected: %s", c.run.Tag, n, answer.Result.Rejections[0].Reason)
+		return fmt.Errorf("%d samples are rejected: %s: %w", n, answer.Result.Rejections[0].Reason, ErrFormat)
 	}
 	return nil
 }
 
 // annotate writes an annotation of an instant of a tag.
 func (s *Server) annotate(ctx context.Context, tag string, a annotation) error {
+	if a.T.IsZero() {
+		return fmt.Errorf("an annotation %q has no t: %w", a.Message, ErrFormat)
+	}
 	at := a.T.UnixNano()
 	_, err := s.annotations.Annotate(ctx, &varvev1.AnnotateRequest{
-		Tag: tag, StartNs: &at, StopNs: &at, Text: a.Message, Author: cmp.Or(a.User, "unknown"),
+		Tag: tag, StartNs: &at, StopNs: &at, Text: cmp.Or(a.Message, "unknown"), Author: cmp.Or(a.User, "unknown"),
 	})
 	return err
 }

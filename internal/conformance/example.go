@@ -1,10 +1,11 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -17,16 +18,22 @@ type point struct {
 }
 
 func (p *point) UnmarshalJSON(b []byte) error {
-	var pair [2]any
+	var pair []any
 	if err := json.Unmarshal(b, &pair); err != nil {
 		return err
+	}
+	if len(pair) != 2 {
+		return fmt.Errorf("point %s: must be a time and a value", b)
 	}
 	p.value = pair[1]
 	switch t := pair[0].(type) {
 	case float64:
-		p.at = int64(t * 1e9)
+		if math.Abs(t) > maxSeconds {
+			return fmt.Errorf("time %v of a point: must be within %.0g seconds of 1970", t, maxSeconds)
+		}
+		p.at = seconds(t)
 	case string:
-		at, err := time.Parse(time.RFC3339Nano, t)
+		at, err := instantOf(t)
 		if err != nil {
 			return err
 		}
@@ -37,6 +44,12 @@ func (p *point) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// maxSeconds from 1970 are counted in nanoseconds by an int64, and no time of a sample lies farther away.
+const maxSeconds = 9e9
+
+// seconds is a number of seconds in nanoseconds.
+func seconds(x float64) int64 { return int64(math.Round(x * 1e9)) }
+
 // example is one case of a file, whose samples are those of one tag.
 type example struct {
 	server    *Server
@@ -45,6 +58,7 @@ type example struct {
 	source    string
 	tag       string
 	contested bool
+	tolerance float64 // relative, where the source rounds
 }
 
 // begin writes the samples of a case as doubles. A value of null is a Bad one.
@@ -53,7 +67,7 @@ func (s *Server) begin(ctx context.Context, r *Report, name, source string, poin
 }
 
 func (s *Server) beginAs(ctx context.Context, r *Report, typ varvev1.Type, name, source string, points []point) (*example, error) {
-	e := &example{server: s, report: r, each: CaseReport{Case: name}, source: source, tag: r.File + "/" + name}
+	e := &example{server: s, report: r, each: CaseReport{Case: name}, source: source, tag: r.tag(r.Cases)}
 	c := newColumn(e.tag, typ)
 	for _, p := range points {
 		q := model.Good
@@ -75,23 +89,25 @@ func (e *example) end() {
 	e.report.Each = append(e.report.Each, e.each)
 }
 
-// ask asks for one function of intervals and holds their values against what is wanted.
+// ask asks for one function of intervals and holds their values against what is wanted. One that is refused has none.
 func (e *example) ask(ctx context.Context, function string, stepped bool, b span, want ...any) error {
 	rows, err := e.server.processed(ctx, &varvev1.ReadProcessedRequest{
 		Tags: []string{e.tag}, StartNs: b.start, EndNs: b.end, StepNs: b.step, Aggregates: []string{function}, Stepped: &stepped,
 	})
-	if err != nil {
+	why, isRefused := refusal(err)
+	if err != nil && !isRefused {
 		return fmt.Errorf("case %s: %w", e.each.Case, err)
 	}
 	for i, w := range want {
 		row := e.row(fmt.Sprintf("%s, row %d", function, i))
-		if number, ok := numberOf(w); ok {
+		number, ok := numberOf(w)
+		if ok {
 			w = number
 		}
 		if i < len(rows) {
-			row.state(&e.report.Value, "value", rows[i].is(w, 0), fmt.Sprint(w), rows[i].valueText())
+			row.state(&e.report.Value, "value", rows[i].is(w, e.tolerance*math.Abs(number)), fmt.Sprint(w), rows[i].valueText())
 		} else {
-			row.state(&e.report.Value, "value", false, fmt.Sprint(w), "none")
+			row.state(&e.report.Value, "value", false, fmt.Sprint(w), cmp.Or(why, "none"))
 		}
 		e.finish(row)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/model"
@@ -42,13 +42,22 @@ func (p *lttbPoint) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("point %s: must be a time and a value", b)
 	}
 	var at instant
-	if err := json.Unmarshal(pair[0], &p.time); err != nil {
+	if err := json.Unmarshal(pair[0], &p.time); err != nil || string(pair[0]) == "null" {
 		if err := json.Unmarshal(pair[0], &at); err != nil {
-			return err
+			return fmt.Errorf("time %s of a point: must be a whole number or RFC 3339", pair[0])
 		}
 		p.time = at.UnixNano()
 	}
-	return json.Unmarshal(pair[1], &p.value)
+	var value any
+	if err := json.Unmarshal(pair[1], &value); err != nil {
+		return err
+	}
+	number, ok := numberOf(value)
+	if !ok {
+		return fmt.Errorf("value %s of a point: must be a number", pair[1])
+	}
+	p.value = number
+	return nil
 }
 
 func (p lttbPoint) String() string { return fmt.Sprintf("%s %v", model.FormatTime(p.time), p.value) }
@@ -56,7 +65,7 @@ func (p lttbPoint) String() string { return fmt.Sprintf("%s %v", model.FormatTim
 func runLTTB(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	var file lttbFile
 	if err := json.Unmarshal(raw, &file); err != nil {
-		return fmt.Errorf("%w: %w", err, ErrFormat)
+		return unreadable(err)
 	}
 	series := make([]lttbPoint, len(file.SeriesY))
 	for i, y := range file.SeriesY {
@@ -64,7 +73,7 @@ func runLTTB(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	}
 	for i := range file.Cases {
 		c := &file.Cases[i]
-		if err := c.run(ctx, s, r, series); err != nil {
+		if err := c.run(ctx, s, r, r.tag(i), series); err != nil && !r.refused(Disagreement{Case: c.Name, Source: c.Source}, err) {
 			return fmt.Errorf("case %s: %w", c.Name, err)
 		}
 	}
@@ -74,10 +83,16 @@ func runLTTB(ctx context.Context, s *Server, raw []byte, r *Report) error {
 // points are those of the input, and those that are expected to be kept.
 func (c *lttbCase) points(series []lttbPoint) (input, want []lttbPoint, err error) {
 	if string(c.Input) != `"@series"` {
+		if len(c.Input) == 0 {
+			return nil, nil, fmt.Errorf("it has no input: %w", ErrFormat)
+		}
 		if err := json.Unmarshal(c.Input, &input); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", err, ErrFormat)
+			return nil, nil, unreadable(err)
 		}
 		return input, c.Expect, nil
+	}
+	if c.ExpectX == nil {
+		return series, c.Expect, nil
 	}
 	for _, x := range c.ExpectX {
 		if x < 0 || x >= len(series) {
@@ -88,47 +103,43 @@ func (c *lttbCase) points(series []lttbPoint) (input, want []lttbPoint, err erro
 	return series, want, nil
 }
 
-// maxGap is the gap that a case preserves, nanoseconds; 0 for none.
-func (c *lttbCase) maxGap(input []lttbPoint) (int64, error) {
+// maxGap is the gap that a case preserves, nanoseconds; 0 for none. False of an algorithm that is another one.
+func (c *lttbCase) maxGap(input []lttbPoint) (gap int64, ok bool, err error) {
 	switch {
 	case c.Gap != "":
-		d, err := time.ParseDuration(c.Gap)
-		return int64(d), err
-	case c.Algorithm == "gp_lttb (gap size = range / threshold)":
-		return (input[len(input)-1].time - input[0].time) / int64(c.Threshold), nil
-	case c.Algorithm != "":
-		return 0, fmt.Errorf("algorithm %q: %w", c.Algorithm, ErrFormat)
+		d, err := durationOf(c.Gap)
+		if err != nil {
+			return 0, false, fmt.Errorf("gap: %w: %w", err, ErrFormat)
+		}
+		return int64(d), true, nil
+	case strings.HasPrefix(c.Algorithm, "gp_lttb"):
+		return (input[len(input)-1].time - input[0].time) / int64(c.Threshold), true, nil
 	}
-	return 0, nil
+	return 0, c.Algorithm == "" || c.Algorithm == "lttb", nil
 }
 
 // run writes the input of a case, asks for its points and compares them one by one.
-func (c *lttbCase) run(ctx context.Context, s *Server, r *Report, series []lttbPoint) error {
+func (c *lttbCase) run(ctx context.Context, s *Server, r *Report, name string, series []lttbPoint) error {
 	input, want, err := c.points(series)
 	if err != nil {
 		return err
 	}
-	if len(input) == 0 || c.Threshold == 0 {
-		return fmt.Errorf("%d points and a threshold of %d: %w", len(input), c.Threshold, ErrFormat)
+	if c.Threshold == 0 {
+		return fmt.Errorf("threshold 0: must be 1 or more: %w", ErrFormat)
 	}
-	gap, err := c.maxGap(input)
-	if err != nil {
-		return err
-	}
-	tag := newColumn(r.File+"/"+c.Name, varvev1.Type_TYPE_FLOAT64)
-	for _, p := range input {
-		if err := tag.add(p.time, p.value, model.Good); err != nil {
+	var got []lttbPoint
+	if len(input) > 0 { // of no points there is no range to ask for
+		gap, ok, err := c.maxGap(input)
+		if err != nil {
 			return err
 		}
-	}
-	if err := s.write(ctx, tag, false); err != nil {
-		return err
-	}
-	got, err := s.keptByLTTB(ctx, &varvev1.ReadPlotRequest{
-		Tags: []string{tag.run.Tag}, StartNs: input[0].time, EndNs: input[len(input)-1].time + 1, Lttb: c.Threshold, MaxGapNs: &gap,
-	})
-	if err != nil {
-		return err
+		if !ok {
+			r.unasked(Disagreement{Case: c.Name, Source: c.Source}, c.Algorithm)
+			return nil
+		}
+		if got, err = c.ask(ctx, s, name, input, gap); err != nil {
+			return err
+		}
 	}
 	each := CaseReport{Case: c.Name}
 	for i := range max(len(want), len(got)) {
@@ -143,6 +154,22 @@ func (c *lttbCase) run(ctx context.Context, s *Server, r *Report, series []lttbP
 	r.Cases++
 	r.Each = append(r.Each, each)
 	return nil
+}
+
+// ask writes the input as a tag and asks for its points.
+func (c *lttbCase) ask(ctx context.Context, s *Server, name string, input []lttbPoint, gap int64) ([]lttbPoint, error) {
+	tag := newColumn(name, varvev1.Type_TYPE_FLOAT64)
+	for _, p := range input {
+		if err := tag.add(p.time, p.value, model.Good); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.write(ctx, tag, false); err != nil {
+		return nil, err
+	}
+	return s.keptByLTTB(ctx, &varvev1.ReadPlotRequest{
+		Tags: []string{tag.run.Tag}, StartNs: input[0].time, EndNs: input[len(input)-1].time + 1, Lttb: c.Threshold, MaxGapNs: &gap,
+	})
 }
 
 // textOf is the first point of a list as text; nothing for none.

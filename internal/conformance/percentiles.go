@@ -7,9 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // percentileFile is examples of quantiles. Only those of one definition, on straight lines from value to value, are uncontested: the rest
@@ -33,7 +30,7 @@ type quantileCase struct {
 func runPercentiles(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	var file percentileFile
 	if err := json.Unmarshal(raw, &file); err != nil {
-		return fmt.Errorf("%w: %w", err, ErrFormat)
+		return unreadable(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Exact.Series)) {
 		e, err := s.begin(ctx, r, name, file.Exact.Source, inOrder(file.Exact.Series[name]))
@@ -45,7 +42,11 @@ func runPercentiles(ctx context.Context, s *Server, raw []byte, r *Report) error
 			if !ok {
 				return fmt.Errorf("case %v has no q: %w", c, ErrFormat)
 			}
-			if err := e.askQuantile(ctx, q, c[name]); err != nil {
+			want, ok := c[name]
+			if !ok {
+				continue
+			}
+			if err := e.askQuantile(ctx, q, want); err != nil {
 				return err
 			}
 		}
@@ -80,15 +81,8 @@ func inOrder(values []any) (points []point) {
 
 // askQuantile asks for a percentile of all points. One that is none is refused, where other engines answer an infinity.
 func (e *example) askQuantile(ctx context.Context, q float64, want any) error {
-	function := "percentile(" + strconv.FormatFloat(100*q, 'g', -1, 64) + ")"
-	err := e.ask(ctx, function, false, span{end: 1 << 40}, want)
-	if status.Code(err) != codes.InvalidArgument {
-		return err
-	}
-	row := e.row(function)
-	row.contested = true
-	row.base.Contested = true
-	row.state(&e.report.Value, "value", false, fmt.Sprint(want), "refused")
-	e.finish(row)
-	return nil
+	was := e.contested
+	defer func() { e.contested = was }()
+	e.contested = was || q < 0 || q > 1
+	return e.ask(ctx, "percentile("+strconv.FormatFloat(100*q, 'g', -1, 64)+")", false, span{end: 1 << 40}, want)
 }

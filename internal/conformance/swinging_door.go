@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,8 +29,23 @@ type doorCase struct {
 		MaxDX   float64 `json:"max_dx"`
 		MinDX   float64 `json:"min_dx"`
 	}
-	Raw, Expect [][2]float64 // [x, y]; x are seconds here
-	ExpectError string       `json:"expect_error"`
+	Raw, Expect []doorPoint
+	ExpectError string `json:"expect_error"`
+}
+
+// doorPoint is x, which is seconds here, and y.
+type doorPoint [2]float64
+
+func (p *doorPoint) UnmarshalJSON(b []byte) error {
+	var pair []*float64
+	if err := json.Unmarshal(b, &pair); err != nil {
+		return err
+	}
+	if len(pair) != 2 || pair[0] == nil || pair[1] == nil || math.Abs(*pair[0]) > maxSeconds {
+		return fmt.Errorf("point %s: must be x and y, x within %.0g of 0", b, maxSeconds)
+	}
+	*p = doorPoint{*pair[0], *pair[1]}
+	return nil
 }
 
 // followed is the variants that Varve's filters are of. Cases of others are contested: no filter agrees with all.
@@ -38,11 +54,11 @@ var followed = []string{"textbook", "archives_last_snapshot_and_incoming"}
 func runDoors(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	var file doorFile
 	if err := json.Unmarshal(raw, &file); err != nil {
-		return fmt.Errorf("%w: %w", err, ErrFormat)
+		return unreadable(err)
 	}
 	for i := range file.Cases {
 		c := &file.Cases[i]
-		if err := c.run(ctx, s, r.File+"/"+c.Name, r); err != nil {
+		if err := c.run(ctx, s, r.tag(i), r); err != nil && !r.refused(c.base(), err) {
 			return fmt.Errorf("case %s: %w", c.Name, err)
 		}
 	}
@@ -51,6 +67,10 @@ func runDoors(ctx context.Context, s *Server, raw []byte, r *Report) error {
 
 // run stores the points of a case, asks which of them would be kept, and compares point by point.
 func (c *doorCase) run(ctx context.Context, s *Server, tag string, r *Report) error {
+	if c.Algorithm != swingingDoor && c.Algorithm != deadBand {
+		r.unasked(c.base(), cmp.Or(c.Algorithm, "an algorithm"))
+		return nil
+	}
 	column := newColumn(tag, varvev1.Type_TYPE_FLOAT64)
 	for _, p := range c.Raw {
 		if err := column.add(seconds(p[0]), p[1], model.Good); err != nil {
@@ -60,18 +80,14 @@ func (c *doorCase) run(ctx context.Context, s *Server, tag string, r *Report) er
 	if err := s.write(ctx, column, false); err != nil {
 		return err
 	}
-	ask, err := c.request(tag)
-	if err != nil {
-		return err
-	}
-	times, err := s.kept(ctx, ask)
+	times, err := s.kept(ctx, c.request(tag))
 	if err != nil {
 		return err
 	}
 	r.Cases++
 	each := CaseReport{Case: c.Name, Rule: c.Algorithm + ", " + c.Variant}
 	defer func() { r.Each = append(r.Each, each) }()
-	base := Disagreement{Case: c.Name, Source: c.Source, Contested: !slices.Contains(followed, c.Variant)}
+	base := c.base()
 	point := func(row string, pass bool, want, got string) {
 		base.Row = row
 		w := r.begin(base)
@@ -97,23 +113,28 @@ func (c *doorCase) run(ctx context.Context, s *Server, tag string, r *Report) er
 	return nil
 }
 
-func (c *doorCase) request(tag string) (*varvev1.TuneRequest, error) {
+func (c *doorCase) base() Disagreement {
+	return Disagreement{Case: c.Name, Source: c.Source, Contested: !slices.Contains(followed, c.Variant)}
+}
+
+// The algorithms that are asked for.
+const (
+	swingingDoor = "swinging_door"
+	deadBand     = "dead_band"
+)
+
+func (c *doorCase) request(tag string) *varvev1.TuneRequest {
 	r := &varvev1.TuneRequest{
 		Tags: []string{tag}, StartNs: model.MinTime, EndNs: model.MaxTime, Form: varvev1.FilterForm_FILTER_FORM_TEXTBOOK, WithKept: true,
 	}
-	switch c.Algorithm {
-	case "swinging_door":
-		r.Deviations, r.MinTimeNs, r.MaxTimeNs = []float64{c.Params.CompDev}, seconds(c.Params.MinDX), seconds(c.Params.MaxDX)
-	case "dead_band":
+	if c.Algorithm == deadBand {
 		r.Deviations = []float64{0}
 		r.Exception = &varvev1.Filter{Deviation: c.Params.ExcDev, MinTimeNs: seconds(c.Params.MinDX), MaxTimeNs: seconds(c.Params.MaxDX)}
-	default:
-		return nil, fmt.Errorf("algorithm %q: %w", c.Algorithm, ErrFormat)
+	} else {
+		r.Deviations, r.MinTimeNs, r.MaxTimeNs = []float64{c.Params.CompDev}, seconds(c.Params.MinDX), seconds(c.Params.MaxDX)
 	}
-	return r, nil
+	return r
 }
-
-func seconds(x float64) int64 { return int64(math.Round(x * 1e9)) }
 
 // kept is the times of the samples that a replay of one setting keeps.
 func (s *Server) kept(ctx context.Context, ask *varvev1.TuneRequest) (times []int64, err error) {

@@ -1,10 +1,12 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ type timeWeightedFile struct {
 func runTimeWeighted(ctx context.Context, s *Server, raw []byte, r *Report) error {
 	var file timeWeightedFile
 	if err := json.Unmarshal(raw, &file); err != nil {
-		return fmt.Errorf("%w: %w", err, ErrFormat)
+		return unreadable(err)
 	}
 	for i := range file.TimeWeighted {
 		if err := file.TimeWeighted[i].run(ctx, s, r); err != nil {
@@ -65,8 +67,8 @@ type weightedCase struct {
 	Points               []point
 	Cumulative           []any      `json:"cumulative_integral"`
 	Range                []instant  // in place of from the first point to the last
-	Next                 *point     // a point behind the others
-	Target               float64    // seconds, where a value between the last point and Next is wanted
+	Prev, Next           *point     // a point before the others, or behind them
+	Target               float64    // seconds, where a value between Prev and the first point is wanted, or between the last point and Next
 	Linear               *float64   `json:"expected_boundary_value"`
 	Stepped              *float64   `json:"stepped_boundary_value"`
 	Expect               weightings // by function
@@ -93,9 +95,16 @@ func (c *weightedCase) UnmarshalJSON(b []byte) error {
 }
 
 func (c *weightedCase) run(ctx context.Context, s *Server, r *Report) error {
-	points := c.Points
+	var points []point
+	if c.Prev != nil {
+		points = append(points, *c.Prev)
+	}
+	points = append(points, c.Points...)
 	if c.Next != nil {
 		points = append(points, *c.Next)
+	}
+	if len(points) == 0 || math.Abs(c.Target) > maxSeconds || len(c.Cumulative) > len(points) {
+		return fmt.Errorf("case %s: %d points, target %v, %d integrals: %w", c.Name, len(points), c.Target, len(c.Cumulative), ErrFormat)
 	}
 	e, err := s.begin(ctx, r, c.Name, c.Source, points)
 	if err != nil {
@@ -109,9 +118,9 @@ func (c *weightedCase) run(ctx context.Context, s *Server, r *Report) error {
 		e.contested = true
 		whole = span{start: c.Range[0].UnixNano(), end: c.Range[1].UnixNano()}
 	}
-	at := span{start: int64(c.Target * 1e9), end: int64(c.Target*1e9) + 1}
+	at := span{start: seconds(c.Target), end: seconds(c.Target) + 1}
 	for i := 1; i < len(c.Cumulative); i++ { // of no time there is no integral
-		if err := e.ask(ctx, integral, true, upTo(points, i), c.Cumulative[i]); err != nil {
+		if err := e.ask(ctx, integral, c.Method != "linear", upTo(points, i), c.Cumulative[i]); err != nil {
 			return err
 		}
 	}
@@ -148,15 +157,20 @@ type fluxCase struct {
 func (c *fluxCase) run(ctx context.Context, s *Server, r *Report, i int) error {
 	function, stepped, contested := "", false, false
 	scale := 1.0
+	if len(c.Points) == 0 {
+		return fmt.Errorf("case %s has no points: %w", c.Function, ErrFormat)
+	}
 	in := upTo(c.Points, len(c.Points)-1)
+	whole := in
+	if len(c.Range) == 2 {
+		whole = span{start: c.Range[0].UnixNano(), end: c.Range[1].UnixNano()}
+	}
 	each, _ := c.Expect.([]any)
 	switch c.Function {
 	case "timeWeightedAvg(unit: 1s)": // goes on behind the last point along the last slope
-		function, contested = "time_weighted_average", true
-		in = span{start: c.Range[0].UnixNano(), end: c.Range[1].UnixNano()}
+		function, contested, in = "time_weighted_average", true, whole
 	case "integral(unit: 10s, interpolate: linear)": // the same
-		function, scale, contested = "integral", 10, true
-		in = span{start: c.Range[0].UnixNano(), end: c.Range[1].UnixNano()}
+		function, scale, contested, in = "integral", 10, true, whole
 	case "integral(unit: 10s)":
 		function, scale = "integral", 10
 	case "increase (counter normalised)": // of the points up to each, the first of which has none before it
@@ -181,6 +195,9 @@ func (c *fluxCase) run(ctx context.Context, s *Server, r *Report, i int) error {
 		if function != "increase" {
 			return e.ask(ctx, function, stepped, in, each...)
 		}
+		if len(v) > len(c.Points) {
+			return fmt.Errorf("case %s expects %d values of %d points: %w", c.Function, len(v), len(c.Points), ErrFormat)
+		}
 		for k := 1; k < len(v); k++ {
 			if err := e.ask(ctx, function, stepped, with(c.Points, k), v[k]); err != nil {
 				return err
@@ -191,13 +208,13 @@ func (c *fluxCase) run(ctx context.Context, s *Server, r *Report, i int) error {
 	return fmt.Errorf("case %s expects %v: %w", c.Function, c.Expect, ErrFormat)
 }
 
-// stateCase is how long a tag was in each of its states, which text names.
+// stateCase is how long a tag was in each of its states, which text names or numbers.
 type stateCase struct {
 	Source   string
 	Points   []point
 	Duration map[string]float64 `json:"duration_s"` // from the first point to the last
 	Ranged   []struct {
-		State    string
+		State    any
 		Start    instant
 		Duration *string
 		Expect   float64 `json:"expect_s"`
@@ -205,10 +222,13 @@ type stateCase struct {
 }
 
 func (c *stateCase) run(ctx context.Context, s *Server, r *Report, i int) error {
+	if len(c.Points) == 0 {
+		return fmt.Errorf("state_duration %d has no points: %w", i, ErrFormat)
+	}
 	codes := map[string]float64{}
 	numbered := make([]point, len(c.Points))
 	for k, p := range c.Points {
-		name := fmt.Sprint(p.value)
+		name := wholeText(p.value) // states are text or numbers
 		if _, ok := codes[name]; !ok {
 			codes[name] = float64(len(codes))
 		}
@@ -245,7 +265,7 @@ func (c *stateCase) run(ctx context.Context, s *Server, r *Report, i int) error 
 			}
 			in.end = in.start + length.Nanoseconds()
 		}
-		if err := ask(x.State, in, x.Expect); err != nil {
+		if err := ask(wholeText(x.State), in, x.Expect); err != nil {
 			return err
 		}
 	}
@@ -295,6 +315,9 @@ type counterCase struct {
 }
 
 func (c *counterCase) run(ctx context.Context, s *Server, r *Report, i int) error {
+	if len(c.Points) == 0 || len(c.Monotonic) > len(c.Points) {
+		return fmt.Errorf("counter %d: %d values of %d points: %w", i, len(c.Monotonic), len(c.Points), ErrFormat)
+	}
 	e, err := s.begin(ctx, r, fmt.Sprintf("counter-%d", i), c.Source, c.Points)
 	if err != nil {
 		return err
@@ -308,13 +331,15 @@ func (c *counterCase) run(ctx context.Context, s *Server, r *Report, i int) erro
 		c.Delta = &delta
 	}
 	whole, lastStep := with(c.Points, n), span{start: c.Points[n].at, end: c.Points[n].at + 1}
+	firstStep := with(c.Points, min(n, 1))
+	e.contested = n == 0 // of a single value Varve does not know what it counted
 	for _, x := range []struct {
 		want     *float64
 		function string
 		in       span
 	}{
 		{c.Delta, "increase", whole}, {c.Changes, "transitions", whole}, {c.Rate, "rate", whole},
-		{c.FirstStep, "increase", with(c.Points, 1)}, {c.FirstRate, "rate", with(c.Points, 1)},
+		{c.FirstStep, "increase", firstStep}, {c.FirstRate, "rate", firstStep},
 		{c.LastStep, "increase", lastStep}, {c.LastRate, "rate", lastStep},
 	} {
 		if x.want == nil {
@@ -340,7 +365,8 @@ type promCase struct {
 	Eval             float64 `json:"eval_s"`
 	Series           map[string][]any
 	Cases            []struct {
-		Range    float64 `json:"range_s"`
+		Range    float64  `json:"range_s"`
+		Eval     *float64 `json:"eval_s"` // in place of that of all
 		Values   []any
 		Expect   any
 		Variance any `json:"expect_variance"`
@@ -348,18 +374,28 @@ type promCase struct {
 	}
 }
 
-func (c *promCase) run(ctx context.Context, s *Server, r *Report, i int) error {
-	function, contested := "", false
-	switch c.Function {
-	case "changes with NaN":
-		function = "transitions"
-	case "stdvar/stddev_over_time (population)":
-		function = "VariancePopulation"
+// question is the function that is asked in place of one of PromQL, "" for one that Varve does not have. PromQL's names have remarks behind
+// them.
+func (c *promCase) question() (function string, contested bool) {
+	name, _, _ := strings.Cut(c.Function, " ")
+	switch name {
+	case "changes":
+		return "transitions", false
+	case "stdvar/stddev_over_time", "stdvar_over_time":
+		return "VariancePopulation", false
+	case "stddev_over_time":
+		return "StandardDeviationPopulation", false
 	case "avg_over_time":
-		function = "event_weighted_average"
-	case "increase (counter)": // goes on to the ends of the range
-		function, contested = "increase", true
-	default: // Varve has no such question
+		return "event_weighted_average", false
+	case "increase": // goes on to the ends of the range
+		return "increase", true
+	}
+	return "", false
+}
+
+func (c *promCase) run(ctx context.Context, s *Server, r *Report, i int) error {
+	function, contested := c.question()
+	if function == "" {
 		return nil
 	}
 	for k, x := range c.Cases {
@@ -370,20 +406,27 @@ func (c *promCase) run(ctx context.Context, s *Server, r *Report, i int) error {
 		for _, name := range slices.Sorted(maps.Keys(series)) {
 			var points []point
 			for n, v := range series[name] {
-				points = append(points, point{int64(float64(n) * c.Step * 1e9), v})
+				points = append(points, point{seconds(float64(n) * c.Step), v})
+			}
+			in := within(*cmp.Or(x.Eval, &c.Eval), x.Range)
+			if function == "transitions" { // from the first sample of the range on, not from one before it
+				for _, p := range points {
+					if p.at > in.end {
+						in.end = p.at
+						break
+					}
+				}
 			}
 			e, err := s.begin(ctx, r, fmt.Sprintf("promql-%d-%d-%s", i, k, name), c.Source, points)
 			if err != nil {
 				return err
 			}
-			e.contested = contested
-			in := span{start: int64(c.Eval * 1e9), end: int64((c.Eval - x.Range) * 1e9)}
-			if x.Range == 0 { // all of them
-				in.end = -1
-			}
+			e.contested, e.tolerance = contested, 1e-6 // which is that of the tests of PromQL
 			wants := map[string]any{function: x.Expect}
 			if by, ok := x.Expect.(map[string]any); ok {
-				wants[function] = by[name]
+				if wants[function], ok = by[name]; !ok { // there is none of this series
+					delete(wants, function)
+				}
 			}
 			if x.Variance != nil {
 				wants = map[string]any{"VariancePopulation": x.Variance, "StandardDeviationPopulation": x.StdDev}
@@ -397,4 +440,12 @@ func (c *promCase) run(ctx context.Context, s *Server, r *Report, i int) error {
 		}
 	}
 	return nil
+}
+
+// within is the range (eval − length, eval], or all up to eval of no length.
+func within(eval, length float64) span {
+	if length == 0 {
+		return span{start: seconds(eval), end: -1}
+	}
+	return span{start: seconds(eval), end: seconds(eval - length)}
 }

@@ -31,7 +31,7 @@ func TestPublicSelections(t *testing.T) {
 	raw, err := os.ReadFile("../testdata/conformance/lttb.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(raw, &file))
-	require.Len(t, file.Cases, 9)
+	require.Len(t, file.Cases, 12)
 	for _, c := range file.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			var input [][2]any

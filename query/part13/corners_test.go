@@ -126,3 +126,14 @@ func TestSteppedReverse(t *testing.T) {
 		require.Equal(t, 1.0, Number(&x), m.reverse)
 	}
 }
+
+// TestEarliestAndLatestInReverse reads backward: Start is the earliest sample of (0, 10] all the same, End the latest, and Delta leads from the one
+// to the other.
+func TestEarliestAndLatestInReverse(t *testing.T) {
+	m := of(double(0, 0, model.Good), double(5, 5, model.Good), double(10, 10, model.Good))
+	m.reverse = true
+	for a, want := range map[Aggregate][2]float64{Start: {5, 5}, End: {10, 10}, Delta: {10, 5}} {
+		x := m.calculated(a)
+		require.Equal(t, want, [2]float64{float64(x.Time), Number(&x)}, a)
+	}
+}

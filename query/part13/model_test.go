@@ -500,7 +500,7 @@ func (m *plain) calculate(a Aggregate, r answer) answer {
 			return r.noData()
 		}
 		p := &in[0]
-		if (a == End) != m.reverse {
+		if a == End {
 			p = &in[len(in)-1]
 		}
 		r.sample, r.time, r.quality, r.null = p, p.Time, p.Quality, p.Null || p.Quality.IsBad()
@@ -510,9 +510,6 @@ func (m *plain) calculate(a Aggregate, r answer) answer {
 			return r.noData()
 		}
 		x, y := &goods[0], &goods[len(goods)-1]
-		if m.reverse {
-			x, y = y, x
-		}
 		r.number = apartBy(y, x)
 		r.scale = math.Abs(r.number)
 		q := model.Good

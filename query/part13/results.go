@@ -315,10 +315,10 @@ func (c *Calculation) durationInState(a Aggregate) model.Sample {
 	return c.float(float64(zero)/millis, q)
 }
 
-// sample is 5.4.3.25 and 5.4.3.26: the first or the last sample, as it is.
+// sample is 5.4.3.25 and 5.4.3.26: the earliest or the latest sample, in either direction, as it is.
 func (c *Calculation) sample(a Aggregate) model.Sample {
 	p, ok := c.iv.In.First()
-	if (a == End) != c.iv.Reverse {
+	if a == End {
 		p, ok = c.iv.In.Last()
 	}
 	if !ok {
@@ -329,7 +329,8 @@ func (c *Calculation) sample(a Aggregate) model.Sample {
 	return s
 }
 
-// delta is 5.4.3.27: from the first Good sample to the last. It is Uncertain if others had to be passed over to find them.
+// delta is 5.4.3.27: from the earliest Good sample to the latest, in either direction. It is Uncertain if others had to be passed over to find
+// them.
 func (c *Calculation) delta() model.Sample {
 	first, last := c.iv.In.UsableEnds(true)
 	if first == nil {
@@ -338,9 +339,6 @@ func (c *Calculation) delta() model.Sample {
 	q := model.Good
 	if !samePoint(first, c.iv.In.FirstPoint()) || !samePoint(last, c.iv.In.LastPoint()) {
 		q = model.UncertainDataSubNormal
-	}
-	if c.iv.Reverse {
-		first, last = last, first
 	}
 	return c.float(less(&last.Sample, &first.Sample), q)
 }
