@@ -376,13 +376,25 @@ func (c *calculation) good() uint64 {
 // quality is that of the bucket by time: PercentDataGood and PercentDataBad of Part 13 are both 100.
 func (c *calculation) quality() model.Quality {
 	if c.held == 0 {
-		return model.BadNoData
+		return c.momentary()
 	}
 	q := qualityOf(c.good(), c.held, c.durations.NotCovered == c.held && c.only.Counts().All() == 0)
 	if q == model.Good && c.unsure {
 		return model.UncertainDataSubNormal
 	}
 	return q
+}
+
+// momentary is the quality of a bucket without time that counts. In reverse it can have that of its later edge all the same.
+func (c *calculation) momentary() model.Quality {
+	last := c.only.LastPoint()
+	switch {
+	case c.only.Counts().All() == 0:
+		return model.BadNoData
+	case last.Usable(c.strict):
+		return model.Good
+	}
+	return model.Bad
 }
 
 // qualityOf is the quality of a bucket by the nanoseconds under usable samples and its length; nothing says that there is

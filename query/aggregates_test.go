@@ -189,7 +189,7 @@ func referenceWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncerta
 		f, _ := s.At(i).Float64()
 		return f
 	}
-	worst, any := model.Quality(0), false
+	worst, any, ends := model.Quality(0), false, false // ends: on a usable sample
 	var values []float64
 	var sum, area, covered, good, known float64
 	for i, t := range s.Times {
@@ -198,8 +198,8 @@ func referenceWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncerta
 			if !any || min(q>>30, 2) > min(worst>>30, 2) {
 				worst = q
 			}
-			any = true
-			if usable(i) {
+			any, ends = true, usable(i)
+			if ends {
 				v := value(i)
 				if len(values) == 0 {
 					out["first"] = v
@@ -264,8 +264,10 @@ func referenceWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncerta
 	}
 	out["while_ns"] = held
 	switch {
-	case held == 0:
+	case held == 0 && !any:
 		out["quality"] = float64(model.BadNoData)
+	case held == 0 && !ends:
+		out["quality"] = float64(model.Bad)
 	case good == held:
 		out["quality"] = float64(model.Good)
 	case good > 0:

@@ -29,15 +29,13 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 	if text == "" {
 		return nil, nil
 	}
-	if b.reverse() {
-		return nil, fmt.Errorf("while in reverse: ask from the earlier edge to the later one: %w", ErrBadRequest)
-	}
 	x, err := expression.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("while: %w: %w", err, ErrBadRequest)
 	}
 	c := &condition{strict: strict, now: e.now().UnixNano(), catalog: e.store.Catalog()}
-	last := b.edges[b.count()] - 1
+	span := b.span()
+	last := span.End - 1
 	named := namesAt(c.catalog, last)
 	var types []expression.Tag
 	for _, name := range x.References() {
@@ -56,7 +54,7 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 			if i+1 < len(tag.Settings) {
 				next = tag.Settings[i+1].From
 			}
-			if s.Unit != settings.Unit && next > b.edges[0] && s.From <= last {
+			if s.Unit != settings.Unit && next > span.Start && s.From <= last {
 				return nil, fmt.Errorf("while: tag %.200q has the unit %.40q up to %s and %.40q behind: ask for each apart: %w", name, s.Unit, model.FormatTime(next), settings.Unit, ErrBadRequest)
 			}
 		}

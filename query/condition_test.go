@@ -71,10 +71,27 @@ func drawConditions(rng *rand.Rand) *plainStore {
 	return s
 }
 
+// drawEdges is buckets of any length that begin and end at samples of a condition or next to them, half of them in reverse.
+func drawEdges(rng *rand.Rand, s *plainStore) (edges []int64) {
+	for id := range model.TagID(3) {
+		for _, t := range s.samples[id+1].Times {
+			if rng.IntN(2) == 0 {
+				edges = append(edges, t+int64(rng.IntN(3))-1)
+			}
+		}
+	}
+	edges = append(edges, 1200, 1201+int64(rng.IntN(50)))
+	slices.Sort(edges)
+	if edges = slices.Compact(edges); rng.IntN(2) == 0 {
+		slices.Reverse(edges)
+	}
+	return edges
+}
+
 // TestAggregatesWhileAreThoseOfTheTimeThatCounts holds answers under conditions of random samples against loops over nanoseconds, and over
-// several windows.
+// several windows, forward and in reverse.
 func TestAggregatesWhileAreThoseOfTheTimeThatCounts(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(400) {
 		rng := rand.New(rand.NewPCG(seed, 73))
 		s := drawConditions(rng)
 		now := int64(rng.IntN(1500))
@@ -108,6 +125,12 @@ func TestAggregatesWhileAreThoseOfTheTimeThatCounts(t *testing.T) {
 		if rng.IntN(10) == 0 {
 			r.Step = 1
 		}
+		switch rng.IntN(4) {
+		case 0:
+			r.Start, r.End = r.End, r.Start
+		case 1:
+			r.Buckets = Buckets{Edges: drawEdges(rng, s)}
+		}
 		for a := Count; a <= WorstQuality; a++ {
 			r.Aggregates = append(r.Aggregates, a)
 		}
@@ -138,6 +161,11 @@ func TestAggregatesWhileAreThoseOfTheTimeThatCounts(t *testing.T) {
 				require.Equal(t, int64(want["while_ns"]), long.Column(14).(*array.Int64).Value(row), where)
 			}
 		}
+		defer rec.Release()
+		defer long.Release()
+		if len(r.Edges) > 0 { // which wide answers do not have
+			continue
+		}
 		wide := readWide(t, e, WideRequest{Tags: r.Tags, Buckets: r.Buckets, Mode: WideAggregate, Aggregate: TimeWeightedAverage, UseUncertain: useUncertain, While: c.text})
 		for i, have := range wide.cells[1] {
 			want := numberAt(t, rec.Column(rec.Schema().FieldIndices("time_weighted_average")[0]), i)
@@ -146,8 +174,6 @@ func TestAggregatesWhileAreThoseOfTheTimeThatCounts(t *testing.T) {
 				require.Equal(t, math.Float64bits(want), have)
 			}
 		}
-		rec.Release()
-		long.Release()
 	}
 }
 
@@ -187,6 +213,10 @@ func TestWorkedExampleOfConditions(t *testing.T) {
 
 // plainWhile is a median, a percentile by time, transitions, increase and delta over the instants that count.
 func plainWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncertain bool, counts func(int64) bool) []float64 {
+	first, behind := from, to // of the samples
+	if from > to {
+		first, behind, from, to = to+1, from+1, to, from
+	}
 	usable := func(i int) bool {
 		q := s.QualityAt(i)
 		return !s.IsNull(i) && (q.IsGood() || useUncertain && q.IsUncertain())
@@ -207,7 +237,7 @@ func plainWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncertain b
 		if !usable(i) {
 			continue
 		}
-		if t >= from && t < to && counts(t) {
+		if t >= first && t < behind && counts(t) {
 			values = append(values, value(i))
 			if last >= 0 {
 				if value(i) != value(last) {
@@ -238,6 +268,60 @@ func plainWhile(tag *model.Tag, s *model.Samples, from, to int64, useUncertain b
 	return out
 }
 
+// TestAggregatesWhileSplitAndTurn holds buckets against the whole of them, and those in reverse against those forward: with no sample at an
+// edge they are the same.
+func TestAggregatesWhileSplitAndTurn(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 74))
+		s := drawConditions(rng)
+		now := time.Unix(0, int64(rng.IntN(1500)))
+		e, err := New(s, Options{Now: func() time.Time { return now }})
+		require.NoError(t, err)
+		edges := drawEdges(rng, s)
+		slices.Sort(edges)
+		edges = slices.DeleteFunc(edges, func(x int64) bool { return slices.Contains(s.samples[1].Times, x) })
+		if len(edges) < 2 {
+			continue
+		}
+		back := slices.Clone(edges)
+		slices.Reverse(back)
+		r := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Aggregates: []Aggregate{Count, DurationGood, TimeWeightedAverage, Minimum, Last, WorstQuality}}
+		r.While = []string{"p", "not p", "q > 2", "p or q < 3"}[rng.IntN(4)]
+		read := func(edges ...int64) (rows [][]float64) {
+			r.Edges = edges
+			rec := readAggregates(t, e, r)
+			defer rec.Release()
+			for i := range int(rec.NumRows()) {
+				var row []float64
+				for _, name := range []string{"count", "duration_good", "while_ns", "time_weighted_average", "minimum", "last", "worst_quality", "quality", "percent_good"} {
+					v := numberAt(t, rec.Column(rec.Schema().FieldIndices(name)[0]), i)
+					if v != v {
+						v = -1e300
+					}
+					row = append(row, v)
+				}
+				rows = append(rows, row)
+			}
+			return rows
+		}
+		forward, reverse := read(edges...), read(back...)
+		where := fmt.Sprintf("seed %d, while %s", seed, r.While)
+		slices.Reverse(reverse)
+		for i := range forward {
+			require.InDeltaSlice(t, forward[i], reverse[i], 1e-9, "%s, bucket %d", where, i)
+		}
+		for _, whole := range [][]float64{read(edges[0], back[0])[0], read(back[0], edges[0])[0]} {
+			for k := range 3 {
+				sum := 0.0
+				for _, row := range forward {
+					sum += row[k]
+				}
+				require.Equal(t, whole[k], sum, "%s, column %d", where, k)
+			}
+		}
+	}
+}
+
 func TestConditionsAreChecked(t *testing.T) {
 	s := drawConditions(rand.New(rand.NewPCG(1, 2)))
 	e, err := New(s, Options{})
@@ -249,14 +333,15 @@ func TestConditionsAreChecked(t *testing.T) {
 		require.ErrorContains(t, err, message)
 		require.Zero(t, s.open.Load())
 	}
-	one := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 9, End: 0}, Aggregates: []Aggregate{Count}, While: "p"}
-	_, err = e.AggregatesSchema(one)
-	require.ErrorContains(t, err, "reverse")
+	one := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: 9}, Aggregates: []Aggregate{Count}}
 	_, err = e.ProcessedSchema(ProcessedRequest{Tags: one.Tags, Buckets: Buckets{Start: 0, End: 9}, Functions: functions(t, "Average"), Configuration: part13.Defaults, While: "p"})
 	require.ErrorContains(t, err, "Part 13")
 	s.tags[2].Settings[0].Unit, s.tags[2].Settings[1].Unit = "bar", "kPa"
 	s.tags[2].Settings[1].From = 5
-	one.Buckets, one.While = Buckets{Start: 0, End: 9}, "q > 2"
-	_, err = e.AggregatesSchema(one)
-	require.ErrorContains(t, err, "unit")
+	one.While = "q > 2"
+	for _, b := range []Buckets{{Start: 0, End: 9}, {Start: 9, End: 0}} {
+		one.Buckets = b
+		_, err = e.AggregatesSchema(one)
+		require.ErrorContains(t, err, "unit")
+	}
 }

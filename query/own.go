@@ -84,7 +84,8 @@ func (o *ownReader) take(ctx context.Context, i int, iv *part13.Interval) error 
 		}
 	} else {
 		whole := rollup.Interval{Start: iv.Start, End: iv.End, Before: iv.Before, In: iv.In, After: iv.After}
-		if err := o.add(ctx, &piece{Interval: whole}); err != nil {
+		samples := model.TimeRange{Start: iv.Start + o.pieces.shift, End: iv.End + o.pieces.shift}
+		if err := o.add(ctx, &piece{Interval: whole, samples: samples}); err != nil {
 			return err
 		}
 	}
@@ -106,11 +107,11 @@ func (o *ownReader) add(ctx context.Context, x *piece) error {
 	}
 	g.enter(x)
 	if o.pieces.while != nil { // past samples that do not count
-		if err := o.feed.until(ctx, x.Start+o.pieces.shift, func(*rollup.Point) error { return nil }); err != nil {
+		if err := o.feed.until(ctx, x.samples.Start, func(*rollup.Point) error { return nil }); err != nil {
 			return err
 		}
 	}
-	if err := o.feed.until(ctx, x.End+o.pieces.shift, g.add); err != nil {
+	if err := o.feed.until(ctx, x.samples.End, g.add); err != nil {
 		return err
 	}
 	return g.leave()

@@ -13,9 +13,10 @@ import (
 // piece is a part of a bucket in which one rule says how the shape of a tag follows from its samples.
 type piece struct {
 	rollup.Interval
-	bucket int  // counted from the earliest
-	out    bool // the condition does not hold
-	unsure bool // rollups are all that is left, and do not tell whether samples are too far apart
+	samples model.TimeRange // whose samples belong to it
+	bucket  int             // counted from the earliest
+	out     bool            // the condition does not hold
+	unsure  bool            // rollups are all that is left, and do not tell whether samples are too far apart
 }
 
 // pieces cuts the consecutive buckets of a tag at the instants at which its settings change, and reads what each piece holds. Pieces come
@@ -30,14 +31,17 @@ type pieces struct {
 	shift   int64   // from an edge to the first instant whose samples lie behind it: 1 in reverse
 	changes []int64 // of settings, behind from
 	from    int64   // where the next piece begins
+	first   int64   // and its samples
 	bucket  int     // and of which bucket it is
 
-	parts  []piece // the batch
-	at     int     // of parts: the piece that is next
-	before rollup.Partial
-	begun  bool
-	edges  []int64
-	near   nearby
+	parts   []piece // the batch
+	at      int     // of parts: the piece that is next
+	before  rollup.Partial
+	begun   bool
+	edges   []int64
+	filled  []int // of parts, which each of partials.Buckets belongs to
+	nothing rollup.Partial
+	near    nearby
 
 	while         *condition // nil for none; the tags of which are read in
 	conditionView View
@@ -53,7 +57,7 @@ func (p *pieces) open(tag *model.Tag, edges []int64) {
 		slices.Reverse(p.bounds)
 		p.shift = 1
 	}
-	p.tag, p.from, p.bucket, p.begun = tag, p.bounds[0], 0, false
+	p.tag, p.from, p.first, p.bucket, p.begun = tag, p.bounds[0], p.bounds[0]+p.shift, 0, false
 	p.parts, p.at = p.parts[:0], 0
 	p.changes = p.changes[:0]
 	for i := 1; i < len(tag.Settings); i++ {
@@ -89,6 +93,16 @@ func (p *pieces) stored(edges []int64) []int64 {
 
 // of hands out the pieces of a bucket in which the condition holds, if there is one. Buckets are asked for in ascending order. A piece holds until the next one.
 func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) error {
+	return p.all(ctx, bucket, func(x *piece) error {
+		if x.out {
+			return nil
+		}
+		return do(x)
+	})
+}
+
+// all hands out those in which it does not hold too.
+func (p *pieces) all(ctx context.Context, bucket int, do func(*piece) error) error {
 	for {
 		if p.at == len(p.parts) {
 			if p.bucket > bucket {
@@ -106,10 +120,8 @@ func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) erro
 			return nil
 		}
 		x.Before = &p.before
-		if !x.out {
-			if err := do(x); err != nil {
-				return err
-			}
+		if err := do(x); err != nil {
+			return err
 		}
 		p.before.TakeLast(x.In)
 		if p.at++; p.at == len(p.parts) && p.bucket > bucket {
@@ -118,17 +130,20 @@ func (p *pieces) of(ctx context.Context, bucket int, do func(*piece) error) erro
 	}
 }
 
-// cut makes the next pieces, as many as there are or fit a batch.
+// cut makes the next pieces, as many as there are or fit a batch. In reverse the samples at the later edge of a bucket are its own, and those at
+// the earlier one are not, but inside of it a stretch of a condition has those of its start: where one starts or ends next to an edge there are pieces
+// with time and no samples, or the other way round.
 func (p *pieces) cut(ctx context.Context) (err error) {
 	p.parts, p.at = p.parts[:0], 0
 	if p.while != nil && p.held == nil {
-		if p.held, err = p.while.within(ctx, p.conditionView, p.bounds[0], p.bounds[len(p.bounds)-1]); err != nil {
+		if p.held, err = p.while.within(ctx, p.conditionView, p.bounds[0], p.bounds[len(p.bounds)-1]+p.shift); err != nil {
 			return err
 		}
 		p.in = model.TimeRange{Start: p.from, End: p.from}
 	}
 	for p.bucket+1 < len(p.bounds) && len(p.parts) < windowBuckets {
-		end := p.bounds[p.bucket+1]
+		edge := p.bounds[p.bucket+1]
+		end := edge + p.shift // of the samples; that of the time is the edge
 		out := false
 		if p.held != nil {
 			if p.in.End <= p.from && !p.in.Empty() || p.in.Start == p.from && p.in.Empty() {
@@ -145,13 +160,17 @@ func (p *pieces) cut(ctx context.Context) (err error) {
 				end = min(end, p.in.End)
 			}
 		}
-		if len(p.changes) > 0 && p.changes[0] <= end {
-			end = p.changes[0]
+		for len(p.changes) > 0 && p.changes[0] <= p.from {
 			p.changes = p.changes[1:]
 		}
-		x := piece{bucket: p.bucket, out: out, Interval: rollup.Interval{Start: p.from, End: end, Reach: reachOf(p.tag.At(p.from).MaxGap)}}
-		p.parts = append(p.parts, x)
-		if p.from = end; end == p.bounds[p.bucket+1] {
+		if len(p.changes) > 0 && p.changes[0] < edge {
+			end = min(end, p.changes[0])
+		}
+		p.parts = append(p.parts, piece{
+			bucket: p.bucket, out: out, samples: model.TimeRange{Start: p.first, End: end},
+			Interval: rollup.Interval{Start: p.from, End: min(end, edge), Reach: reachOf(p.tag.At(p.from).MaxGap)},
+		})
+		if p.from, p.first = min(end, edge), end; end == edge+p.shift {
 			p.bucket++
 		}
 	}
@@ -162,9 +181,11 @@ func reachOf(most time.Duration) uint64 { return uint64(max(most, 0)) }
 
 // readParts reads what the pieces hold, and what lies before and behind each.
 func (p *pieces) readParts(ctx context.Context) error {
-	p.edges = append(p.edges[:0], p.parts[0].Start+p.shift)
+	p.edges, p.filled = append(p.edges[:0], p.parts[0].samples.Start), p.filled[:0]
 	for i := range p.parts {
-		p.edges = append(p.edges, p.parts[i].End+p.shift)
+		if in := p.parts[i].samples; !in.Empty() {
+			p.edges, p.filled = append(p.edges, in.End), append(p.filled, i)
+		}
 	}
 	if err := p.fill(ctx); err != nil {
 		return err
@@ -177,10 +198,14 @@ func (p *pieces) readParts(ctx context.Context) error {
 		}
 		p.before, p.begun = p.partials.Before, true
 	}
-	after := &p.partials.After
+	after, k := &p.partials.After, len(p.filled)
 	for i := len(p.parts) - 1; i >= 0; i-- {
 		x := &p.parts[i]
-		x.In, x.After = &p.partials.Buckets[i], after
+		x.In, x.After = &p.nothing, after
+		if !x.samples.Empty() {
+			k--
+			x.In = &p.partials.Buckets[k]
+		}
 		if !x.In.Empty() {
 			after = x.In
 		}
@@ -211,13 +236,16 @@ type nearby struct {
 func (n *nearby) begin(p *pieces) {
 	*n = nearby{of: p}
 	into := &p.partials
-	into.Buckets = slices.Grow(into.Buckets[:0], len(p.parts))[:len(p.parts)]
+	into.Buckets = slices.Grow(into.Buckets[:0], len(p.filled))[:len(p.filled)]
 	clear(into.Buckets)
 	into.Before, into.After, into.Reading = rollup.Partial{}, rollup.Partial{}, storage.Reading{}
 }
 
-// piece is which piece the samples of an instant belong to, -1 for none before them, and their number for those behind.
-func (n *nearby) piece(t int64) int {
+// part is the piece that a partial is filled of.
+func (n *nearby) part(i int) *piece { return &n.of.parts[n.of.filled[i]] }
+
+// find is which partial the samples of an instant belong to, -1 for none before them, and their number for those behind.
+func (n *nearby) find(t int64) int {
 	edges := n.of.edges
 	if n.at+1 < len(edges) && edges[n.at] <= t && t < edges[n.at+1] {
 		return n.at
@@ -241,18 +269,18 @@ func (n *nearby) Takes(p *rollup.Partial, erased bool) bool {
 // span is how far the shape of the piece that a rollup belongs to reaches, and from when to when the rollup is.
 func (n *nearby) span(p *rollup.Partial) (reach, span uint64) {
 	first := p.FirstPoint().Time
-	return n.of.parts[n.piece(first)].Reach, uint64(p.LastPoint().Time) - uint64(first)
+	return n.part(n.find(first)).Reach, uint64(p.LastPoint().Time) - uint64(first)
 }
 
 func (n *nearby) Rollup(p *rollup.Partial) {
 	if p.Empty() {
 		return
 	}
-	n.at = n.piece(p.FirstPoint().Time)
-	x, in := &n.of.parts[n.at], &n.of.partials.Buckets[n.at]
+	n.at = n.find(p.FirstPoint().Time)
+	x, in := n.part(n.at), &n.of.partials.Buckets[n.at]
 	reach, span := n.span(p)
 	x.unsure = x.unsure || reach > 0 && span > reach
-	n.part(in, reach, p.FirstPoint().Time)
+	n.split(in, reach, p.FirstPoint().Time)
 	in.Merge(p)
 	if span < uint64(time.Hour) {
 		n.of.partials.Reading.Hours++
@@ -261,8 +289,8 @@ func (n *nearby) Rollup(p *rollup.Partial) {
 	}
 }
 
-// part parts what a piece has from what comes at an instant, if that is too far away.
-func (n *nearby) part(in *rollup.Partial, reach uint64, t int64) {
+// split parts what a piece has from what comes at an instant, if that is too far away.
+func (n *nearby) split(in *rollup.Partial, reach uint64, t int64) {
 	if last := in.LastPoint(); reach > 0 && last != nil && !last.Gap && uint64(t)-uint64(last.Time) > reach {
 		in.Part()
 	}
@@ -272,7 +300,7 @@ func (n *nearby) Samples(s *model.Samples) {
 	into := &n.of.partials
 	n.samples += int64(s.Len())
 	for from := 0; from < s.Len(); {
-		i := n.piece(s.Times[from])
+		i := n.find(s.Times[from])
 		switch {
 		case i < 0:
 			into.Before = rollup.Partial{}
@@ -286,8 +314,8 @@ func (n *nearby) Samples(s *model.Samples) {
 			return
 		}
 		n.at = i
-		in, reach, end := &into.Buckets[i], n.of.parts[i].Reach, n.of.edges[i+1]
-		n.part(in, reach, s.Times[from])
+		in, reach, end := &into.Buckets[i], n.part(i).Reach, n.of.edges[i+1]
+		n.split(in, reach, s.Times[from])
 		to := from + 1
 		for to < s.Len() && s.Times[to] < end && (reach == 0 || uint64(s.Times[to])-uint64(s.Times[to-1]) <= reach) {
 			to++
@@ -300,11 +328,11 @@ func (n *nearby) Samples(s *model.Samples) {
 // Gap takes a break into the piece it stands in. A gap lasts over any distance.
 func (n *nearby) Gap(b storage.Break) {
 	into := &n.of.partials
-	switch i := n.piece(b.Time); {
+	switch i := n.find(b.Time); {
 	case i < 0:
 		into.Before.AddGap(b.Type, b.Time, b.Quality)
 	case i < len(into.Buckets):
-		n.part(&into.Buckets[i], n.of.parts[i].Reach, b.Time)
+		n.split(&into.Buckets[i], n.part(i).Reach, b.Time)
 		into.Buckets[i].AddGap(b.Type, b.Time, b.Quality)
 	case into.After.Empty():
 		into.After.AddGap(b.Type, b.Time, b.Quality)

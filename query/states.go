@@ -295,10 +295,9 @@ func (r *stateReader) statesOfSamples(ctx context.Context, a asked, piece *piece
 		return err
 	}
 	all := int64(0)
-	in := model.TimeRange{Start: piece.Start + r.shift, End: piece.End + r.shift}
-	samples := feed{cursor: shapeOf(r.view, a.tag.ID, in)}
+	samples := feed{cursor: shapeOf(r.view, a.tag.ID, piece.samples)}
 	defer samples.cursor.Close()
-	err := samples.until(ctx, in.End, func(x *rollup.Point) error {
+	err := samples.until(ctx, piece.samples.End, func(x *rollup.Point) error {
 		if !x.Gap {
 			all++
 		}

@@ -1495,7 +1495,7 @@ type ReadAggregatesRequest struct {
 	FillLimit   uint32   `protobuf:"varint,16,opt,name=fill_limit,json=fillLimit,proto3" json:"fill_limit,omitempty"` // of previous and linear: how many buckets after the last with a value, and how long a hole; 0 for any
 	Expressions []string `protobuf:"bytes,17,rep,name=expressions,proto3" json:"expressions,omitempty"`               // as of ReadRangeRequest
 	// A condition over tags, such as PUMP = 'RUN' and FLOW > 10: only the time in which it holds counts, and the samples in it. The answer then has a
-	// column while_ns int64 behind percent_good: how long that was. Not in reverse. docs/reference/aggregates.md has the rules, under "While".
+	// column while_ns int64 behind percent_good: how long that was. docs/reference/aggregates.md has the rules, under "While".
 	While         string `protobuf:"bytes,18,opt,name=while,proto3" json:"while,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
