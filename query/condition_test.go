@@ -322,6 +322,25 @@ func TestAggregatesWhileSplitAndTurn(t *testing.T) {
 	}
 }
 
+// TestPart13HasCounterpartsUnderConditions holds the page against the errors, and asks for what they name.
+func TestPart13HasCounterpartsUnderConditions(t *testing.T) {
+	s := drawConditions(rand.New(rand.NewPCG(1, 2)))
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	want := golden.Table(t, aggregatesPage, "while-part-13")
+	have := [][]string{want[0]}
+	for i, name := range part13.Names() {
+		instead := insteadOf[i+1]
+		have = append(have, append([]string{name}, strings.Fields(instead)...))
+		if instead, _, _ = strings.Cut(instead, ","); instead[0] < 'a' {
+			continue // a call
+		}
+		r := ProcessedRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: 900}, Functions: functions(t, instead), Configuration: part13.Defaults, While: "p or not p"}
+		readProcessed(t, e, r).Release()
+	}
+	require.Equal(t, want, have)
+}
+
 func TestConditionsAreChecked(t *testing.T) {
 	s := drawConditions(rand.New(rand.NewPCG(1, 2)))
 	e, err := New(s, Options{})
@@ -334,8 +353,16 @@ func TestConditionsAreChecked(t *testing.T) {
 		require.Zero(t, s.open.Load())
 	}
 	one := AggregatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: 0, End: 9}, Aggregates: []Aggregate{Count}}
-	_, err = e.ProcessedSchema(ProcessedRequest{Tags: one.Tags, Buckets: Buckets{Start: 0, End: 9}, Functions: functions(t, "Average"), Configuration: part13.Defaults, While: "p"})
-	require.ErrorContains(t, err, "Part 13")
+	for _, name := range part13.Names() {
+		want := fmt.Sprintf("while with %s: Part 13", name)
+		_, err = e.ProcessedSchema(ProcessedRequest{Tags: one.Tags, Buckets: Buckets{Start: 0, End: 9}, Functions: functions(t, name), Configuration: part13.Defaults, While: "p"})
+		require.ErrorContains(t, err, want)
+		a, _ := part13.Parse(name)
+		_, err = e.WideSchema(WideRequest{Tags: one.Tags, Buckets: Buckets{Start: 0, End: 9}, Mode: WideAggregate, Function: a, Configuration: part13.Defaults, While: "p"})
+		require.ErrorContains(t, err, want)
+	}
+	_, err = e.WideSchema(WideRequest{Tags: one.Tags, Buckets: Buckets{Start: 0, End: 9, Step: 1}, Mode: WideInterpolated, While: "p"})
+	require.ErrorContains(t, err, "mode aggregate")
 	s.tags[2].Settings[0].Unit, s.tags[2].Settings[1].Unit = "bar", "kPa"
 	s.tags[2].Settings[1].From = 5
 	one.While = "q > 2"

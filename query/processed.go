@@ -53,7 +53,7 @@ func (r *ProcessedRequest) check() error {
 	}
 	for i, a := range r.Functions {
 		if r.While != "" && a.standard != 0 {
-			return fmt.Errorf("while with %s: the aggregates of Part 13 are of whole intervals; ask for those of Varve, such as time_weighted_average: %w", a, ErrBadRequest)
+			return refuseWhile(a.standard)
 		}
 		if a == (Function{}) {
 			return fmt.Errorf("aggregate %d is none: %w", i, ErrBadRequest)

@@ -86,8 +86,10 @@ func (r *WideRequest) check() error {
 		return fmt.Errorf("stepped goes with the mode interpolated and aggregates of Part 13 only: %w", ErrBadRequest)
 	case !aggregate && r.Fill != (Fill{}):
 		return fmt.Errorf("fill goes with the mode aggregate only: %w", ErrBadRequest)
-	case r.While != "" && r.Aggregate == 0:
-		return fmt.Errorf("while goes with aggregates of Varve only, those of Part 13 are of whole intervals: %w", ErrBadRequest)
+	case r.While != "" && r.Function != 0:
+		return refuseWhile(r.Function)
+	case r.While != "" && !aggregate:
+		return fmt.Errorf("while goes with the mode aggregate only: %w", ErrBadRequest)
 	case len(r.Edges) > 0:
 		return fmt.Errorf("edges of buckets of a wide answer: %w", ErrBadRequest)
 	case r.Function != 0:
