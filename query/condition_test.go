@@ -177,6 +177,55 @@ func TestAggregatesWhileAreThoseOfTheTimeThatCounts(t *testing.T) {
 	}
 }
 
+// TestTimeInStateWhileIsWhatSamplesSay holds the states of random samples under conditions against a loop over nanoseconds.
+func TestTimeInStateWhileIsWhatSamplesSay(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 75))
+		s := drawConditions(rng)
+		typ := []model.Type{model.Bool, model.State, model.Int64, model.Uint64}[rng.IntN(4)]
+		for i := range s.tags[0].Settings {
+			s.tags[0].Settings[i].Type = typ
+		}
+		b := randomBlock(rng, typ)
+		if rng.IntN(3) == 0 { // of the condition itself
+			copy(b.Times, s.samples[2].Times[:min(b.Len(), s.samples[2].Len())])
+			slices.Sort(b.Times)
+			for k := 1; k < b.Len(); k++ {
+				b.Times[k] = max(b.Times[k], b.Times[k-1]+1)
+			}
+		}
+		if typ == model.State && rng.IntN(3) == 0 { // more than a partial tells apart
+			for i := range b.Bits {
+				b.Bits[i] = uint64(i)
+			}
+		}
+		s.samples[1] = b
+		now := int64(rng.IntN(1500))
+		e, err := New(s, Options{Now: func() time.Time { return time.Unix(0, now) }})
+		require.NoError(t, err)
+		r := StatesRequest{Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: int64(rng.IntN(600)), End: int64(rng.IntN(1200)), Step: int64(rng.IntN(200))}, UseUncertain: rng.IntN(2) == 0}
+		if r.Start == r.End || rng.IntN(3) == 0 {
+			r.Buckets = Buckets{Edges: drawEdges(rng, s)}
+		}
+		p := func(x int64) (bool, bool) {
+			v, ok := plainCondition(s.tags[1], &s.samples[2].Samples, x, now, r.UseUncertain)
+			return v != 0, ok
+		}
+		counts := func(x int64) bool { v, ok := p(x); return ok && v }
+		if r.While = "p"; rng.IntN(2) == 0 {
+			r.While, counts = "not p", func(x int64) bool { v, ok := p(x); return ok && !v }
+		}
+		var want []stateRow
+		buckets, err := r.buckets()
+		require.NoError(t, err)
+		for i := range buckets.count() {
+			want = append(want, plainStates(s.tags[0], &b.Samples, buckets.edges[i], buckets.edges[i+1], now, r.UseUncertain, counts)...)
+		}
+		require.Equal(t, want, readStates(t, e, r), "seed %d, while %s", seed, r.While)
+		require.Zero(t, s.open.Load())
+	}
+}
+
 // TestWorkedExampleOfConditions holds the page and the answers against each other.
 func TestWorkedExampleOfConditions(t *testing.T) {
 	s := pageStore(t, "while-samples", model.Float64)

@@ -53,7 +53,7 @@ func (o *ownReader) open(r *processedReader, w *processedWindow) {
 	o.shape.view, o.shape.asked = r.view, w.asked
 	o.pieces.stretch = stretch{view: r.view, strict: o.shape.strict, partials: o.pieces.partials}
 	o.pieces.while, o.pieces.conditionView = r.while, r.conditions
-	o.pieces.detail, o.pieces.usable = storage.Full, true
+	o.pieces.detail, o.pieces.usable, o.pieces.most = storage.Full, true, r.piecesMost()
 	o.pieces.open(w.tag, r.processing.edges[w.from:w.to+1])
 	o.split = !o.pieces.whole()
 	if o.gathering != nil {

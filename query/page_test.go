@@ -105,17 +105,27 @@ func lines(rows [][]string) string {
 }
 
 func TestWorkedExampleOfStates(t *testing.T) {
-	e, err := New(pageStore(t, "state-samples", model.Bool), Options{Now: func() time.Time { return time.Unix(0, pageTime(t, "12:01:45")) }})
+	s, valve := pageStore(t, "state-samples", model.Bool), pageStore(t, "states-valve", model.Bool)
+	valve.tags[0].ID, valve.tags[0].Name = 2, "VALVE"
+	valve.tags[0].Aliases = []model.Alias{{Name: "VALVE", From: model.MinTime, To: math.MaxInt64}}
+	s.tags, s.samples[2] = append(s.tags, valve.tags[0]), valve.samples[1]
+	e, err := New(s, Options{Now: func() time.Time { return time.Unix(0, pageTime(t, "12:01:45")) }})
 	require.NoError(t, err)
-	want := golden.Table(t, aggregatesPage, "states")
-	have := [][]string{want[0]}
-	for _, r := range readStates(t, e, StatesRequest{
-		Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: pageTime(t, "12:00:00"), End: pageTime(t, "12:02:00"), Step: 60e9},
-	}) {
-		have = append(have, []string{
-			time.Unix(0, r.start).UTC().Format(time.TimeOnly), fmt.Sprint(r.code), fmt.Sprint(time.Duration(r.duration).Seconds()), fmt.Sprint(r.entries), fmt.Sprint(r.open),
-			strconv.FormatFloat(r.good, 'g', 4, 64),
-		})
+	for table, while := range map[string]string{"states": "", "states-while": "VALVE"} {
+		want := golden.Table(t, aggregatesPage, table)
+		have := [][]string{want[0]}
+		for _, r := range readStates(t, e, StatesRequest{
+			Tags: Tags{IDs: []model.TagID{1}}, Buckets: Buckets{Start: pageTime(t, "12:00:00"), End: pageTime(t, "12:02:00"), Step: 60e9}, While: while,
+		}) {
+			line := []string{
+				time.Unix(0, r.start).UTC().Format(time.TimeOnly), fmt.Sprint(r.code), fmt.Sprint(time.Duration(r.duration).Seconds()), fmt.Sprint(r.entries), fmt.Sprint(r.open),
+				strconv.FormatFloat(r.good, 'g', 4, 64),
+			}
+			if while != "" {
+				line = append(line, fmt.Sprint(r.held))
+			}
+			have = append(have, line)
+		}
+		require.Equal(t, lines(want), lines(have))
 	}
-	require.Equal(t, lines(want), lines(have))
 }

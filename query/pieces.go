@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type piece struct {
 type pieces struct {
 	stretch
 	detail storage.Detail
+	most   int  // pieces of a batch, at least 2; 0 for windowBuckets
 	usable bool // what lies before a piece has the nearest usable sample too; otherwise the nearest one
 
 	tag     *model.Tag
@@ -141,7 +143,8 @@ func (p *pieces) cut(ctx context.Context) (err error) {
 		}
 		p.in = model.TimeRange{Start: p.from, End: p.from}
 	}
-	for p.bucket+1 < len(p.bounds) && len(p.parts) < windowBuckets {
+	most := cmp.Or(p.most, windowBuckets)
+	for p.bucket+1 < len(p.bounds) && len(p.parts) < most {
 		edge := p.bounds[p.bucket+1]
 		end := edge + p.shift // of the samples; that of the time is the edge
 		out := false
@@ -166,9 +169,9 @@ func (p *pieces) cut(ctx context.Context) (err error) {
 		if len(p.changes) > 0 && p.changes[0] < edge {
 			end = min(end, p.changes[0])
 		}
+		reach := reachOf(p.tag.At(min(p.from, edge-1)).MaxGap) // at the edge itself still that of the bucket
 		p.parts = append(p.parts, piece{
-			bucket: p.bucket, out: out, samples: model.TimeRange{Start: p.first, End: end},
-			Interval: rollup.Interval{Start: p.from, End: min(end, edge), Reach: reachOf(p.tag.At(p.from).MaxGap)},
+			bucket: p.bucket, out: out, samples: model.TimeRange{Start: p.first, End: end}, Interval: rollup.Interval{Start: p.from, End: min(end, edge), Reach: reach},
 		})
 		if p.from, p.first = min(end, edge), end; end == edge+p.shift {
 			p.bucket++

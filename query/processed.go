@@ -138,6 +138,9 @@ func (p *processing) windowSize() int {
 	return min(p.count(), max(windowLeast, windowBuckets/len(p.request.Functions)))
 }
 
+// piecesMost is how many pieces of intervals a worker holds at once.
+func (p *processing) piecesMost() int { return max(p.windowSize(), windowLeast) }
+
 // windowMost is how many intervals a worker takes at once.
 func (p *processing) windowMost() int {
 	if !p.good {
@@ -159,8 +162,8 @@ func (p *processing) bytes(workers int) int64 {
 	if p.good {
 		worker += int64(p.windowMost()) * goodBytes
 	}
-	if slices.ContainsFunc(p.request.Functions, Function.needsArea) {
-		worker += int64(p.windowSize()) * partialBytes // where settings change
+	if p.while != nil || slices.ContainsFunc(p.request.Functions, Function.needsArea) {
+		worker += int64(p.piecesMost()) * partialBytes // where settings change, or a condition
 	}
 	if p.gathers() {
 		worker += gatheringBytes

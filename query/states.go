@@ -22,7 +22,8 @@ const MaxStates = 4096
 type StatesRequest struct {
 	Tags
 	Buckets
-	UseUncertain bool // Uncertain samples are usable; otherwise they are taken for Bad
+	UseUncertain bool   // Uncertain samples are usable; otherwise they are taken for Bad
+	While        string // condition for time to count, as of AggregatesRequest
 	Consistency  storage.Consistency
 	BatchRows    int
 }
@@ -32,7 +33,8 @@ type stateTimes struct {
 	request StatesRequest
 	tags    *tagList
 	*bucketing
-	now int64
+	now   int64
+	while *condition
 }
 
 func (e *Engine) stateTimes(r StatesRequest) (*stateTimes, error) {
@@ -61,7 +63,11 @@ func (e *Engine) stateTimes(r StatesRequest) (*stateTimes, error) {
 			return nil, fmt.Errorf("time in states of tag %s, which is of type %s: must be bool, state or of integers: %w", t.describe(), typ, ErrBadRequest)
 		}
 	}
-	return &stateTimes{request: r, tags: tags, bucketing: buckets, now: e.now().UnixNano()}, nil
+	while, err := e.condition(r.While, buckets, !r.UseUncertain)
+	if err != nil {
+		return nil, err
+	}
+	return &stateTimes{request: r, tags: tags, bucketing: buckets, now: e.now().UnixNano(), while: while}, nil
 }
 
 // reverseStates is how many buckets are held, with all their states, until they are written in reverse.
@@ -80,7 +86,7 @@ func (s *stateTimes) bytes() int64 {
 		held = reverseStates
 	}
 	window := int64(windowLeast) * (2*partialBytes + 2*rollup.MaxStates*64)
-	return names + 2*int64(s.batchRows())*stateRowBytes + cursorBytes + window + held*MaxStates*stateRowBytes + s.bucketing.bytes()
+	return names + 2*int64(s.batchRows())*stateRowBytes + cursorBytes + s.while.bytes() + window + held*MaxStates*stateRowBytes + s.bucketing.bytes()
 }
 
 // StatesSchema is the schema ReadTimeInState will answer r with, but for metadata that the answer's moment decides.
@@ -101,7 +107,7 @@ func (e *Engine) ReadTimeInState(ctx context.Context, r StatesRequest, sink Sink
 	}
 	return e.stream(ctx, s.tags, s.bytes(), r.Consistency, func(view View) (batches, error) {
 		out := newStateEncoder(s, view.Lost(), newStateTexts(e.store.Catalog()), sink)
-		read := stateReader{stateTimes: s, pieces: pieces{stretch: stretch{view: view, strict: !r.UseUncertain}}, out: out}
+		read := stateReader{stateTimes: s, pieces: pieces{stretch: stretch{view: view, strict: !r.UseUncertain}, most: windowLeast, while: s.while, conditionView: view}, out: out}
 		for _, a := range s.tags.asked {
 			if err := read.tag(ctx, a); err != nil {
 				return out, fmt.Errorf("time in states of tag %s: %w", a.describe(), err)
@@ -142,6 +148,7 @@ func (r *stateReader) tag(ctx context.Context, a asked) error {
 // window writes the rows of buckets [from, to).
 func (r *stateReader) window(ctx context.Context, a asked, from, to int) error {
 	r.detail, r.usable = storage.Full, true
+	defer r.close()
 	r.open(a.tag, r.stateTimes.edges[from:to+1])
 	var buckets [][]stateRow // in reverse
 	for i := range to - from {
@@ -179,10 +186,10 @@ func (r *stateReader) write(ctx context.Context, a asked, rows []stateRow) error
 // bucketRows is the rows of a bucket: the i-th of the window from the earliest on, and of the answer the one at a place.
 func (r *stateReader) bucketRows(ctx context.Context, a asked, i, at int) (rows []stateRow, err error) {
 	found := stateSums{start: r.bounds[i], end: r.bounds[i+1]}
-	var good uint64
+	var good, held uint64
 	var last rollup.Point // of the bucket or before
 	ends := false         // the last sample of all is last
-	err = r.of(ctx, i, func(x *piece) error {
+	err = r.all(ctx, i, func(x *piece) error {
 		x.Hold = min(r.now, x.End)
 		if newest := lastOf(&x.Interval); newest != nil {
 			expired := x.Reach > 0 && r.now > newest.Time && uint64(r.now)-uint64(newest.Time) > x.Reach
@@ -191,14 +198,19 @@ func (r *stateReader) bucketRows(ctx context.Context, a asked, i, at int) (rows 
 			}
 			last, ends = *newest, x.After.Empty() && !expired
 		}
+		if x.out {
+			return nil
+		}
 		d := x.Durations()
 		good += d.Good()
+		held += uint64(x.End) - uint64(x.Start)
 		return r.states(ctx, a, x, &found)
 	})
 	if err != nil {
 		return nil, err
 	}
-	row := stateRow{bucket: at, start: r.stateTimes.edges[at], end: r.stateTimes.edges[at+1], good: 100 * float64(good) / float64(uint64(found.end)-uint64(found.start))}
+	row := stateRow{bucket: at, start: r.stateTimes.edges[at], end: r.stateTimes.edges[at+1], held: int64(min(held, math.MaxInt64))}
+	row.good = 100 * float64(good) / float64(uint64(found.end)-uint64(found.start))
 	isOpen := ends && last.Usable(r.strict)
 	for _, s := range found.ordered() {
 		if a.tag.Current().Type == model.Uint64 && s.code < 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 // stateRowBytes is what a row of states takes, as a row and in the columns, text apart.
-const stateRowBytes = 128
+const stateRowBytes = 144
 
 // stateRow is one state of one bucket.
 type stateRow struct {
@@ -21,6 +21,7 @@ type stateRow struct {
 	start, end int64 // the edges, in the order of the answer
 	open       bool
 	good       float64 // percent of the bucket
+	held       int64   // nanoseconds in which the condition held, where there is one
 }
 
 // stateEncoder gathers the times in states into record batches.
@@ -38,6 +39,7 @@ type stateEncoder struct {
 	entries []int64
 	open    []byte
 	good    []float64
+	while   *longColumn  // nil where no condition is asked
 	labels  *labelColumn // nil where no calendar is asked
 }
 
@@ -53,6 +55,10 @@ func newStateEncoder(s *stateTimes, lost []storage.OffsetRange, texts *stateText
 		{Name: "entries", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "still_open", Type: arrow.FixedWidthTypes.Boolean},
 		{Name: "percent_good", Type: arrow.PrimitiveTypes.Float64},
+	}
+	if s.while != nil {
+		e.while = &longColumn{}
+		fields = append(fields, whileField)
 	}
 	if s.labels != nil {
 		e.labels = &labelColumn{labels: s.labels}
@@ -82,6 +88,9 @@ func (e *stateEncoder) add(ctx context.Context, a asked, r *stateRow) error {
 	}
 	bitutil.SetBitTo(e.open, len(e.starts)-1, r.open)
 	e.good = append(e.good, r.good)
+	if e.while != nil {
+		*e.while = append(*e.while, r.held)
+	}
 	if e.labels != nil {
 		e.labels.append(r.bucket)
 	}
@@ -109,6 +118,9 @@ func (e *stateEncoder) flush(ctx context.Context) error {
 		fixedData(arrow.FixedWidthTypes.Boolean, rows, nil, e.open),
 		fixedData(float, rows, nil, arrow.Float64Traits.CastToBytes(e.good)),
 	}
+	if e.while != nil {
+		columns = append(columns, e.while.array())
+	}
 	if e.labels != nil {
 		columns = append(columns, e.labels.array())
 	}
@@ -118,6 +130,9 @@ func (e *stateEncoder) flush(ctx context.Context) error {
 func (e *stateEncoder) reset() {
 	e.starts, e.ends, e.codes, e.seconds = e.starts[:0], e.ends[:0], e.codes[:0], e.seconds[:0]
 	e.entries, e.open, e.good = e.entries[:0], e.open[:0], e.good[:0]
+	if e.while != nil {
+		*e.while = (*e.while)[:0]
+	}
 	e.tag.reset()
 	e.names.reset()
 	if e.labels != nil {

@@ -46,14 +46,14 @@ func TestTimeInStateIsWhatSamplesSay(t *testing.T) {
 		buckets, err := r.buckets()
 		require.NoError(t, err)
 		for i := range buckets.count() {
-			want = append(want, plainStates(tag, &b.Samples, buckets.edges[i], buckets.edges[i+1], now, r.UseUncertain)...)
+			want = append(want, plainStates(tag, &b.Samples, buckets.edges[i], buckets.edges[i+1], now, r.UseUncertain, nil)...)
 		}
 		require.Equal(t, want, readStates(t, e, r), "seed %d", seed)
 	}
 }
 
-// plainStates is the states of one bucket, written from docs/reference/aggregates.md.
-func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncertain bool) (rows []stateRow) {
+// plainStates is the states of one bucket, written from docs/reference/aggregates.md, of the instants that count, or of all.
+func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncertain bool, counts func(int64) bool) (rows []stateRow) {
 	start, end, first, behind := from, to, from, to
 	if from > to {
 		start, end, first, behind = to, from, to+1, from+1
@@ -62,8 +62,14 @@ func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncer
 		return !s.IsNull(i) && (s.QualityAt(i).IsGood() || useUncertain && s.QualityAt(i).IsUncertain())
 	}
 	found := map[int64]*stateRow{}
-	good := 0
+	good, held := 0, int64(0)
 	for x := start; x < end; x++ { // a nanosecond at a time
+		if counts != nil {
+			if !counts(x) {
+				continue
+			}
+			held++
+		}
 		last := -1
 		for i, t := range s.Times {
 			if t <= x {
@@ -92,7 +98,7 @@ func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncer
 		if !usable(i) {
 			continue
 		}
-		if t >= first && t < behind {
+		if t >= first && t < behind && (counts == nil || counts(t)) {
 			row := of(found, int64(s.Bits[i]))
 			if before >= 0 && s.Bits[before] != s.Bits[i] {
 				row.entries++
@@ -102,9 +108,10 @@ func plainStates(tag *model.Tag, s *model.Samples, from, to, now int64, useUncer
 	}
 	for _, code := range slices.Sorted(maps.Keys(found)) {
 		row := found[code]
-		row.start, row.end, row.good = from, to, 100*float64(good)/float64(end-start)
+		row.start, row.end, row.good, row.held = from, to, 100*float64(good)/float64(end-start), held
 		n := s.Len() - 1
-		row.open = s.Times[n] < behind && usable(n) && int64(s.Bits[n]) == code && reaches(tag, s.Times[n], max(now, s.Times[n]), end-1)
+		most := int64(tag.At(end - 1).MaxGap)
+		row.open = s.Times[n] < behind && usable(n) && int64(s.Bits[n]) == code && (most == 0 || now-s.Times[n] <= most)
 		rows = append(rows, *row)
 	}
 	return rows
@@ -138,7 +145,12 @@ func readStates(t testing.TB, e *Engine, r StatesRequest) (rows []stateRow) {
 
 func stateRows(rec arrow.Record) (rows []stateRow) {
 	for i := range int(rec.NumRows()) {
+		held := int64(0)
+		if at := rec.Schema().FieldIndices("while_ns"); at != nil {
+			held = rec.Column(at[0]).(*array.Int64).Value(i)
+		}
 		rows = append(rows, stateRow{
+			held:  held,
 			start: int64(rec.Column(1).(*array.Timestamp).Value(i)), end: int64(rec.Column(2).(*array.Timestamp).Value(i)),
 			inState: inState{
 				code: rec.Column(3).(*array.Int64).Value(i), duration: uint64(rec.Column(5).(*array.Float64).Value(i)*1e9 + 0.5),

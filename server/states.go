@@ -25,6 +25,6 @@ func statesRequest(r *varvev1.ReadTimeInStateRequest) (query.StatesRequest, erro
 	return query.StatesRequest{
 		Tags:         query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds), Expressions: r.Expressions},
 		Buckets:      query.Buckets{Start: r.StartNs, End: r.EndNs, Step: r.StepNs, Edges: r.EdgesNs, Every: r.Every, Zone: r.Zone, Calendar: []byte(r.Calendar)},
-		UseUncertain: r.UseUncertain, Consistency: consistency, BatchRows: int(r.BatchRows),
+		UseUncertain: r.UseUncertain, While: r.While, Consistency: consistency, BatchRows: int(r.BatchRows),
 	}, nil
 }

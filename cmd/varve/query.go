@@ -108,7 +108,7 @@ calculated as the standard has it. A row is then one aggregate of one interval, 
 bits; --use-uncertain, --percent-good, --percent-bad and --sloped-extrapolation are the standard's AggregateConfiguration.
 Such rows also answer percentile(95), median, time_weighted_percentile(95), increase, rate, total(h), integral, transitions, delta,
 first_time, last_time, circular_mean and circular_deviation; see docs/reference/aggregates.md. All of them may be asked for together.
---while takes own aggregates over the part of each bucket in which a condition over tags holds; while_ns is how long that was.
+--while takes own aggregates, and times in states, over the part of each bucket in which a condition over tags holds; while_ns is how long that was.
 --fill gives buckets of which nothing is known a value, of Uncertain quality; percent_good stays 0 there.
 --time-in-state prints how long each tag was in each of its states, and how often it came to it.
 
@@ -212,7 +212,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
 	flags.StringSliceVar(&f.aggregates, "aggregate", nil, "aggregates of each bucket in place of its samples, with commas between")
 	flags.StringVar(&f.fill, "fill", "none", "with --aggregate: what a bucket of which nothing is known gets: none, previous, linear, omit (no row) or a number such as 0")
 	flags.Uint32Var(&f.fillLimit, "fill-limit", 0, "with --fill previous: for so many buckets; with --fill linear: of holes of so many (default any)")
-	flags.StringVar(&f.while, "while", "", "with --aggregate: only the time counts in which this condition holds, such as \"PUMP-101.STATE = 'RUN'\"")
+	flags.StringVar(&f.while, "while", "", "with --aggregate and --time-in-state: only the time counts in which this condition holds, such as \"PUMP-101.STATE = 'RUN'\"")
 	flags.BoolVar(&f.useUncertain, "use-uncertain", false, "with --aggregate, --at, --interpolated and --pixels: Uncertain samples count too")
 	flags.Uint32Var(&f.percentGood, "percent-good", 100, "with aggregates of Part 13: percent of Good data that makes a result Good")
 	flags.Uint32Var(&f.percentBad, "percent-bad", 100, "with aggregates of Part 13: percent of Bad data that makes a result Bad")

@@ -12,7 +12,7 @@ import (
 	"github.com/varvedb/varve/query"
 )
 
-var errFillOfWhat = errors.New("--fill, --fill-limit and --while: need --aggregate")
+var errFillOfWhat = errors.New("--fill and --fill-limit need --aggregate, --while that or --time-in-state")
 
 func (f *queryFlags) checkAggregates() error {
 	switch {
@@ -24,7 +24,7 @@ func (f *queryFlags) checkAggregates() error {
 		return fmt.Errorf("--every %s: of what? add --interpolated, or --aggregate, such as --aggregate minimum,maximum,time_weighted_average", f.every)
 	case len(f.aggregates) == 0 && f.useUncertain && !f.atTimes() && !f.charted() && !f.timeInState:
 		return errors.New("--use-uncertain: needs --aggregate, --time-in-state, --at, --interpolated or --pixels")
-	case len(f.aggregates) == 0 && (f.fill != "none" || f.fillLimit > 0 || f.while != ""):
+	case len(f.aggregates) == 0 && (f.fill != "none" || f.fillLimit > 0 || f.while != "" && !f.timeInState):
 		return errFillOfWhat
 	case f.calendar != "" && f.every == "":
 		return errors.New("--calendar: needs --every, such as --every shift")
@@ -75,7 +75,7 @@ func (f *queryFlags) askAggregates(ctx context.Context, c *client, r *varvev1.Re
 	if f.timeInState {
 		return c.query.ReadTimeInState(ctx, &varvev1.ReadTimeInStateRequest{
 			Tags: r.Tags, Expressions: r.Expressions, StartNs: r.GetStartNs(), EndNs: r.GetEndNs(), StepNs: b.step, Every: b.every, Zone: b.zone, Calendar: b.calendar,
-			Consistency: r.Consistency, UseUncertain: f.useUncertain,
+			Consistency: r.Consistency, UseUncertain: f.useUncertain, While: f.while,
 		})
 	}
 	if f.processed() {

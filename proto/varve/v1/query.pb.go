@@ -1920,6 +1920,7 @@ type ReadTimeInStateRequest struct {
 	Zone          string      `protobuf:"bytes,11,opt,name=zone,proto3" json:"zone,omitempty"`
 	Calendar      string      `protobuf:"bytes,12,opt,name=calendar,proto3" json:"calendar,omitempty"`
 	Expressions   []string    `protobuf:"bytes,13,rep,name=expressions,proto3" json:"expressions,omitempty"` // as of ReadRangeRequest
+	While         string      `protobuf:"bytes,14,opt,name=while,proto3" json:"while,omitempty"`             // as of ReadAggregatesRequest, while_ns int64 behind percent_good
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2043,6 +2044,13 @@ func (x *ReadTimeInStateRequest) GetExpressions() []string {
 		return x.Expressions
 	}
 	return nil
+}
+
+func (x *ReadTimeInStateRequest) GetWhile() string {
+	if x != nil {
+		return x.While
+	}
+	return ""
 }
 
 type ExplainRequest struct {
@@ -3022,7 +3030,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x11_percent_data_badB\x14\n" +
 	"\x12_percent_data_goodB\n" +
 	"\n" +
-	"\b_stepped\"\x90\x03\n" +
+	"\b_stepped\"\xa6\x03\n" +
 	"\x16ReadTimeInStateRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
@@ -3038,7 +3046,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\tR\x05every\x12\x12\n" +
 	"\x04zone\x18\v \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\f \x01(\tR\bcalendar\x12 \n" +
-	"\vexpressions\x18\r \x03(\tR\vexpressions\"\xc9\x04\n" +
+	"\vexpressions\x18\r \x03(\tR\vexpressions\x12\x14\n" +
+	"\x05while\x18\x0e \x01(\tR\x05while\"\xc9\x04\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +

@@ -104,7 +104,7 @@ type QueryServiceClient interface {
 	// of a bool; state utf8, the text of a state in force where the bucket begins, false or true, null for integers; seconds float64, how long the
 	// tag was in it; entries int64, how often it came to it from another; still_open bool, of the state of the newest sample, which lasts to
 	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
-	// state. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
+	// state. With a condition in while, seconds, entries and percent_good are of the time in which it holds, and while_ns follows. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
 	ReadTimeInState(ctx context.Context, in *ReadTimeInStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
@@ -468,7 +468,7 @@ type QueryServiceServer interface {
 	// of a bool; state utf8, the text of a state in force where the bucket begins, false or true, null for integers; seconds float64, how long the
 	// tag was in it; entries int64, how often it came to it from another; still_open bool, of the state of the newest sample, which lasts to
 	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
-	// state. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
+	// state. With a condition in while, seconds, entries and percent_good are of the time in which it holds, and while_ns follows. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
 	ReadTimeInState(*ReadTimeInStateRequest, grpc.ServerStreamingServer[ArrowData]) error
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
