@@ -115,10 +115,13 @@ func TestSameBitsAtEveryDoor(t *testing.T) {
 		require.NoError(t, file.Close())
 		require.Equal(t, over, printed, what)
 		rows[name] += len(over) - 1
+		if slices.Contains(q.flags, "--while") {
+			rows["while "+name] += len(over) - 1
+		}
 	}
 	t.Logf("rows compared: %v; refused: %d", rows, refused)
 	require.Positive(t, refused)
-	for _, name := range doorQuestions {
+	for _, name := range append(slices.Clone(doorQuestions), "while aggregates", "while processed", "while states", "while wide") {
 		require.Positive(t, rows[name], "no question for %s had an answer", name)
 	}
 }
@@ -260,6 +263,13 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		}
 		q.flags = append(q.flags, "--every", time.Duration(step).String())
 	}
+	while := func() string {
+		texts := []string{"bool", "pump = 'running'", "not bool or pump != 'tripped'", "is_bad(bool) and pump = 'stopped'", "pump = 'running' and 1 < 2"}
+		if text := texts[rng.IntN(len(texts))]; flag(rng.IntN(3) == 0, "--while", text) {
+			return text
+		}
+		return ""
+	}
 	name = doorQuestions[rng.IntN(len(doorQuestions))]
 	var expressions []string
 	if coin() && name != "modified" {
@@ -343,6 +353,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		if flag(rng.IntN(3) == 0, "--fill", "previous", "--fill-limit", "2") {
 			r.Fill, r.FillLimit = "previous", 2
 		}
+		r.While = while()
 		r.Unit = unit(r.Tags)
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Aggregates{Aggregates: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadAggregates, r)
@@ -352,7 +363,11 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		bad, good := true, uint32(100)
 		r := &varvev1.ReadProcessedRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone, TreatUncertainAsBad: &bad, PercentDataGood: &good}
 		// The first one is answered in long rows only, which is what makes the command line ask for them.
-		r.Aggregates = append([]string{"TimeAverage2"}, pick("Average", "Interpolative", "Total", "MinimumActualTime2", "PercentBad", "WorstQuality2", "DeltaBounds", "percentile(95)", "total(h)", "delta", "minimum")...)
+		if r.While = while(); r.While == "" {
+			r.Aggregates = append([]string{"TimeAverage2"}, pick("Average", "Interpolative", "Total", "MinimumActualTime2", "PercentBad", "WorstQuality2", "DeltaBounds", "percentile(95)", "total(h)", "delta", "minimum")...)
+		} else { // which those of Part 13 do not have
+			r.Aggregates = append([]string{"total(min)"}, pick("percentile(95)", "time_weighted_percentile(10)", "total(h)", "delta", "minimum", "increase", "rate", "transitions", "last_time", "circular_mean")...)
+		}
 		flag(true, "--aggregate", strings.Join(r.Aggregates, ","))
 		if flag(coin(), "--use-uncertain", "--percent-good", "70") {
 			bad, good = false, 70
@@ -373,6 +388,7 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 		buckets()
 		r := &varvev1.ReadTimeInStateRequest{Tags: tags, Expressions: expressions, StartNs: start, EndNs: end, StepNs: step, Every: every, Zone: zone}
 		r.UseUncertain = flag(coin(), "--use-uncertain")
+		r.While = while()
 		q.ticket = &varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_TimeInState{TimeInState: r}}
 		q.call = callOf(varvev1.QueryServiceClient.ReadTimeInState, r)
 	case "wide":
@@ -386,6 +402,9 @@ func drawQuestion(rng *rand.Rand) (name string, q asked) {
 			buckets()
 			if flag(coin(), "--fill", "linear") {
 				r.Fill = "linear"
+			}
+			if r.Aggregate != "Average" {
+				r.While = while()
 			}
 		} else {
 			flag(true, "--every", time.Duration(step).String())
