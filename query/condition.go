@@ -43,7 +43,7 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 		if !ok {
 			return nil, fmt.Errorf("while: tag %.200q: %w", name, model.ErrTagNotFound)
 		}
-		span, err := asked{tag: tag}.alikeOver(b.span())
+		alike, err := asked{tag: tag}.alikeOver(span)
 		if err != nil {
 			return nil, fmt.Errorf("while: %w", err)
 		}
@@ -58,7 +58,7 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 				return nil, fmt.Errorf("while: tag %.200q has the unit %.40q up to %s and %.40q behind: ask for each apart: %w", name, s.Unit, model.FormatTime(next), settings.Unit, ErrBadRequest)
 			}
 		}
-		c.tags, c.units = append(c.tags, datedInput{tag, span}), append(c.units, settings.Unit)
+		c.tags, c.units = append(c.tags, datedInput{tag, alike}), append(c.units, settings.Unit)
 		types = append(types, expression.Tag{Type: settings.Type, Unit: settings.Unit})
 	}
 	if c.program, err = x.Check(types); err != nil {
