@@ -33,6 +33,7 @@
 //	fill.go     what buckets get in which nothing is known
 //	wide.go     a column per tag: wide_rows.go says where rows stand, wide_reader.go fills columns, wide_column.go sends them
 //	plot_read.go what a chart shows, by pixels or by LTTB
+//	days.go     in which days there is anything, and its hashes, for who keeps a copy
 //	calculated_view.go  expressions as tags like others: calculated_tag.go what they are, calculated_cursor.go their samples
 //	resolve.go  names and ids to tags, and the dictionary
 //	schema.go   which columns an answer has

@@ -6,6 +6,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/keys"
 	"github.com/varvedb/varve/storage/rollup"
 )
 
@@ -52,6 +53,11 @@ type View interface {
 	AnnotationCount(tag model.TagID, in model.TimeRange) int
 	// Forecasts is the forecast runs of a tag, the latest issued first, see storage.View.
 	Forecasts(ctx context.Context, q storage.ForecastQuery) iter.Seq2[*storage.ForecastRun, error]
+	// Days and DayContents say what there is in which UTC day, LogID and Offset as of which log and record, see storage.View.
+	Days(ctx context.Context, tags []model.TagID) ([]storage.Day, error)
+	DayContents(ctx context.Context, p keys.Partition, tags []model.TagID) iter.Seq2[storage.Content, error]
+	LogID() [16]byte
+	Offset() uint64
 }
 
 // Breaks is where gaps end the shape of a tag, see storage.Breaks. It is for one goroutine.

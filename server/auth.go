@@ -37,6 +37,8 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.QueryService/ReadPlot":        Read,
 	"/varve.v1.QueryService/Latest":          Read,
 	"/varve.v1.QueryService/ReadModified":    Read,
+	"/varve.v1.QueryService/ListDays":        Read,
+	"/varve.v1.QueryService/HashDay":         Read,
 
 	"/varve.v1.SubscriptionService/Subscribe": Read,
 

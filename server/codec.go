@@ -87,7 +87,7 @@ func checkCounts(b []byte, request proto.Message) error {
 			return err
 		}
 		most = query.MaxRangeTags
-	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ReadWideRequest:
+	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ListDaysRequest, *varvev1.ReadWideRequest:
 		most = query.MaxRangeTags
 	case *varvev1.SubscribeRequest:
 		if n := countField(b, subscribeGlobs); n > query.MaxGlobs {
@@ -130,7 +130,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	}
 	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.FlightQuestion:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ListDaysRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)

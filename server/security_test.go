@@ -156,6 +156,8 @@ func TestTokensAndScopes(t *testing.T) {
 	requireCode(t, codes.PermissionDenied, err, "read has scope read")
 	_, err = admin.Flush(ctx, &varvev1.FlushRequest{}, with(token[Write]))
 	requireCode(t, codes.PermissionDenied, err, "needs admin")
+	_, err = varvev1.NewQueryServiceClient(s.conn).ListDays(ctx, &varvev1.ListDaysRequest{TagIds: []uint32{1}}, with(token[Write]))
+	requireCode(t, codes.PermissionDenied, err, "needs read")
 	_, err = ingest.Write(ctx, write, with(token[Write]))
 	require.NoError(t, err)
 	_, err = ingest.Edit(ctx, &varvev1.EditRequest{Reason: "drift", Author: "somebody else", Runs: []*varvev1.Run{floats("a", 1, 2)}}, with(token[all]))

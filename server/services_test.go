@@ -189,6 +189,7 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 		{"/varve.v1.CatalogService/CreateTags", many(maxCreateTags), codes.ResourceExhausted, "100001 elements"},
 		{"/varve.v1.QueryService/Latest", many(query.MaxLatestTags), codes.InvalidArgument, "1000001 tags are asked for"},
 		{"/varve.v1.QueryService/ReadRange", many(query.MaxRangeTags), codes.InvalidArgument, "100001 tags are asked for"},
+		{"/varve.v1.QueryService/ListDays", many(query.MaxRangeTags), codes.InvalidArgument, "100001 tags are asked for"},
 		{"/varve.v1.QueryService/ReadRange", strings.Repeat("\x7A\x00", 1_000_000), codes.InvalidArgument, "1000000 comparisons"},
 		{"/arrow.flight.protocol.FlightService/DoGet", comparisons, codes.InvalidArgument, "1000000 comparisons"},
 		{"/arrow.flight.protocol.FlightService/DoGet", ticket, codes.InvalidArgument, "100001 tags are asked for"},

@@ -2777,6 +2777,371 @@ func (x *CompareForecastRequest) GetSummary() bool {
 	return false
 }
 
+type ListDaysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                                          // names, current or former; at most 100,000
+	TagIds        []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`                // ids; with the names 1 to 100,000
+	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the answer must know of
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDaysRequest) Reset() {
+	*x = ListDaysRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDaysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDaysRequest) ProtoMessage() {}
+
+func (x *ListDaysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDaysRequest.ProtoReflect.Descriptor instead.
+func (*ListDaysRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListDaysRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ListDaysRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ListDaysRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+type ListDaysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the log that offsets count: another one after a restore from a backup. Offsets of different logs mean nothing to each other.
+	Log           string       `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	Offset        uint64       `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // of the newest record that the answer knows of
+	Days          []*StoredDay `protobuf:"bytes,3,rep,name=days,proto3" json:"days,omitempty"`      // ascending; days without anything are left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDaysResponse) Reset() {
+	*x = ListDaysResponse{}
+	mi := &file_varve_v1_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDaysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDaysResponse) ProtoMessage() {}
+
+func (x *ListDaysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDaysResponse.ProtoReflect.Descriptor instead.
+func (*ListDaysResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListDaysResponse) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *ListDaysResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ListDaysResponse) GetDays() []*StoredDay {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+// StoredDay is a UTC day that may hold something of the tags.
+type StoredDay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Day   int32                  `protobuf:"zigzag32,1,opt,name=day,proto3" json:"day,omitempty"` // days since 1970
+	// No record behind this offset changed what the store holds of the tags in that day. Records up to it may not have either: it
+	// is that of the newest record that touched the day.
+	Changed       uint64 `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredDay) Reset() {
+	*x = StoredDay{}
+	mi := &file_varve_v1_query_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredDay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredDay) ProtoMessage() {}
+
+func (x *StoredDay) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredDay.ProtoReflect.Descriptor instead.
+func (*StoredDay) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StoredDay) GetDay() int32 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *StoredDay) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+type HashDayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TagIds        []uint32               `protobuf:"varint,1,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"`                // 1 to 100,000, each once
+	Day           int32                  `protobuf:"zigzag32,2,opt,name=day,proto3" json:"day,omitempty"`                                         // days since 1970
+	Consistency   Consistency            `protobuf:"varint,3,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the answer must know of
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashDayRequest) Reset() {
+	*x = HashDayRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashDayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashDayRequest) ProtoMessage() {}
+
+func (x *HashDayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashDayRequest.ProtoReflect.Descriptor instead.
+func (*HashDayRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HashDayRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *HashDayRequest) GetDay() int32 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *HashDayRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+type HashDayResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*DayHash             `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashDayResponse) Reset() {
+	*x = HashDayResponse{}
+	mi := &file_varve_v1_query_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashDayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashDayResponse) ProtoMessage() {}
+
+func (x *HashDayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashDayResponse.ProtoReflect.Descriptor instead.
+func (*HashDayResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HashDayResponse) GetRows() []*DayHash {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// DayHash is what the store holds of a tag in a day.
+type DayHash struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TagId         uint32                 `protobuf:"varint,1,opt,name=tag_id,json=tagId,proto3" json:"tag_id,omitempty"`
+	Samples       uint64                 `protobuf:"varint,2,opt,name=samples,proto3" json:"samples,omitempty"`                  // that stand
+	Versions      uint64                 `protobuf:"varint,3,opt,name=versions,proto3" json:"versions,omitempty"`                // of the keys with a history, those that stand included
+	FirstNs       int64                  `protobuf:"zigzag64,4,opt,name=first_ns,json=firstNs,proto3" json:"first_ns,omitempty"` // times of all of these, ns UTC
+	LastNs        int64                  `protobuf:"zigzag64,5,opt,name=last_ns,json=lastNs,proto3" json:"last_ns,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,6,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DayHash) Reset() {
+	*x = DayHash{}
+	mi := &file_varve_v1_query_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DayHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DayHash) ProtoMessage() {}
+
+func (x *DayHash) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DayHash.ProtoReflect.Descriptor instead.
+func (*DayHash) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DayHash) GetTagId() uint32 {
+	if x != nil {
+		return x.TagId
+	}
+	return 0
+}
+
+func (x *DayHash) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *DayHash) GetVersions() uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *DayHash) GetFirstNs() int64 {
+	if x != nil {
+		return x.FirstNs
+	}
+	return 0
+}
+
+func (x *DayHash) GetLastNs() int64 {
+	if x != nil {
+		return x.LastNs
+	}
+	return 0
+}
+
+func (x *DayHash) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
 type ArrowData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"` // the next bytes of the Arrow IPC stream
@@ -2786,7 +3151,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[15]
+	mi := &file_varve_v1_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +3163,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[15]
+	mi := &file_varve_v1_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +3176,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{15}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -3127,7 +3492,31 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x16CompareForecastRequest\x129\n" +
 	"\bforecast\x18\x01 \x01(\v2\x1d.varve.v1.ReadForecastRequestR\bforecast\x12#\n" +
 	"\ruse_uncertain\x18\x02 \x01(\bR\fuseUncertain\x12\x18\n" +
-	"\asummary\x18\x03 \x01(\bR\asummary\"\x1d\n" +
+	"\asummary\x18\x03 \x01(\bR\asummary\"w\n" +
+	"\x0fListDaysRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x127\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"e\n" +
+	"\x10ListDaysResponse\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\tR\x03log\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12'\n" +
+	"\x04days\x18\x03 \x03(\v2\x13.varve.v1.StoredDayR\x04days\"7\n" +
+	"\tStoredDay\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\x11R\x03day\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\x04R\achanged\"t\n" +
+	"\x0eHashDayRequest\x12\x17\n" +
+	"\atag_ids\x18\x01 \x03(\rR\x06tagIds\x12\x10\n" +
+	"\x03day\x18\x02 \x01(\x11R\x03day\x127\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"8\n" +
+	"\x0fHashDayResponse\x12%\n" +
+	"\x04rows\x18\x01 \x03(\v2\x11.varve.v1.DayHashR\x04rows\"\x9e\x01\n" +
+	"\aDayHash\x12\x15\n" +
+	"\x06tag_id\x18\x01 \x01(\rR\x05tagId\x12\x18\n" +
+	"\asamples\x18\x02 \x01(\x04R\asamples\x12\x1a\n" +
+	"\bversions\x18\x03 \x01(\x04R\bversions\x12\x19\n" +
+	"\bfirst_ns\x18\x04 \x01(\x12R\afirstNs\x12\x17\n" +
+	"\alast_ns\x18\x05 \x01(\x12R\x06lastNs\x12\x12\n" +
+	"\x04hash\x18\x06 \x01(\x06R\x04hash\"\x1d\n" +
 	"\tArrowData\x12\x10\n" +
 	"\x03ipc\x18\x01 \x01(\fR\x03ipc*^\n" +
 	"\vConsistency\x12\x1b\n" +
@@ -3155,7 +3544,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x14FORECAST_PICK_NEWEST\x10\x01\x12\x16\n" +
 	"\x12FORECAST_PICK_EACH\x10\x02\x12\x17\n" +
 	"\x13FORECAST_PICK_CURVE\x10\x03\x12\x19\n" +
-	"\x15FORECAST_PICK_CURRENT\x10\x042\xf0\x06\n" +
+	"\x15FORECAST_PICK_CURRENT\x10\x042\xf5\a\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
@@ -3169,7 +3558,9 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04Tune\x12\x15.varve.v1.TuneRequest\x1a\x13.varve.v1.ArrowData0\x01\x12<\n" +
 	"\bReadPlot\x12\x19.varve.v1.ReadPlotRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadForecast\x12\x1d.varve.v1.ReadForecastRequest\x1a\x13.varve.v1.ArrowData0\x01\x12J\n" +
-	"\x0fCompareForecast\x12 .varve.v1.CompareForecastRequest\x1a\x13.varve.v1.ArrowData0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\x0fCompareForecast\x12 .varve.v1.CompareForecastRequest\x1a\x13.varve.v1.ArrowData0\x01\x12A\n" +
+	"\bListDays\x12\x19.varve.v1.ListDaysRequest\x1a\x1a.varve.v1.ListDaysResponse\x12@\n" +
+	"\aHashDay\x12\x18.varve.v1.HashDayRequest\x1a\x19.varve.v1.HashDayResponse0\x01B1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_query_proto_rawDescOnce sync.Once
@@ -3184,7 +3575,7 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_varve_v1_query_proto_goTypes = []any{
 	(Consistency)(0),               // 0: varve.v1.Consistency
 	(Bounds)(0),                    // 1: varve.v1.Bounds
@@ -3208,9 +3599,15 @@ var file_varve_v1_query_proto_goTypes = []any{
 	(*FlightQuestion)(nil),         // 19: varve.v1.FlightQuestion
 	(*ReadForecastRequest)(nil),    // 20: varve.v1.ReadForecastRequest
 	(*CompareForecastRequest)(nil), // 21: varve.v1.CompareForecastRequest
-	(*ArrowData)(nil),              // 22: varve.v1.ArrowData
-	(*Filter)(nil),                 // 23: varve.v1.Filter
-	(*Explanation)(nil),            // 24: varve.v1.Explanation
+	(*ListDaysRequest)(nil),        // 22: varve.v1.ListDaysRequest
+	(*ListDaysResponse)(nil),       // 23: varve.v1.ListDaysResponse
+	(*StoredDay)(nil),              // 24: varve.v1.StoredDay
+	(*HashDayRequest)(nil),         // 25: varve.v1.HashDayRequest
+	(*HashDayResponse)(nil),        // 26: varve.v1.HashDayResponse
+	(*DayHash)(nil),                // 27: varve.v1.DayHash
+	(*ArrowData)(nil),              // 28: varve.v1.ArrowData
+	(*Filter)(nil),                 // 29: varve.v1.Filter
+	(*Explanation)(nil),            // 30: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	5,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
@@ -3228,7 +3625,7 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 12: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 13: varve.v1.ReadTimeInStateRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 14: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	23, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	29, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
 	3,  // 16: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
 	0,  // 17: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
 	8,  // 18: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
@@ -3246,37 +3643,45 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	4,  // 30: varve.v1.ReadForecastRequest.pick:type_name -> varve.v1.ForecastPick
 	0,  // 31: varve.v1.ReadForecastRequest.consistency:type_name -> varve.v1.Consistency
 	20, // 32: varve.v1.CompareForecastRequest.forecast:type_name -> varve.v1.ReadForecastRequest
-	8,  // 33: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	12, // 34: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	13, // 35: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	14, // 36: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	15, // 37: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	16, // 38: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
-	9,  // 39: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	17, // 40: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	10, // 41: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	18, // 42: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	11, // 43: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
-	20, // 44: varve.v1.QueryService.ReadForecast:input_type -> varve.v1.ReadForecastRequest
-	21, // 45: varve.v1.QueryService.CompareForecast:input_type -> varve.v1.CompareForecastRequest
-	22, // 46: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	22, // 47: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	22, // 48: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	22, // 49: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	22, // 50: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	22, // 51: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
-	22, // 52: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	24, // 53: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	22, // 54: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	22, // 55: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	22, // 56: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
-	22, // 57: varve.v1.QueryService.ReadForecast:output_type -> varve.v1.ArrowData
-	22, // 58: varve.v1.QueryService.CompareForecast:output_type -> varve.v1.ArrowData
-	46, // [46:59] is the sub-list for method output_type
-	33, // [33:46] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	0,  // 33: varve.v1.ListDaysRequest.consistency:type_name -> varve.v1.Consistency
+	24, // 34: varve.v1.ListDaysResponse.days:type_name -> varve.v1.StoredDay
+	0,  // 35: varve.v1.HashDayRequest.consistency:type_name -> varve.v1.Consistency
+	27, // 36: varve.v1.HashDayResponse.rows:type_name -> varve.v1.DayHash
+	8,  // 37: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	12, // 38: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	13, // 39: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	14, // 40: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	15, // 41: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	16, // 42: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
+	9,  // 43: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	17, // 44: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	10, // 45: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	18, // 46: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	11, // 47: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	20, // 48: varve.v1.QueryService.ReadForecast:input_type -> varve.v1.ReadForecastRequest
+	21, // 49: varve.v1.QueryService.CompareForecast:input_type -> varve.v1.CompareForecastRequest
+	22, // 50: varve.v1.QueryService.ListDays:input_type -> varve.v1.ListDaysRequest
+	25, // 51: varve.v1.QueryService.HashDay:input_type -> varve.v1.HashDayRequest
+	28, // 52: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	28, // 53: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	28, // 54: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	28, // 55: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	28, // 56: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	28, // 57: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
+	28, // 58: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	30, // 59: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	28, // 60: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	28, // 61: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	28, // 62: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	28, // 63: varve.v1.QueryService.ReadForecast:output_type -> varve.v1.ArrowData
+	28, // 64: varve.v1.QueryService.CompareForecast:output_type -> varve.v1.ArrowData
+	23, // 65: varve.v1.QueryService.ListDays:output_type -> varve.v1.ListDaysResponse
+	26, // 66: varve.v1.QueryService.HashDay:output_type -> varve.v1.HashDayResponse
+	52, // [52:67] is the sub-list for method output_type
+	37, // [37:52] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -3318,7 +3723,7 @@ func file_varve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   16,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,8 @@ const (
 	QueryService_ReadPlot_FullMethodName        = "/varve.v1.QueryService/ReadPlot"
 	QueryService_ReadForecast_FullMethodName    = "/varve.v1.QueryService/ReadForecast"
 	QueryService_CompareForecast_FullMethodName = "/varve.v1.QueryService/CompareForecast"
+	QueryService_ListDays_FullMethodName        = "/varve.v1.QueryService/ListDays"
+	QueryService_HashDay_FullMethodName         = "/varve.v1.QueryService/HashDay"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -150,6 +152,12 @@ type QueryServiceClient interface {
 	// error (float64; error = forecast - actual), issued, model, actual_quality, forecast_quality (uint32). Or with a row per tag: tag, count,
 	// bias, mae, rmse, mape (float64, null without errors), mape_count.
 	CompareForecast(ctx context.Context, in *CompareForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ListDays says in which UTC days the store holds anything of tags, and up to where in the log each is as it was: whoever keeps a copy asks
+	// HashDay only about days that changed since. It reads no sample.
+	ListDays(ctx context.Context, in *ListDaysRequest, opts ...grpc.CallOption) (*ListDaysResponse, error)
+	// HashDay streams what the store holds of tags in one UTC day as hashes, in the order asked: equal hashes are equal samples and equal
+	// history, docs/format/content.md has what is hashed. It reads every sample of the tags in that day. Tags that have nothing there are left out.
+	HashDay(ctx context.Context, in *HashDayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashDayResponse], error)
 }
 
 type queryServiceClient struct {
@@ -398,6 +406,35 @@ func (c *queryServiceClient) CompareForecast(ctx context.Context, in *CompareFor
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_CompareForecastClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ListDays(ctx context.Context, in *ListDaysRequest, opts ...grpc.CallOption) (*ListDaysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDaysResponse)
+	err := c.cc.Invoke(ctx, QueryService_ListDays_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryServiceClient) HashDay(ctx context.Context, in *HashDayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashDayResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[12], QueryService_HashDay_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[HashDayRequest, HashDayResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_HashDayClient = grpc.ServerStreamingClient[HashDayResponse]
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -514,6 +551,12 @@ type QueryServiceServer interface {
 	// error (float64; error = forecast - actual), issued, model, actual_quality, forecast_quality (uint32). Or with a row per tag: tag, count,
 	// bias, mae, rmse, mape (float64, null without errors), mape_count.
 	CompareForecast(*CompareForecastRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ListDays says in which UTC days the store holds anything of tags, and up to where in the log each is as it was: whoever keeps a copy asks
+	// HashDay only about days that changed since. It reads no sample.
+	ListDays(context.Context, *ListDaysRequest) (*ListDaysResponse, error)
+	// HashDay streams what the store holds of tags in one UTC day as hashes, in the order asked: equal hashes are equal samples and equal
+	// history, docs/format/content.md has what is hashed. It reads every sample of the tags in that day. Tags that have nothing there are left out.
+	HashDay(*HashDayRequest, grpc.ServerStreamingServer[HashDayResponse]) error
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -562,6 +605,12 @@ func (UnimplementedQueryServiceServer) ReadForecast(*ReadForecastRequest, grpc.S
 }
 func (UnimplementedQueryServiceServer) CompareForecast(*CompareForecastRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method CompareForecast not implemented")
+}
+func (UnimplementedQueryServiceServer) ListDays(context.Context, *ListDaysRequest) (*ListDaysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDays not implemented")
+}
+func (UnimplementedQueryServiceServer) HashDay(*HashDayRequest, grpc.ServerStreamingServer[HashDayResponse]) error {
+	return status.Error(codes.Unimplemented, "method HashDay not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -734,6 +783,35 @@ func _QueryService_CompareForecast_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_CompareForecastServer = grpc.ServerStreamingServer[ArrowData]
 
+func _QueryService_ListDays_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDaysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).ListDays(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_ListDays_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).ListDays(ctx, req.(*ListDaysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QueryService_HashDay_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(HashDayRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).HashDay(m, &grpc.GenericServerStream[HashDayRequest, HashDayResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_HashDayServer = grpc.ServerStreamingServer[HashDayResponse]
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -744,6 +822,10 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _QueryService_Explain_Handler,
+		},
+		{
+			MethodName: "ListDays",
+			Handler:    _QueryService_ListDays_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -805,6 +887,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "CompareForecast",
 			Handler:       _QueryService_CompareForecast_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "HashDay",
+			Handler:       _QueryService_HashDay_Handler,
 			ServerStreams: true,
 		},
 	},
