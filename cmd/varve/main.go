@@ -62,6 +62,7 @@ func newRootCommand() *cobra.Command {
 		newTokenCommand(),
 		newImportCommand(),
 		newQueryCommand(),
+		newExportCommand(),
 		newExplainCommand(),
 		newWatchCommand(),
 		newTuneCommand(),
