@@ -41,7 +41,7 @@ stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
-interop: bin/varve ## outside clients against a running server: Python with grpcio and pyarrow
+interop: bin/varve ## outside clients against a running server: Python with grpcio, pyarrow, DuckDB and Polars
 	internal/interop/run.sh bin/varve
 
 .PHONY: generate

@@ -63,3 +63,9 @@ if got != want:
     sys.exit(f"{len(got)} samples came back, {len(want)} were in the file, or they differ")
 print(f"python (grpcio, pyarrow): {len(got)} samples over ReadRange and Flight, equal to the file bit for bit; aggregates, those of Part 13 and values at instants over both")
 PY
+
+# Readers of exports beside pyarrow. One that cannot be had is named.
+for reader in "$(grep -E '^duckdb==' "$root/bench/duckdb/requirements.txt")" polars==2.1.0; do
+	"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$reader" >"$work/pip" 2>&1 || tail -n 3 "$work/pip"
+done
+"$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
