@@ -52,6 +52,15 @@ func New(store Store, o Options) (*Engine, error) {
 // MemoryTaken is what running queries hold.
 func (e *Engine) MemoryTaken() int64 { return e.budget.taken.Load() }
 
+// Reserve takes bytes of the memory for queries, for what a door holds of a question and its answer beside the engine. release gives
+// them back, once.
+func (e *Engine) Reserve(bytes int64) (release func(), err error) {
+	if err := e.budget.reserve(bytes); err != nil {
+		return nil, err
+	}
+	return func() { e.budget.release(bytes) }, nil
+}
+
 // question is what both requests share once they are checked.
 type question struct {
 	tags        *tagList

@@ -140,6 +140,11 @@ func (a *authenticator) authorize(ctx context.Context, method string) (caller, e
 	if !ok {
 		return caller{}, status.Errorf(codes.Unimplemented, "method %s is not offered", method)
 	}
+	return a.permit(ctx, method, need)
+}
+
+// permit says who calls what needs a scope, or why they may not.
+func (a *authenticator) permit(ctx context.Context, method string, need Scope) (caller, error) {
 	if !a.required {
 		return caller{scope: all}, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/varvedb/varve/internal/answer"
+	"github.com/varvedb/varve/internal/urlquery"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/expression"
@@ -98,6 +100,9 @@ var statusOf = []errorCode{
 	{log.ErrClosed, codes.Unavailable},
 	{log.ErrNoSpace, codes.ResourceExhausted},
 	{log.ErrTooLarge, codes.ResourceExhausted},
+
+	{urlquery.ErrBadParameter, codes.InvalidArgument},
+	{answer.ErrNoSeries, codes.InvalidArgument},
 
 	{errTooMany, codes.ResourceExhausted},
 	{errWire, codes.InvalidArgument},

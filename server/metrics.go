@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -96,6 +97,18 @@ func (m *metrics) call(method string) func(codes.Code) {
 	if _, ok := scopeOf[method]; !ok {
 		method = "other" // not what a stranger writes
 	}
+	return m.ending(method)
+}
+
+// request counts an HTTP request by the path of its route, as call does.
+func (m *metrics) request(path string) func(codes.Code) {
+	if path == "" {
+		path = "other"
+	}
+	return m.ending(path)
+}
+
+func (m *metrics) ending(method string) func(codes.Code) {
 	return func(c codes.Code) { m.calls.WithLabelValues(method, c.String()).Inc() }
 }
 
@@ -159,13 +172,26 @@ func (c *storeCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// ServeMetrics answers GET /metrics on addr until ctx ends. ready gets the address it listens on.
+// probe answers 200, or 503 with what keeps calls from being taken.
+func probe(ready func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if ready() != nil {
+			http.Error(w, errDraining.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	}
+}
+
+// ServeMetrics answers GET /metrics, /healthz and /readyz on addr until ctx ends. ready gets the address it listens on.
 func (s *Server) ServeMetrics(ctx context.Context, addr string, ready func(net.Addr)) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen for metrics on %s: %w", addr, err)
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", probe(func() error { return nil }))
+	mux.HandleFunc("GET /readyz", probe(s.drain.Err))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}))
 	h := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 	if ready != nil {

@@ -79,6 +79,7 @@ type Server struct {
 	drain      context.Context
 	startDrain context.CancelCauseFunc
 	background sync.WaitGroup // goroutines that outlive their handler for a moment
+	webCalls   sync.RWMutex   // held for reading by HTTP requests being answered
 }
 
 // New makes a server over an open store, which stays the caller's to close.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 // serveFlags is what the command line of serve says.
 type serveFlags struct {
 	data, listen, metrics, checkpoints       string
+	http                                     string
 	pprof                                    string
 	logFormat, logLevel                      string
 	memory                                   size
@@ -43,7 +45,8 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server on the store in DIR, which is made if nothing is there.
 
-It prints "listening on HOST:PORT" on stderr once it accepts connections. SIGTERM and SIGINT let it answer what it has
+It prints "listening on HOST:PORT" on stderr once it accepts connections, and before that "listening for HTTP on HOST:PORT" where
+--http-listen asks for that. SIGTERM and SIGINT let it answer what it has
 received, then it closes the store and ends. Exit status: 0 after a signal, 1 for a failure, 2 for flags that make no
 sense.
 
@@ -51,6 +54,10 @@ An address that other machines can reach needs TLS and authentication: --tls-cer
 --client-ca.`,
 		Example: `  # on this machine only
   varve serve --data /var/lib/varve
+
+  # and over HTTP, for curl, spreadsheets and dashboards
+  varve serve --data /var/lib/varve --http-listen 127.0.0.1:7421
+  curl 'http://127.0.0.1:7421/api/v1/query?tags=FI-101&start=-1h&end=now&format=csv'
 
   # for others, with tokens
   varve token new collector-1 --scope write > collector-1.token 2>> /etc/varve/tokens
@@ -73,7 +80,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringVar(&f.data, "data", "", "directory of the store; made if nothing is there (required)")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:7420", "address to accept connections on; port 0 picks one")
-	flags.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:0", "address for Prometheus metrics at /metrics, without authentication; empty for none")
+	flags.StringVar(&f.http, "http-listen", "", "address to answer queries on over HTTP, with the same TLS, certificates and tokens; empty for none")
+	flags.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:0", "address for Prometheus metrics at /metrics, and for /healthz and /readyz, without authentication; empty for none")
 
 	flags.StringVar(&f.security.CertFile, "tls-cert", "", "the server's certificate chain, PEM")
 	flags.StringVar(&f.security.KeyFile, "tls-key", "", "the key of --tls-cert, PEM")
@@ -151,6 +159,11 @@ func (f *serveFlags) check() error {
 			return err
 		}
 	}
+	if f.http != "" {
+		if err := f.security.Check(f.http); err != nil {
+			return fmt.Errorf("--http-listen: %w", err)
+		}
+	}
 	return f.security.Check(f.listen)
 }
 
@@ -181,6 +194,12 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	var web net.Listener
+	if f.http != "" {
+		if web, err = s.Listen(f.http); err != nil {
+			return fmt.Errorf("--http-listen: %w", errors.Join(err, l.Close()))
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	if ours {
 		group.Go(func() error {
@@ -195,6 +214,10 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	}
 	if f.pprof != "" {
 		group.Go(func() error { return serveProfiles(ctx, f.pprof) })
+	}
+	if web != nil {
+		group.Go(func() error { return s.ServeWeb(ctx, web) })
+		fmt.Fprintf(stderr, "listening for HTTP on %s\n", web.Addr())
 	}
 	group.Go(func() error { return s.Serve(ctx, l) })
 	fmt.Fprintf(stderr, "listening on %s\n", l.Addr())

@@ -188,6 +188,8 @@ func appendJSONCell(b []byte, x bucketCell) []byte {
 	switch {
 	case x.null:
 		return append(b, "null"...)
+	case x.number && x.text == "-0": // as of samples: readers that tell integers from numbers make 0 of -0
+		return append(b, "-0.0"...)
 	case x.number:
 		return append(b, x.text...)
 	}

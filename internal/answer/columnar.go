@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/arrow/util"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/compress"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
@@ -29,8 +30,13 @@ func WriteArrow(w io.Writer, r *Reader) (samples uint64, err error) {
 // parquetGroupRows is the rows of a row group: enough for readers to skip and to compress well, few enough to hold.
 const parquetGroupRows = 1 << 20
 
-// WriteParquet writes a Parquet file with the same columns as [WriteArrow], compressed with zstd.
-func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
+// ParquetGroupBytes is how many bytes of columns a row group of a file has at most, for who has memory for them: a group is held until
+// it is whole.
+const ParquetGroupBytes = 64 << 20
+
+// WriteParquet writes a Parquet file with the same columns as [WriteArrow], compressed with zstd, its row groups of about groupBytes of
+// columns at most.
+func WriteParquet(w io.Writer, r *Reader, groupBytes int64) (samples uint64, err error) {
 	defer catch("Parquet", &err)
 	schema := plainSchema(r.Schema())
 	props := parquet.NewWriterProperties(
@@ -44,7 +50,16 @@ func WriteParquet(w io.Writer, r *Reader) (samples uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("begin the Parquet file: %w", err)
 	}
-	return copyRecords(r, schema, out.WriteBuffered, out.Close)
+	held := int64(0)
+	write := func(rec arrow.Record) error {
+		size := util.TotalRecordSize(rec)
+		if held += size; held > groupBytes && held > size {
+			out.NewBufferedRowGroup()
+			held = size
+		}
+		return out.WriteBuffered(rec)
+	}
+	return copyRecords(r, schema, write, out.Close)
 }
 
 // catch makes an error of a panic: the libraries panic on columns that do not fit together and, for Parquet, where the

@@ -2334,7 +2334,7 @@ func (x *TuneRequest) GetConsistency() Consistency {
 	return Consistency_CONSISTENCY_UNSPECIFIED
 }
 
-// FlightQuestion is what an Arrow Flight ticket asks. Its numbers are apart from those of ReadRangeRequest.
+// FlightQuestion is what an Arrow Flight ticket asks, and in JSON the body of an HTTP query (docs/reference/http.md). Its numbers are apart from those of ReadRangeRequest.
 type FlightQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Question:
