@@ -103,6 +103,7 @@ var statusOf = []errorCode{
 
 	{urlquery.ErrBadParameter, codes.InvalidArgument},
 	{answer.ErrNoSeries, codes.InvalidArgument},
+	{answer.ErrTooManyChunks, codes.ResourceExhausted},
 
 	{errTooMany, codes.ResourceExhausted},
 	{errWire, codes.InvalidArgument},

@@ -39,9 +39,7 @@ const maxObjects = query.MaxComparisons + 8
 const (
 	textBytes    = 4 << 20 // a record batch as it is read again
 	textRows     = 8 << 10 // in one
-	parquetGroup = 8 << 20
-	parquetBytes = 3 * parquetGroup // columns, their encoded pages and those compressed
-	tagBytesHTTP = 128              // of a name, and the type beside
+	tagBytesHTTP = 128     // of a name, and the type beside
 )
 
 // webQuestion is a question as HTTP asks it.
@@ -287,6 +285,14 @@ func (s *Server) webQuestion(m *varvev1.FlightQuestion, f *format) (q webQuestio
 	names, ids := tagsOf(request)
 	q.tags = s.namesOf(names, ids)
 	q.bytes = f.bytes + 3*int64(len(ticket)) + tagBytesHTTP*int64(len(q.tags))
+	if f.name != "parquet" {
+		return q, nil
+	}
+	schema, err := q.schema(s.engine)
+	if err != nil {
+		return q, err
+	}
+	q.bytes += answer.StreamBytes(schema.NumFields())
 	return q, nil
 }
 
@@ -445,9 +451,9 @@ var formats = []format{
 	},
 	{name: "arrow", media: "application/vnd.apache.arrow.stream", byAccept: true},
 	{
-		name: "parquet", media: "application/vnd.apache.parquet", byAccept: true, bytes: textBytes + parquetBytes,
+		name: "parquet", media: "application/vnd.apache.parquet", byAccept: true, bytes: textBytes,
 		write: func(w io.Writer, r *answer.Reader, _ map[string]answer.Types) error {
-			_, err := answer.WriteParquet(w, r, parquetGroup)
+			_, err := answer.WriteParquet(w, r, answer.ForStreams)
 			return err
 		},
 	},

@@ -22,6 +22,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -640,4 +641,50 @@ func TestTheDocumentHasEveryRouteAndField(t *testing.T) {
 			require.Contains(t, schema.Properties, m.Fields().Get(k).JSONName(), m.Name())
 		}
 	}
+}
+
+func TestProbesBesideMetrics(t *testing.T) {
+	s := start(t, Options{})
+	ctx, cancel := context.WithCancel(testContext(t))
+	ready := make(chan net.Addr, 1)
+	done := make(chan error, 1)
+	go func() { done <- s.ServeMetrics(ctx, "127.0.0.1:0", func(a net.Addr) { ready <- a }) }()
+	address := (<-ready).String()
+	get := func(path string) (int, string) {
+		resp, err := http.Get("http://" + address + path)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(b)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		code, body := get(path)
+		require.Equal(t, 200, code)
+		require.Equal(t, "ok\n", body)
+	}
+	s.startDrain(errDraining)
+	code, _ := get("/healthz")
+	require.Equal(t, 200, code)
+	code, body := get("/readyz")
+	require.Equal(t, 503, code)
+	require.Contains(t, body, "shutting down")
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func FuzzQuestionJSON(f *testing.F) {
+	f.Add([]byte(`{"range": {"tags": ["a"], "startNs": "1", "where": [{"operator": "OPERATOR_GREATER", "number": "NaN"}]}}`))
+	f.Add([]byte(`{"comparison": {"forecast": {"tagIds": [1]}, "summary": true}}`))
+	f.Add([]byte(`{"wide":{"every":"1d","\u0074ags":["\"{{{{"]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := parseQuestion(body)
+		if err != nil {
+			requireCode(t, codes.InvalidArgument, toStatus(err), "")
+			return
+		}
+		require.NotNil(t, asked(m))
+		tagsOf(asked(m))
+	})
 }

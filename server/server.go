@@ -4,7 +4,7 @@
 //	connection → TLS → caller → method's scope → handler → storage, query → status
 //
 // One listener serves gRPC (ingest, query, catalogue, administration, health, reflection) and Arrow Flight beside it;
-// metrics have a listener of their own.
+// queries over HTTP and metrics have a listener of their own each.
 //
 // # What the door promises
 //
@@ -27,6 +27,7 @@
 //	security.go, auth.go, ...   who is calling, and what they may do
 //	errors.go                   which status an error becomes
 //	*_service.go, flight.go     one service each
+//	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
 //	arrow_sender.go             Arrow messages onto a stream, copied once
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see

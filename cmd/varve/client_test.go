@@ -24,6 +24,12 @@ import (
 
 // serveInProcess runs the server on dir as its command line would, until the function returned stops it.
 func serveInProcess(t *testing.T, dir string, flags ...string) (address string, stop func()) {
+	address, _, stop = serveOverHTTP(t, dir, flags...)
+	return address, stop
+}
+
+// serveOverHTTP is serveInProcess with the address of the HTTP door, empty unless flags open it.
+func serveOverHTTP(t *testing.T, dir string, flags ...string) (address, web string, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	read, write := io.Pipe()
 	code := make(chan int, 1)
@@ -34,6 +40,10 @@ func serveInProcess(t *testing.T, dir string, flags ...string) (address string, 
 	}()
 	lines := bufio.NewScanner(read)
 	for lines.Scan() {
+		if a, ok := strings.CutPrefix(lines.Text(), "listening for HTTP on "); ok {
+			web = a
+			continue
+		}
 		if a, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
 			address = a
 			break
@@ -51,7 +61,7 @@ func serveInProcess(t *testing.T, dir string, flags ...string) (address string, 
 		}
 	}
 	t.Cleanup(stop)
-	return address, stop
+	return address, web, stop
 }
 
 // varve runs a command line that must succeed and returns what it prints.

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +26,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -40,10 +45,10 @@ const (
 	doorsHours = 6
 )
 
-// TestSameBitsAtEveryDoor asks random questions about random samples of every type over gRPC, Flight and the command line, and holds
+// TestSameBitsAtEveryDoor asks random questions about random samples of every type over gRPC, Flight, HTTP and the command line, and holds
 // the answers against each other, bit by bit.
 func TestSameBitsAtEveryDoor(t *testing.T) {
-	address, _ := serveInProcess(t, t.TempDir())
+	address, web, _ := serveOverHTTP(t, t.TempDir(), "--http-listen", "127.0.0.1:0")
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
@@ -62,7 +67,7 @@ func TestSameBitsAtEveryDoor(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, w.Result.Rejected, "%v", w.Result.Rejections)
 	}
-	rows, refused := map[string]int{}, 0
+	rows, refused, gets := map[string]int{}, 0, 0
 	for i := range 300 {
 		name, q := drawQuestion(rng)
 		what := fmt.Sprintf("question %d: varve query %s", i, strings.Join(q.flags, " "))
@@ -90,6 +95,15 @@ func TestSameBitsAtEveryDoor(t *testing.T) {
 			require.NoError(t, err)
 			_, err = do.Recv()
 			require.Equal(t, why, refusalOf(err), what)
+			body, err := protojson.Marshal(q.ticket)
+			require.NoError(t, err)
+			resp, err := http.Post("http://"+web+"/api/v1/query", "application/json", bytes.NewReader(body))
+			require.NoError(t, err)
+			var posted struct{ Error struct{ Message string } }
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&posted))
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode, what)
+			require.Equal(t, why, posted.Error.Message, what)
 			_, says := fails(t, append([]string{"query", "--server", address}, q.flags...)...)
 			require.Contains(t, says, why, what)
 			continue
@@ -114,13 +128,28 @@ func TestSameBitsAtEveryDoor(t *testing.T) {
 		printed := cellsOf(t, what, file.Schema(), file.Read)
 		require.NoError(t, file.Close())
 		require.Equal(t, over, printed, what)
+
+		posted := httpCells(t, what, postQuestion(t, web, q.ticket, "arrow"))
+		require.Equal(t, over, posted, what)
+		if parameters, ok := parametersOf(q.ticket); ok {
+			gets++
+			whole := what + "\n" + parameters.Encode()
+			require.Equal(t, over, httpCells(t, whole, getQuestion(t, web, parameters, "arrow")), whole)
+		}
+		output := []string{"csv", "json", "parquet"}[i%3]
+		shown := varve(t, append([]string{"query", "--server", address, "--output", output}, q.flags...)...)
+		require.Equal(t, shown, string(postQuestion(t, web, q.ticket, strings.Replace(output, "json", "ndjson", 1))), "%s as %s", what, output)
+		document := string(postQuestion(t, web, q.ticket, "json"))
+		require.True(t, json.Valid([]byte(document)), what)
+		require.Equal(t, len(over)-1, strings.Count(document, "\n")-2, what)
 		rows[name] += len(over) - 1
 		if slices.Contains(q.flags, "--while") {
 			rows["while "+name] += len(over) - 1
 		}
 	}
-	t.Logf("rows compared: %v; refused: %d", rows, refused)
+	t.Logf("rows compared: %v; refused: %d; asked by parameters: %d", rows, refused, gets)
 	require.Positive(t, refused)
+	require.Greater(t, gets, 200)
 	for _, name := range append(slices.Clone(doorQuestions), "while aggregates", "while processed", "while states", "while wide") {
 		require.Positive(t, rows[name], "no question for %s had an answer", name)
 	}
@@ -132,6 +161,80 @@ func refusalOf(err error) string {
 		return s.Message()
 	}
 	return ""
+}
+
+// postQuestion asks in a body.
+func postQuestion(t *testing.T, web string, q *varvev1.FlightQuestion, format string) []byte {
+	body, err := protojson.Marshal(q)
+	require.NoError(t, err)
+	resp, err := http.Post("http://"+web+"/api/v1/query?format="+format, "application/json", bytes.NewReader(body))
+	return wholeBody(t, resp, err)
+}
+
+// getQuestion asks by parameters.
+func getQuestion(t *testing.T, web string, parameters url.Values, format string) []byte {
+	parameters.Set("format", format)
+	resp, err := http.Get("http://" + web + "/api/v1/query?" + parameters.Encode())
+	return wholeBody(t, resp, err)
+}
+
+func wholeBody(t *testing.T, resp *http.Response, err error) []byte {
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, string(b))
+	return b
+}
+
+func httpCells(t *testing.T, what string, body []byte) [][]string {
+	r, err := ipc.NewReader(bytes.NewReader(body))
+	require.NoError(t, err, what)
+	defer r.Release()
+	return cellsOf(t, what, r.Schema(), r.Read)
+}
+
+// parametersOf is a question as parameters of a URL, written from docs/reference/http.md; false where it has a field without one.
+func parametersOf(q *varvev1.FlightQuestion) (values url.Values, ok bool) {
+	m := q.ProtoReflect()
+	f := m.WhichOneof(m.Descriptor().Oneofs().Get(0))
+	values, ok = url.Values{"read": {string(f.Name())}}, true
+	m.Get(f).Message().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		name := string(f.Name())
+		text := func(v protoreflect.Value) string {
+			switch {
+			case name == "step_ns" || name == "every_ns" || name == "time_resolution_ns" || name == "max_age_ns":
+				return time.Duration(v.Int()).String()
+			case strings.HasSuffix(name, "_ns"):
+				return time.Unix(0, v.Int()).UTC().Format(time.RFC3339Nano)
+			case f.Enum() != nil:
+				constant := string(f.Enum().Values().ByNumber(v.Enum()).Name())
+				return strings.ToLower(constant[strings.Index(constant, "_")+1:])
+			}
+			return v.String()
+		}
+		parameter := strings.TrimSuffix(name, "_ns")
+		switch {
+		case f.Message() != nil:
+			ok = false
+		case name == "step_ns":
+			values.Set("every", text(v))
+		case f.IsList():
+			parameter = strings.TrimSuffix(strings.Replace(parameter, "ies", "ys", 1), "s")
+			for i := range v.List().Len() {
+				values.Add(parameter, text(v.List().Get(i)))
+			}
+		default:
+			values.Set(parameter, text(v))
+		}
+		return ok
+	})
+	for _, edge := range []string{"start", "end"} { // of a range 1970 is a time like others
+		if f := m.Get(f).Message().Descriptor().Fields().ByName(protoreflect.Name(edge + "_ns")); f != nil && !f.HasPresence() && !values.Has(edge) && !values.Has("time") {
+			values.Set(edge, "1970-01-01")
+		}
+	}
+	return values, ok
 }
 
 // cellsOf is a header and the rows behind it, numbers as their bits.

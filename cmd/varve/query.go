@@ -582,7 +582,7 @@ func (f *queryFlags) write(w io.Writer, stream answer.Stream, tags []foundTag, z
 	case "arrow":
 		samples, err = answer.WriteArrow(w, r)
 	case "parquet":
-		samples, err = answer.WriteParquet(w, r, answer.ParquetGroupBytes)
+		samples, err = answer.WriteParquet(w, r, answer.ForFiles)
 	default:
 		samples, err = answer.WriteTable(w, rows, zone, extra)
 	}

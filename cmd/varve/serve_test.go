@@ -71,6 +71,7 @@ func TestServeRefusesWhatMakesNoSense(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--data is required":        {},
 		"--tls-cert":                {"--data", dir, "--listen", "0.0.0.0:0"},
+		"--http-listen: listen on":  {"--data", dir, "--http-listen", "0.0.0.0:0"},
 		"must be HOST:PORT":         {"--data", dir, "--listen", "somewhere"},
 		"must be at least 64MiB":    {"--data", dir, "--memory", "1MiB"},
 		"size \"lots\"":             {"--data", dir, "--memory", "lots"},

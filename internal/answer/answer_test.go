@@ -269,7 +269,7 @@ func TestColumnarFilesHoldTheSameRows(t *testing.T) {
 	}
 
 	var parquetFile bytes.Buffer
-	n, err = WriteParquet(&parquetFile, open(t, b), ParquetGroupBytes)
+	n, err = WriteParquet(&parquetFile, open(t, b), ForFiles)
 	require.NoError(t, err)
 	require.EqualValues(t, 18, n)
 	p, err := file.NewParquetReader(bytes.NewReader(parquetFile.Bytes()))
@@ -334,7 +334,7 @@ func TestWritersReportTheirOutput(t *testing.T) {
 		"json":    func() error { _, err := WriteJSON(f, NewRows(open(t, b), nil), Extra{}); return err },
 		"table":   func() error { _, err := WriteTable(f, NewRows(open(t, b), nil), time.UTC, Extra{}); return err },
 		"arrow":   func() error { _, err := WriteArrow(f, open(t, b)); return err },
-		"parquet": func() error { _, err := WriteParquet(f, open(t, b), ParquetGroupBytes); return err },
+		"parquet": func() error { _, err := WriteParquet(f, open(t, b), ForFiles); return err },
 	} {
 		require.Error(t, write(), name)
 	}

@@ -30,30 +30,69 @@ func WriteArrow(w io.Writer, r *Reader) (samples uint64, err error) {
 // parquetGroupRows is the rows of a row group: enough for readers to skip and to compress well, few enough to hold.
 const parquetGroupRows = 1 << 20
 
-// ParquetGroupBytes is how many bytes of columns a row group of a file has at most, for who has memory for them: a group is held until
-// it is whole.
-const ParquetGroupBytes = 64 << 20
+// ParquetLayout is how a Parquet file is written. A row group is held until it is whole.
+type ParquetLayout struct {
+	groupBytes int64 // of columns
+	codec      compress.Compression
+	dictionary bool // of numbers too
+	chunks     int  // most columns times groups, 0 for any: what the footer says of each is held to the end
+}
 
-// WriteParquet writes a Parquet file with the same columns as [WriteArrow], compressed with zstd, its row groups of about groupBytes of
-// columns at most.
-func WriteParquet(w io.Writer, r *Reader, groupBytes int64) (samples uint64, err error) {
+// ErrTooManyChunks ends a Parquet file whose footer would not fit the memory for it.
+var ErrTooManyChunks = errors.New("too many columns and row groups")
+
+var (
+	// ForFiles is for who has a file to keep and the memory for it: groups of 64 MiB, zstd.
+	ForFiles = ParquetLayout{groupBytes: 64 << 20, codec: compress.Codecs.Zstd, dictionary: true}
+	// ForStreams is for a server with many answers on their way: groups of StreamGroupBytes, Snappy. The library makes for zstd an encoder
+	// of megabytes for each page, and a wide answer has thousands of small ones.
+	ForStreams = ParquetLayout{groupBytes: StreamGroupBytes, codec: compress.Codecs.Snappy, chunks: streamChunks}
+)
+
+// StreamGroupBytes is how many bytes of columns a row group of a stream has at most, if a record batch has no more.
+const StreamGroupBytes = 8 << 20
+
+// streamChunks is about 40 MiB of footer: 64 GiB of 4 columns, 256 MiB of 1,000.
+const streamChunks = 32 << 10
+
+// StreamBytes is what writing a stream of so many columns may hold beside a record batch, as measured: pages of many columns are small, and
+// have buffers of a size of their own.
+func StreamBytes(columns int) int64 {
+	if columns <= 32 {
+		return 3 * StreamGroupBytes
+	}
+	return 5*StreamGroupBytes + int64(columns)*(12<<10)
+}
+
+// WriteParquet writes a Parquet file with the same columns as [WriteArrow].
+func WriteParquet(w io.Writer, r *Reader, l ParquetLayout) (samples uint64, err error) {
 	defer catch("Parquet", &err)
 	schema := plainSchema(r.Schema())
-	props := parquet.NewWriterProperties(
+	options := []parquet.WriterProperty{
 		parquet.WithVersion(parquet.V2_LATEST), // older versions have no nanoseconds
-		parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithCompression(l.codec),
 		parquet.WithMaxRowGroupLength(parquetGroupRows),
 		parquet.WithCreatedBy("varve"),
-	)
+		parquet.WithDictionaryDefault(l.dictionary),
+	}
+	for _, f := range schema.Fields() {
+		if f.Type.ID() == arrow.STRING {
+			options = append(options, parquet.WithDictionaryFor(f.Name, true))
+		}
+	}
+	props := parquet.NewWriterProperties(options...)
 	w = struct{ io.Writer }{w} // the library would close what can be closed
 	out, err := pqarrow.NewFileWriter(schema, w, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
 		return 0, fmt.Errorf("begin the Parquet file: %w", err)
 	}
-	held := int64(0)
+	held, groups := int64(0), 1
 	write := func(rec arrow.Record) error {
 		size := util.TotalRecordSize(rec)
-		if held += size; held > groupBytes && held > size {
+		if held += size; held > l.groupBytes && held > size {
+			if groups++; l.chunks > 0 && groups*schema.NumFields() > l.chunks {
+				return fmt.Errorf("row group %d of %d columns, most is %d in all; ask for fewer rows, or for Arrow: %w", groups, schema.NumFields(), l.chunks, ErrTooManyChunks)
+			}
 			out.NewBufferedRowGroup()
 			held = size
 		}

@@ -291,4 +291,3 @@ func floorDiv(a, b int64) int64 {
 	}
 	return q
 }
-
