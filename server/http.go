@@ -56,6 +56,9 @@ func (s *Server) getHealth(_ context.Context, out *reply, _ *http.Request) error
 
 // getReady says that calls are taken.
 func (s *Server) getReady(_ context.Context, out *reply, _ *http.Request) error {
+	if s.drain.Err() != nil {
+		return errDraining
+	}
 	return out.say("ready")
 }
 
@@ -109,12 +112,15 @@ func (s *Server) web() http.Handler {
 		defer s.webCalls.RUnlock()
 		out := newReply(w, s.options.StallTimeout)
 		if r.ContentLength != 0 {
-			out.awaitBody() // also where nobody reads it: the connection waits for its end
+			out.awaitBody()
 		}
 		route, err := findRoute(routes, r)
 		end := s.metrics.request(route.path)
 		if err == nil {
 			err = s.guard(route.path, func() error { return s.serveRoute(out, r, route) })
+		}
+		if err != nil && !out.begun && r.ContentLength != 0 {
+			out.leaveBody(r.Body)
 		}
 		broken := out.end(err)
 		end(status.Code(toStatus(err)))
@@ -145,7 +151,7 @@ func findRoute(routes []route, r *http.Request) (route, error) {
 
 func (s *Server) serveRoute(out *reply, r *http.Request, to route) error {
 	switch {
-	case s.drain.Err() != nil:
+	case to.scope != open && s.drain.Err() != nil:
 		return errDraining
 	case !r.ProtoAtLeast(1, 1):
 		// A body without length that breaks off would look whole.

@@ -39,6 +39,13 @@ func (r *reply) awaitBody() { _ = r.control.SetReadDeadline(time.Now().Add(r.pat
 // hasBody ends that time: a deadline that passes later would end the answer.
 func (r *reply) hasBody() { _ = r.control.SetReadDeadline(time.Time{}) }
 
+// leaveBody waits a moment for what nobody will read: a connection that is closed over it may take the answer with it, and the library would
+// wait for it in the time of the answer.
+func (r *reply) leaveBody(body io.Closer) {
+	_ = r.control.SetReadDeadline(time.Now().Add(lastWord))
+	_ = body.Close()
+}
+
 // Write takes the next bytes of an answer.
 func (r *reply) Write(p []byte) (int, error) {
 	if !r.begun && len(r.held)+len(p) <= heldBytes {

@@ -589,6 +589,7 @@ func TestADrainRefusesRequestsAndWaitsForAnswers(t *testing.T) {
 		requireRefused(t, refused, 503, "UNAVAILABLE", "shutting down")
 		require.Equal(t, "1", refused.header.Get("Retry-After"))
 	}
+	require.Equal(t, 200, s.ask(t, "GET", "/healthz", "").code)
 }
 
 func TestPatternsInParameters(t *testing.T) {
