@@ -34,8 +34,7 @@ const parquetGroupRows = 1 << 20
 type ParquetLayout struct {
 	groupBytes int64 // of columns
 	codec      compress.Compression
-	dictionary bool // of numbers too
-	chunks     int  // most columns times groups, 0 for any: what the footer says of each is held to the end
+	chunks     int // most columns times groups, 0 for any: what the footer says of each is held to the end
 }
 
 // ErrTooManyChunks ends a Parquet file whose footer would not fit the memory for it.
@@ -43,7 +42,7 @@ var ErrTooManyChunks = errors.New("too many columns and row groups")
 
 var (
 	// ForFiles is for who has a file to keep and the memory for it: groups of 64 MiB, zstd.
-	ForFiles = ParquetLayout{groupBytes: 64 << 20, codec: compress.Codecs.Zstd, dictionary: true}
+	ForFiles = ParquetLayout{groupBytes: 64 << 20, codec: compress.Codecs.Zstd}
 	// ForStreams is for a server with many answers on their way: groups of StreamGroupBytes, Snappy. The library makes for zstd an encoder
 	// of megabytes for each page, and a wide answer has thousands of small ones.
 	ForStreams = ParquetLayout{groupBytes: StreamGroupBytes, codec: compress.Codecs.Snappy, chunks: streamChunks}
@@ -73,7 +72,7 @@ func WriteParquet(w io.Writer, r *Reader, l ParquetLayout) (samples uint64, err 
 		parquet.WithCompression(l.codec),
 		parquet.WithMaxRowGroupLength(parquetGroupRows),
 		parquet.WithCreatedBy("varve"),
-		parquet.WithDictionaryDefault(l.dictionary),
+		parquet.WithDictionaryDefault(false), // which knows one NaN only
 	}
 	for _, f := range schema.Fields() {
 		if f.Type.ID() == arrow.STRING {

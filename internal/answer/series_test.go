@@ -14,8 +14,10 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -247,6 +249,34 @@ func TestRowGroupsAreBounded(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooManyChunks)
 	_, err = WriteParquet(io.Discard, open(t, b), ParquetLayout{groupBytes: 1, chunks: 16})
 	require.NoError(t, err)
+}
+
+// TestParquetKeepsBits: dictionaries of the library know one NaN, whatever its payload.
+func TestParquetKeepsBits(t *testing.T) {
+	want := []uint64{math.Float64bits(math.NaN()), 0x7FF8_0000_0000_0123, 0xFFF8_0000_0000_0001, 0x7FF0_0000_0000_0001, 0, 1 << 63, math.Float64bits(1), 0x7FF8_0000_0000_0123}
+	values := array.NewFloat64Builder(memory.DefaultAllocator)
+	narrow := array.NewFloat32Builder(memory.DefaultAllocator)
+	for _, bits := range want {
+		values.Append(math.Float64frombits(bits))
+		narrow.Append(math.Float32frombits(uint32(bits>>32) | uint32(bits)))
+	}
+	schema := arrow.NewSchema([]arrow.Field{valueField("value", arrow.PrimitiveTypes.Float64), valueField("narrow", arrow.PrimitiveTypes.Float32)}, nil)
+	record := array.NewRecord(schema, []arrow.Array{values.NewArray(), narrow.NewArray()}, int64(len(want)))
+	var stream bytes.Buffer
+	w := ipc.NewWriter(&stream, ipc.WithSchema(schema))
+	require.NoError(t, w.Write(record))
+	require.NoError(t, w.Close())
+	for _, layout := range []ParquetLayout{ForFiles, ForStreams} {
+		var out bytes.Buffer
+		_, err := WriteParquet(&out, open(t, stream.Bytes()), layout)
+		require.NoError(t, err)
+		table, err := pqarrow.ReadTable(t.Context(), bytes.NewReader(out.Bytes()), nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+		require.NoError(t, err)
+		for i, bits := range want {
+			require.Equal(t, bits, math.Float64bits(table.Column(0).Data().Chunk(0).(*array.Float64).Value(i)))
+			require.Equal(t, uint32(bits>>32)|uint32(bits), math.Float32bits(table.Column(1).Data().Chunk(0).(*array.Float32).Value(i)))
+		}
+	}
 }
 
 // TestBucketsKeepTheSignOfZero: as TestJSONKeepsTheSignOfZero, of aggregates and wide answers; a text stays what it is.
