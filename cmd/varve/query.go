@@ -153,7 +153,7 @@ removed), edit_time, author, reason and edit_offset of what ended each, behind i
   varve query --start -1d --every 5m --aggregate time_weighted_average --fill linear --fill-limit 3 FI-101
   varve query --start -1d --every 1h --aggregate time_weighted_average --while "PUMP_101 = 'RUN' and FI_101 > 2" TI-204
   varve query --start -7d --every 1d --time-in-state PUMP-101.STATE
-  varve query --start 06:00 --end 14:00 --bounds interpolated FI-101
+  varve query --start today+6h --end today+14h --bounds interpolated FI-101
   varve query --end 2026-03-01T06:00:00Z --count 10 FI-101
   varve query --start -1d --quality bad,uncertain 'BOILER*'
   varve query --start -1d --where '> 80' --where '<= 90' TI-204
