@@ -1,0 +1,439 @@
+//go:build cgo
+
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+)
+
+// The tables of tests: samples of five tags, each every 250 µs and some 500 ns, and their catalogue.
+
+const (
+	testStart = 1767225600_000000000 // 2026-01-01T00:00:00Z
+	testStep  = 250_500
+	testRows  = 400 // of each tag
+)
+
+var testTags = []string{"alpha", "beta", "gamma", "delta", "plant/pump 1"}
+
+var testUnits = []string{"degC", "bar", "degC", "bar", "rpm"}
+
+func testTables() []*Table {
+	return []*Table{
+		{
+			rewrite.Table{
+				Name: "samples", Columns: []string{"time", "tag", "value", "quality", "severity", "time_ns", "tag_id", "value_text"},
+				Roles: []rewrite.Role{rewrite.Time, rewrite.Tag, 0, rewrite.Quality, rewrite.Severity, rewrite.TimeNS, rewrite.TagID, 0},
+			},
+			[]Type{TimestampTZ, Varchar, Double, BigInt, Varchar, BigInt, BigInt, Varchar},
+		},
+		{
+			rewrite.Table{Name: "tags", Columns: []string{"tag_id", "name", "unit"}, Roles: []rewrite.Role{rewrite.TagID, rewrite.Tag, 0}, Small: true},
+			[]Type{BigInt, Varchar, Varchar},
+		},
+	}
+}
+
+// testScanner scans the tables of tests, by the letter of the hints or without them.
+type testScanner struct {
+	ignore bool
+	encode bool // runs
+	mu     sync.Mutex
+	asked  []Hints // of scans of samples
+	rows   int     // of samples scanned
+	err    error   // after the first batch of samples
+}
+
+type testRow struct {
+	ns      int64
+	tag     int
+	quality int64
+}
+
+func (r testRow) value() (float64, bool) {
+	return float64(r.ns%1000_000)/1000 + float64(r.tag), r.quality < 1<<31
+}
+
+func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hints) (io.Reader, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if table == "samples" {
+		s.asked = append(s.asked, h)
+	}
+	if s.ignore {
+		h = Hints{}
+	}
+	var rows []testRow
+	for tag := range testTags {
+		if h.Nothing || h.Names != nil && !slices.Contains(h.Names.Names, testTags[tag]) || h.IDs != nil && !slices.Contains(h.IDs.IDs, uint32(tag+1)) {
+			continue
+		}
+		n := testRows
+		if table == "tags" {
+			n = 1
+		}
+		for i := range n {
+			r := testRow{ns: testStart + int64(i)*testStep, tag: tag, quality: []int64{0, 0, 1 << 30, 0, 0x80310000}[i%5]}
+			severity := uint8(1) << min(r.quality>>30, 2)
+			if table == "samples" && (h.Start != nil && r.ns < *h.Start || h.End != nil && r.ns >= *h.End || h.Severities != 0 && h.Severities&severity == 0) {
+				continue
+			}
+			rows = append(rows, r)
+		}
+	}
+	if table == "samples" {
+		s.rows += len(rows)
+	}
+	var t *Table
+	for _, x := range testTables() {
+		if x.Name == table {
+			t = x
+		}
+	}
+	var fields []arrow.Field
+	for _, c := range columns {
+		typ := map[Type]arrow.DataType{
+			BigInt: arrow.PrimitiveTypes.Int64, Double: arrow.PrimitiveTypes.Float64, Varchar: arrow.BinaryTypes.String,
+			TimestampTZ: &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"},
+		}[t.Types[c]]
+		if s.encode && typ == arrow.BinaryTypes.String && t.Columns[c] != "value_text" {
+			typ = arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32, arrow.BinaryTypes.String)
+		}
+		fields = append(fields, arrow.Field{Name: t.Columns[c], Type: typ, Nullable: true})
+	}
+	schema := arrow.NewSchema(fields, nil)
+	var out bytes.Buffer
+	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
+	for from := 0; from < len(rows); from += 700 {
+		part := rows[from:min(from+700, len(rows))]
+		var arrays []arrow.Array
+		for i, c := range columns {
+			arrays = append(arrays, testColumn(fields[i].Type, t.Columns[c], part))
+		}
+		if err := w.Write(array.NewRecord(schema, arrays, int64(len(part)))); err != nil {
+			return nil, err
+		}
+		if s.err != nil && table == "samples" {
+			return io.MultiReader(&out, failing{s.err}), nil
+		}
+	}
+	return &out, w.Close()
+}
+
+type failing struct{ error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.error }
+
+func testColumn(typ arrow.DataType, name string, rows []testRow) arrow.Array {
+	b := array.NewBuilder(memory.DefaultAllocator, typ)
+	for _, r := range rows {
+		var x any
+		switch name {
+		case "time":
+			x = arrow.Timestamp(r.ns / 1000 * 1000)
+		case "tag", "name":
+			x = testTags[r.tag]
+		case "unit":
+			x = testUnits[r.tag]
+		case "value":
+			if v, ok := r.value(); ok {
+				x = v
+			}
+		case "quality":
+			x = r.quality
+		case "severity":
+			x = []string{"Good", "Uncertain", "Bad"}[min(r.quality>>30, 2)]
+		case "time_ns":
+			x = r.ns
+		case "tag_id":
+			x = int64(r.tag + 1)
+		}
+		switch b := b.(type) {
+		case *array.RunEndEncodedBuilder:
+			b.Append(1)
+			b.ValueBuilder().(*array.StringBuilder).Append(x.(string))
+		case *array.TimestampBuilder:
+			b.Append(x.(arrow.Timestamp))
+		case *array.StringBuilder:
+			if x == nil {
+				b.AppendNull()
+			} else {
+				b.Append(x.(string))
+			}
+		case *array.Float64Builder:
+			if x == nil {
+				b.AppendNull()
+			} else {
+				b.Append(x.(float64))
+			}
+		case *array.Int64Builder:
+			b.Append(x.(int64))
+		}
+	}
+	return b.NewArray()
+}
+
+func openTest(t testing.TB) *Database {
+	t.Helper()
+	d, err := Open(Options{MemoryBytes: 256 << 20, Threads: 2, TempDir: t.TempDir(), TempBytes: 64 << 20}, testTables())
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+// answer is the rows of a statement as text, sorted.
+func answer(d *Database, s Scanner, sql string, values ...Value) ([]string, error) {
+	var out bytes.Buffer
+	w := NewWriter(&out, func() error { return nil })
+	if err := d.Execute(context.Background(), s, sql, values, w); err != nil {
+		return nil, err
+	}
+	r, err := ipc.NewReader(&out)
+	if err != nil {
+		return nil, err
+	}
+	var rows []string
+	for r.Next() {
+		for i := range int(r.Record().NumRows()) {
+			var cells []string
+			for _, c := range r.Record().Columns() {
+				cells = append(cells, c.ValueStr(i))
+			}
+			rows = append(rows, strings.Join(cells, "|"))
+		}
+	}
+	slices.Sort(rows)
+	return rows, r.Err()
+}
+
+func TestStatements(t *testing.T) {
+	d := openTest(t)
+	for _, x := range []struct {
+		sql  string
+		rows string
+	}{
+		{"select 1 as a, 'x' as b", "1|x"},
+		{"select count(*) from samples", "2000"},
+		{"select count(*), min(time_ns), max(tag) from samples where tag = 'beta'", "400|1767225600000000000|beta"},
+		{"select tag, count(value) from samples group by tag order by tag", "alpha|320,beta|320,delta|320,gamma|320,plant/pump 1|320"},
+		{"select t.name from tags t where t.unit = 'rpm'", "plant/pump 1"},
+		{"select time, time_ns from samples where tag_id = 1 limit 1", "2026-01-01 00:00:00Z|1767225600000000000"},
+		{"select sum(tag_id) from samples", "6000"},
+		{"select [1, null, 3], {'a': 1, 'b': 'x'}, 1.50::decimal(10,2), date '2026-01-02', true", `[1,null,3]|{"a":1,"b":"x"}|1.5|2026-01-02|true`},
+		{"select null, interval 1 day, uuid '11111111-2222-3333-4444-555555555555'", "(null)|{\"months\":0,\"days\":1,\"nanoseconds\":0}|11111111-2222-3333-4444-555555555555"},
+		{"with samples as (select 7 as x) select x from samples", "7"},
+		{"select samples.tag_id, main.samples.tag_id, varve.main.samples.tag_id from varve.main.samples limit 1", "1|1|1"},
+	} {
+		for _, encode := range []bool{false, true} {
+			rows, err := answer(d, &testScanner{encode: encode}, x.sql)
+			require.NoError(t, err, x.sql)
+			require.Equal(t, x.rows, strings.Join(rows, ","), x.sql)
+		}
+	}
+}
+
+// Every statement answers the same whether its scans are narrowed or not, and those that say so are narrowed to few rows.
+func TestHintsChangeNoAnswer(t *testing.T) {
+	d := openTest(t)
+	for _, x := range []struct {
+		sql    string
+		values []Value
+		most   int // rows of samples read; -1: not looked at
+	}{
+		{sql: "select * from samples where tag = 'alpha'", most: 400},
+		{sql: "select * from samples where tag = 'alpha' and time >= '2026-01-01 00:00:00.09'", most: 41},
+		{sql: "select * from samples where time = timestamptz '2026-01-01 00:00:00.000250+00'", most: 5},
+		{sql: "select * from samples where time > '2026-01-01 00:00:00.000250+00' and time < '2026-01-01 00:00:00.000751+00' and tag_id = 2", most: 1},
+		{sql: "select * from samples where time <= '2026-01-01 00:00:00.000250+00' and tag_id in (2, 3)", most: 4},
+		{sql: "select * from samples where '2026-01-01 00:00:00.000250+00' >= time", most: 10},
+		{sql: "select * from samples where time between $1 and $2 and tag = $3", values: []Value{Instant(testStart + testStep), Instant(testStart + 2*testStep), "beta"}, most: 2},
+		{sql: "select * from samples where tag in (?, ?)", values: []Value{"beta", nil}, most: 400},
+		{sql: "select * from samples where tag = ?", values: []Value{nil}, most: 0},
+		{sql: "select * from samples where time_ns = 1767225600000250500", most: 5},
+		{sql: "select * from samples where time_ns > 1767225600000250500.5 and tag_id = 1", most: 400},
+		{sql: "select * from samples where severity = 'Good' and quality = 0 and tag = 'beta'", most: 240},
+		{sql: "select * from samples where quality >= 1073741824", most: 800},
+		{sql: "select * from samples where severity in ('Bad', 'Uncertain') and quality < 1073741825", most: 400},
+		{sql: "select * from samples where severity = 'Good' and quality > 2147483648", most: 0},
+		{sql: "select * from samples where tag = 'alpha' or time < '2026-01-01 00:00:00.001'", most: -1},
+		{sql: "select * from samples where not (tag = 'alpha')", most: -1},
+		{sql: "select * from samples where tag like 'a%' and tag <> 'x'", most: 400},
+		{sql: "select * from samples where upper(tag) = 'GAMMA'", most: 400},
+		{sql: "select * from samples where tag like $1", values: []Value{"%a%m%"}, most: 800},
+		{sql: "select * from samples where tag_id % 2 = 0", most: 800},
+		{sql: "select * from samples where coalesce(tag, 'alpha') = 'alpha'", most: 400},
+		{sql: "select s.* from samples s join tags t on s.tag_id = t.tag_id where t.unit = 'rpm'", most: 400},
+		{sql: "select s.* from samples s join tags t using (tag_id) where unit = 'rpm'", most: 400},
+		{sql: "select s.* from samples s, tags t where s.tag = t.name and t.unit = $1 and s.time < '2026-01-01 00:00:00.000250'", values: []Value{"rpm"}, most: 1},
+		{sql: "select * from samples where tag in (select name from tags where unit = 'rpm')", most: 400},
+		{sql: "select * from samples where tag_id in (select tag_id from tags where unit = 'bar' and name like 'b%')", most: 400},
+		{sql: "select * from samples s where exists (select 1 from tags t where t.tag_id = s.tag_id and t.unit = 'rpm')", most: -1},
+		{sql: "with x as (select * from samples where tag = 'beta') select a.time, b.value from x a join x b using (time_ns)", most: 800},
+		{sql: "with tags as (select 3 as tag_id, 'gamma' as name) select * from samples where tag in (select name from tags)", most: -1},
+		{sql: "select t.name, s.value from tags t left join samples s on s.tag_id = t.tag_id and s.time = '2026-01-01' and s.value > 2", most: 5},
+		{sql: "select t.name, s.value from tags t left join samples s on s.tag_id = t.tag_id where t.unit = 'rpm'", most: 400},
+		{sql: "select t.name, s.value from tags t left join samples s on s.tag_id = t.tag_id and t.unit = 'rpm' and s.time_ns < 1767225600000000001", most: 5},
+		{sql: "select t.name, s.value from tags t left join samples s on s.tag_id = t.tag_id where s.tag = 'beta' or s.tag is null", most: -1},
+		{sql: "select t.name, s.value from samples s right join tags t on s.tag_id = t.tag_id and s.tag = 'beta'", most: -1},
+		{sql: "select t.name, s.value from samples s full join tags t on s.tag_id = t.tag_id and s.tag = 'beta' where coalesce(s.tag, 'x') = 'x'", most: -1},
+		{sql: "select a.time, a.value, b.value from samples a asof join samples b on a.tag_id = b.tag_id and a.time > b.time where a.tag = 'beta' and b.time < '2026-01-01 00:00:00.05'", most: -1},
+		{sql: "select a.time, a.value, b.value from samples a asof left join (select * from samples where severity = 'Good') b on a.tag_id = b.tag_id and a.time >= b.time where a.tag = 'beta'", most: -1},
+		{sql: "select * from samples a positional join samples b where a.tag = 'beta' and b.tag = 'gamma'", most: -1},
+		{sql: "select * from samples a semi join samples b on a.time_ns = b.time_ns and b.tag = 'beta' where a.tag = 'gamma'", most: -1},
+		{sql: "select * from samples a anti join samples b on a.time_ns = b.time_ns and b.tag = 'beta' and b.time < '2026-01-01 00:00:00.05' where a.tag = 'gamma'", most: -1},
+		{sql: "select tag, max(value) m from samples where time < '2026-01-01 00:00:00.01' group by tag having max(value) > 10 and tag = 'beta'", most: -1},
+		{sql: "select tag, time, lag(value) over (partition by tag order by time) l from samples where tag = 'beta' qualify l > 100", most: 400},
+		{sql: "select * from (select tag, time_ns, row_number() over (partition by tag order by time_ns desc) n from samples) where n = 1 and tag = 'beta'", most: -1},
+		{sql: "select 'beta' as tag from samples where tag = 'alpha'", most: -1},
+		{sql: "select time_ns as tag_id from samples s where s.tag_id = 1", most: 400},
+		{sql: "select * from samples as s(a, b, c) where s.b = 'beta'", most: -1},
+		{sql: "select * from samples s where tag = (select min(name) from tags)", most: -1},
+		{sql: "select (select max(value) from samples x where x.tag = t.name and x.severity = 'Good') from tags t", most: -1},
+		{sql: "select t.name, x.v from tags t, lateral (select max(value) v from samples s where s.tag_id = t.tag_id and s.time < '2026-01-01 00:00:00.01') x", most: -1},
+		{sql: "select * from samples where tag = 'alpha' union all select * from samples where tag = 'beta'", most: 800},
+		{sql: "select * from samples where tag = 'alpha' except select * from samples where severity = 'Good'", most: -1},
+		{sql: "with recursive r as (select 1 as i union all select i + 1 from r where i < 3) select r.i, count(*) from r join samples s on s.tag_id = r.i and s.tag = 'beta' group by 1", most: -1},
+		{sql: "pivot (select tag, severity, value from samples where tag = 'beta') on severity in ('Good', 'Bad') using count(value)", most: 400},
+		{sql: "select * from samples where tag = 'alpha' and random() < 2", most: 400},
+		{sql: "select count(*) from samples where random() < 2 and tag || random()::varchar <> 'x'", most: -1},
+		{sql: "select * from samples where time < now() and time > now() - interval 100 years and tag = 'beta'", most: 400},
+		{sql: "select * from samples where time < current_timestamp and tag = 'beta'", most: 400},
+		{sql: "select * from samples where tag = 'alpha' and time >= date '2026-01-01' and time < date '2026-01-01' + interval 1 day", most: 400},
+		{sql: "select * from samples where tag = 'alpha' and time < cast($1 as timestamp)", values: []Value{"2026-01-01 00:00:00.01"}, most: 40},
+		{sql: "select * from samples where tag = 'nobody'", most: 0},
+		{sql: "select count(*) from samples where time < '1600-01-01'", most: 0},
+		{sql: "select count(*) from samples where time < '9999-01-01' and time > 'infinity'", most: 0},
+		{sql: "select count(*) from samples where time < 'infinity' and time > '-infinity' and tag_id = 1", most: 400},
+		{sql: "select * from samples tablesample 100 percent where tag = 'alpha'", most: -1},
+	} {
+		wide, err := answer(d, &testScanner{ignore: true}, x.sql, x.values...)
+		require.NoError(t, err, x.sql)
+		narrow := &testScanner{encode: true}
+		got, err := answer(d, narrow, x.sql, x.values...)
+		require.NoError(t, err, x.sql)
+		require.Equal(t, wide, got, x.sql)
+		if x.most >= 0 {
+			require.LessOrEqual(t, narrow.rows, x.most, "%s: %+v", x.sql, narrow.asked)
+		}
+	}
+}
+
+func TestRefusedStatements(t *testing.T) {
+	d := openTest(t)
+	for _, x := range []struct{ sql, says string }{
+		{"", "statements at once"},
+		{"select 1; select 2", "2 statements"},
+		{"create table x(a int)", "only SELECT"},
+		{"insert into samples values (1)", "only SELECT"},
+		{"set threads = 1", "only SELECT"},
+		{"pragma database_list", "only SELECT"},
+		{"attach 'x.db'", "only SELECT"},
+		{"copy (select 1) to 'x.csv'", "only SELECT"},
+		{"install httpfs", "only SELECT"},
+		{"load json", "only SELECT"},
+		{"explain select 1", "only SELECT"},
+		{"call pragma_version()", "only SELECT"},
+		{"select * from nothing", "no table nothing"},
+		{"select * from 'a.csv'", "no table a.csv"},
+		{"select * from read_csv('/etc/passwd')", "no table function read_csv"},
+		{"select * from read_text('/etc/passwd')", "no table function read_text"},
+		{"select * from sniff_csv('/etc/passwd')", "no table function sniff_csv"},
+		{"select * from glob('/*')", "no table function glob"},
+		{"select * from duckdb_settings()", "no table function duckdb_settings"},
+		{"select * from query('select 1')", "no table function query"},
+		{"select * from varve_scan(0)", "no table function varve_scan"},
+		{"select * from information_schema.tables", "no table information_schema.tables"},
+		{"select * from pg_catalog.pg_class", "no table pg_catalog.pg_class"},
+		{"select current_setting('temp_directory')", "current_setting is not offered"},
+		{"select getenv('HOME')", "getenv is not offered"},
+		{"describe samples", "DESCRIBE"},
+		{"show tables", "SHOW"},
+		{"select 1 where exists (select * from read_blob('/etc/passwd'))", "no table function read_blob"},
+		{"with x as (select * from parquet_scan('x')) select 1", "no table function parquet_scan"},
+		{"select * from samples, lateral (select * from read_csv(tag)) y", "no table function read_csv"},
+		{"select tag from samples order by (select count(*) from glob('*'))", "no table function glob"},
+		{"select \x00", "zero byte"},
+		{"selec 1", "syntax error"},
+	} {
+		_, err := answer(d, &testScanner{}, x.sql)
+		require.ErrorContains(t, err, x.says, x.sql)
+	}
+	// A refusal leaves nothing behind.
+	rows, err := answer(d, &testScanner{}, "select count(*) from samples")
+	require.NoError(t, err)
+	require.Equal(t, []string{"2000"}, rows)
+}
+
+func TestErrorsOnTheWayEndTheStatement(t *testing.T) {
+	d := openTest(t)
+	broken := fmt.Errorf("chunk is damaged")
+	_, err := answer(d, &testScanner{err: broken}, "select * from samples")
+	require.ErrorIs(t, err, broken)
+	_, err = answer(d, &testScanner{err: broken}, "select count(*) from samples")
+	require.ErrorIs(t, err, broken)
+	// The engine's own, behind rows that went out.
+	_, err = answer(d, &testScanner{}, "select case when i = 900000 then error('here') else i end from range(1000000) t(i)")
+	require.ErrorContains(t, err, "here")
+	_, err = answer(d, &testScanner{}, "select ?", 1, 2)
+	require.ErrorContains(t, err, "2 values")
+	_, err = answer(d, &testScanner{}, "select $a", "x")
+	require.ErrorContains(t, err, "$1")
+}
+
+func TestStatementsAreCanceled(t *testing.T) {
+	d := openTest(t)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	over := fmt.Errorf("over")
+	rows := 0
+	w := NewWriter(io.Discard, func() error {
+		if rows++; rows == 2 {
+			cancel(over)
+		}
+		return nil
+	})
+	require.ErrorIs(t, d.Execute(ctx, &testScanner{}, "select i from range(1000000000) t(i)", nil, w), over)
+	// And before the first row, wherever the engine is.
+	for _, sql := range []string{
+		"select count(*) from range(1000000000) a, range(1000000000) b where a.range + b.range = 7",
+		"select i, sum(i) over (order by -i) from range(1000000000) t(i)",
+	} {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond, over)
+		defer cancel()
+		require.ErrorIs(t, d.Execute(ctx, &testScanner{}, sql, nil, NewWriter(io.Discard, func() error { return nil })), over, sql)
+	}
+	got, err := answer(d, &testScanner{}, "select 1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"1"}, got)
+}
+
+func TestDescribe(t *testing.T) {
+	d := openTest(t)
+	x, err := d.Describe(context.Background(), &testScanner{}, "select time, tag, value, quality, sum(tag_id) n from samples where tag = $1 and time >= $2 group by all")
+	require.NoError(t, err)
+	require.Equal(t, "time: type=timestamp[ns, tz=UTC], nullable tag: type=utf8, nullable value: type=float64, nullable quality: type=int64, nullable n: type=decimal(38, 0), nullable",
+		strings.Join(describeFields(x.Columns), " "))
+	require.Equal(t, "1: type=utf8, nullable 2: type=timestamp[ns, tz=UTC], nullable", strings.Join(describeFields(x.Parameters), " "))
+}
+
+func describeFields(s *arrow.Schema) (out []string) {
+	for _, f := range s.Fields() {
+		out = append(out, f.String())
+	}
+	return out
+}

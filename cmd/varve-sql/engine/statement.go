@@ -1,0 +1,454 @@
+//go:build cgo
+
+package engine
+
+/*
+#include <stddef.h>
+
+extern int duckdb_pending_prepared_streaming(void *prepared, void **pending);
+*/
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/duckdb/duckdb-go/mapping"
+
+	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+)
+
+// Scanner reads tables: an Arrow stream of some columns of one, by their places, narrowed by hints.
+type Scanner interface {
+	Scan(ctx context.Context, table string, columns []int, hints Hints) (io.Reader, error)
+}
+
+// Value is the value of a parameter: nil, bool, int64, float64, string, []byte, or Instant.
+type Value any
+
+// Instant is nanoseconds since 1970 UTC.
+type Instant int64
+
+// Statement is a statement that runs.
+type Statement struct {
+	ctx     context.Context
+	session *session
+	scanner Scanner
+	scans   []*rewrite.Scan
+	hints   []Hints
+	values  []Value
+
+	mu  sync.Mutex
+	err error // of a scan
+}
+
+// databases finds the statement of a connection: callbacks of the engine know nothing else.
+var databases registry
+
+type registry struct{ statements sync.Map }
+
+func (r *registry) session(number uint64) *Statement {
+	s, _ := r.statements.Load(number)
+	st, _ := s.(*Statement)
+	return st
+}
+
+func (s *Statement) table(at int) *Table { return s.session.database.tables[s.scans[at].Table.Name] }
+
+// fault keeps the error that a scan ended with, whole.
+func (s *Statement) fault(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	return err
+}
+
+// failed is the error of a statement that the engine ended with a message: that of the scan it came from, if it came from one.
+func (s *Statement) failed(message string) error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return fmt.Errorf("%w: %s", ErrStatement, strings.ReplaceAll(message, rewrite.Function, "scan"))
+}
+
+func (s *Statement) open(ctx context.Context, at int, columns []int) (io.Reader, error) {
+	return s.scanner.Scan(ctx, s.scans[at].Table.Name, columns, s.hints[at])
+}
+
+// with prepares a statement in a session of its own and lets f work with it.
+func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values []Value, f func(*Statement, mapping.PreparedStatement) error) (err error) {
+	if strings.ContainsRune(sql, 0) {
+		return fmt.Errorf("%w: it has a zero byte", rewrite.ErrRefused)
+	}
+	session, err := d.acquire()
+	if err != nil {
+		return err
+	}
+	s := &Statement{ctx: ctx, session: session, scanner: scanner, values: values}
+	databases.statements.Store(session.number, s)
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		mapping.Interrupt(session.conn)
+	})
+	defer func() {
+		if !stop() {
+			<-interrupted
+		}
+		databases.statements.Delete(session.number)
+		if err != nil { // an interrupt may still be on its way to whatever the connection does next
+			d.drop(session)
+			return
+		}
+		d.release(session)
+	}()
+	tree, err := session.tree(sql)
+	if err != nil {
+		return s.failed(err.Error())
+	}
+	r, err := rewrite.Rewrite([]byte(tree), d.known())
+	if err != nil {
+		return err
+	}
+	s.scans, s.hints = r.Scans, make([]Hints, len(r.Scans))
+	text, err := session.sql(r.Tree)
+	if err != nil {
+		return err
+	}
+	p, err := session.prepare(text)
+	if err != nil {
+		return s.failed(err.Error())
+	}
+	defer mapping.DestroyPrepare(&p)
+	return f(s, p)
+}
+
+// bind gives the parameters that a prepared statement has their values.
+func (s *Statement) bind(p mapping.PreparedStatement, all bool) error {
+	n := int(mapping.NParams(p))
+	if all && n != len(s.values) {
+		return fmt.Errorf("%w: it has %d parameters, %d values are given", ErrStatement, n, len(s.values))
+	}
+	for i, v := range s.values {
+		var at mapping.IdxT
+		if mapping.BindParameterIndex(p, &at, strconv.Itoa(i+1)) != mapping.StateSuccess {
+			if all {
+				return fmt.Errorf("%w: it has no parameter $%d: parameters are $1, $2 and so on, or ?", ErrStatement, i+1)
+			}
+			continue
+		}
+		state := mapping.State(mapping.StateError)
+		switch v := v.(type) {
+		case nil:
+			state = mapping.BindNull(p, at)
+		case bool:
+			state = mapping.BindBoolean(p, at, v)
+		case int64:
+			state = mapping.BindInt64(p, at, v)
+		case float64:
+			state = mapping.BindDouble(p, at, v)
+		case string:
+			state = mapping.BindVarcharLength(p, at, v, mapping.IdxT(len(v)))
+		case []byte:
+			state = mapping.BindBlob(p, at, v)
+		case Instant:
+			state = mapping.BindTimestampTZ(p, at, mapping.NewTimestamp(micros(int64(v))))
+		}
+		if state != mapping.StateSuccess {
+			return fmt.Errorf("%w: value %d cannot be bound: %s", ErrStatement, i+1, mapping.PrepareError(p))
+		}
+	}
+	return nil
+}
+
+// Execute runs a statement and hands its rows to out as they come.
+func (d *Database) Execute(ctx context.Context, scanner Scanner, sql string, values []Value, out *Writer) error {
+	return d.with(ctx, scanner, sql, values, func(s *Statement, p mapping.PreparedStatement) error {
+		if err := s.bind(p, true); err != nil {
+			return err
+		}
+		// One transaction, so that now() is the same in what narrows the scans.
+		if err := s.session.run("BEGIN TRANSACTION"); err != nil {
+			return err
+		}
+		defer func() { _ = s.session.run("ROLLBACK") }()
+		if err := s.resolve(); err != nil {
+			return err
+		}
+		return s.stream(p, out)
+	})
+}
+
+// stream runs a prepared statement.
+func (s *Statement) stream(p mapping.PreparedStatement, out *Writer) error {
+	var pending mapping.PendingResult
+	state := C.duckdb_pending_prepared_streaming(p.Ptr, &pending.Ptr)
+	defer mapping.DestroyPending(&pending)
+	if state != 0 {
+		return s.failed(mapping.PendingError(pending))
+	}
+	var result mapping.Result
+	defer mapping.DestroyResult(&result)
+	if mapping.ExecutePending(pending, &result) != mapping.StateSuccess {
+		return s.failed(mapping.ResultError(&result))
+	}
+	if err := out.begin(&result); err != nil {
+		return err
+	}
+	for {
+		c := mapping.FetchChunk(result)
+		if c.Ptr == nil {
+			break
+		}
+		n := int(mapping.DataChunkGetSize(c))
+		err := out.add(c, n)
+		mapping.DestroyDataChunk(&c)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
+		}
+	}
+	if message := mapping.ResultError(&result); message != "" {
+		return s.failed(message)
+	}
+	s.mu.Lock()
+	err := s.err
+	s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		err = context.Cause(s.ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return out.end()
+}
+
+// maxSet is how many tags a scan is narrowed to at most.
+const maxSet = 1 << 20
+
+// resolve works out what narrows each scan. A scan that is read to narrow another one has a higher number. What fails narrows nothing; as
+// the transaction fails with it and another one has another now(), all is worked out again without it.
+func (s *Statement) resolve() error {
+	failing := make([]bool, len(s.scans))
+	for {
+		at, err := s.try(failing)
+		if err != nil || at < 0 {
+			return err
+		}
+		failing[at] = true
+		_ = s.session.run("ROLLBACK")
+		if err := s.session.run("BEGIN TRANSACTION"); err != nil {
+			return err
+		}
+	}
+}
+
+// try is resolve without some scans. It is the scan whose conditions could not be worked out, -1 for none.
+func (s *Statement) try(without []bool) (int, error) {
+	clear(s.hints)
+	for at := len(s.scans) - 1; at >= 0; at-- {
+		if without[at] {
+			continue
+		}
+		h := &s.hints[at]
+		if ok, err := s.bounds(s.scans[at], h); !ok || err != nil {
+			return at, err
+		}
+		for _, set := range s.scans[at].Sets {
+			if h.Nothing {
+				break
+			}
+			if ok, err := s.set(set, h); !ok || err != nil {
+				return at, err
+			}
+		}
+	}
+	return -1, nil
+}
+
+// rows runs a statement of ours over the tables and hands over its chunks. What it fails for the statement fails for as well, or it does
+// not matter: false then.
+func (s *Statement) rows(tree []byte, f func(c mapping.DataChunk, n int) bool) (bool, error) {
+	text, err := s.session.sql(tree)
+	if err != nil {
+		return false, nil
+	}
+	p, err := s.session.prepare(text)
+	if err != nil {
+		return false, s.interrupted()
+	}
+	defer mapping.DestroyPrepare(&p)
+	if err := s.bind(p, false); err != nil {
+		return false, nil
+	}
+	var r mapping.Result
+	defer mapping.DestroyResult(&r)
+	if mapping.ExecutePrepared(p, &r) != mapping.StateSuccess {
+		return false, s.interrupted()
+	}
+	for {
+		c := mapping.FetchChunk(r)
+		if c.Ptr == nil {
+			break
+		}
+		n := int(mapping.DataChunkGetSize(c))
+		more := f(c, n)
+		mapping.DestroyDataChunk(&c)
+		if !more {
+			return false, nil
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return mapping.ResultError(&r) == "", s.interrupted()
+}
+
+// interrupted is why a statement must not go on: it is over, or a scan failed. The transaction may be lost too, which the engine then says.
+func (s *Statement) interrupted() error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// bounds narrows a scan by the values that its columns are compared with.
+func (s *Statement) bounds(scan *rewrite.Scan, h *Hints) (bool, error) {
+	tree := scan.Values()
+	if tree == nil {
+		return true, nil
+	}
+	var cells []cell
+	ok, err := s.rows(tree, func(c mapping.DataChunk, n int) bool {
+		if n == 0 {
+			return true
+		}
+		for i := 0; i < int(mapping.DataChunkGetColumnCount(c)); i += 2 {
+			v, t := vectorOf(c, i), vectorOf(c, i+1)
+			x := cell{typ: string(t.bytes(0)), null: !v.valid(0)}
+			if !x.null {
+				typ := mapping.VectorGetColumnType(v.Vector)
+				if mapping.GetTypeId(typ) == mapping.TypeVarchar {
+					x.text = string(v.bytes(0))
+				} else {
+					x.number = element[int64](v, 0)
+				}
+				mapping.DestroyLogicalType(&typ)
+			}
+			cells = append(cells, x)
+		}
+		return true
+	})
+	if err != nil || !ok || len(cells) == 0 {
+		return false, err
+	}
+	next := 0
+	for _, b := range scan.Bounds {
+		h.take(b, cells[next:next+len(b.Values)])
+		next += len(b.Values)
+	}
+	return true, nil
+}
+
+// set narrows a scan to the tags that a statement selects.
+func (s *Statement) set(set rewrite.Set, h *Hints) (bool, error) {
+	var found Set
+	ok, err := s.rows(set.Tree, func(c mapping.DataChunk, n int) bool {
+		if n == 0 {
+			return true
+		}
+		v := vectorOf(c, 0)
+		typ := mapping.VectorGetColumnType(v.Vector)
+		id := mapping.GetTypeId(typ)
+		mapping.DestroyLogicalType(&typ)
+		switch {
+		case set.Names && id == mapping.TypeVarchar:
+			for i := range n {
+				if v.valid(i) {
+					found.Names = append(found.Names, string(v.bytes(i)))
+				}
+			}
+		case !set.Names && id == mapping.TypeBigInt:
+			for i := range n {
+				if x := element[int64](v, i); v.valid(i) && x > 0 && x <= 1<<32-1 {
+					found.IDs = append(found.IDs, uint32(x))
+				}
+			}
+		default:
+			return false
+		}
+		return len(found.Names)+len(found.IDs) <= maxSet
+	})
+	if err != nil || !ok {
+		return false, err
+	}
+	if set.Names {
+		h.names(found.Names)
+	} else {
+		h.ids(found.IDs)
+	}
+	return true, nil
+}
+
+// Describe says which columns and parameters a statement has.
+func (d *Database) Describe(ctx context.Context, scanner Scanner, sql string) (out Description, err error) {
+	err = d.with(ctx, scanner, sql, nil, func(_ *Statement, p mapping.PreparedStatement) error {
+		var columns, parameters []arrow.Field
+		for i := range mapping.PreparedStatementColumnCount(p) {
+			typ := mapping.PreparedStatementColumnLogicalType(p, i)
+			f, err := field(mapping.PreparedStatementColumnName(p, i), typ)
+			if err != nil {
+				return err
+			}
+			columns = append(columns, f)
+		}
+		for i := range mapping.NParams(p) {
+			name := mapping.ParameterName(p, i+1)
+			f, err := field(name, mapping.ParamLogicalType(p, i+1))
+			if err != nil {
+				return err
+			}
+			parameters = append(parameters, f)
+		}
+		out = Description{arrow.NewSchema(columns, nil), arrow.NewSchema(parameters, nil)}
+		return nil
+	})
+	return out, err
+}
+
+// field describes a column or parameter; one of which the engine does not know the type before it has the values is a text.
+func field(name string, typ mapping.LogicalType) (arrow.Field, error) {
+	f := arrow.Field{Name: name, Type: arrow.BinaryTypes.String, Nullable: true}
+	if typ.Ptr == nil {
+		return f, nil
+	}
+	defer mapping.DestroyLogicalType(&typ)
+	if id := mapping.GetTypeId(typ); id == mapping.TypeInvalid || id == mapping.TypeAny {
+		return f, nil
+	}
+	a, err := newAppender(typ)
+	if err != nil {
+		return f, fmt.Errorf("column %q: %w", name, err)
+	}
+	f.Type = a.typ
+	return f, nil
+}

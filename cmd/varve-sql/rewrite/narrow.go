@@ -1,0 +1,433 @@
+package rewrite
+
+import (
+	"slices"
+	"strings"
+)
+
+// relation is what one place of a FROM offers to the conditions around it.
+type relation struct {
+	alias string
+	scan  *Scan // nil of what is no table
+	table node  // as it was, to select from it elsewhere
+	whole bool  // every row that conditions want is wanted whatever other rows there are
+	outer bool  // its columns may be null where it has no row
+}
+
+// selection replaces the tables of a FROM and lets the conditions of the selection narrow them.
+func (r *rewriter) selection(n node, visible []string) {
+	from := child(n, "from_table")
+	if from == nil {
+		return
+	}
+	s := &scope{rewriter: r, visible: visible, shadowed: map[string]bool{}}
+	for _, x := range list(n, "select_list") {
+		if x, ok := x.(node); ok && text(x, "alias") != "" {
+			s.shadowed[strings.ToLower(text(x, "alias"))] = true
+		}
+	}
+	s.from(from, visible, true, false)
+	if r.err == nil {
+		s.narrow(append(conjuncts(child(n, "where_clause")), s.on...))
+	}
+}
+
+// scope is the FROM of one selection.
+type scope struct {
+	*rewriter
+	visible   []string // names of common table expressions
+	relations []*relation
+	links     []link
+	on        []node          // conditions of inner joins
+	using     [][2]string     // pairs of relations whose tags are the same, by alias
+	shadowed  map[string]bool // names of results, which a condition may mean
+}
+
+// link is a condition under which the right side of a LEFT JOIN has rows.
+type link struct {
+	condition node
+	right     []*relation
+}
+
+// from collects the relations below a node. whole and outer as of relation.
+func (s *scope) from(n node, visible []string, whole, outer bool) {
+	switch text(n, "type") {
+	case "BASE_TABLE":
+		rel := &relation{alias: strings.ToLower(text(n, "alias")), table: clone(n).(node), outer: outer}
+		if rel.alias == "" {
+			rel.alias = strings.ToLower(text(n, "table_name"))
+		}
+		rel.whole = whole && n["sample"] == nil && len(list(n, "column_name_alias")) == 0
+		rel.scan = s.table(n, visible)
+		s.relations = append(s.relations, rel)
+	case "JOIN":
+		s.join(n, visible, whole, outer)
+	default:
+		s.relations = append(s.relations, &relation{alias: strings.ToLower(text(n, "alias"))})
+	}
+}
+
+func (s *scope) join(n node, visible []string, whole, outer bool) {
+	kind, ref := text(n, "join_type"), text(n, "ref_type")
+	plain := ref == "REGULAR" || ref == "CROSS" || ref == "" || ref == "NATURAL"
+	if ref == "POSITIONAL" {
+		whole = false
+	}
+	left, right := child(n, "left"), child(n, "right")
+	before := len(s.relations)
+	s.from(left, visible, whole, outer || kind == "RIGHT" || kind == "OUTER" || kind == "FULL")
+	middle := len(s.relations)
+	s.from(right, visible, whole && plain && kind != "ANTI" && kind != "SEMI" && kind != "MARK", outer || kind == "LEFT" || kind == "OUTER" || kind == "FULL")
+	if !plain {
+		return
+	}
+	condition := conjuncts(child(n, "condition"))
+	switch kind {
+	case "INNER":
+		s.on = append(s.on, condition...)
+		for _, c := range list(n, "using_columns") {
+			if name, _ := c.(string); strings.EqualFold(name, "tag_id") && middle-before == 1 && len(s.relations)-middle == 1 {
+				s.using = append(s.using, [2]string{s.relations[before].alias, s.relations[middle].alias})
+			}
+		}
+	case "LEFT":
+		// What ON says of the right side alone its rows must meet to be of use.
+		side := *s
+		side.relations, side.on, side.using, side.links = s.relations[middle:], nil, nil, nil
+		for _, c := range condition {
+			s.links = append(s.links, link{c, side.relations})
+		}
+		qualified := slices.DeleteFunc(slices.Clone(condition), func(c node) bool { return !onlyOf(c, side.relations) })
+		side.narrow(qualified)
+	}
+}
+
+// onlyOf reports whether every column of a condition is qualified with the name of one of the relations.
+func onlyOf(c node, relations []*relation) bool {
+	ok := true
+	visit(c, func(n node) bool {
+		if parts := names(n); parts != nil {
+			ok = ok && len(parts) == 2 && slices.ContainsFunc(relations, func(r *relation) bool { return r.alias == parts[0] })
+		}
+		if text(n, "class") == "SUBQUERY" {
+			ok = false
+		}
+		return ok
+	})
+	return ok
+}
+
+// find is the relation and column that a reference means, nil where that is not certain.
+func (s *scope) find(n node) (*relation, int) {
+	parts := names(n)
+	switch len(parts) {
+	case 1:
+		if s.shadowed[parts[0]] {
+			return nil, 0
+		}
+		// Had two relations the column, the statement would be refused as ambiguous, but for those joined by it.
+		var found *relation
+		for _, r := range s.relations {
+			if r.scan != nil && r.scan.Table.column(parts[0]) >= 0 {
+				if found != nil {
+					return nil, 0
+				}
+				found = r
+			}
+		}
+		if found != nil {
+			return found, found.scan.Table.column(parts[0])
+		}
+	case 2:
+		for _, r := range s.relations {
+			if r.scan != nil && r.alias == parts[0] {
+				if c := r.scan.Table.column(parts[1]); c >= 0 {
+					return r, c
+				}
+				return nil, 0
+			}
+		}
+	}
+	return nil, 0
+}
+
+// narrow lets conditions that all hold narrow the scans.
+func (s *scope) narrow(all []node) {
+	var rest []node
+	for _, c := range all {
+		if !s.bound(c) {
+			rest = append(rest, c)
+		}
+	}
+	for _, c := range rest {
+		s.member(c)
+	}
+	for _, c := range rest {
+		s.predicate(c)
+	}
+	for _, c := range all {
+		s.joined(c, all)
+	}
+	for _, l := range s.links {
+		s.linked(l, all)
+	}
+	for _, u := range s.using {
+		s.related(u[0], u[1], all)
+		s.related(u[1], u[0], all)
+	}
+}
+
+var comparisons = map[string][2]Op{ // and what it is with its sides exchanged
+	"COMPARE_EQUAL":                {Equal, Equal},
+	"COMPARE_LESSTHAN":             {Less, Greater},
+	"COMPARE_LESSTHANOREQUALTO":    {LessOrEqual, GreaterOrEqual},
+	"COMPARE_GREATERTHAN":          {Greater, Less},
+	"COMPARE_GREATERTHANOREQUALTO": {GreaterOrEqual, LessOrEqual},
+}
+
+// bound takes a comparison of a column with what needs none.
+func (s *scope) bound(c node) bool {
+	if text(c, "class") == "BETWEEN" && text(c, "type") == "COMPARE_BETWEEN" {
+		low := s.add(c["input"], GreaterOrEqual, c["lower"])
+		return s.add(c["input"], LessOrEqual, c["upper"]) && low
+	}
+	if text(c, "type") == "COMPARE_IN" {
+		children := list(c, "children")
+		return len(children) > 1 && s.add(children[0], Equal, children[1:]...)
+	}
+	if ops, ok := comparisons[text(c, "type")]; ok && text(c, "class") == "COMPARISON" {
+		return s.add(c["left"], ops[0], c["right"]) || s.add(c["right"], ops[1], c["left"])
+	}
+	return false
+}
+
+func (s *scope) add(of any, op Op, values ...any) bool {
+	n, _ := of.(node)
+	r, at := s.find(n)
+	if r == nil || !r.whole || r.scan.Table.Roles[at] == NoRole {
+		return false
+	}
+	b := Bound{Role: r.scan.Table.Roles[at], Op: op, Literal: true}
+	for _, v := range values {
+		v, _ := v.(node)
+		if v == nil || !needsNoColumn(v) {
+			return false
+		}
+		b.Literal = b.Literal && (text(v, "class") == "CONSTANT" || text(v, "class") == "PARAMETER")
+		b.Values = append(b.Values, clone(v).(node))
+	}
+	r.scan.Bounds = append(r.scan.Bounds, b)
+	return true
+}
+
+// steady is the functions that a value may be made by: they have the same result whenever the statement asks.
+var steady = map[string]bool{
+	"+": true, "-": true, "*": true, "/": true, "//": true, "%": true, "now": true, "get_current_timestamp": true, "current_date": true, "today": true, "transaction_timestamp": true,
+	"get_current_time": true, "current_localtimestamp": true, "to_days": true, "to_hours": true, "to_minutes": true, "to_seconds": true, "to_milliseconds": true, "to_microseconds": true,
+	"to_months": true, "to_years": true, "to_weeks": true, "to_quarters": true, "trunc": true, "date_trunc": true, "datetrunc": true, "date_add": true, "date_sub": true, "to_timestamp": true,
+	"make_timestamptz": true, "make_timestamp": true, "make_date": true, "timezone": true, "time_bucket": true, "epoch_ms": true, "epoch_us": true, "epoch_ns": true, "last_day": true,
+	"lower": true, "upper": true, "concat": true, "||": true, "strptime": true, "coalesce": true,
+}
+
+// needsNoColumn reports whether an expression has one value for the whole statement.
+func needsNoColumn(n node) bool {
+	ok := true
+	visit(n, func(n node) bool {
+		switch text(n, "class") {
+		case "COLUMN_REF":
+			// Words such as current_timestamp are read as columns.
+			ok = false
+		case "FUNCTION":
+			ok = ok && steady[strings.ToLower(text(n, "function_name"))]
+		case "", "CONSTANT", "PARAMETER", "CAST", "OPERATOR":
+		default:
+			ok = false
+		}
+		return ok
+	})
+	return ok
+}
+
+// member takes a condition that the tag is one of those a statement selects.
+func (s *scope) member(c node) {
+	if text(c, "class") != "SUBQUERY" || text(c, "subquery_type") != "ANY" || text(c, "comparison_type") != "COMPARE_EQUAL" {
+		return
+	}
+	r, at := s.find(child(c, "child"))
+	if r == nil || !r.whole {
+		return
+	}
+	role, inner := r.scan.Table.Roles[at], child(child(c, "subquery"), "node")
+	if role != Tag && role != TagID || inner == nil || !s.small(inner) {
+		return
+	}
+	r.scan.Sets = append(r.scan.Sets, Set{Tree: s.beside(clone(inner)), Names: role == Tag})
+}
+
+// small reports whether a tree is of small tables only.
+func (s *scope) small(x any) bool {
+	ok, some := true, false
+	visit(x, func(n node) bool {
+		switch text(n, "type") {
+		case "BASE_TABLE":
+			name := strings.ToLower(text(n, "table_name"))
+			t := s.tables[name]
+			ok, some = ok && t != nil && t.Small && !slices.Contains(s.visible, name), true
+		case "TABLE_FUNCTION", "RECURSIVE_CTE_NODE":
+			ok = false
+		}
+		if len(list(child(n, "cte_map"), "map")) > 0 {
+			ok = false
+		}
+		if text(n, "class") == "FUNCTION" && strings.ToLower(text(n, "function_name")) == "random" {
+			ok = false
+		}
+		return ok
+	})
+	return ok && some
+}
+
+// beside makes a tree a statement of its own, with scans of the same numbering.
+func (s *scope) beside(x any) []byte {
+	s.walk(x, nil)
+	return encode(x, nil)
+}
+
+// predicate takes any condition on the tag alone.
+func (s *scope) predicate(c node) {
+	var only *relation
+	ok := true
+	visit(c, func(n node) bool {
+		switch text(n, "class") {
+		case "COLUMN_REF":
+			r, at := s.find(n)
+			ok = ok && r != nil && (only == nil || only == r) && (r.scan.Table.Roles[at] == Tag || r.scan.Table.Roles[at] == TagID)
+			only = r
+		case "FUNCTION":
+			name := strings.ToLower(text(n, "function_name"))
+			ok = ok && !volatile[name]
+		case "SUBQUERY", "WINDOW", "STAR", "LAMBDA":
+			ok = false
+		}
+		return ok
+	})
+	if !ok || only == nil || !only.whole || only.outer || only.scan.Table.Small {
+		return
+	}
+	where := clone(c).(node)
+	visit(where, func(n node) bool {
+		if parts := names(n); parts != nil {
+			name := "name"
+			if parts[len(parts)-1] == "tag_id" {
+				name = "tag_id"
+			}
+			n["column_names"] = []any{name}
+		}
+		return true
+	})
+	from := tableNode("tags")
+	only.scan.Sets = append(only.scan.Sets, Set{Tree: s.beside(selectNode([]any{column("tag_id")}, from, where))})
+}
+
+var volatile = map[string]bool{"random": true, "uuid": true, "gen_random_uuid": true, "uuidv4": true, "uuidv7": true, "setseed": true, "error": true}
+
+// sameTag is the two relations that a condition holds to the same tag, nil for none.
+func (s *scope) sameTag(c node) (l, r *relation) {
+	if text(c, "class") != "COMPARISON" || text(c, "type") != "COMPARE_EQUAL" {
+		return nil, nil
+	}
+	l, lc := s.find(child(c, "left"))
+	r, rc := s.find(child(c, "right"))
+	if l == nil || r == nil || l == r {
+		return nil, nil
+	}
+	if lr, rr := l.scan.Table.Roles[lc], r.scan.Table.Roles[rc]; lr != rr || lr != TagID && lr != Tag {
+		return nil, nil
+	}
+	return l, r
+}
+
+// joined takes a condition that two relations are of the same tag.
+func (s *scope) joined(c node, all []node) {
+	if l, r := s.sameTag(c); l != nil {
+		s.related(l.alias, r.alias, all)
+		s.related(r.alias, l.alias, all)
+	}
+}
+
+// linked takes such a condition of a LEFT JOIN: rows of the right side are of use only to rows of the left that are wanted.
+func (s *scope) linked(k link, all []node) {
+	l, r := s.sameTag(k.condition)
+	if l == nil {
+		return
+	}
+	if slices.Contains(k.right, l) {
+		l, r = r, l
+	}
+	if slices.Contains(k.right, r) && !slices.Contains(k.right, l) {
+		s.related(r.alias, l.alias, all)
+	}
+}
+
+// related narrows a scan to the tags of a small table that is joined with it by tag, as far as conditions are of that table alone.
+func (s *scope) related(wide, narrow string, all []node) {
+	var w, n *relation
+	for _, r := range s.relations {
+		if r.scan != nil && r.alias == wide {
+			w = r
+		}
+		if r.scan != nil && r.alias == narrow {
+			n = r
+		}
+	}
+	if w == nil || n == nil || !w.whole || w.scan.Table.Small || !n.scan.Table.Small || n.scan.Table.column("tag_id") < 0 || !n.whole || n.outer {
+		return
+	}
+	var where []any
+	for _, c := range all {
+		own, some := true, false
+		visit(c, func(x node) bool {
+			switch text(x, "class") {
+			case "COLUMN_REF":
+				r, _ := s.find(x)
+				own, some = own && r == n, true
+			case "FUNCTION":
+				own = own && !volatile[strings.ToLower(text(x, "function_name"))]
+			case "SUBQUERY", "WINDOW", "STAR", "LAMBDA":
+				own = false
+			}
+			return own
+		})
+		if own && some {
+			where = append(where, clone(c))
+		}
+	}
+	if len(where) == 0 {
+		return
+	}
+	from := clone(n.table).(node)
+	from["alias"] = n.alias
+	w.scan.Sets = append(w.scan.Sets, Set{Tree: s.beside(selectNode([]any{column(n.alias, "tag_id")}, from, and(where)))})
+}
+
+// Values is the statement that reads the values of the bounds of a scan, nil where it has none: for each value in turn one column with it,
+// cast to what the column of the bound has, and one with the name of the type it had.
+func (s *Scan) Values() []byte {
+	var selected []any
+	for _, b := range s.Bounds {
+		typ := "BIGINT"
+		switch b.Role {
+		case Tag, Severity:
+			typ = "VARCHAR"
+		case Time:
+			typ = "TIMESTAMP WITH TIME ZONE"
+		}
+		for _, v := range b.Values {
+			selected = append(selected, cast(clone(v), typ), call("typeof", clone(v)))
+		}
+	}
+	if selected == nil {
+		return nil
+	}
+	return encode(selectNode(selected, emptyNode(), nil), nil)
+}

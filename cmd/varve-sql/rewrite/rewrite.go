@@ -1,0 +1,247 @@
+package rewrite
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Function is the name of the table function that scans are: its argument is the place of the scan in Statement.Scans.
+const Function = "varve_scan"
+
+// Role is what a column can narrow a scan by.
+type Role uint8
+
+const (
+	NoRole   Role = iota
+	Tag           // current name of the tag
+	TagID         //
+	Time          // whole microseconds
+	TimeNS        //
+	Severity      // Good, Uncertain or Bad
+	Quality       //
+)
+
+// Table is a table that statements may name.
+type Table struct {
+	Name    string
+	Columns []string // lower case
+	Roles   []Role   // of each column
+	Small   bool     // its rows are of tags, not of samples: reading it to narrow another scan pays
+}
+
+func (t *Table) column(name string) int { return slices.Index(t.Columns, name) }
+
+// Statement is a statement that is ready for the engine.
+type Statement struct {
+	Tree  []byte // serialized
+	Scans []*Scan
+}
+
+// Scan is one use of a table.
+type Scan struct {
+	Table  *Table
+	Bounds []Bound // all hold
+	Sets   []Set   // the tag is in all of them
+}
+
+// Op is how a column is compared with a value.
+type Op uint8
+
+const (
+	Equal Op = iota // to one of the values
+	Less
+	LessOrEqual
+	Greater
+	GreaterOrEqual
+)
+
+// Bound is a condition on a column. Values are read with the statement Values of the scan: each is two columns of it, the value and the
+// name of its type.
+type Bound struct {
+	Role    Role
+	Op      Op
+	Values  []node
+	Literal bool // all are constants or parameters, whose text is cast to the type of the column
+}
+
+// Set is a condition on the tag of a row: one of those that a statement selects, by name or by id.
+type Set struct {
+	Tree  []byte // serialized; one column
+	Names bool   // of names, else of ids
+}
+
+// Rewrite takes a serialized statement apart and puts it together again. Of a statement that is refused the error says why.
+func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
+	root, err := decode(serialized)
+	if err != nil {
+		return nil, fmt.Errorf("read the tree of the statement: %w", err)
+	}
+	if failed, _ := root["error"].(bool); failed {
+		message := text(root, "error_message")
+		if text(root, "error_type") == "not implemented" {
+			return nil, fmt.Errorf("%w: only SELECT statements are answered, and of PIVOT only that with a list of values: %s", ErrRefused, message)
+		}
+		return nil, fmt.Errorf("%w: %s", ErrRefused, message)
+	}
+	statements := list(root, "statements")
+	if len(statements) != 1 {
+		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
+	}
+	statement, _ := statements[0].(node)
+	r := &rewriter{tables: tables}
+	if err := r.check(statement); err != nil {
+		return nil, err
+	}
+	r.walk(statement["node"], nil)
+	if r.err != nil {
+		return nil, r.err
+	}
+	return &Statement{Tree: encode(statement["node"], statement["named_param_map"]), Scans: r.scans}, nil
+}
+
+type rewriter struct {
+	tables map[string]*Table
+	scans  []*Scan
+	err    error
+}
+
+func (r *rewriter) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: "+format, append([]any{ErrRefused}, args...)...)
+	}
+}
+
+// tableFunctions is the table functions of the engine that are offered: those that make rows of their arguments.
+var tableFunctions = map[string]bool{"unnest": true, "range": true, "generate_series": true}
+
+// refusedFunctions is the other functions that are not offered: they tell of the process, or change it.
+var refusedFunctions = map[string]bool{
+	"getenv": true, "getvariable": true, "nextval": true, "currval": true, "current_setting": true, "write_log": true, "parse_duckdb_log_message": true,
+	"in_search_path": true, "txid_current": true, "current_connection_id": true, "current_query_id": true, "current_transaction_id": true,
+	"json_execute_serialized_sql": true, "json_serialize_plan": true, "sql_auto_complete": true, "query": true, "query_table": true, "stats": true,
+	"from_substrait": true, "sleep_ms": true, "scan_arrow_ipc": true,
+	Function: true,
+}
+
+// check refuses what is not offered, wherever in the statement it stands, and makes columns of tables with a schema those of the tables.
+func (r *rewriter) check(statement node) error {
+	visit(statement, func(n node) bool {
+		switch typ := text(n, "type"); typ {
+		case "TABLE_FUNCTION":
+			if name := strings.ToLower(text(child(n, "function"), "function_name")); !tableFunctions[name] {
+				r.fail("there is no table function %s; there are %s", name, offered(tableFunctions))
+			}
+		case "FUNCTION", "WINDOW_AGGREGATE":
+			name := strings.ToLower(text(n, "function_name"))
+			if refusedFunctions[name] || strings.HasPrefix(name, "pragma_") || strings.HasPrefix(name, "duckdb_") || strings.HasPrefix(name, "read_") {
+				r.fail("function %s is not offered", name)
+			}
+			if s := strings.ToLower(text(n, "schema")); text(n, "catalog") != "" || s != "" && s != "main" {
+				r.fail("function %s of schema %s is not offered", name, s)
+			}
+		case "SHOW_REF":
+			r.fail("SHOW, DESCRIBE and SUMMARIZE are not answered; a statement's columns are those it is described with")
+		case "BASE_TABLE", "SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST", "PIVOT":
+		case "COLUMN_DATA", "DELIM_GET", "BOUND_TABLE_REF":
+			r.fail("%s is none of a statement", typ)
+		}
+		if parts := list(n, "column_names"); text(n, "class") == "COLUMN_REF" && len(parts) >= 3 {
+			at := len(parts) - 3
+			if s, _ := parts[at].(string); strings.EqualFold(s, "main") {
+				n["column_names"] = parts[at+1:]
+			}
+		}
+		return true
+	})
+	return r.err
+}
+
+func offered(set map[string]bool) string {
+	var names []string
+	for n := range set {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// walk replaces the tables of a tree. visible is the names that common table expressions have there.
+func (r *rewriter) walk(x any, visible []string) {
+	switch x := x.(type) {
+	case []any:
+		for _, c := range x {
+			r.walk(c, visible)
+		}
+	case node:
+		if text(x, "type") == "BASE_TABLE" { // outside of a FROM, which there is none of
+			r.table(x, visible)
+			return
+		}
+		visible = r.expressions(x, visible)
+		if text(x, "type") == "SELECT_NODE" {
+			r.selection(x, visible)
+		}
+		for k, c := range x {
+			if k != "cte_map" {
+				r.walk(c, visible)
+			}
+		}
+	}
+}
+
+// expressions walks the common table expressions of a node and adds their names.
+func (r *rewriter) expressions(n node, visible []string) []string {
+	for _, e := range list(child(n, "cte_map"), "map") {
+		entry, _ := e.(node)
+		name, value := strings.ToLower(text(entry, "key")), child(entry, "value")
+		visible = slices.Clip(visible)
+		inner := visible
+		if text(child(child(value, "query"), "node"), "type") == "RECURSIVE_CTE_NODE" {
+			inner = append(inner, name)
+		}
+		r.walk(value, inner)
+		visible = append(visible, name)
+	}
+	return visible
+}
+
+// table replaces one table by a scan and returns that, or nil where the name is that of a common table expression.
+func (r *rewriter) table(n node, visible []string) *Scan {
+	name, schema, catalog := strings.ToLower(text(n, "table_name")), strings.ToLower(text(n, "schema_name")), strings.ToLower(text(n, "catalog_name"))
+	if schema == "" && slices.Contains(visible, name) {
+		return nil
+	}
+	if schema == "varve" && catalog == "" { // a catalogue where a schema may stand
+		schema = "main"
+	}
+	t := r.tables[name]
+	if t == nil || schema != "" && schema != "main" || catalog != "" && catalog != "varve" {
+		known := map[string]bool{}
+		for name := range r.tables {
+			known[name] = true
+		}
+		r.fail("there is no table %s; there are %s", strings.Trim(strings.Join([]string{catalog, schema, name}, "."), "."), offered(known))
+		return nil
+	}
+	if n["at_clause"] != nil {
+		r.fail("table %s AT an earlier time is not answered", name)
+		return nil
+	}
+	scan := &Scan{Table: t}
+	r.place(n, scan)
+	return scan
+}
+
+// place makes a table the call of its scan.
+func (r *rewriter) place(n node, scan *Scan) {
+	if text(n, "alias") == "" {
+		n["alias"] = text(n, "table_name")
+	}
+	for _, k := range []string{"table_name", "schema_name", "catalog_name", "at_clause"} {
+		delete(n, k)
+	}
+	n["type"], n["with_ordinality"] = "TABLE_FUNCTION", "WITHOUT_ORDINALITY"
+	n["function"] = call(Function, constant("INTEGER", len(r.scans)))
+	r.scans = append(r.scans, scan)
+}

@@ -1,0 +1,241 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage"
+)
+
+// SampleColumn is a column of samples as SQL sees them: docs/reference/sql.md has the table. Its columns are of few types, and have the
+// same one whatever the tags are.
+type SampleColumn uint8
+
+const (
+	SampleTime      SampleColumn = iota // floor to microseconds, as nanoseconds
+	SampleTag                           // current name
+	SampleValue                         // numbers as the nearest double; null where Bad, as is all of a value
+	SampleQuality                       // all 32 bits
+	SampleStatus                        // symbolic name of the quality, without info bits
+	SampleSeverity                      // Good, Uncertain or Bad
+	SampleValueInt                      // integers up to 2^63-1, booleans as 0 and 1, codes of states
+	SampleValueText                     // text, the text of states, and the digits of what is too large for value_int
+	SampleTimeNS                        // nanoseconds since 1970 UTC
+	SampleTagID                         // of the tag, whatever its epoch
+	SampleSeq                           // order of arrival at one time
+	afterSampleColumns
+)
+
+// SampleTable asks for samples as rows of SQL.
+type SampleTable struct {
+	Columns    []SampleColumn       // in this order; none: rows are only counted
+	Tags       iter.Seq[*model.Tag] // of the catalogue, each once
+	Range      model.TimeRange      // of the samples; forward
+	Severities Severities           // empty for all
+	Limit      uint64               // most rows; 0 for all
+	Runs       bool                 // columns that repeat come run-end encoded in place of one by one
+}
+
+// batch sizes of a scan: the first rows come soon, and whoever wants few of them has little read for nothing.
+const (
+	firstTableRows = 2048
+	maxTableRows   = DefaultBatchRows
+)
+
+// SampleSchema is the schema of columns of samples.
+func SampleSchema(columns []SampleColumn, runs bool) *arrow.Schema {
+	return schemaOf(sampleColumns(columns, runs, nil), nil)
+}
+
+func sampleColumns(columns []SampleColumn, runs bool, states *stateTexts) []column {
+	cols := make([]column, len(columns))
+	for i, c := range columns {
+		switch c {
+		case SampleTime:
+			cols[i] = &microColumn{}
+		case SampleTag:
+			cols[i] = &runsColumn[string]{name: "tag", encoded: runs, of: func(r rows) (string, bool) { return r.tag.Name, true }}
+		case SampleValue:
+			cols[i] = &mixedFloatColumn{}
+		case SampleQuality:
+			cols[i] = &runsColumn[int64]{name: "quality", encoded: runs, ofQuality: func(q model.Quality) int64 { return int64(q) }}
+		case SampleStatus:
+			cols[i] = &runsColumn[string]{name: "status", encoded: runs, ofQuality: model.Quality.String}
+		case SampleSeverity:
+			cols[i] = &runsColumn[string]{name: "severity", encoded: runs, ofQuality: model.Quality.Severity}
+		case SampleValueInt:
+			cols[i] = &mixedIntColumn{}
+		case SampleValueText:
+			cols[i] = &mixedTextColumn{states: states}
+		case SampleTimeNS:
+			cols[i] = &nanosColumn{}
+		case SampleTagID:
+			cols[i] = &runsColumn[int64]{name: "tag_id", encoded: runs, of: func(r rows) (int64, bool) { return int64(r.tag.Owner()), true }}
+		case SampleSeq:
+			cols[i] = &runsColumn[int64]{name: "seq", encoded: runs, of: func(r rows) (int64, bool) { return 0, r.Seq == nil }, ofRow: func(r rows, i int) int64 { return int64(r.Seq[i]) }}
+		}
+	}
+	return cols
+}
+
+// Moment is one moment of the store that several reads have in common. It must be closed. Its methods may be called from several
+// goroutines.
+type Moment struct {
+	engine *Engine
+	view   View
+}
+
+// Moment takes a moment.
+func (e *Engine) Moment(ctx context.Context, c storage.Consistency) (*Moment, error) {
+	view, err := e.store.View(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("take view: %w", err)
+	}
+	return &Moment{e, view}, nil
+}
+
+// Close lets go of what the moment holds.
+func (m *Moment) Close() { m.view.Close() }
+
+// Lost is the ranges of log offsets whose samples the moment lacks.
+func (m *Moment) Lost() []storage.OffsetRange { return m.view.Lost() }
+
+// Latest is the newest sample of a tag, see storage.View.
+func (m *Moment) Latest(tag model.TagID) (model.Sample, bool) { return m.view.Latest(tag) }
+
+// ReadSamples writes the samples that r asks for to sink, tag by tag, and returns how many, also beside an error.
+func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uint64, error) {
+	for _, c := range r.Columns {
+		if c >= afterSampleColumns {
+			return 0, fmt.Errorf("column %d of samples, which there is none of: %w", c, ErrBadRequest)
+		}
+	}
+	// A row of all columns, twice: one batch is on its way while the next one fills.
+	need := int64(2*maxTableRows*96) + 2*(batchBlobBytes+model.MaxBlobBytes) + cursorBytes
+	if err := m.engine.budget.reserve(need); err != nil {
+		return 0, err
+	}
+	defer m.engine.budget.release(need)
+	states := newStateTexts(m.engine.store.Catalog())
+	scan := sampleScan{
+		filter: filter{severities: r.Severities}, in: r.Range, runs: r.Runs, left: r.Limit,
+		out: newEncoder(sampleColumns(r.Columns, r.Runs, states), m.view.Lost(), firstTableRows, sink),
+	}
+	if scan.left == 0 {
+		scan.left = math.MaxUint64
+	}
+	defer func() { scan.out.giveBack().Release() }()
+	err := scan.tags(ctx, m.view, r.Tags)
+	if flushErr := scan.out.flush(ctx); err == nil {
+		err = flushErr
+	}
+	if err == nil {
+		err = scan.out.end()
+	}
+	return scan.out.rowsWritten(), err
+}
+
+// sampleScan reads tag by tag.
+type sampleScan struct {
+	filter filter
+	in     model.TimeRange
+	runs   bool
+	left   uint64 // rows
+	cursor Cursor
+	out    *encoder
+	ids    []model.TagID
+	null   []bool
+	block  storage.Block
+}
+
+func (s *sampleScan) tags(ctx context.Context, view View, tags iter.Seq[*model.Tag]) error {
+	if s.in.Empty() {
+		return nil
+	}
+	for tag := range tags {
+		a := asked{tag: tag}
+		if s.cursor == nil {
+			s.cursor = emptyCursor(view, a, nil)
+			defer s.cursor.Close()
+		}
+		if err := s.fit(ctx, tag); err != nil {
+			return err
+		}
+		s.ids = a.epochs(s.ids[:0], s.in)
+		for _, id := range s.ids {
+			if err := s.epoch(ctx, a, id); err != nil || s.left == 0 {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// epoch adds the samples that are kept by one id.
+func (s *sampleScan) epoch(ctx context.Context, a asked, id model.TagID) error {
+	s.cursor.Reset(id, s.in)
+	for {
+		block, err := s.cursor.Next(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read tag %s over %s: %w", a.describe(), s.in, err)
+		}
+		block = s.valued(s.filter.pass(a.tag, block))
+		if uint64(block.Len()) > s.left {
+			block = &storage.Block{Samples: block.Slice(0, int(s.left))}
+		}
+		s.left -= uint64(block.Len())
+		if err := s.out.add(ctx, a, block); err != nil || s.left == 0 {
+			return err
+		}
+		if err := s.fit(ctx, a.tag); err != nil {
+			return err
+		}
+	}
+}
+
+// fit sets how many rows of a tag the batch may have: few in the first one, and fewer of a long name that each row has.
+func (s *sampleScan) fit(ctx context.Context, tag *model.Tag) error {
+	most := firstTableRows
+	if s.out.rowsWritten() > 0 {
+		most = maxTableRows
+	}
+	if !s.runs {
+		most = min(most, batchBlobBytes/(len(tag.Name)+64))
+	}
+	if s.out.maxRows = most; s.out.rows >= most {
+		return s.out.flush(ctx)
+	}
+	return nil
+}
+
+// valued is a block in which Bad samples have no value.
+func (s *sampleScan) valued(b *storage.Block) *storage.Block {
+	bad := false
+	for _, q := range b.Quality {
+		if bad = q.IsBad(); bad {
+			break
+		}
+	}
+	if !bad {
+		return b
+	}
+	s.null = append(s.null[:0], make([]bool, b.Len())...)
+	for i, q := range b.Quality {
+		s.null[i] = q.IsBad() || b.IsNull(i)
+	}
+	s.block = *b
+	s.block.Null = s.null
+	return &s.block
+}
