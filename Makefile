@@ -20,11 +20,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: bin/varve ## build bin/varve
+build: bin/varve bin/varve-sql ## build bin/varve, and bin/varve-sql where there is a C compiler
 
 .PHONY: bin/varve
 bin/varve:
 	CGO_ENABLED=0 $(GO) build -o bin/varve ./cmd/varve
+
+# A module of its own: its libraries are half a gigabyte, and only it needs cgo. varve runs without it and says that SQL is not built.
+.PHONY: bin/varve-sql
+bin/varve-sql:
+	@if command -v "$${CC:-$$($(GO) env CC)}" >/dev/null; then \
+		cd cmd/varve-sql && CGO_ENABLED=1 $(GO) build -o ../../bin/varve-sql .; \
+	else echo "no C compiler: bin/varve-sql is not built, and varve answers no SQL"; fi
 
 .PHONY: run
 run: bin/varve ## load the bundled sample into ./data, show a query on it, stop

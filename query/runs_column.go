@@ -15,13 +15,13 @@ func (c *microColumn) append(r rows) error {
 	from := len(c.times)
 	c.times = append(c.times, r.Times[r.from:r.to]...)
 	for i, t := range c.times[from:] {
-		c.times[from+i] = floorMicros(t)
+		c.times[from+i] = FloorMicros(t)
 	}
 	return nil
 }
 
-// floorMicros is the microsecond an instant lies in, in nanoseconds. The first there is stands for those before it.
-func floorMicros(t int64) int64 {
+// FloorMicros is the microsecond that an instant lies in, in nanoseconds. The first there is stands for those before it.
+func FloorMicros(t int64) int64 {
 	rest := t % 1000
 	if rest < 0 {
 		rest += 1000

@@ -84,30 +84,14 @@ func sampleColumns(columns []SampleColumn, runs bool, states *stateTexts) []colu
 	return cols
 }
 
-// Moment is one moment of the store that several reads have in common. It must be closed. Its methods may be called from several
-// goroutines.
+// Moment is one moment of the store that several reads have in common. Its methods may be called from several goroutines.
 type Moment struct {
 	engine *Engine
 	view   View
 }
 
-// Moment takes a moment.
-func (e *Engine) Moment(ctx context.Context, c storage.Consistency) (*Moment, error) {
-	view, err := e.store.View(ctx, c)
-	if err != nil {
-		return nil, fmt.Errorf("take view: %w", err)
-	}
-	return &Moment{e, view}, nil
-}
-
-// Close lets go of what the moment holds.
-func (m *Moment) Close() { m.view.Close() }
-
-// Lost is the ranges of log offsets whose samples the moment lacks.
-func (m *Moment) Lost() []storage.OffsetRange { return m.view.Lost() }
-
-// Latest is the newest sample of a tag, see storage.View.
-func (m *Moment) Latest(tag model.TagID) (model.Sample, bool) { return m.view.Latest(tag) }
+// At is the moment of a view, which stays the caller's to close.
+func (e *Engine) At(v *storage.View) *Moment { return &Moment{e, dbView{v}} }
 
 // ReadSamples writes the samples that r asks for to sink, tag by tag, and returns how many, also beside an error.
 func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uint64, error) {

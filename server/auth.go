@@ -72,6 +72,9 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.QueryService/ReadForecast":     Read,
 	"/varve.v1.QueryService/CompareForecast":  Read,
 
+	"/varve.v1.SqlService/Query":    Read,
+	"/varve.v1.SqlService/Describe": Read,
+
 	"/varve.v1.AdminService/Status":        Read,
 	"/varve.v1.AdminService/Flush":         Admin,
 	"/varve.v1.AdminService/Checkpoint":    Admin,

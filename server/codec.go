@@ -106,6 +106,8 @@ func checkCounts(b []byte, request proto.Message) error {
 			return wireError("state set", err)
 		}
 		b, element, most = set, 4, catalog.MaxStates
+	case *varvev1.SqlRequest:
+		element, most = 2, maxStatementValues
 	case *varvev1.FlightQuestion:
 	default:
 		return nil

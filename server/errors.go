@@ -12,6 +12,8 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/expression"
+	"github.com/varvedb/varve/server/relation"
+	"github.com/varvedb/varve/server/sqlchild"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/identity"
@@ -104,6 +106,13 @@ var statusOf = []errorCode{
 	{urlquery.ErrBadParameter, codes.InvalidArgument},
 	{answer.ErrNoSeries, codes.InvalidArgument},
 	{answer.ErrTooManyChunks, codes.ResourceExhausted},
+	{sqlchild.ErrNotBuilt, codes.Unimplemented},
+	{sqlchild.ErrOff, codes.Unimplemented},
+	{sqlchild.ErrLost, codes.Aborted},
+	{sqlchild.ErrTimeout, codes.DeadlineExceeded},
+	{sqlchild.ErrBusy, codes.ResourceExhausted},
+	{relation.ErrBadScan, codes.InvalidArgument},
+	{relation.ErrFormerName, codes.NotFound},
 
 	{errTooMany, codes.ResourceExhausted},
 	{errWire, codes.InvalidArgument},

@@ -17,7 +17,7 @@ import (
 func TestEveryErrorHasAStatus(t *testing.T) {
 	source, err := os.ReadFile("errors.go")
 	require.NoError(t, err)
-	for _, dir := range []string{"../model", "../query", "../query/expression", "../storage", "../storage/catalog", "../storage/identity", "../storage/log"} {
+	for _, dir := range []string{"../model", "../query", "../query/expression", "../storage", "../storage/catalog", "../storage/identity", "../storage/log", "../server/relation", "../server/sqlchild"} {
 		for _, name := range exportedErrors(t, dir) {
 			entry := "{" + filepath.Base(dir) + "." + name + ","
 			require.True(t, strings.Contains(string(source), entry), "statusOf has no entry %s", entry)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/sqlchild"
 )
 
 // Options tune a Server. The zero value of a field means its default.
@@ -65,6 +66,8 @@ type Options struct {
 	CheckpointDir string
 	// Query is the memory for queries.
 	Query query.Options
+	// SQL is the process for statements.
+	SQL sqlchild.Options
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -29,6 +29,7 @@
 //	*_service.go, flight.go     one service each
 //	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
 //	arrow_sender.go             Arrow messages onto a stream, copied once
+//	sql.go                      statements, which package sqlchild runs over the tables of package relation
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
 package server
@@ -57,6 +58,7 @@ import (
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/sqlchild"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -74,6 +76,8 @@ type Server struct {
 	health        *health.Server
 	sessions      sessions
 	subscriptions subscriptions
+	statements    statements
+	sql           *sqlchild.Runner
 	buffers       sendBuffers
 
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
@@ -102,10 +106,14 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	}
 	s := &Server{
 		db: db, options: o, log: o.Logger, engine: engine, auth: auth, started: o.Now(),
-		health: health.NewServer(), sessions: sessions{open: map[string]*session{}},
+		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}},
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)
+	o.SQL.Logger = o.Logger
+	if s.sql, err = sqlchild.New(o.SQL, &tableService{Server: s}, grpc.ForceServerCodecV2(newCodec(&bufferPool{}))); err != nil {
+		return nil, err
+	}
 	if err := s.register(); err != nil {
 		return nil, err
 	}
@@ -131,6 +139,7 @@ func (s *Server) register() error {
 	s.grpc.RegisterService(decoding(varvev1.AnnotationService_ServiceDesc), &annotationService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.GapService_ServiceDesc), &gapService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.ForecastService_ServiceDesc), &forecastService{Server: s})
+	s.grpc.RegisterService(decoding(varvev1.SqlService_ServiceDesc), &sqlService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
 	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})
 	s.grpc.RegisterService(decoding(healthpb.Health_ServiceDesc), s.health)
@@ -220,6 +229,7 @@ func (s *Server) stop() {
 		s.grpc.Stop()
 		<-graceful
 	}
+	s.sql.Close()
 	s.background.Wait()
 }
 

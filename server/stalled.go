@@ -27,6 +27,7 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadPlot":            true,
 	"/varve.v1.QueryService/Latest":              true,
 	"/varve.v1.QueryService/HashDay":             true,
+	"/varve.v1.SqlService/Query":                 true,
 	"/varve.v1.SubscriptionService/Subscribe":    true,
 	"/arrow.flight.protocol.FlightService/DoGet": true,
 }

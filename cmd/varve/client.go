@@ -60,6 +60,7 @@ type client struct {
 	annotations varvev1.AnnotationServiceClient
 	gaps        varvev1.GapServiceClient
 	forecasts   varvev1.ForecastServiceClient
+	sql         varvev1.SqlServiceClient
 }
 
 // dial makes a client; the first call connects.
@@ -105,6 +106,7 @@ func (f *clientFlags) dial() (*client, error) {
 		catalog: varvev1.NewCatalogServiceClient(conn), admin: varvev1.NewAdminServiceClient(conn), annotations: varvev1.NewAnnotationServiceClient(conn),
 		gaps:      varvev1.NewGapServiceClient(conn),
 		forecasts: varvev1.NewForecastServiceClient(conn),
+		sql:       varvev1.NewSqlServiceClient(conn),
 	}, nil
 }
 

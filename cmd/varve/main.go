@@ -63,6 +63,7 @@ func newRootCommand() *cobra.Command {
 		newImportCommand(),
 		newQueryCommand(),
 		newExportCommand(),
+		newSQLCommand(),
 		newExplainCommand(),
 		newWatchCommand(),
 		newTuneCommand(),

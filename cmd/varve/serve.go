@@ -36,10 +36,12 @@ type serveFlags struct {
 	scrubRate, diskBudget, annotations, gaps size
 	minFree, ballast                         size
 	minTime                                  string
+	sql                                      string
+	sqlMemory, sqlTempBytes                  size
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, gaps: 64 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20}
+	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, gaps: 64 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20, sqlMemory: 256 << 20, sqlTempBytes: 1 << 30}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -106,6 +108,14 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.server.RefuseNonFinite, "refuse-non-finite", false, "refuse NaN and infinities instead of storing them")
 	flags.BoolVar(&f.server.NoCreate, "no-create", false, "keep sources from creating tags")
 
+	flags.StringVar(&f.sql, "sql", "on", "on or off: answer SQL statements, in a process of their own that the first one starts")
+	flags.StringVar(&f.server.SQL.Binary, "sql-binary", "", "the program of that process (default varve-sql beside varve)")
+	flags.Var(&f.sqlMemory, "sql-memory", "memory for statements, beside --memory, from 32MiB")
+	flags.IntVar(&f.server.SQL.Threads, "sql-threads", 1, "threads for statements")
+	flags.DurationVar(&f.server.SQL.Timeout, "sql-timeout", 5*time.Minute, "how long a statement may run")
+	flags.StringVar(&f.server.SQL.TempDir, "sql-temp", "", "directory for statements that need more than --sql-memory (default sql-temp in --data)")
+	flags.Var(&f.sqlTempBytes, "sql-temp-bytes", "most bytes in --sql-temp")
+
 	flags.IntVar(&f.storage.GenerationSamples, "generation-samples", 4_000_000, "samples after which a generation is written")
 	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written")
 	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
@@ -150,6 +160,18 @@ func (f *serveFlags) check() error {
 		if f.storage.TierDir, err = filepath.Abs(f.storage.TierDir); err != nil {
 			return fmt.Errorf("--tier-dir: %w", err)
 		}
+	}
+	if f.server.SQL.Off = f.sql == "off"; !f.server.SQL.Off && f.sql != "on" {
+		return fmt.Errorf("--sql %q: must be on or off", f.sql)
+	}
+	if f.sqlMemory < 32<<20 {
+		return fmt.Errorf("--sql-memory %s: must be at least 32MiB", f.sqlMemory.String())
+	}
+	if f.server.SQL.TempDir == "" {
+		f.server.SQL.TempDir = filepath.Join(f.data, "sql-temp")
+	}
+	if f.server.SQL.TempDir, err = filepath.Abs(f.server.SQL.TempDir); err != nil {
+		return fmt.Errorf("--sql-temp: %w", err)
 	}
 	if f.memory < 64<<20 {
 		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
@@ -260,6 +282,7 @@ func (f *serveFlags) serverOptions(logger *slog.Logger) server.Options {
 	o.Logger, o.Version, o.Security, o.CheckpointDir = logger, version(), f.security, f.checkpoints
 	o.MaxMessageBytes = int(f.maxMessage)
 	o.Query = query.Options{MemoryBytes: int64(f.memory) / 4}
+	o.SQL.MemoryBytes, o.SQL.TempBytes = int64(f.sqlMemory), int64(f.sqlTempBytes)
 	return o
 }
 

@@ -345,6 +345,7 @@ type Table struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Columns       []*Column              `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	Small         bool                   `protobuf:"varint,3,opt,name=small,proto3" json:"small,omitempty"` // its rows are of tags, not of samples
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +392,13 @@ func (x *Table) GetColumns() []*Column {
 		return x.Columns
 	}
 	return nil
+}
+
+func (x *Table) GetSmall() bool {
+	if x != nil {
+		return x.Small
+	}
+	return false
 }
 
 type Column struct {
@@ -464,6 +472,7 @@ type ScanRequest struct {
 	StartNs       *int64                 `protobuf:"zigzag64,6,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"` // not of earlier times
 	EndNs         *int64                 `protobuf:"zigzag64,7,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`       // only of earlier times
 	Severities    uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                  // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
+	Nothing       bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                        // no row is of use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +561,13 @@ func (x *ScanRequest) GetSeverities() uint32 {
 		return x.Severities
 	}
 	return 0
+}
+
+func (x *ScanRequest) GetNothing() bool {
+	if x != nil {
+		return x.Nothing
+	}
+	return false
 }
 
 type Strings struct {
@@ -658,14 +674,15 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"\x0f\n" +
 	"\rTablesRequest\"B\n" +
 	"\x0eTablesResponse\x120\n" +
-	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"P\n" +
+	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"f\n" +
 	"\x05Table\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
-	"\acolumns\x18\x02 \x03(\v2\x19.varve.sqlchild.v1.ColumnR\acolumns\"v\n" +
+	"\acolumns\x18\x02 \x03(\v2\x19.varve.sqlchild.v1.ColumnR\acolumns\x12\x14\n" +
+	"\x05small\x18\x03 \x01(\bR\x05small\"v\n" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.varve.sqlchild.v1.TypeR\x04type\x12+\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xab\x02\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xc5\x02\n" +
 	"\vScanRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x18\n" +
@@ -676,7 +693,8 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\x06end_ns\x18\a \x01(\x12H\x01R\x05endNs\x88\x01\x01\x12\x1e\n" +
 	"\n" +
 	"severities\x18\b \x01(\rR\n" +
-	"severitiesB\v\n" +
+	"severities\x12\x18\n" +
+	"\anothing\x18\t \x01(\bR\anothingB\v\n" +
 	"\t_start_nsB\t\n" +
 	"\a_end_ns\"!\n" +
 	"\aStrings\x12\x16\n" +

@@ -1,0 +1,198 @@
+//go:build cgo && unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/varvedb/varve/cmd/varve-sql/engine"
+	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// service answers the server.
+type service struct {
+	sqlchildv1.UnimplementedEngineServiceServer
+	db     *engine.Database
+	tables sqlchildv1.TableServiceClient
+}
+
+func (s *service) Prepare(ctx context.Context, r *sqlchildv1.StatementRequest) (p *sqlchildv1.Prepared, err error) {
+	defer watch(ctx, &err)()
+	d, err := s.db.Describe(ctx, &scanner{s.tables, r.Statement}, r.Sql)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	columns, err := schemaBytes(d.Columns)
+	if err != nil {
+		return nil, err
+	}
+	parameters, err := schemaBytes(d.Parameters)
+	return &sqlchildv1.Prepared{Description: &varvev1.SqlDescription{Columns: columns, Parameters: parameters}}, err
+}
+
+func schemaBytes(s *arrow.Schema) ([]byte, error) {
+	var b bytes.Buffer
+	err := ipc.NewWriter(&b, ipc.WithSchema(s)).Close()
+	return b.Bytes(), err
+}
+
+func (s *service) Execute(r *sqlchildv1.StatementRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) (err error) {
+	ctx := stream.Context()
+	defer watch(ctx, &err)()
+	values := make([]engine.Value, len(r.Parameters))
+	for i, p := range r.Parameters {
+		if values[i], err = valueOf(p); err != nil {
+			return toStatus(err)
+		}
+	}
+	var out bytes.Buffer
+	w := engine.NewWriter(&out, func() error {
+		defer out.Reset()
+		return stream.Send(&varvev1.ArrowData{Ipc: out.Bytes()})
+	})
+	return toStatus(s.db.Execute(ctx, &scanner{s.tables, r.Statement}, r.Sql, values, w))
+}
+
+func valueOf(p *varvev1.SqlValue) (engine.Value, error) {
+	switch v := p.GetValue().(type) {
+	case *varvev1.SqlValue_Null:
+		return nil, nil
+	case *varvev1.SqlValue_Boolean:
+		return v.Boolean, nil
+	case *varvev1.SqlValue_Integer:
+		return v.Integer, nil
+	case *varvev1.SqlValue_Number:
+		return v.Number, nil
+	case *varvev1.SqlValue_Text:
+		return v.Text, nil
+	case *varvev1.SqlValue_Binary:
+		return v.Binary, nil
+	case *varvev1.SqlValue_TimeNs:
+		return engine.Instant(v.TimeNs), nil
+	}
+	return nil, fmt.Errorf("%w: a parameter has no value, not even null", engine.ErrStatement)
+}
+
+// patience is how long a statement may go on that is over. One that cannot be stopped takes the process with it: the server starts another.
+const patience = 3 * time.Second
+
+// watch looks after one call: what it returns is deferred. A panic ends the call, a call that does not end ends the process.
+func watch(ctx context.Context, err *error) func() {
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+			fmt.Fprintln(os.Stderr, "a statement does not end that is over")
+			os.Exit(1)
+		}
+	}()
+	return func() {
+		close(done)
+		if p := recover(); p != nil {
+			fmt.Fprintf(os.Stderr, "panic: %v\n%s", p, debug.Stack())
+			*err = status.Errorf(codes.Internal, "SQL: %v", p)
+		}
+	}
+}
+
+// toStatus says who is to blame. The server's own errors come back as they were.
+func toStatus(err error) error {
+	var s interface{ GRPCStatus() *status.Status }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &s):
+		return s.GRPCStatus().Err()
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case errors.Is(err, rewrite.ErrRefused), errors.Is(err, engine.ErrStatement):
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return status.Error(codes.Internal, err.Error())
+}
+
+// scanner asks the server for tables on behalf of a statement.
+type scanner struct {
+	tables    sqlchildv1.TableServiceClient
+	statement uint64
+}
+
+// Scan is part of engine.Scanner.
+func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (io.Reader, error) {
+	r := &sqlchildv1.ScanRequest{Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing}
+	for _, c := range columns {
+		r.Columns = append(r.Columns, uint32(c))
+	}
+	if h.Names != nil {
+		r.Names = &sqlchildv1.Strings{Values: h.Names.Names}
+	}
+	if h.IDs != nil {
+		r.Ids = &sqlchildv1.Ids{Values: h.IDs.IDs}
+	}
+	stream, err := s.tables.Scan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &messages{stream: stream}, nil
+}
+
+// messages reads the bytes of ArrowData.
+type messages struct {
+	stream grpc.ServerStreamingClient[varvev1.ArrowData]
+	rest   []byte
+}
+
+func (m *messages) Read(b []byte) (int, error) {
+	for len(m.rest) == 0 {
+		data, err := m.stream.Recv()
+		if err != nil {
+			return 0, err
+		}
+		m.rest = data.Ipc
+	}
+	n := copy(b, m.rest)
+	m.rest = m.rest[n:]
+	return n, nil
+}
+
+// listTables asks for the tables there are.
+func listTables(ctx context.Context, client sqlchildv1.TableServiceClient) ([]*engine.Table, error) {
+	r, err := client.Tables(ctx, &sqlchildv1.TablesRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return nil, err
+	}
+	var out []*engine.Table
+	for _, t := range r.Tables {
+		x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small}}
+		for _, c := range t.Columns {
+			x.Columns = append(x.Columns, c.Name)
+			x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire
+			x.Types = append(x.Types, engine.Type(c.Type))
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}

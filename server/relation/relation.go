@@ -1,0 +1,208 @@
+package relation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage"
+)
+
+// Errors of scans.
+var (
+	// ErrBadScan is a scan of what there is none of.
+	ErrBadScan = errors.New("no such scan")
+	// ErrFormerName is a name that a tag had: SQL knows tags by their current names.
+	ErrFormerName = errors.New("a former name")
+)
+
+// Role is what a column can narrow a scan by. The numbers are those of the wire.
+type Role uint8
+
+const (
+	NoRole   Role = iota
+	Tag           // current name of the tag
+	TagID         //
+	Time          // in whole microseconds
+	TimeNS        //
+	Severity      // Good, Uncertain or Bad
+	Quality       //
+)
+
+// Column is a column of a table.
+type Column struct {
+	Name string
+	Type arrow.DataType
+	Role Role
+}
+
+// The types of columns. Clients know few more.
+var (
+	boolean     = arrow.FixedWidthTypes.Boolean
+	bigint      = arrow.PrimitiveTypes.Int64
+	double      = arrow.PrimitiveTypes.Float64
+	varchar     = arrow.BinaryTypes.String
+	timestamptz = &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}
+)
+
+// Table is a table.
+type Table struct {
+	Name    string
+	Columns []Column
+	Small   bool // its rows are of tags, not of samples
+	read    func(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error)
+}
+
+// Moment is where tables are read.
+type Moment struct {
+	Catalog Catalog
+	View    *storage.View
+	Engine  *query.Engine
+	Now     time.Time
+}
+
+// Catalog is what tables are made of besides samples.
+type Catalog interface {
+	Tag(id model.TagID) (*model.Tag, bool)
+	ByName(name string) (*model.Tag, bool)
+	Len() int
+	StateSet(name string, version uint32) (*model.StateSet, bool)
+	StateSets() []*model.StateSet
+}
+
+// Scan says what is wanted of a table.
+type Scan struct {
+	Columns    []int            // by their place in the table, in the order wanted; none: rows are only counted
+	Names      []string         // only of tags with these current names; nil: of all
+	IDs        []uint32         // only of tags with these ids; nil: of all
+	In         model.TimeRange  // of the times; forward
+	Severities query.Severities // empty for all
+	Nothing    bool             // no row is wanted
+	Limit      uint64           // most rows; 0 for all
+	Runs       bool             // columns that repeat may come run-end encoded
+}
+
+// All is a scan of all rows and columns of a table.
+func (t *Table) All() *Scan {
+	s := &Scan{In: model.All}
+	for i := range t.Columns {
+		s.Columns = append(s.Columns, i)
+	}
+	return s
+}
+
+// Find is the table of a name, in lower case.
+func Find(name string) (*Table, bool) {
+	i := slices.IndexFunc(Tables, func(t *Table) bool { return t.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return Tables[i], true
+}
+
+// Tables is every table.
+var Tables = []*Table{
+	samplesTable("samples", 0), samplesTable("good_samples", query.SeverityGood), latest.table(), tags.table(), tagNames.table(), tagAttributes.table(), stateSets.table(),
+	gaps.table(), versions.table(), annotations.table(),
+}
+
+// Read writes the rows that a scan wants to out and returns how many, also beside an error.
+func (t *Table) Read(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
+	for _, c := range s.Columns {
+		if c < 0 || c >= len(t.Columns) {
+			return 0, fmt.Errorf("column %d of table %s, which has %d: %w", c, t.Name, len(t.Columns), ErrBadScan)
+		}
+	}
+	if s.In.Reverse {
+		return 0, fmt.Errorf("a scan of table %s backward: %w", t.Name, ErrBadScan)
+	}
+	return t.read(ctx, at, s, out)
+}
+
+// tagsOf is the tags whose rows a scan wants, each once.
+func (at Moment) tagsOf(s *Scan) (iter.Seq[*model.Tag], error) {
+	switch {
+	case s.Nothing:
+		return func(func(*model.Tag) bool) {}, nil
+	case s.Names != nil:
+		return at.named(s)
+	case s.IDs != nil:
+		return func(yield func(*model.Tag) bool) {
+			for _, id := range s.IDs {
+				if t, ok := at.Catalog.Tag(model.TagID(id)); ok && t.Of == 0 && !yield(t) {
+					return
+				}
+			}
+		}, nil
+	}
+	return func(yield func(*model.Tag) bool) {
+		for id := range at.Catalog.Len() {
+			if t, ok := at.Catalog.Tag(model.TagID(id + 1)); ok && t.Of == 0 && !yield(t) {
+				return
+			}
+		}
+	}, nil
+}
+
+// named is the tags that have the names a scan wants. Names that only former tags had are told from names that none had.
+func (at Moment) named(s *Scan) (iter.Seq[*model.Tag], error) {
+	var found []*model.Tag
+	var former error
+	for _, name := range s.Names {
+		t, ok := at.Catalog.ByName(name)
+		switch {
+		case !ok:
+		case t.Name != name && former == nil:
+			former = fmt.Errorf("no tag is called %.200q now; the one that was is called %.200q: name that, or look in tag_names: %w", name, t.Name, ErrFormerName)
+		case t.Name == name && (s.IDs == nil || slices.Contains(s.IDs, uint32(t.ID))):
+			found = append(found, t)
+		}
+	}
+	if len(found) == 0 && former != nil {
+		return nil, former
+	}
+	return slices.Values(found), nil
+}
+
+// samplesTable is the current samples, or those of some severities.
+func samplesTable(name string, only query.Severities) *Table {
+	columns := []Column{
+		{"time", timestamptz, Time}, {"tag", varchar, Tag}, {"value", double, NoRole}, {"quality", bigint, Quality}, {"status", varchar, NoRole},
+		{"severity", varchar, Severity}, {"value_int", bigint, NoRole}, {"value_text", varchar, NoRole}, {"time_ns", bigint, TimeNS}, {"tag_id", bigint, TagID},
+		{"seq", bigint, NoRole},
+	}
+	order := []query.SampleColumn{
+		query.SampleTime, query.SampleTag, query.SampleValue, query.SampleQuality, query.SampleStatus, query.SampleSeverity, query.SampleValueInt,
+		query.SampleValueText, query.SampleTimeNS, query.SampleTagID, query.SampleSeq,
+	}
+	read := func(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
+		r := query.SampleTable{Range: s.In, Severities: s.Severities, Limit: s.Limit, Runs: s.Runs}
+		for _, c := range s.Columns {
+			r.Columns = append(r.Columns, order[c])
+		}
+		if only != 0 {
+			if r.Severities == 0 {
+				r.Severities = only
+			} else if r.Severities &= only; r.Severities == 0 {
+				s.Nothing = true
+			}
+		}
+		var err error
+		if r.Tags, err = at.tagsOf(s); err != nil {
+			return 0, err
+		}
+		return at.Engine.At(at.View).ReadSamples(ctx, r, out)
+	}
+	return &Table{Name: name, Columns: columns, read: read}
+}
+
+// never is the end of what has none.
+const never = math.MaxInt64

@@ -1,0 +1,243 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/varvedb/varve/model"
+	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/relation"
+	"github.com/varvedb/varve/server/sqlchild"
+	"github.com/varvedb/varve/storage"
+)
+
+// maxStatementBytes is the longest statement taken; maxStatementValues the most values of parameters.
+const (
+	maxStatementBytes  = 1 << 20
+	maxStatementValues = 10_000
+)
+
+// statement is an SQL statement, whichever door it came through.
+type statement struct {
+	sql     string
+	values  []*varvev1.SqlValue
+	zone    string        // empty: UTC
+	timeout time.Duration // at most that of the server, which 0 stands for
+}
+
+func statementOf(r *varvev1.SqlRequest) statement {
+	return statement{sql: r.Sql, values: r.Parameters, zone: r.Zone, timeout: time.Duration(r.TimeoutMs) * time.Millisecond}
+}
+
+func (st *statement) check() error {
+	switch {
+	case len(st.sql) > maxStatementBytes:
+		return fmt.Errorf("the statement has %d bytes, most is %d: %w", len(st.sql), maxStatementBytes, query.ErrBadRequest)
+	case len(st.values) > maxStatementValues:
+		return fmt.Errorf("%d parameters, most is %d: %w", len(st.values), maxStatementValues, query.ErrBadRequest)
+	case st.zone != "" && st.zone != "UTC":
+		return fmt.Errorf("time zone %.80q: statements run in UTC; say `time AT TIME ZONE '%.80s'` where local time is meant: %w", st.zone, st.zone, query.ErrBadRequest)
+	}
+	return nil
+}
+
+// answerStatement runs a statement on behalf of the caller of ctx and hands its answer to put as it comes: whole messages of one Arrow IPC
+// stream, the schema first, which hold until put returns. It is where every door comes in.
+func (s *Server) answerStatement(ctx context.Context, door string, st statement, put func(ipc []byte) error) error {
+	start := time.Now()
+	err := s.withStatement(ctx, st, func(ctx context.Context, r *sqlchildv1.StatementRequest) error {
+		return s.sql.Execute(ctx, callerOf(ctx).name, r, put)
+	})
+	s.metrics.answered(door, 0, time.Since(start))
+	return err
+}
+
+// describeStatement says which columns and parameters a statement has.
+func (s *Server) describeStatement(ctx context.Context, st statement) (out *varvev1.SqlDescription, err error) {
+	err = s.withStatement(ctx, st, func(ctx context.Context, r *sqlchildv1.StatementRequest) error {
+		r.Parameters = nil
+		p, err := s.sql.Prepare(ctx, callerOf(ctx).name, r)
+		out = p.GetDescription()
+		return err
+	})
+	return out, err
+}
+
+// withStatement lets the SQL process ask for tables while ask runs.
+func (s *Server) withStatement(ctx context.Context, st statement, ask func(context.Context, *sqlchildv1.StatementRequest) error) error {
+	if err := st.check(); err != nil {
+		return err
+	}
+	if st.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, st.timeout, fmt.Errorf("%w: %s", sqlchild.ErrTimeout, st.timeout))
+		defer cancel()
+	}
+	x, end := s.statements.begin(ctx)
+	defer end()
+	return ask(ctx, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values, Zone: st.zone})
+}
+
+// statements are those that run, by the number that scans name.
+type statements struct {
+	last atomic.Uint64
+	mu   sync.Mutex
+	open map[uint64]*openStatement
+}
+
+// openStatement is a statement that runs: whose it is, and the one moment that all its scans see.
+type openStatement struct {
+	number uint64
+	ctx    context.Context // of the call, with its caller
+
+	mu    sync.Mutex
+	scans sync.WaitGroup
+	ended bool
+	view  *storage.View // nil before the first scan
+}
+
+// begin notes a statement; end waits until its scans have let go of what they read.
+func (s *statements) begin(ctx context.Context) (x *openStatement, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	x = &openStatement{number: s.last.Add(1), ctx: ctx}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[x.number] = x
+	return x, func() {
+		cancel()
+		s.mu.Lock()
+		delete(s.open, x.number)
+		s.mu.Unlock()
+		x.mu.Lock()
+		x.ended = true
+		x.mu.Unlock()
+		x.scans.Wait()
+		if x.view != nil {
+			x.view.Close()
+		}
+	}
+}
+
+func (s *statements) find(number uint64) (*openStatement, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, ok := s.open[number]
+	if !ok {
+		return nil, status.Errorf(codes.Aborted, "statement %d is over", number)
+	}
+	return x, nil
+}
+
+// scan is the moment of a statement, for one scan, which ends with done.
+func (x *openStatement) scan(db *storage.DB) (view *storage.View, done func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return nil, nil, status.Errorf(codes.Aborted, "statement %d is over", x.number)
+	}
+	if x.view == nil {
+		if x.view, err = db.View(x.ctx, storage.Accepted); err != nil {
+			return nil, nil, fmt.Errorf("take view: %w", err)
+		}
+	}
+	x.scans.Add(1)
+	return x.view, x.scans.Done, nil
+}
+
+// tableService is what the SQL process asks. It has no rights of its own: a scan names the statement that it is for, and has the rights of
+// whoever sent that.
+type tableService struct {
+	sqlchildv1.UnimplementedTableServiceServer
+	*Server
+}
+
+// sqlTypes are the types of columns on the wire, by their Arrow type.
+var sqlTypes = map[string]sqlchildv1.Type{
+	"bool": sqlchildv1.Type_TYPE_BOOLEAN, "int64": sqlchildv1.Type_TYPE_BIGINT, "float64": sqlchildv1.Type_TYPE_DOUBLE, "utf8": sqlchildv1.Type_TYPE_VARCHAR,
+	"timestamp": sqlchildv1.Type_TYPE_TIMESTAMPTZ, "binary": sqlchildv1.Type_TYPE_BLOB,
+}
+
+func (s *tableService) Tables(context.Context, *sqlchildv1.TablesRequest) (*sqlchildv1.TablesResponse, error) {
+	out := &sqlchildv1.TablesResponse{}
+	for _, t := range relation.Tables {
+		x := &sqlchildv1.Table{Name: t.Name, Small: t.Small}
+		for _, c := range t.Columns {
+			x.Columns = append(x.Columns, &sqlchildv1.Column{Name: c.Name, Type: sqlTypes[c.Type.Name()], Role: sqlchildv1.Role(c.Role)})
+		}
+		out.Tables = append(out.Tables, x)
+	}
+	return out, nil
+}
+
+func (s *tableService) Scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	return toStatus(s.guard("scan for SQL", func() error { return s.scan(r, stream) }))
+}
+
+func (s *tableService) scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	x, err := s.statements.find(r.Statement)
+	if err != nil {
+		return err
+	}
+	if callerOf(x.ctx).scope&Read == 0 {
+		return fmt.Errorf("table %.80q needs scope %s: %w", r.Table, Read, errForbidden)
+	}
+	view, done, err := x.scan(s.db)
+	if err != nil {
+		return err
+	}
+	defer done()
+	table, ok := relation.Find(r.Table)
+	if !ok {
+		return fmt.Errorf("table %.80q: %w", r.Table, relation.ErrBadScan)
+	}
+	// A scan ends with its statement as well as with its call.
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer context.AfterFunc(x.ctx, func() { cancel(context.Cause(x.ctx)) })()
+	defer cancel(nil)
+	out := newArrowSender(stream, &s.buffers)
+	_, err = table.Read(ctx, relation.Moment{Catalog: s.db.Catalog(), View: view, Engine: s.engine, Now: s.options.Now()}, scanOf(r), out)
+	return err
+}
+
+func scanOf(r *sqlchildv1.ScanRequest) *relation.Scan {
+	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true}
+	for _, c := range r.Columns {
+		scan.Columns = append(scan.Columns, int(c))
+	}
+	if r.Names != nil {
+		scan.Names = append([]string{}, r.Names.Values...)
+	}
+	if r.Ids != nil {
+		scan.IDs = append([]uint32{}, r.Ids.Values...)
+	}
+	if r.StartNs != nil {
+		scan.In.Start = max(scan.In.Start, *r.StartNs)
+	}
+	if r.EndNs != nil {
+		scan.In.End = *r.EndNs
+	}
+	return scan
+}
+
+// sqlService answers statements over gRPC.
+type sqlService struct {
+	varvev1.UnimplementedSqlServiceServer
+	*Server
+}
+
+func (s *sqlService) Query(r *varvev1.SqlRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
+	return s.answerStatement(stream.Context(), "sql", statementOf(r), func(ipc []byte) error { return stream.Send(&varvev1.ArrowData{Ipc: ipc}) })
+}
+
+func (s *sqlService) Describe(ctx context.Context, r *varvev1.SqlRequest) (*varvev1.SqlDescription, error) {
+	return s.describeStatement(ctx, statementOf(r))
+}

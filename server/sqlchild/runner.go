@@ -1,0 +1,270 @@
+package sqlchild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
+)
+
+// Errors of statements.
+var (
+	// ErrNotBuilt is SQL asked of a server that has no SQL process to start.
+	ErrNotBuilt = errors.New("SQL is not built")
+	// ErrOff is SQL asked of a server that is told to have none.
+	ErrOff = errors.New("SQL is switched off")
+	// ErrLost is a statement whose process ended. Asked again it finds another one.
+	ErrLost = errors.New("the SQL process ended while the statement ran")
+	// ErrTimeout is a statement that took longer than it may.
+	ErrTimeout = errors.New("the statement took longer than it may")
+)
+
+// Options tune a Runner. The zero value of a field means its default.
+type Options struct {
+	// Off refuses statements.
+	Off bool
+	// Binary is the program of the process. The default is varve-sql beside the program that runs.
+	Binary string
+	// MemoryBytes is what the engine may hold. The default is 256 MiB. Its process is killed at 512 MiB more.
+	MemoryBytes int64
+	// Threads is how many threads the engine has. The default is 1: a statement leaves the rest of the machine to ingest.
+	Threads int
+	// Timeout is how long a statement may run, and its client may take over its rows. The default is 5 minutes.
+	Timeout time.Duration
+	// TempDir is a directory of the runner's own for what does not fit in memory: it is emptied when the process starts. The default is none;
+	// what does not fit then fails.
+	TempDir string
+	// TempBytes is the most in TempDir. The default is 1 GiB.
+	TempBytes int64
+	// Running is how many statements run at once. The default is 4.
+	Running int
+	// Waiting is how many more may wait for their turn. The default is 64.
+	Waiting int
+	// Logger gets what an operator should know. The default discards.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Binary == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return o, fmt.Errorf("find the program of the SQL process: %w", err)
+		}
+		o.Binary = filepath.Join(filepath.Dir(self), "varve-sql")
+	}
+	setDefault(&o.MemoryBytes, 256<<20)
+	setDefault(&o.Threads, 1)
+	setDefault(&o.Timeout, 5*time.Minute)
+	setDefault(&o.TempBytes, 1<<30)
+	setDefault(&o.Running, 4)
+	setDefault(&o.Waiting, 64)
+	switch {
+	case o.MemoryBytes < 32<<20:
+		return o, fmt.Errorf("memory for SQL is %d bytes, least is %d", o.MemoryBytes, 32<<20)
+	case o.Threads < 1 || o.Running < 1 || o.Waiting < 0 || o.Timeout < 0 || o.TempBytes < 0:
+		return o, fmt.Errorf("threads %d, statements %d and %d, timeout %s, temporary bytes %d for SQL: none may be negative, the first two must be at least 1",
+			o.Threads, o.Running, o.Waiting, o.Timeout, o.TempBytes)
+	}
+	return o, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Runner runs statements in a process that it keeps. It is safe for concurrent use.
+type Runner struct {
+	o       Options
+	tables  sqlchildv1.TableServiceServer
+	options []grpc.ServerOption
+	gate    *gate
+
+	mu      sync.Mutex
+	process *process // nil: none was started, or it ended
+	failed  int      // starts that failed, or ended at once, in a row
+	next    time.Time
+	closed  bool
+}
+
+// New makes a runner whose process asks tables, which are served with options. It starts none before the first statement.
+func New(o Options, tables sqlchildv1.TableServiceServer, options ...grpc.ServerOption) (*Runner, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Runner{o: o, tables: tables, options: options, gate: newGate(o.Running, o.Waiting)}, nil
+}
+
+// Timeout is how long a statement may run.
+func (r *Runner) Timeout() time.Duration { return r.o.Timeout }
+
+// Close ends the process. Statements that run end with ErrLost.
+func (r *Runner) Close() {
+	r.mu.Lock()
+	p := r.process
+	r.closed = true
+	r.mu.Unlock()
+	if p != nil {
+		p.kill("the server stops")
+		<-p.ended
+	}
+}
+
+// Pid is the number of the process, 0 while there is none.
+func (r *Runner) Pid() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.process == nil {
+		return 0
+	}
+	return r.process.pid()
+}
+
+// Prepare says which columns and parameters a statement has.
+func (r *Runner) Prepare(ctx context.Context, caller string, request *sqlchildv1.StatementRequest) (out *sqlchildv1.Prepared, err error) {
+	err = r.with(ctx, caller, func(ctx context.Context, p *process) error {
+		out, err = p.engine.Prepare(ctx, request)
+		return err
+	})
+	return out, err
+}
+
+// Execute runs a statement and hands its answer to put as it comes: whole messages of an Arrow stream, which hold until put returns.
+func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1.StatementRequest, put func(ipc []byte) error) error {
+	return r.with(ctx, caller, func(ctx context.Context, p *process) error {
+		stream, err := p.engine.Execute(ctx, request)
+		if err != nil {
+			return err
+		}
+		for {
+			data, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if err := put(data.Ipc); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// with waits for a turn, and lets ask ask the process.
+func (r *Runner) with(ctx context.Context, caller string, ask func(context.Context, *process) error) error {
+	if r.o.Off {
+		return fmt.Errorf("%w on this server (--sql off)", ErrOff)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.o.Timeout, fmt.Errorf("%w: %s", ErrTimeout, r.o.Timeout))
+	defer cancel()
+	if err := r.gate.enter(ctx, caller); err != nil {
+		return err
+	}
+	defer r.gate.leave()
+	p, err := r.running(ctx)
+	if err != nil {
+		return err
+	}
+	err = ask(ctx, p)
+	if err == nil || ctx.Err() == nil && !p.lost(err) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
+}
+
+// The pause before another start grows with starts that came to nothing.
+const (
+	firstPause = 100 * time.Millisecond
+	mostPause  = 30 * time.Second
+	steady     = 10 * time.Second // a process that lasted as long did not come to nothing
+)
+
+// running is the process, a new one if need be.
+func (r *Runner) running(ctx context.Context) (*process, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		if r.closed {
+			return nil, fmt.Errorf("%w (the server stops)", ErrLost)
+		}
+		if r.process != nil && !r.process.over() {
+			return r.process, nil
+		}
+		if r.process != nil {
+			r.over(time.Since(r.process.begun) >= steady)
+		}
+		pause := time.Until(r.next)
+		if pause <= 0 {
+			break
+		}
+		// Others may look meanwhile; who comes first starts it.
+		r.mu.Unlock()
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		r.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	p, err := start(ctx, r.o, r.tables, r.options)
+	if err != nil {
+		if !errors.Is(err, ErrNotBuilt) {
+			r.over(false)
+			r.o.Logger.Error("the SQL process does not start", "error", err)
+		}
+		return nil, err
+	}
+	r.process = p
+	return p, nil
+}
+
+// over notes that a process ended, or did not start. The first may be followed at once.
+func (r *Runner) over(lasted bool) {
+	r.process = nil
+	if lasted {
+		r.failed, r.next = 0, time.Time{}
+		return
+	}
+	if r.failed > 0 {
+		r.next = time.Now().Add(min(firstPause<<min(r.failed-1, 10), mostPause))
+	}
+	r.failed++
+}
+
+// lost reports whether a call ended because its process did.
+func (p *process) lost(err error) bool {
+	if status.Code(err) != codes.Unavailable && status.Code(err) != codes.Canceled {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return true
+	case <-time.After(time.Second): // its end is noticed a moment later than that of its calls
+		return false
+	}
+}
