@@ -153,12 +153,14 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 		if err != nil {
 			return err
 		}
-		for {
+		for begun := false; ; begun = true {
 			data, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
+			switch {
+			case errors.Is(err, io.EOF):
 				return nil
-			}
-			if err != nil {
+			case err != nil && begun && p.lost(err):
+				return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
+			case err != nil:
 				return err
 			}
 			if err := put(data.Ipc); err != nil {
@@ -168,7 +170,11 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 	})
 }
 
-// with waits for a turn, and lets ask ask the process.
+// again is how long a statement may have run that is asked anew when its process ended: it found a dead one. One that ran for longer may
+// be what killed it.
+const again = 500 * time.Millisecond
+
+// with waits for a turn, and lets ask ask the process. An ask that has put out anything says itself that its process ended.
 func (r *Runner) with(ctx context.Context, caller string, ask func(context.Context, *process) error) error {
 	if r.o.Off {
 		return fmt.Errorf("%w on this server (--sql off)", ErrOff)
@@ -179,18 +185,25 @@ func (r *Runner) with(ctx context.Context, caller string, ask func(context.Conte
 		return err
 	}
 	defer r.gate.leave()
-	p, err := r.running(ctx)
-	if err != nil {
-		return err
+	for first := true; ; first = false {
+		p, err := r.running(ctx)
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		err = ask(ctx, p)
+		lasted := time.Since(begun)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !p.lost(err):
+			return err
+		case !first || lasted > again:
+			return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
+		}
 	}
-	err = ask(ctx, p)
-	if err == nil || ctx.Err() == nil && !p.lost(err) {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
 }
 
 // The pause before another start grows with starts that came to nothing.

@@ -80,6 +80,7 @@ func (s *Statement) failed(message string) error {
 	if s.err != nil {
 		return s.err
 	}
+	message, _, _ = strings.Cut(message, "\n\nPossible solutions") // which are settings, and locked
 	return fmt.Errorf("%w: %s", ErrStatement, strings.ReplaceAll(message, rewrite.Function, "scan"))
 }
 

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sqlBinary is the SQL process, built from this tree once; a test that needs it is left out where there is no C compiler.
+func sqlBinary(t testing.TB) string {
+	t.Helper()
+	buildSQL.once.Do(func() {
+		cc, err := exec.Command("go", "env", "CC").Output()
+		if err != nil {
+			buildSQL.err = err
+			return
+		}
+		if _, err := exec.LookPath(strings.TrimSpace(string(cc))); err != nil {
+			buildSQL.skip = err.Error()
+			return
+		}
+		if buildSQL.dir, buildSQL.err = os.MkdirTemp("", "varve-sql-*"); buildSQL.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-C", filepath.Join("..", "varve-sql"), "-o", filepath.Join(buildSQL.dir, "varve-sql"), ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		if out, err := build.CombinedOutput(); err != nil {
+			buildSQL.err = fmt.Errorf("build varve-sql: %w\n%s", err, out)
+		}
+	})
+	if buildSQL.skip != "" {
+		t.Skip("no C compiler: ", buildSQL.skip)
+	}
+	require.NoError(t, buildSQL.err)
+	return filepath.Join(buildSQL.dir, "varve-sql")
+}
+
+var buildSQL struct {
+	once sync.Once
+	dir  string
+	skip string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if buildSQL.dir != "" {
+		_ = os.RemoveAll(buildSQL.dir)
+	}
+	os.Exit(code)
+}
+
+// serveSQL is a server with the samples of a few tags, and a function that runs a statement and returns its rows as lines of csv.
+func serveSQL(t *testing.T, flags ...string) (address string, sql func(statement string, parameters ...string) string) {
+	t.Helper()
+	address, _ = serveInProcess(t, t.TempDir(), append([]string{"--sql-binary", sqlBinary(t)}, flags...)...)
+	return address, func(statement string, parameters ...string) string {
+		t.Helper()
+		args := []string{"sql", "--server", address, "-o", "csv"}
+		for _, p := range parameters {
+			args = append(args, "-p", p)
+		}
+		out := varve(t, append(args, statement)...)
+		_, rows, _ := strings.Cut(out, "\n")
+		return strings.TrimSuffix(rows, "\n")
+	}
+}
+
+// fill imports samples of a plant: time, tag, value, quality.
+func fillSQL(t *testing.T, address string) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("time,tag,value\n")
+	for i := range 1000 {
+		at := time.Date(2026, 3, 1, 0, 0, i, 123456789, time.UTC).Format(time.RFC3339Nano)
+		fmt.Fprintf(&b, "%s,FI-101,%d.5\n%s,TI-7,%d\n", at, i, at, i%50)
+	}
+	varve(t, "import", "--server", address, writeFile(t, "samples.csv", b.String()))
+	varve(t, "tags", "rename", "--server", address, "TI-7", "TI-007")
+}
+
+func TestSQL(t *testing.T) {
+	address, sql := serveSQL(t)
+	fillSQL(t, address)
+	require.Equal(t, "2000", sql("select count(*) from samples"))
+	require.Equal(t, "FI-101,1000,0.5,999.5,500000\nTI-007,1000,0,49,24500", sql("select tag, count(*), min(value), max(value), sum(value) from samples group by tag order by tag"))
+	require.Equal(t, "2026-03-01T00:00:01.123456Z,1772323201123456789,1.5", sql("select time, time_ns, value from samples where tag = $1 and time > '2026-03-01 00:00:01' and time < $2", "FI-101", "2026-03-01T00:00:02Z"))
+	require.Equal(t, "TI-007,2026-03-01T00:16:39.123456Z,49", sql("select tag, time, value from latest where tag like 'TI%'"))
+	require.Equal(t, "TI-7,TI-007", sql("select n.name, t.name from tag_names n join tags t using (tag_id) where n.valid_to is not null"))
+	require.Equal(t, "1000,2026-03-01T00:00:00.123456Z,2026-03-01T00:16:39.123456Z", sql("select samples, first_time, last_time from tags where name = 'FI-101'"))
+	require.Equal(t, "1000", sql("select count(*) from samples s join tags t on s.tag_id = t.tag_id where t.name like 'F%'"))
+
+	_, says := fails(t, "sql", "--server", address, "select * from samples where tag = 'TI-7'")
+	require.Contains(t, says, `"TI-007"`)
+	require.Equal(t, "1000", sql("select count(*) from samples where tag in ('TI-7', 'FI-101')"))
+	require.Equal(t, "0", sql("select count(*) from samples where tag = 'nobody'"))
+
+	out := varve(t, "sql", "--server", address, "--describe", "select time, tag, value, quality from samples where tag = $1")
+	require.Equal(t, "column\ttime\ttimestamp[ns, tz=UTC]\ncolumn\ttag\tutf8\ncolumn\tvalue\tfloat64\ncolumn\tquality\tint64\nparameter\t1\tutf8\n", out)
+	var row map[string]any
+	require.NoError(t, json.Unmarshal([]byte(varve(t, "sql", "--server", address, "-o", "json", "select [1, null] as l, {'a': 'x'} as s, 1.50 as d, null as n, 'nan'::double as f")), &row))
+	require.Equal(t, map[string]any{"l": []any{1.0, nil}, "s": map[string]any{"a": "x"}, "d": 1.5, "n": nil, "f": "NaN"}, row)
+	require.Equal(t, "A\n1\n", varve(t, "sql", "--server", address, "select 1 as a"))
+}
+
+// Whatever ends the process, the next statement finds another one.
+func TestSQLOutlastsItsProcess(t *testing.T) {
+	address, sql := serveSQL(t, "--sql-timeout", "20s", "--sql-memory", "64MiB", "--sql-temp-bytes", "16MiB")
+	require.Equal(t, "1", sql("select 1"))
+	for range 3 {
+		for _, pid := range childrenOf(t, os.Getpid(), "varve-sql") {
+			p, err := os.FindProcess(pid)
+			require.NoError(t, err)
+			require.NoError(t, p.Kill())
+		}
+		require.Equal(t, "1", sql("select 1"))
+	}
+	// One that runs hears of it.
+	done := make(chan string, 1)
+	go func() {
+		var stdout, stderr bytes.Buffer
+		run(context.Background(), []string{"sql", "--server", address, "select sum(i % 7) from range(1000000000000) t(i)"}, &stdout, &stderr)
+		done <- stderr.String()
+	}()
+	time.Sleep(time.Second) // until it runs; sooner only makes the test easier
+	for _, pid := range childrenOf(t, os.Getpid(), "varve-sql") {
+		p, _ := os.FindProcess(pid)
+		require.NoError(t, p.Kill())
+	}
+	require.Contains(t, <-done, "the SQL process ended while the statement ran")
+	require.Equal(t, "1", sql("select 1"))
+	// What takes too much is refused or ended, and takes nothing with it.
+	for _, bomb := range []string{
+		"select list(i) from range(1000000000) t(i)",
+		"select a.i from range(100000000) a(i), range(100000000) b(i) order by b.i desc, a.i",
+		"select count(distinct i::varchar) from range(1000000000) t(i)",
+		"select repeat('x', 1000000000)",
+		"with recursive r as (select repeat('x', 1000) as x union all select x || x from r) select max(length(x)) from r",
+	} {
+		code, says := fails(t, "sql", "--server", address, "--timeout", "5s", bomb)
+		require.Equal(t, 1, code, "%s: %s", bomb, says)
+		require.Equal(t, "1", sql("select 1"), bomb)
+	}
+}
+
+// childrenOf is the processes of a program that a process started.
+func childrenOf(t *testing.T, parent int, program string) (pids []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		_, rest, ok := strings.Cut(string(b), "("+program+") ")
+		fields := strings.Fields(rest)
+		if ok && len(fields) > 1 && fields[1] == strconv.Itoa(parent) && fields[0] != "Z" {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			require.NoError(t, err)
+			pids = append(pids, pid)
+		}
+	}
+	require.NotEmpty(t, pids, "no process of SQL runs")
+	return pids
+}
+
+func TestSQLThatIsNotThere(t *testing.T) {
+	address, _ := serveInProcess(t, t.TempDir(), "--sql", "off")
+	_, says := fails(t, "sql", "--server", address, "select 1")
+	require.Contains(t, says, "SQL is switched off on this server (--sql off)")
+
+	address, _ = serveInProcess(t, t.TempDir(), "--sql-binary", filepath.Join(t.TempDir(), "nothing"))
+	_, says = fails(t, "sql", "--server", address, "select 1")
+	require.Contains(t, says, "SQL is not built: there is no program")
+	require.Contains(t, says, "make build")
+	require.NotContains(t, says, "older release")
+
+	stub := writeFile(t, "varve-sql", "#!/bin/sh\nexit 3\n")
+	require.NoError(t, os.Chmod(stub, 0o755))
+	address, _ = serveInProcess(t, t.TempDir(), "--sql-binary", stub)
+	_, says = fails(t, "sql", "--server", address, "select 1")
+	require.Contains(t, says, "built without a C compiler")
+
+	broken := writeFile(t, "varve-sql", "#!/bin/sh\nexit 1\n")
+	require.NoError(t, os.Chmod(broken, 0o755))
+	address, _ = serveInProcess(t, t.TempDir(), "--sql-binary", broken)
+	for range 3 {
+		_, says = fails(t, "sql", "--server", address, "select 1")
+		require.Contains(t, says, "it ended at once")
+	}
+}
