@@ -197,3 +197,12 @@ func checkEdges(edges []int64) error {
 	}
 	return nil
 }
+
+// Starts is the edges that the buckets begin with, in the order of the answer.
+func (b Buckets) Starts() ([]int64, error) {
+	x, err := b.buckets()
+	if err != nil {
+		return nil, err
+	}
+	return x.edges[:x.count()], nil
+}

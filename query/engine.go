@@ -28,7 +28,7 @@ type Options struct {
 // Engine answers questions. It is safe for concurrent use.
 type Engine struct {
 	store  Store
-	budget budget
+	budget *budget
 	now    func() time.Time
 }
 
@@ -46,7 +46,7 @@ func New(store Store, o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Engine{store: store, now: o.Now, budget: budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
+	return &Engine{store: store, now: o.Now, budget: &budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
 }
 
 // MemoryTaken is what running queries hold.

@@ -93,6 +93,26 @@ type Moment struct {
 // At is the moment of a view, which stays the caller's to close.
 func (e *Engine) At(v *storage.View) *Moment { return &Moment{e, dbView{v}} }
 
+// Engine answers every question at the moment, out of the same memory for queries.
+func (m *Moment) Engine() *Engine {
+	return &Engine{store: momentStore{m.engine.store.Catalog(), m.view}, budget: m.engine.budget, now: m.engine.now}
+}
+
+// momentStore is a store whose every view is one that someone else closes.
+type momentStore struct {
+	catalog Catalog
+	view    View
+}
+
+func (h momentStore) Catalog() Catalog { return h.catalog }
+func (h momentStore) View(context.Context, storage.Consistency) (View, error) {
+	return lentView{h.view}, nil
+}
+
+type lentView struct{ View }
+
+func (lentView) Close() {}
+
 // ReadSamples writes the samples that r asks for to sink, tag by tag, and returns how many, also beside an error.
 func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uint64, error) {
 	for _, c := range r.Columns {

@@ -169,13 +169,34 @@ var sqlTypes = map[string]sqlchildv1.Type{
 func (s *tableService) Tables(context.Context, *sqlchildv1.TablesRequest) (*sqlchildv1.TablesResponse, error) {
 	out := &sqlchildv1.TablesResponse{}
 	for _, t := range relation.Tables {
-		x := &sqlchildv1.Table{Name: t.Name, Small: t.Small}
-		for _, c := range t.Columns {
-			x.Columns = append(x.Columns, &sqlchildv1.Column{Name: c.Name, Type: sqlTypes[c.Type.Name()], Role: sqlchildv1.Role(c.Role)})
-		}
-		out.Tables = append(out.Tables, x)
+		out.Tables = append(out.Tables, tableToWire(t, t.Columns))
 	}
 	return out, nil
+}
+
+func tableToWire(t *relation.Table, columns []relation.Column) *sqlchildv1.Table {
+	x := &sqlchildv1.Table{Name: t.Name, Small: t.Small, Function: t.Arguments != nil, Dynamic: t.Dynamic()}
+	for _, c := range columns {
+		x.Columns = append(x.Columns, &sqlchildv1.Column{Name: c.Name, Type: sqlTypes[c.Type.Name()], Role: sqlchildv1.Role(c.Role)})
+	}
+	for _, a := range t.Arguments {
+		x.Arguments = append(x.Arguments, &sqlchildv1.Argument{Name: a.Name, Type: a.Type})
+	}
+	return x
+}
+
+func (s *tableService) Columns(ctx context.Context, r *sqlchildv1.ScanRequest) (out *sqlchildv1.Table, err error) {
+	err = s.guard("columns for SQL", func() error {
+		table, at, done, err := s.moment(r)
+		if err != nil {
+			return err
+		}
+		defer done()
+		columns, err := table.ColumnsWith(at, scanOf(r))
+		out = tableToWire(table, columns)
+		return err
+	})
+	return out, toStatus(err)
 }
 
 func (s *tableService) Scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
@@ -183,33 +204,45 @@ func (s *tableService) Scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreami
 }
 
 func (s *tableService) scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	x, err := s.statements.find(r.Statement)
-	if err != nil {
-		return err
-	}
-	if callerOf(x.ctx).scope&Read == 0 {
-		return fmt.Errorf("table %.80q needs scope %s: %w", r.Table, Read, errForbidden)
-	}
-	view, done, err := x.scan(s.db)
+	table, at, done, err := s.moment(r)
 	if err != nil {
 		return err
 	}
 	defer done()
-	table, ok := relation.Find(r.Table)
-	if !ok {
-		return fmt.Errorf("table %.80q: %w", r.Table, relation.ErrBadScan)
+	x, err := s.statements.find(r.Statement)
+	if err != nil {
+		return err
 	}
 	// A scan ends with its statement as well as with its call.
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer context.AfterFunc(x.ctx, func() { cancel(context.Cause(x.ctx)) })()
 	defer cancel(nil)
-	out := newArrowSender(stream, &s.buffers)
-	_, err = table.Read(ctx, relation.Moment{Catalog: s.db.Catalog(), View: view, Engine: s.engine, Now: s.options.Now()}, scanOf(r), out)
+	_, err = table.Read(ctx, at, scanOf(r), newArrowSender(stream, &s.buffers))
 	return err
 }
 
+// moment is the table that a scan is of and where it is read, with the rights of the statement that it is for. done ends the scan.
+func (s *tableService) moment(r *sqlchildv1.ScanRequest) (table *relation.Table, at relation.Moment, done func(), err error) {
+	x, err := s.statements.find(r.Statement)
+	if err != nil {
+		return nil, at, nil, err
+	}
+	if callerOf(x.ctx).scope&Read == 0 {
+		return nil, at, nil, fmt.Errorf("table %.80q needs scope %s: %w", r.Table, Read, errForbidden)
+	}
+	table, ok := relation.Find(r.Table)
+	if !ok {
+		return nil, at, nil, fmt.Errorf("table %.80q: %w", r.Table, relation.ErrBadScan)
+	}
+	view, done, err := x.scan(s.db)
+	if err != nil {
+		return nil, at, nil, err
+	}
+	return table, relation.Moment{Catalog: s.db.Catalog(), View: view, Engine: s.engine, Now: s.options.Now()}, done, nil
+}
+
 func scanOf(r *sqlchildv1.ScanRequest) *relation.Scan {
-	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true}
+	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true, Arguments: r.Arguments}
 	for _, c := range r.Columns {
 		scan.Columns = append(scan.Columns, int(c))
 	}

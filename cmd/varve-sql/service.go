@@ -142,9 +142,29 @@ type scanner struct {
 
 // Scan is part of engine.Scanner.
 func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (io.Reader, error) {
-	r := &sqlchildv1.ScanRequest{Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing}
+	r := s.request(table, h)
 	for _, c := range columns {
 		r.Columns = append(r.Columns, uint32(c))
+	}
+	stream, err := s.tables.Scan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &messages{stream: stream}, nil
+}
+
+// Columns is part of engine.Scanner.
+func (s *scanner) Columns(ctx context.Context, function string, h engine.Hints) (*engine.Table, error) {
+	t, err := s.tables.Columns(ctx, s.request(function, h))
+	if err != nil {
+		return nil, err
+	}
+	return tableOf(t), nil
+}
+
+func (s *scanner) request(table string, h engine.Hints) *sqlchildv1.ScanRequest {
+	r := &sqlchildv1.ScanRequest{
+		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments,
 	}
 	if h.Names != nil {
 		r.Names = &sqlchildv1.Strings{Values: h.Names.Names}
@@ -152,11 +172,7 @@ func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engin
 	if h.IDs != nil {
 		r.Ids = &sqlchildv1.Ids{Values: h.IDs.IDs}
 	}
-	stream, err := s.tables.Scan(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return &messages{stream: stream}, nil
+	return r
 }
 
 // messages reads the bytes of ArrowData.
@@ -186,13 +202,23 @@ func listTables(ctx context.Context, client sqlchildv1.TableServiceClient) ([]*e
 	}
 	var out []*engine.Table
 	for _, t := range r.Tables {
-		x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small}}
-		for _, c := range t.Columns {
-			x.Columns = append(x.Columns, c.Name)
-			x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire
-			x.Types = append(x.Types, engine.Type(c.Type))
-		}
-		out = append(out, x)
+		out = append(out, tableOf(t))
 	}
 	return out, nil
+}
+
+func tableOf(t *sqlchildv1.Table) *engine.Table {
+	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small}, Dynamic: t.Dynamic}
+	for _, c := range t.Columns {
+		x.Columns = append(x.Columns, c.Name)
+		x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire
+		x.Types = append(x.Types, engine.Type(c.Type))
+	}
+	if t.Function {
+		x.Arguments = map[string]string{}
+		for _, a := range t.Arguments {
+			x.Arguments[a.Name] = a.Type
+		}
+	}
+	return x
 }

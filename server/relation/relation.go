@@ -14,6 +14,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/storage"
+	"github.com/varvedb/varve/storage/catalog"
 )
 
 // Errors of scans.
@@ -58,6 +59,11 @@ type Table struct {
 	Name    string
 	Columns []Column
 	Small   bool // its rows are of tags, not of samples
+
+	// Arguments are those that a function may have; nil of a table that is none.
+	Arguments []Argument
+
+	columns func(at Moment, s *Scan) ([]Column, error) // of a function that has others with other arguments
 	read    func(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error)
 }
 
@@ -76,6 +82,7 @@ type Catalog interface {
 	Len() int
 	StateSet(name string, version uint32) (*model.StateSet, bool)
 	StateSets() []*model.StateSet
+	List(f catalog.Filter, after string, limit int) (tags []*model.Tag, next string, total int)
 }
 
 // Scan says what is wanted of a table.
@@ -88,6 +95,19 @@ type Scan struct {
 	Nothing    bool             // no row is wanted
 	Limit      uint64           // most rows; 0 for all
 	Runs       bool             // columns that repeat may come run-end encoded
+
+	Arguments map[string]string // of a function, as JSON
+}
+
+// Dynamic reports whether the columns of a function depend on its arguments.
+func (t *Table) Dynamic() bool { return t.columns != nil }
+
+// ColumnsWith is the columns that a function has with the arguments of a scan.
+func (t *Table) ColumnsWith(at Moment, s *Scan) ([]Column, error) {
+	if t.columns == nil {
+		return t.Columns, nil
+	}
+	return t.columns(at, s)
 }
 
 // All is a scan of all rows and columns of a table.
@@ -108,16 +128,17 @@ func Find(name string) (*Table, bool) {
 	return Tables[i], true
 }
 
-// Tables is every table.
+// Tables is every table and function.
 var Tables = []*Table{
 	samplesTable("samples", 0), samplesTable("good_samples", query.SeverityGood), latest.table(), tags.table(), tagNames.table(), tagAttributes.table(), stateSets.table(),
 	gaps.table(), versions.table(), annotations.table(),
+	rawFunction.table(), atTimes.table(), interpolated.table(), aggregate.table(), plotFunction.table(), timeInState.table(), wideTable(),
 }
 
 // Read writes the rows that a scan wants to out and returns how many, also beside an error.
 func (t *Table) Read(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
 	for _, c := range s.Columns {
-		if c < 0 || c >= len(t.Columns) {
+		if !t.Dynamic() && (c < 0 || c >= len(t.Columns)) {
 			return 0, fmt.Errorf("column %d of table %s, which has %d: %w", c, t.Name, len(t.Columns), ErrBadScan)
 		}
 	}

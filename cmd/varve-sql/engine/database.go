@@ -35,7 +35,8 @@ type Database struct {
 // Table is a table that statements may name.
 type Table struct {
 	rewrite.Table
-	Types []Type // of each column
+	Types   []Type // of each column
+	Dynamic bool   // a function whose columns depend on its arguments; it is described without
 }
 
 // Type is a type of column.

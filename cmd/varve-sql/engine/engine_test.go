@@ -5,8 +5,10 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,11 +44,19 @@ func testTables() []*Table {
 				Roles: []rewrite.Role{rewrite.Time, rewrite.Tag, 0, rewrite.Quality, rewrite.Severity, rewrite.TimeNS, rewrite.TagID, 0},
 			},
 			[]Type{TimestampTZ, Varchar, Double, BigInt, Varchar, BigInt, BigInt, Varchar},
+			false,
 		},
 		{
 			rewrite.Table{Name: "tags", Columns: []string{"tag_id", "name", "unit"}, Roles: []rewrite.Role{rewrite.TagID, rewrite.Tag, 0}, Small: true},
 			[]Type{BigInt, Varchar, Varchar},
+			false,
 		},
+		{
+			rewrite.Table{Name: "echo", Columns: []string{"name", "value"}, Roles: []rewrite.Role{0, 0}, Arguments: map[string]string{"tags": "", "start": "TIMESTAMP WITH TIME ZONE", "pixels": "BIGINT"}},
+			[]Type{Varchar, Varchar},
+			false,
+		},
+		{rewrite.Table{Name: "spread", Arguments: map[string]string{"tags": ""}}, nil, true},
 	}
 }
 
@@ -78,6 +88,9 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 	}
 	if s.ignore {
 		h = Hints{}
+	}
+	if table == "echo" || table == "spread" {
+		return echo(table, columns, h)
 	}
 	var rows []testRow
 	for tag := range testTags {
@@ -136,9 +149,48 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 	return &out, w.Close()
 }
 
+// Columns is part of Scanner: a column for each of the tags of the argument.
+func (s *testScanner) Columns(_ context.Context, _ string, h Hints) (*Table, error) {
+	var tags []string
+	if err := json.Unmarshal([]byte(h.Arguments["tags"]), &tags); err != nil {
+		return nil, err
+	}
+	return &Table{rewrite.Table{Name: "spread", Columns: tags, Roles: make([]rewrite.Role, len(tags)), Arguments: map[string]string{}}, slices.Repeat([]Type{BigInt}, len(tags)), true}, nil
+}
+
 type failing struct{ error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.error }
+
+// echo answers with the arguments of a function, or with a row of the places of columns.
+func echo(table string, columns []int, h Hints) (io.Reader, error) {
+	var fields []arrow.Field
+	var arrays []arrow.Array
+	names := slices.Sorted(maps.Keys(h.Arguments))
+	for _, c := range columns {
+		if table == "spread" {
+			b := array.NewInt64Builder(memory.DefaultAllocator)
+			b.Append(int64(c))
+			fields, arrays = append(fields, arrow.Field{Type: arrow.PrimitiveTypes.Int64}), append(arrays, b.NewArray())
+			continue
+		}
+		b := array.NewStringBuilder(memory.DefaultAllocator)
+		for _, n := range names {
+			b.Append([]string{n, h.Arguments[n]}[c])
+		}
+		if h.IDs != nil {
+			b.Append([]string{"ids", fmt.Sprint(h.IDs.IDs)}[c])
+		}
+		fields, arrays = append(fields, arrow.Field{Type: arrow.BinaryTypes.String}), append(arrays, b.NewArray())
+	}
+	schema := arrow.NewSchema(fields, nil)
+	var out bytes.Buffer
+	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
+	if err := w.Write(array.NewRecord(schema, arrays, int64(arrays[0].Len()))); err != nil {
+		return nil, err
+	}
+	return &out, w.Close()
+}
 
 func testColumn(typ arrow.DataType, name string, rows []testRow) arrow.Array {
 	b := array.NewBuilder(memory.DefaultAllocator, typ)
@@ -378,6 +430,42 @@ func TestRefusedStatements(t *testing.T) {
 	rows, err := answer(d, &testScanner{}, "select count(*) from samples")
 	require.NoError(t, err)
 	require.Equal(t, []string{"2000"}, rows)
+}
+
+func TestFunctions(t *testing.T) {
+	d := openTest(t)
+	for _, x := range []struct {
+		sql    string
+		values []Value
+		rows   string
+	}{
+		{sql: "select * from echo(tags => ['a', 'b'], start => timestamp '2026-01-01', pixels => 1 + 2)", rows: `pixels|3,start|"2026-01-01 00:00:00+00",tags|["a","b"]`},
+		{sql: "select * from echo('a', start := timestamptz '2026-01-01 00:00:00.5+01') e where e.name <> 'tags'", rows: `start|"2025-12-31 23:00:00.5+00"`},
+		{sql: "select value from echo(tags => $1, pixels => $2)", values: []Value{"x", "7"}, rows: `"x",7`},
+		{sql: "select value from echo(tags => (select list(name order by name) from tags where unit = $1))", values: []Value{"bar"}, rows: `["beta","delta"]`},
+		{sql: "select value from echo(tags_where => unit = $1 and name like 'b%')", values: []Value{"bar"}, rows: `[2]`},
+		{sql: "select b, a from spread(tags => ['a', 'b'])", rows: "1|0"},
+		{sql: "with x as (select * from spread(tags => [$1])) select z + 1 from x", values: []Value{"z"}, rows: "1"},
+	} {
+		rows, err := answer(d, &testScanner{}, x.sql, x.values...)
+		require.NoError(t, err, x.sql)
+		require.Equal(t, x.rows, strings.Join(rows, ","), x.sql)
+	}
+	for _, x := range []struct{ sql, says string }{
+		{"select * from echo(['a'], other => 1)", "echo has no argument \"other\"; it has pixels, start, tags, tags_where"},
+		{"select * from echo(['a'], ['b'])", "no argument"},
+		{"select * from echo(['a'], start => 'yesterday')", "yesterday"},
+		{"select * from echo(tags_where => nothing = 1)", "tags_where of echo"},
+		{"select e.* from tags t, echo(tags => t.name) e", "arguments of echo"},
+		{"select * from echo", "no table echo"},
+		{"select * from spread(tags => [$1])", "columns of spread"},
+	} {
+		_, err := answer(d, &testScanner{}, x.sql)
+		require.ErrorContains(t, err, x.says, x.sql)
+	}
+	y, err := d.Describe(context.Background(), &testScanner{}, "select value from echo(tags => $1, start => $2, pixels => $3) where name = $4")
+	require.NoError(t, err)
+	require.Equal(t, "1: type=utf8, nullable 2: type=timestamp[ns, tz=UTC], nullable 3: type=int64, nullable 4: type=utf8, nullable", strings.Join(describeFields(y.Parameters), " "))
 }
 
 func TestErrorsOnTheWayEndTheStatement(t *testing.T) {

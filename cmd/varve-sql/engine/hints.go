@@ -14,6 +14,8 @@ type Hints struct {
 	Start, End *int64
 	Severities uint8 // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
 	Nothing    bool  // no row can be of use
+
+	Arguments map[string]string // of a function, as JSON
 }
 
 // Set is names or ids.

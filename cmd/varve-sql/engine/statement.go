@@ -11,6 +11,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -26,6 +27,8 @@ import (
 // Scanner reads tables: an Arrow stream of some columns of one, by their places, narrowed by hints.
 type Scanner interface {
 	Scan(ctx context.Context, table string, columns []int, hints Hints) (io.Reader, error)
+	// Columns is a dynamic function as it is with its arguments.
+	Columns(ctx context.Context, function string, hints Hints) (*Table, error)
 }
 
 // Value is the value of a parameter: nil, bool, int64, float64, string, []byte, or Instant.
@@ -41,7 +44,11 @@ type Statement struct {
 	scanner Scanner
 	scans   []*rewrite.Scan
 	hints   []Hints
+	dynamic []*Table            // what is known of the columns of each scan now; nil of those that never change
+	given   []rewrite.Parameter // parameters it has
 	values  []Value
+
+	said string // what a statement of ours failed for last
 
 	mu  sync.Mutex
 	err error // of a scan
@@ -58,7 +65,12 @@ func (r *registry) session(number uint64) *Statement {
 	return st
 }
 
-func (s *Statement) table(at int) *Table { return s.session.database.tables[s.scans[at].Table.Name] }
+func (s *Statement) table(at int) *Table {
+	if t := s.dynamic[at]; t != nil {
+		return t
+	}
+	return s.session.database.tables[s.scans[at].Table.Name]
+}
 
 // fault keeps the error that a scan ended with, whole.
 func (s *Statement) fault(err error) error {
@@ -123,7 +135,10 @@ func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values
 	if err != nil {
 		return err
 	}
-	s.scans, s.hints = r.Scans, make([]Hints, len(r.Scans))
+	s.scans, s.hints, s.dynamic, s.given = r.Scans, make([]Hints, len(r.Scans)), make([]*Table, len(r.Scans)), r.Parameters
+	if err := s.columns(); err != nil {
+		return err
+	}
 	text, err := session.sql(r.Tree)
 	if err != nil {
 		return err
@@ -138,17 +153,16 @@ func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values
 
 // bind gives the parameters that a prepared statement has their values.
 func (s *Statement) bind(p mapping.PreparedStatement, all bool) error {
-	n := int(mapping.NParams(p))
-	if all && n != len(s.values) {
-		return fmt.Errorf("%w: it has %d parameters, %d values are given", ErrStatement, n, len(s.values))
+	if all && len(s.given) != len(s.values) {
+		return fmt.Errorf("%w: it has %d parameters, %d values are given", ErrStatement, len(s.given), len(s.values))
 	}
 	for i, v := range s.values {
+		if all && s.given[i].Name != strconv.Itoa(i+1) {
+			return fmt.Errorf("%w: it has a parameter $%s and no $%d: parameters are $1, $2 and so on, or ?", ErrStatement, s.given[i].Name, i+1)
+		}
 		var at mapping.IdxT
 		if mapping.BindParameterIndex(p, &at, strconv.Itoa(i+1)) != mapping.StateSuccess {
-			if all {
-				return fmt.Errorf("%w: it has no parameter $%d: parameters are $1, $2 and so on, or ?", ErrStatement, i+1)
-			}
-			continue
+			continue // an argument of a function
 		}
 		state := mapping.State(mapping.StateError)
 		switch v := v.(type) {
@@ -269,6 +283,9 @@ func (s *Statement) try(without []bool) (int, error) {
 			continue
 		}
 		h := &s.hints[at]
+		if err := s.arguments(at); err != nil {
+			return at, err
+		}
 		if ok, err := s.bounds(s.scans[at], h); !ok || err != nil {
 			return at, err
 		}
@@ -276,7 +293,11 @@ func (s *Statement) try(without []bool) (int, error) {
 			if h.Nothing {
 				break
 			}
-			if ok, err := s.set(set, h); !ok || err != nil {
+			ok, err := s.set(set, h)
+			if !ok && err == nil && s.scans[at].Table.Arguments != nil {
+				err = fmt.Errorf("%w: tags_where of %s: %s", ErrStatement, s.scans[at].Table.Name, s.said)
+			}
+			if !ok || err != nil {
 				return at, err
 			}
 		}
@@ -284,25 +305,75 @@ func (s *Statement) try(without []bool) (int, error) {
 	return -1, nil
 }
 
+// arguments works out the arguments of a scan that is the call of a function.
+func (s *Statement) arguments(at int) error {
+	scan := s.scans[at]
+	if len(scan.Arguments) == 0 {
+		return nil
+	}
+	s.hints[at].Arguments = map[string]string{}
+	ok, err := s.rows(scan.Values(), func(c mapping.DataChunk, n int) bool {
+		for i, a := range scan.Arguments {
+			if v := vectorOf(c, i); n > 0 && v.valid(0) {
+				s.hints[at].Arguments[a.Name] = string(v.bytes(0))
+			}
+		}
+		return true
+	})
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: the arguments of %s: %s", ErrStatement, scan.Table.Name, s.said)
+	}
+	return err
+}
+
+// columns asks for the columns of functions that have others with other arguments. Their arguments are worked out for that, before there is
+// a transaction.
+func (s *Statement) columns() error {
+	for at := len(s.scans) - 1; at >= 0; at-- {
+		if !s.table(at).Dynamic {
+			continue
+		}
+		if err := s.session.run("BEGIN TRANSACTION"); err != nil {
+			return err
+		}
+		err := s.resolve()
+		if rollback := s.session.run("ROLLBACK"); err == nil {
+			err = rollback
+		}
+		if err != nil {
+			return fmt.Errorf("the columns of %s, which depend on its arguments: %w", s.scans[at].Table.Name, err)
+		}
+		for at := range s.scans {
+			if t := s.table(at); t.Dynamic {
+				if s.dynamic[at], err = s.scanner.Columns(s.ctx, t.Name, s.hints[at]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
 // rows runs a statement of ours over the tables and hands over its chunks. What it fails for the statement fails for as well, or it does
 // not matter: false then.
 func (s *Statement) rows(tree []byte, f func(c mapping.DataChunk, n int) bool) (bool, error) {
 	text, err := s.session.sql(tree)
 	if err != nil {
-		return false, nil
+		return false, s.says(err)
 	}
 	p, err := s.session.prepare(text)
 	if err != nil {
-		return false, s.interrupted()
+		return false, s.says(err)
 	}
 	defer mapping.DestroyPrepare(&p)
 	if err := s.bind(p, false); err != nil {
-		return false, nil
+		return false, s.says(err)
 	}
 	var r mapping.Result
 	defer mapping.DestroyResult(&r)
 	if mapping.ExecutePrepared(p, &r) != mapping.StateSuccess {
-		return false, s.interrupted()
+		return false, s.says(errors.New(mapping.ResultError(&r)))
 	}
 	for {
 		c := mapping.FetchChunk(r)
@@ -322,6 +393,12 @@ func (s *Statement) rows(tree []byte, f func(c mapping.DataChunk, n int) bool) (
 	return mapping.ResultError(&r) == "", s.interrupted()
 }
 
+// says keeps what a statement of ours failed for, and is interrupted.
+func (s *Statement) says(err error) error {
+	s.said = strings.TrimPrefix(err.Error(), ErrStatement.Error()+": ")
+	return s.interrupted()
+}
+
 // interrupted is why a statement must not go on: it is over, or a scan failed. The transaction may be lost too, which the engine then says.
 func (s *Statement) interrupted() error {
 	if s.ctx.Err() != nil {
@@ -334,10 +411,10 @@ func (s *Statement) interrupted() error {
 
 // bounds narrows a scan by the values that its columns are compared with.
 func (s *Statement) bounds(scan *rewrite.Scan, h *Hints) (bool, error) {
-	tree := scan.Values()
-	if tree == nil {
+	if len(scan.Bounds) == 0 {
 		return true, nil
 	}
+	tree := scan.Values()
 	var cells []cell
 	ok, err := s.rows(tree, func(c mapping.DataChunk, n int) bool {
 		if n == 0 {
@@ -412,7 +489,7 @@ func (s *Statement) set(set rewrite.Set, h *Hints) (bool, error) {
 
 // Describe says which columns and parameters a statement has.
 func (d *Database) Describe(ctx context.Context, scanner Scanner, sql string) (out Description, err error) {
-	err = d.with(ctx, scanner, sql, nil, func(_ *Statement, p mapping.PreparedStatement) error {
+	err = d.with(ctx, scanner, sql, nil, func(s *Statement, p mapping.PreparedStatement) (err error) {
 		var columns, parameters []arrow.Field
 		for i := range mapping.PreparedStatementColumnCount(p) {
 			typ := mapping.PreparedStatementColumnLogicalType(p, i)
@@ -422,11 +499,15 @@ func (d *Database) Describe(ctx context.Context, scanner Scanner, sql string) (o
 			}
 			columns = append(columns, f)
 		}
-		for i := range mapping.NParams(p) {
-			name := mapping.ParameterName(p, i+1)
-			f, err := field(name, mapping.ParamLogicalType(p, i+1))
-			if err != nil {
-				return err
+		for _, x := range s.given {
+			f := arrow.Field{Name: x.Name, Type: arrow.BinaryTypes.String, Nullable: true}
+			var at mapping.IdxT
+			if mapping.BindParameterIndex(p, &at, x.Name) == mapping.StateSuccess {
+				if f, err = field(x.Name, mapping.ParamLogicalType(p, at)); err != nil {
+					return err
+				}
+			} else if t, ok := argumentTypes[x.Type]; ok {
+				f.Type = t
 			}
 			parameters = append(parameters, f)
 		}
@@ -434,6 +515,12 @@ func (d *Database) Describe(ctx context.Context, scanner Scanner, sql string) (o
 		return nil
 	})
 	return out, err
+}
+
+// argumentTypes is the Arrow types of arguments that are one value; others are given as text.
+var argumentTypes = map[string]arrow.DataType{
+	"TIMESTAMP WITH TIME ZONE": &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}, "BIGINT": arrow.PrimitiveTypes.Int64,
+	"BOOLEAN": arrow.FixedWidthTypes.Boolean, "DOUBLE": arrow.PrimitiveTypes.Float64,
 }
 
 // field describes a column or parameter; one of which the engine does not know the type before it has the values is a text.

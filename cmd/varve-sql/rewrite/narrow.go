@@ -288,8 +288,8 @@ func (s *scope) small(x any) bool {
 }
 
 // beside makes a tree a statement of its own, with scans of the same numbering.
-func (s *scope) beside(x any) []byte {
-	s.walk(x, nil)
+func (r *rewriter) beside(x any) []byte {
+	r.walk(x, nil)
 	return encode(x, nil)
 }
 
@@ -411,9 +411,16 @@ func (s *scope) related(wide, narrow string, all []node) {
 }
 
 // Values is the statement that reads the values of the bounds of a scan, nil where it has none: for each value in turn one column with it,
-// cast to what the column of the bound has, and one with the name of the type it had.
+// cast to what the column of the bound has, and one with the name of the type it had. Of a function it reads the arguments, each as JSON.
 func (s *Scan) Values() []byte {
 	var selected []any
+	for _, a := range s.Arguments {
+		v := clone(a.Value)
+		if typ := s.Table.Arguments[a.Name]; typ != "" {
+			v = cast(v, typ)
+		}
+		selected = append(selected, cast(call("to_json", v), "VARCHAR"))
+	}
 	for _, b := range s.Bounds {
 		typ := "BIGINT"
 		switch b.Role {

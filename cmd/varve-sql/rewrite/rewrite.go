@@ -1,8 +1,11 @@
 package rewrite
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -28,21 +31,39 @@ type Table struct {
 	Columns []string // lower case
 	Roles   []Role   // of each column
 	Small   bool     // its rows are of tags, not of samples: reading it to narrow another scan pays
+
+	// Of a function: the types its arguments are cast to, by name; empty for as they are.
+	Arguments map[string]string
 }
 
 func (t *Table) column(name string) int { return slices.Index(t.Columns, name) }
 
 // Statement is a statement that is ready for the engine.
 type Statement struct {
-	Tree  []byte // serialized
-	Scans []*Scan
+	Tree       []byte // serialized
+	Scans      []*Scan
+	Parameters []Parameter // by their numbers, which are their places; what is named otherwise comes behind
 }
 
-// Scan is one use of a table.
+// Parameter is a parameter of a statement.
+type Parameter struct {
+	Name string
+	Type string // of the argument of a function that it is; empty of others
+}
+
+// Scan is one use of a table, or of a function.
 type Scan struct {
 	Table  *Table
 	Bounds []Bound // all hold
 	Sets   []Set   // the tag is in all of them
+
+	Arguments []Argument // of a function
+}
+
+// Argument is an argument of a function. Its value is read with the statement Values of the scan.
+type Argument struct {
+	Name  string
+	Value node
 }
 
 // Op is how a column is compared with a value.
@@ -89,7 +110,7 @@ func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
 		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
 	}
 	statement, _ := statements[0].(node)
-	r := &rewriter{tables: tables}
+	r := &rewriter{tables: tables, types: map[string]string{}}
 	if err := r.check(statement); err != nil {
 		return nil, err
 	}
@@ -97,13 +118,32 @@ func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return &Statement{Tree: encode(statement["node"], statement["named_param_map"]), Scans: r.scans}, nil
+	return &Statement{Tree: encode(statement["node"], statement["named_param_map"]), Scans: r.scans, Parameters: r.parameters(statement)}, nil
 }
 
 type rewriter struct {
 	tables map[string]*Table
 	scans  []*Scan
+	types  map[string]string // of parameters that are arguments of functions
 	err    error
+}
+
+// parameters is the parameters of a statement.
+func (r *rewriter) parameters(statement node) (out []Parameter) {
+	for _, e := range list(statement, "named_param_map") {
+		e, _ := e.(node)
+		name := text(e, "key")
+		out = append(out, Parameter{name, r.types[name]})
+	}
+	slices.SortFunc(out, func(a, b Parameter) int {
+		x, errX := strconv.Atoi(a.Name)
+		y, errY := strconv.Atoi(b.Name)
+		if errX == nil && errY == nil {
+			return cmp.Compare(x, y)
+		}
+		return cmp.Or(strings.Compare(fmt.Sprint(errX != nil), fmt.Sprint(errY != nil)), strings.Compare(a.Name, b.Name))
+	})
+	return out
 }
 
 func (r *rewriter) fail(format string, args ...any) {
@@ -129,8 +169,12 @@ func (r *rewriter) check(statement node) error {
 	visit(statement, func(n node) bool {
 		switch typ := text(n, "type"); typ {
 		case "TABLE_FUNCTION":
-			if name := strings.ToLower(text(child(n, "function"), "function_name")); !tableFunctions[name] {
-				r.fail("there is no table function %s; there are %s", name, offered(tableFunctions))
+			if name := strings.ToLower(text(child(n, "function"), "function_name")); !tableFunctions[name] && !r.isFunction(name) {
+				known := maps.Clone(tableFunctions)
+				for name, t := range r.tables {
+					known[name] = t.Arguments != nil
+				}
+				r.fail("there is no table function %s; there are %s", name, offered(known))
 			}
 		case "FUNCTION", "WINDOW_AGGREGATE":
 			name := strings.ToLower(text(n, "function_name"))
@@ -159,8 +203,10 @@ func (r *rewriter) check(statement node) error {
 
 func offered(set map[string]bool) string {
 	var names []string
-	for n := range set {
-		names = append(names, n)
+	for n, is := range set {
+		if is {
+			names = append(names, n)
+		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
@@ -176,6 +222,10 @@ func (r *rewriter) walk(x any, visible []string) {
 	case node:
 		if text(x, "type") == "BASE_TABLE" { // outside of a FROM, which there is none of
 			r.table(x, visible)
+			return
+		}
+		if text(x, "type") == "TABLE_FUNCTION" && r.isFunction(strings.ToLower(text(child(x, "function"), "function_name"))) {
+			r.function(x, visible)
 			return
 		}
 		visible = r.expressions(x, visible)
@@ -216,10 +266,10 @@ func (r *rewriter) table(n node, visible []string) *Scan {
 		schema = "main"
 	}
 	t := r.tables[name]
-	if t == nil || schema != "" && schema != "main" || catalog != "" && catalog != "varve" {
+	if t == nil || t.Arguments != nil || schema != "" && schema != "main" || catalog != "" && catalog != "varve" {
 		known := map[string]bool{}
-		for name := range r.tables {
-			known[name] = true
+		for name, t := range r.tables {
+			known[name] = t.Arguments == nil
 		}
 		r.fail("there is no table %s; there are %s", strings.Trim(strings.Join([]string{catalog, schema, name}, "."), "."), offered(known))
 		return nil
@@ -244,4 +294,55 @@ func (r *rewriter) place(n node, scan *Scan) {
 	n["type"], n["with_ordinality"] = "TABLE_FUNCTION", "WITHOUT_ORDINALITY"
 	n["function"] = call(Function, constant("INTEGER", len(r.scans)))
 	r.scans = append(r.scans, scan)
+}
+
+func (r *rewriter) isFunction(name string) bool {
+	t := r.tables[name]
+	return t != nil && t.Arguments != nil
+}
+
+// tagsWhere is the argument of every function that is a condition on tags, in place of their names.
+const tagsWhere = "tags_where"
+
+// function replaces the call of one of our functions by a scan.
+func (r *rewriter) function(n node, visible []string) {
+	f := child(n, "function")
+	t := r.tables[strings.ToLower(text(f, "function_name"))]
+	scan := &Scan{Table: t}
+	given := list(f, "children")
+	if text(n, "alias") == "" {
+		n["alias"] = t.Name
+	}
+	n["function"] = call(Function, constant("INTEGER", len(r.scans)))
+	r.scans = append(r.scans, scan)
+	for i, a := range given {
+		a, _ := a.(node)
+		name := strings.ToLower(text(a, "alias"))
+		if name == "" && i == 0 {
+			name = "tags"
+		}
+		typ, ok := t.Arguments[name]
+		if !ok && name != tagsWhere {
+			r.fail("%s has no argument %q; it has %s, each as name => value", t.Name, name, offered(argumentsOf(t)))
+			return
+		}
+		a["alias"] = ""
+		if text(a, "class") == "PARAMETER" {
+			r.types[text(a, "identifier")] = typ
+		}
+		if name == tagsWhere {
+			scan.Sets = append(scan.Sets, Set{Tree: r.beside(selectNode([]any{column("tag_id")}, tableNode("tags"), a))})
+			continue
+		}
+		r.walk(a, visible)
+		scan.Arguments = append(scan.Arguments, Argument{name, a})
+	}
+}
+
+func argumentsOf(t *Table) map[string]bool {
+	out := map[string]bool{tagsWhere: true}
+	for name := range t.Arguments {
+		out[name] = true
+	}
+	return out
 }

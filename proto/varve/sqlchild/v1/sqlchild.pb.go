@@ -345,7 +345,10 @@ type Table struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Columns       []*Column              `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
-	Small         bool                   `protobuf:"varint,3,opt,name=small,proto3" json:"small,omitempty"` // its rows are of tags, not of samples
+	Small         bool                   `protobuf:"varint,3,opt,name=small,proto3" json:"small,omitempty"`        // its rows are of tags, not of samples
+	Function      bool                   `protobuf:"varint,4,opt,name=function,proto3" json:"function,omitempty"`  // it is called with arguments
+	Arguments     []*Argument            `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"` // those it may have
+	Dynamic       bool                   `protobuf:"varint,6,opt,name=dynamic,proto3" json:"dynamic,omitempty"`    // its columns depend on its arguments
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +404,80 @@ func (x *Table) GetSmall() bool {
 	return false
 }
 
+func (x *Table) GetFunction() bool {
+	if x != nil {
+		return x.Function
+	}
+	return false
+}
+
+func (x *Table) GetArguments() []*Argument {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *Table) GetDynamic() bool {
+	if x != nil {
+		return x.Dynamic
+	}
+	return false
+}
+
+// Argument is an argument of a function, by name.
+type Argument struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"` // of the engine, that it is cast to; empty: it is taken as it is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Argument) Reset() {
+	*x = Argument{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Argument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Argument) ProtoMessage() {}
+
+func (x *Argument) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Argument.ProtoReflect.Descriptor instead.
+func (*Argument) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Argument) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Argument) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
 type Column struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -412,7 +489,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +501,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +514,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Column) GetName() string {
@@ -466,20 +543,21 @@ type ScanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Statement     uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"`
 	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
-	Columns       []uint32               `protobuf:"varint,3,rep,packed,name=columns,proto3" json:"columns,omitempty"`                 // by their place in the table, in the order wanted; none: rows are only counted
-	Names         *Strings               `protobuf:"bytes,4,opt,name=names,proto3" json:"names,omitempty"`                             // only of tags with these names; absent: of all
-	Ids           *Ids                   `protobuf:"bytes,5,opt,name=ids,proto3" json:"ids,omitempty"`                                 // only of tags with these ids; absent: of all
-	StartNs       *int64                 `protobuf:"zigzag64,6,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"` // not of earlier times
-	EndNs         *int64                 `protobuf:"zigzag64,7,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`       // only of earlier times
-	Severities    uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                  // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
-	Nothing       bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                        // no row is of use
+	Columns       []uint32               `protobuf:"varint,3,rep,packed,name=columns,proto3" json:"columns,omitempty"`                                                                        // by their place in the table, in the order wanted; none: rows are only counted
+	Names         *Strings               `protobuf:"bytes,4,opt,name=names,proto3" json:"names,omitempty"`                                                                                    // only of tags with these names; absent: of all
+	Ids           *Ids                   `protobuf:"bytes,5,opt,name=ids,proto3" json:"ids,omitempty"`                                                                                        // only of tags with these ids; absent: of all
+	StartNs       *int64                 `protobuf:"zigzag64,6,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"`                                                        // not of earlier times
+	EndNs         *int64                 `protobuf:"zigzag64,7,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                                                              // only of earlier times
+	Severities    uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                                                                         // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
+	Nothing       bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                                                                               // no row is of use
+	Arguments     map[string]string      `protobuf:"bytes,10,rep,name=arguments,proto3" json:"arguments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of a function, as JSON
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +569,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +582,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScanRequest) GetStatement() uint64 {
@@ -570,6 +648,13 @@ func (x *ScanRequest) GetNothing() bool {
 	return false
 }
 
+func (x *ScanRequest) GetArguments() map[string]string {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
 type Strings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Values        []string               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
@@ -579,7 +664,7 @@ type Strings struct {
 
 func (x *Strings) Reset() {
 	*x = Strings{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +676,7 @@ func (x *Strings) String() string {
 func (*Strings) ProtoMessage() {}
 
 func (x *Strings) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +689,7 @@ func (x *Strings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strings.ProtoReflect.Descriptor instead.
 func (*Strings) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Strings) GetValues() []string {
@@ -623,7 +708,7 @@ type Ids struct {
 
 func (x *Ids) Reset() {
 	*x = Ids{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +720,7 @@ func (x *Ids) String() string {
 func (*Ids) ProtoMessage() {}
 
 func (x *Ids) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +733,7 @@ func (x *Ids) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ids.ProtoReflect.Descriptor instead.
 func (*Ids) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ids) GetValues() []uint32 {
@@ -674,15 +759,21 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"\x0f\n" +
 	"\rTablesRequest\"B\n" +
 	"\x0eTablesResponse\x120\n" +
-	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"f\n" +
+	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"\xd7\x01\n" +
 	"\x05Table\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\acolumns\x18\x02 \x03(\v2\x19.varve.sqlchild.v1.ColumnR\acolumns\x12\x14\n" +
-	"\x05small\x18\x03 \x01(\bR\x05small\"v\n" +
+	"\x05small\x18\x03 \x01(\bR\x05small\x12\x1a\n" +
+	"\bfunction\x18\x04 \x01(\bR\bfunction\x129\n" +
+	"\targuments\x18\x05 \x03(\v2\x1b.varve.sqlchild.v1.ArgumentR\targuments\x12\x18\n" +
+	"\adynamic\x18\x06 \x01(\bR\adynamic\"2\n" +
+	"\bArgument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"v\n" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.varve.sqlchild.v1.TypeR\x04type\x12+\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xc5\x02\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xd0\x03\n" +
 	"\vScanRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x18\n" +
@@ -694,7 +785,12 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\n" +
 	"severities\x18\b \x01(\rR\n" +
 	"severities\x12\x18\n" +
-	"\anothing\x18\t \x01(\bR\anothingB\v\n" +
+	"\anothing\x18\t \x01(\bR\anothing\x12K\n" +
+	"\targuments\x18\n" +
+	" \x03(\v2-.varve.sqlchild.v1.ScanRequest.ArgumentsEntryR\targuments\x1a<\n" +
+	"\x0eArgumentsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
 	"\t_start_nsB\t\n" +
 	"\a_end_ns\"!\n" +
 	"\aStrings\x12\x16\n" +
@@ -719,9 +815,10 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\fROLE_QUALITY\x10\x062\xa3\x01\n" +
 	"\rEngineService\x12K\n" +
 	"\aPrepare\x12#.varve.sqlchild.v1.StatementRequest\x1a\x1b.varve.sqlchild.v1.Prepared\x12E\n" +
-	"\aExecute\x12#.varve.sqlchild.v1.StatementRequest\x1a\x13.varve.v1.ArrowData0\x012\x9c\x01\n" +
+	"\aExecute\x12#.varve.sqlchild.v1.StatementRequest\x1a\x13.varve.v1.ArrowData0\x012\xe1\x01\n" +
 	"\fTableService\x12M\n" +
-	"\x06Tables\x12 .varve.sqlchild.v1.TablesRequest\x1a!.varve.sqlchild.v1.TablesResponse\x12=\n" +
+	"\x06Tables\x12 .varve.sqlchild.v1.TablesRequest\x1a!.varve.sqlchild.v1.TablesResponse\x12C\n" +
+	"\aColumns\x12\x1e.varve.sqlchild.v1.ScanRequest\x1a\x18.varve.sqlchild.v1.Table\x12=\n" +
 	"\x04Scan\x12\x1e.varve.sqlchild.v1.ScanRequest\x1a\x13.varve.v1.ArrowData0\x01B=Z;github.com/varvedb/varve/proto/varve/sqlchild/v1;sqlchildv1b\x06proto3"
 
 var (
@@ -737,7 +834,7 @@ func file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_sqlchild_v1_sqlchild_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_varve_sqlchild_v1_sqlchild_proto_goTypes = []any{
 	(Type)(0),                 // 0: varve.sqlchild.v1.Type
 	(Role)(0),                 // 1: varve.sqlchild.v1.Role
@@ -746,36 +843,42 @@ var file_varve_sqlchild_v1_sqlchild_proto_goTypes = []any{
 	(*TablesRequest)(nil),     // 4: varve.sqlchild.v1.TablesRequest
 	(*TablesResponse)(nil),    // 5: varve.sqlchild.v1.TablesResponse
 	(*Table)(nil),             // 6: varve.sqlchild.v1.Table
-	(*Column)(nil),            // 7: varve.sqlchild.v1.Column
-	(*ScanRequest)(nil),       // 8: varve.sqlchild.v1.ScanRequest
-	(*Strings)(nil),           // 9: varve.sqlchild.v1.Strings
-	(*Ids)(nil),               // 10: varve.sqlchild.v1.Ids
-	(*v1.SqlValue)(nil),       // 11: varve.v1.SqlValue
-	(*v1.SqlDescription)(nil), // 12: varve.v1.SqlDescription
-	(*v1.ArrowData)(nil),      // 13: varve.v1.ArrowData
+	(*Argument)(nil),          // 7: varve.sqlchild.v1.Argument
+	(*Column)(nil),            // 8: varve.sqlchild.v1.Column
+	(*ScanRequest)(nil),       // 9: varve.sqlchild.v1.ScanRequest
+	(*Strings)(nil),           // 10: varve.sqlchild.v1.Strings
+	(*Ids)(nil),               // 11: varve.sqlchild.v1.Ids
+	nil,                       // 12: varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	(*v1.SqlValue)(nil),       // 13: varve.v1.SqlValue
+	(*v1.SqlDescription)(nil), // 14: varve.v1.SqlDescription
+	(*v1.ArrowData)(nil),      // 15: varve.v1.ArrowData
 }
 var file_varve_sqlchild_v1_sqlchild_proto_depIdxs = []int32{
-	11, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
-	12, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
+	13, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
+	14, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
 	6,  // 2: varve.sqlchild.v1.TablesResponse.tables:type_name -> varve.sqlchild.v1.Table
-	7,  // 3: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
-	0,  // 4: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
-	1,  // 5: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
-	9,  // 6: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
-	10, // 7: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
-	2,  // 8: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
-	2,  // 9: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
-	4,  // 10: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
-	8,  // 11: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
-	3,  // 12: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
-	13, // 13: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.v1.ArrowData
-	5,  // 14: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
-	13, // 15: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 3: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
+	7,  // 4: varve.sqlchild.v1.Table.arguments:type_name -> varve.sqlchild.v1.Argument
+	0,  // 5: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
+	1,  // 6: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
+	10, // 7: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
+	11, // 8: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
+	12, // 9: varve.sqlchild.v1.ScanRequest.arguments:type_name -> varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	2,  // 10: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
+	2,  // 11: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
+	4,  // 12: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
+	9,  // 13: varve.sqlchild.v1.TableService.Columns:input_type -> varve.sqlchild.v1.ScanRequest
+	9,  // 14: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
+	3,  // 15: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
+	15, // 16: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.v1.ArrowData
+	5,  // 17: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
+	6,  // 18: varve.sqlchild.v1.TableService.Columns:output_type -> varve.sqlchild.v1.Table
+	15, // 19: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_varve_sqlchild_v1_sqlchild_proto_init() }
@@ -783,14 +886,14 @@ func file_varve_sqlchild_v1_sqlchild_proto_init() {
 	if File_varve_sqlchild_v1_sqlchild_proto != nil {
 		return
 	}
-	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6].OneofWrappers = []any{}
+	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_sqlchild_v1_sqlchild_proto_rawDesc), len(file_varve_sqlchild_v1_sqlchild_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

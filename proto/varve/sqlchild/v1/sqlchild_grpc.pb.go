@@ -175,8 +175,9 @@ var EngineService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	TableService_Tables_FullMethodName = "/varve.sqlchild.v1.TableService/Tables"
-	TableService_Scan_FullMethodName   = "/varve.sqlchild.v1.TableService/Scan"
+	TableService_Tables_FullMethodName  = "/varve.sqlchild.v1.TableService/Tables"
+	TableService_Columns_FullMethodName = "/varve.sqlchild.v1.TableService/Columns"
+	TableService_Scan_FullMethodName    = "/varve.sqlchild.v1.TableService/Scan"
 )
 
 // TableServiceClient is the client API for TableService service.
@@ -187,6 +188,8 @@ const (
 type TableServiceClient interface {
 	// Tables is every table there is.
 	Tables(ctx context.Context, in *TablesRequest, opts ...grpc.CallOption) (*TablesResponse, error)
+	// Columns is the columns that a function has with its arguments.
+	Columns(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (*Table, error)
 	// Scan reads a table on behalf of a statement, with the rights of who sent that.
 	Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.ArrowData], error)
 }
@@ -203,6 +206,16 @@ func (c *tableServiceClient) Tables(ctx context.Context, in *TablesRequest, opts
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TablesResponse)
 	err := c.cc.Invoke(ctx, TableService_Tables_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tableServiceClient) Columns(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (*Table, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Table)
+	err := c.cc.Invoke(ctx, TableService_Columns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +249,8 @@ type TableService_ScanClient = grpc.ServerStreamingClient[v1.ArrowData]
 type TableServiceServer interface {
 	// Tables is every table there is.
 	Tables(context.Context, *TablesRequest) (*TablesResponse, error)
+	// Columns is the columns that a function has with its arguments.
+	Columns(context.Context, *ScanRequest) (*Table, error)
 	// Scan reads a table on behalf of a statement, with the rights of who sent that.
 	Scan(*ScanRequest, grpc.ServerStreamingServer[v1.ArrowData]) error
 	mustEmbedUnimplementedTableServiceServer()
@@ -250,6 +265,9 @@ type UnimplementedTableServiceServer struct{}
 
 func (UnimplementedTableServiceServer) Tables(context.Context, *TablesRequest) (*TablesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Tables not implemented")
+}
+func (UnimplementedTableServiceServer) Columns(context.Context, *ScanRequest) (*Table, error) {
+	return nil, status.Error(codes.Unimplemented, "method Columns not implemented")
 }
 func (UnimplementedTableServiceServer) Scan(*ScanRequest, grpc.ServerStreamingServer[v1.ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method Scan not implemented")
@@ -293,6 +311,24 @@ func _TableService_Tables_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TableService_Columns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TableServiceServer).Columns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TableService_Columns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TableServiceServer).Columns(ctx, req.(*ScanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TableService_Scan_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ScanRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -314,6 +350,10 @@ var TableService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Tables",
 			Handler:    _TableService_Tables_Handler,
+		},
+		{
+			MethodName: "Columns",
+			Handler:    _TableService_Columns_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
