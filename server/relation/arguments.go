@@ -24,9 +24,7 @@ const (
 	anInt    = "BIGINT"
 	aText    = "VARCHAR"
 	aBool    = "BOOLEAN"
-	anAmount = "DOUBLE"
 	aTime    = "TIMESTAMP WITH TIME ZONE"
-	someTime = "TIMESTAMP WITH TIME ZONE[]"
 )
 
 // arguments reads the arguments of one call. The first that makes no sense is kept.
@@ -91,11 +89,17 @@ func (a *arguments) texts(name string) []string {
 	return all
 }
 
-// timeLayout is how the engine writes instants.
-const timeLayout = "2006-01-02 15:04:05.999999-07"
+// timeLayouts is how the engine writes instants, and people: in UTC where no zone is said.
+var timeLayouts = []string{"2006-01-02 15:04:05.999999-07", "2006-01-02 15:04:05.999999999", time.RFC3339Nano, "2006-01-02"}
 
 func (a *arguments) parseTime(name, text string) int64 {
-	t, err := time.Parse(timeLayout, text)
+	var t time.Time
+	err := error(nil)
+	for _, layout := range timeLayouts {
+		if t, err = time.Parse(layout, text); err == nil {
+			break
+		}
+	}
 	if err != nil || t.Year() < 1678 || t.Year() > 2261 {
 		a.fail(name, "%q is no instant between 1678 and 2261", text)
 		return 0

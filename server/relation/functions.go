@@ -272,19 +272,28 @@ func answerOf(ctx context.Context, at Moment, ask func(context.Context, *query.E
 		ctx, cancel := context.WithCancel(ctx)
 		r, w := io.Pipe()
 		done := make(chan struct{})
+		var failed error
 		go func() {
 			defer close(done)
-			_, err := ask(ctx, at.Engine.At(at.View).Engine(), &pipeSink{w})
-			_ = w.CloseWithError(err) // io.EOF for nil
+			_, failed = ask(ctx, at.Engine.At(at.View).Engine(), &pipeSink{w})
+			_ = w.CloseWithError(failed) // io.EOF for nil
 		}()
 		defer func() {
 			cancel()
 			_ = r.Close()
 			<-done
 		}()
+		// why is the error that the question ended with, which the reader has in words of its own.
+		why := func(err error) error {
+			_ = r.Close()
+			if <-done; failed != nil {
+				return failed
+			}
+			return err
+		}
 		reader, err := ipc.NewReader(r)
 		if err != nil {
-			yield(nil, err)
+			yield(nil, why(err))
 			return
 		}
 		defer reader.Release()
@@ -294,7 +303,7 @@ func answerOf(ctx context.Context, at Moment, ask func(context.Context, *query.E
 			}
 		}
 		if err := reader.Err(); err != nil {
-			yield(nil, err)
+			yield(nil, why(err))
 		}
 	}
 }
@@ -393,7 +402,7 @@ var rawFunction = &function{
 var instantFields = pick(answerFields, "tag", "tag_id", "time", "time_ns", "value", "value_int", "value_text", "quality", "status", "severity", "info")
 
 var atTimes = &function{
-	name: "at_times", fields: instantFields, arguments: []Argument{{"times", someTime}, {"stepped", aBool}, {"as_of", aTime}},
+	name: "at_times", fields: instantFields, arguments: []Argument{{"times", asItIs}, {"stepped", aBool}, {"as_of", aTime}},
 	ask: func(a *arguments, ids []model.TagID) func(context.Context, *query.Engine, query.Sink) (uint64, error) {
 		r := query.AtTimesRequest{Tags: query.Tags{IDs: ids}, Times: a.times("times"), Stepped: a.maybeBool("stepped"), AsOf: a.maybeTime("as_of")}
 		if len(r.Times) == 0 {
