@@ -13,6 +13,9 @@ STRESS_SEEDS ?= 10000
 STRESS_KILLS ?= 100
 FUZZ_TIME ?= 60s
 
+# with_cc runs a command of the SQL process where there is a C compiler.
+with_cc = if command -v "$${CC:-$$($(GO) env CC)}" >/dev/null; then echo "$(1)"; $(1); else echo "no C compiler: cmd/varve-sql is left out, and varve answers no SQL"; fi
+
 seeds = VARVE_CRASH_SEEDS=$(1) VARVE_DAMAGE_SEEDS=$(2) VARVE_KILLS=$(3)
 
 .PHONY: help
@@ -29,9 +32,7 @@ bin/varve:
 # A module of its own: its libraries are half a gigabyte, and only it needs cgo. varve runs without it and says that SQL is not built.
 .PHONY: bin/varve-sql
 bin/varve-sql:
-	@if command -v "$${CC:-$$($(GO) env CC)}" >/dev/null; then \
-		cd cmd/varve-sql && CGO_ENABLED=1 $(GO) build -o ../../bin/varve-sql .; \
-	else echo "no C compiler: bin/varve-sql is not built, and varve answers no SQL"; fi
+	@$(call with_cc,cd cmd/varve-sql && CGO_ENABLED=1 $(GO) build -o ../../bin/varve-sql .)
 
 .PHONY: run
 run: bin/varve ## load the bundled sample into ./data, show a query on it, stop
@@ -41,6 +42,7 @@ run: bin/varve ## load the bundled sample into ./data, show a query on it, stop
 test: vet ## vet, all tests, then all tests under the race detector (some 15 minutes on 2 cores)
 	$(call seeds,$(TEST_SEEDS),$(TEST_DAMAGE),$(TEST_KILLS)) $(GO) test -timeout 40m ./...
 	$(call seeds,$(RACE_SEEDS),$(RACE_SEEDS),1) CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
+	@$(call with_cc,cd cmd/varve-sql && CGO_ENABLED=1 $(GO) test -timeout 20m ./...)
 
 .PHONY: stress
 stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
@@ -64,6 +66,7 @@ lint: vet ## gofmt, vet, staticcheck
 .PHONY: vet
 vet:
 	$(GO) vet ./...
+	@$(call with_cc,cd cmd/varve-sql && CGO_ENABLED=1 $(GO) vet ./...)
 
 .PHONY: fmt
 fmt: ## format the Go code

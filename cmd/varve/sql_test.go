@@ -201,3 +201,25 @@ func TestSQLThatIsNotThere(t *testing.T) {
 		require.Contains(t, says, "it ended at once")
 	}
 }
+
+// The page says what its statements answer.
+func TestSQLExamples(t *testing.T) {
+	address, _ := serveSQL(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "sql.md"))
+	require.NoError(t, err)
+	blocks := strings.Split(string(page), "```")
+	examples := 0
+	for i := 1; i < len(blocks); i += 2 {
+		kind, text, _ := strings.Cut(blocks[i], "\n")
+		switch kind {
+		case "csv":
+			varve(t, "import", "--server", address, writeFile(t, "samples.csv", text))
+		case "sql":
+			statement, want, ok := strings.Cut(text, "\n----\n")
+			require.True(t, ok, text)
+			require.Equal(t, want, varve(t, "sql", "--server", address, "-o", "csv", statement), statement)
+			examples++
+		}
+	}
+	require.Equal(t, 4, examples)
+}

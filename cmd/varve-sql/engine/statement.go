@@ -395,7 +395,7 @@ func (s *Statement) rows(tree []byte, f func(c mapping.DataChunk, n int) bool) (
 
 // says keeps what a statement of ours failed for, and is interrupted.
 func (s *Statement) says(err error) error {
-	s.said = strings.TrimPrefix(err.Error(), ErrStatement.Error()+": ")
+	s.said, _, _ = strings.Cut(strings.TrimPrefix(err.Error(), ErrStatement.Error()+": "), "\n\nLINE ") // which shows our words
 	return s.interrupted()
 }
 
