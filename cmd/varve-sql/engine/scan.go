@@ -112,8 +112,21 @@ func bind(info mapping.BindInfo) error {
 		mapping.BindAddResultColumn(info, name, typ)
 		mapping.DestroyLogicalType(&typ)
 	}
+	mapping.BindSetCardinality(info, mapping.IdxT(t.guess()), false)
 	mapping.BindSetBindData(info, handle(&bound{st, at}), C.varve_scan_delete)
 	return nil
+}
+
+// guess is about how many rows a table has. All that matters is which are many: of two tables the engine holds the smaller one, and it looks
+// at every row for every other where it takes both to be small.
+func (t *Table) guess() int {
+	switch {
+	case t.Small:
+		return 10_000
+	case t.Arguments != nil:
+		return 1_000_000
+	}
+	return 100_000_000
 }
 
 //export varve_scan_init

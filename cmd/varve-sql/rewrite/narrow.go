@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -10,15 +11,29 @@ type relation struct {
 	alias string
 	scan  *Scan // nil of what is no table
 	table node  // as it was, to select from it elsewhere
+	plain bool  // its columns are those of the table, and its rows all of them
 	whole bool  // every row that conditions want is wanted whatever other rows there are
 	outer bool  // its columns may be null where it has no row
+
+	columns map[string]int // of a subquery, by name: the columns of its table that it hands on; nil of a table
+}
+
+// column is the place of a column in the table of a relation, -1 where it has none of the name that is one of the table.
+func (r *relation) column(name string) int {
+	if r.columns == nil {
+		return r.scan.Table.column(name)
+	}
+	if at, ok := r.columns[name]; ok {
+		return at
+	}
+	return -1
 }
 
 // selection replaces the tables of a FROM and lets the conditions of the selection narrow them.
-func (r *rewriter) selection(n node, visible []string) {
+func (r *rewriter) selection(n node, visible []string) *scope {
 	from := child(n, "from_table")
 	if from == nil {
-		return
+		return nil
 	}
 	s := &scope{rewriter: r, visible: visible, shadowed: map[string]bool{}}
 	for _, x := range list(n, "select_list") {
@@ -30,6 +45,7 @@ func (r *rewriter) selection(n node, visible []string) {
 	if r.err == nil {
 		s.narrow(append(conjuncts(child(n, "where_clause")), s.on...))
 	}
+	return s
 }
 
 // scope is the FROM of one selection.
@@ -39,14 +55,14 @@ type scope struct {
 	relations []*relation
 	links     []link
 	on        []node          // conditions of inner joins
-	using     [][2]string     // pairs of relations whose tags are the same, by alias
 	shadowed  map[string]bool // names of results, which a condition may mean
 }
 
-// link is a condition under which the right side of a LEFT JOIN has rows.
+// link says that rows of the right side of a join are looked for that have the tag of a row of the left: by a condition, or by USING.
 type link struct {
 	condition node
 	right     []*relation
+	using     [2]*relation // left and right; nil with a condition
 }
 
 // from collects the relations below a node. whole and outer as of relation.
@@ -57,11 +73,14 @@ func (s *scope) from(n node, visible []string, whole, outer bool) {
 		if rel.alias == "" {
 			rel.alias = strings.ToLower(text(n, "table_name"))
 		}
-		rel.whole = whole && n["sample"] == nil && len(list(n, "column_name_alias")) == 0
+		rel.plain = n["sample"] == nil && len(list(n, "column_name_alias")) == 0
+		rel.whole = whole && rel.plain
 		rel.scan = s.table(n, visible)
 		s.relations = append(s.relations, rel)
 	case "JOIN":
 		s.join(n, visible, whole, outer)
+	case "SUBQUERY":
+		s.relations = append(s.relations, s.subquery(n, visible, whole, outer))
 	default:
 		s.relations = append(s.relations, &relation{alias: strings.ToLower(text(n, "alias"))})
 	}
@@ -78,24 +97,35 @@ func (s *scope) join(n node, visible []string, whole, outer bool) {
 	s.from(left, visible, whole, outer || kind == "RIGHT" || kind == "OUTER" || kind == "FULL")
 	middle := len(s.relations)
 	s.from(right, visible, whole && plain && kind != "ANTI" && kind != "SEMI" && kind != "MARK", outer || kind == "LEFT" || kind == "OUTER" || kind == "FULL")
-	if !plain {
-		return
-	}
 	condition := conjuncts(child(n, "condition"))
-	switch kind {
-	case "INNER":
-		s.on = append(s.on, condition...)
-		for _, c := range list(n, "using_columns") {
-			if name, _ := c.(string); strings.EqualFold(name, "tag_id") && middle-before == 1 && len(s.relations)-middle == 1 {
-				s.using = append(s.using, [2]string{s.relations[before].alias, s.relations[middle].alias})
-			}
+	var using []link
+	for _, c := range list(n, "using_columns") {
+		name, _ := c.(string)
+		if middle-before == 1 && len(s.relations)-middle == 1 && (strings.EqualFold(name, "tag_id") || strings.EqualFold(name, "tag")) {
+			using = append(using, link{using: [2]*relation{s.relations[before], s.relations[middle]}, right: s.relations[middle:]})
 		}
-	case "LEFT":
+	}
+	switch {
+	case ref == "ASOF" && (kind == "INNER" || kind == "LEFT"):
+		// Of each tag by itself: which row is the nearest does not depend on others.
+		s.links = append(s.links, using...)
+		for _, c := range condition {
+			s.links = append(s.links, link{condition: c, right: s.relations[middle:]})
+		}
+	case !plain:
+	case kind == "INNER":
+		s.on = append(s.on, condition...)
+		s.links = append(s.links, using...)
+		for _, u := range using {
+			s.links = append(s.links, link{using: [2]*relation{u.using[1], u.using[0]}, right: s.relations[before:middle]})
+		}
+	case kind == "LEFT":
+		s.links = append(s.links, using...)
 		// What ON says of the right side alone its rows must meet to be of use.
 		side := *s
-		side.relations, side.on, side.using, side.links = s.relations[middle:], nil, nil, nil
+		side.relations, side.on, side.links = s.relations[middle:], nil, nil
 		for _, c := range condition {
-			s.links = append(s.links, link{c, side.relations})
+			s.links = append(s.links, link{condition: c, right: side.relations})
 		}
 		qualified := slices.DeleteFunc(slices.Clone(condition), func(c node) bool { return !onlyOf(c, side.relations) })
 		side.narrow(qualified)
@@ -128,7 +158,7 @@ func (s *scope) find(n node) (*relation, int) {
 		// Had two relations the column, the statement would be refused as ambiguous, but for those joined by it.
 		var found *relation
 		for _, r := range s.relations {
-			if r.scan != nil && r.scan.Table.column(parts[0]) >= 0 {
+			if r.scan != nil && r.column(parts[0]) >= 0 {
 				if found != nil {
 					return nil, 0
 				}
@@ -136,12 +166,12 @@ func (s *scope) find(n node) (*relation, int) {
 			}
 		}
 		if found != nil {
-			return found, found.scan.Table.column(parts[0])
+			return found, found.column(parts[0])
 		}
 	case 2:
 		for _, r := range s.relations {
 			if r.scan != nil && r.alias == parts[0] {
-				if c := r.scan.Table.column(parts[1]); c >= 0 {
+				if c := r.column(parts[1]); c >= 0 {
 					return r, c
 				}
 				return nil, 0
@@ -170,10 +200,6 @@ func (s *scope) narrow(all []node) {
 	}
 	for _, l := range s.links {
 		s.linked(l, all)
-	}
-	for _, u := range s.using {
-		s.related(u[0], u[1], all)
-		s.related(u[1], u[0], all)
 	}
 }
 
@@ -350,39 +376,55 @@ func (s *scope) sameTag(c node) (l, r *relation) {
 // joined takes a condition that two relations are of the same tag.
 func (s *scope) joined(c node, all []node) {
 	if l, r := s.sameTag(c); l != nil {
-		s.related(l.alias, r.alias, all)
-		s.related(r.alias, l.alias, all)
+		s.follow(l, r, all)
+		s.follow(r, l, all)
 	}
 }
 
-// linked takes such a condition of a LEFT JOIN: rows of the right side are of use only to rows of the left that are wanted.
+// linked takes such a condition of a join of which only rows of the right side need it.
 func (s *scope) linked(k link, all []node) {
-	l, r := s.sameTag(k.condition)
+	l, r := k.using[0], k.using[1]
 	if l == nil {
-		return
+		if l, r = s.sameTag(k.condition); l == nil {
+			return
+		}
 	}
 	if slices.Contains(k.right, l) {
 		l, r = r, l
 	}
 	if slices.Contains(k.right, r) && !slices.Contains(k.right, l) {
-		s.related(r.alias, l.alias, all)
+		s.follow(r, l, all)
 	}
 }
 
-// related narrows a scan to the tags of a small table that is joined with it by tag, as far as conditions are of that table alone.
-func (s *scope) related(wide, narrow string, all []node) {
-	var w, n *relation
-	for _, r := range s.relations {
-		if r.scan != nil && r.alias == wide {
-			w = r
-		}
-		if r.scan != nil && r.alias == narrow {
-			n = r
-		}
-	}
-	if w == nil || n == nil || !w.whole || w.scan.Table.Small || !n.scan.Table.Small || n.scan.Table.column("tag_id") < 0 || !n.whole || n.outer {
+// follow narrows a scan to the tags of another one, as far as those are narrowed, and those of a small table as far as conditions are of that
+// table alone.
+func (s *scope) follow(r, of *relation, all []node) {
+	if r.scan == nil || of.scan == nil || !r.plain || r.scan.Table.Small || of.scan == r.scan {
 		return
 	}
+	for _, b := range of.scan.Bounds {
+		if b.Op == Equal && (b.Role == Tag || b.Role == TagID) && !slices.ContainsFunc(r.scan.Bounds, b.same) {
+			r.scan.Bounds = append(r.scan.Bounds, b)
+		}
+	}
+	for _, x := range of.scan.Sets {
+		if !slices.ContainsFunc(r.scan.Sets, func(y Set) bool { return string(y.Tree) == string(x.Tree) }) {
+			r.scan.Sets = append(r.scan.Sets, x)
+		}
+	}
+	if of.scan.Table.Small && of.columns == nil && of.scan.Table.column("tag_id") >= 0 && of.whole && !of.outer {
+		s.related(r, of, all)
+	}
+}
+
+// same reports whether two bounds are one.
+func (b Bound) same(x Bound) bool {
+	return b.Role == x.Role && b.Op == x.Op && len(b.Values) == len(x.Values) && (len(b.Values) == 0 || reflect.DeepEqual(b.Values, x.Values))
+}
+
+// related narrows a scan to the tags of a small table that meet what conditions say of that alone.
+func (s *scope) related(w, n *relation, all []node) {
 	var where []any
 	for _, c := range all {
 		own, some := true, false
@@ -408,6 +450,87 @@ func (s *scope) related(wide, narrow string, all []node) {
 	from := clone(n.table).(node)
 	from["alias"] = n.alias
 	w.scan.Sets = append(w.scan.Sets, Set{Tree: s.beside(selectNode([]any{column(n.alias, "tag_id")}, from, and(where)))})
+}
+
+// subquery is the relation that a subquery is: its table, where all it does is to choose rows and columns of one.
+func (s *scope) subquery(n node, visible []string, whole, outer bool) *relation {
+	rel := &relation{alias: strings.ToLower(text(n, "alias")), outer: outer}
+	inner := child(child(n, "subquery"), "node")
+	if !passes(inner) || n["sample"] != nil || len(list(n, "column_name_alias")) > 0 {
+		return rel
+	}
+	sub := s.selection(inner, visible)
+	if sub == nil || s.err != nil || len(sub.relations) != 1 || sub.relations[0].scan == nil || !sub.relations[0].plain {
+		return rel
+	}
+	of := sub.relations[0]
+	rel.scan, rel.plain, rel.whole = of.scan, true, whole
+	rel.columns = map[string]int{}
+	twice := map[string]bool{}
+	hand := func(name string, at int) {
+		if _, ok := rel.columns[name]; ok || twice[name] {
+			twice[name] = true
+			delete(rel.columns, name)
+			return
+		}
+		if rel.columns[name] = at; at < 0 {
+			delete(rel.columns, name)
+			twice[name] = true
+		}
+	}
+	for _, x := range list(inner, "select_list") {
+		x, _ := x.(node)
+		if text(x, "class") == "STAR" {
+			for at, name := range of.scan.Table.Columns {
+				if of.columns == nil || of.column(name) == at {
+					hand(name, at)
+				}
+			}
+			continue
+		}
+		at, name := -1, strings.ToLower(text(x, "alias"))
+		if parts := names(x); parts != nil {
+			at = of.column(parts[len(parts)-1])
+			if name == "" {
+				name = parts[len(parts)-1]
+			}
+		}
+		if name != "" {
+			hand(name, at)
+		}
+	}
+	return rel
+}
+
+// passes reports whether a selection has the rows of its FROM, but for those that its WHERE leaves out, each by itself.
+func passes(n node) bool {
+	if text(n, "type") != "SELECT_NODE" || text(n, "aggregate_handling") != "STANDARD_HANDLING" || n["having"] != nil || n["qualify"] != nil || n["sample"] != nil ||
+		len(list(n, "modifiers"))+len(list(n, "group_expressions"))+len(list(n, "group_sets"))+len(list(child(n, "cte_map"), "map")) > 0 {
+		return false
+	}
+	for _, x := range list(n, "select_list") {
+		ok := true
+		visit(x, func(x node) bool {
+			switch text(x, "class") {
+			case "", "COLUMN_REF", "CONSTANT", "CAST", "COMPARISON", "CONJUNCTION", "CASE", "BETWEEN", "PARAMETER":
+			case "OPERATOR":
+				ok = ok && text(x, "type") != "UNNEST"
+			case "STAR":
+				ok = ok && text(x, "type") == "STAR" && len(list(x, "exclude_list"))+len(list(x, "replace_list"))+len(list(x, "rename_list"))+len(list(x, "qualified_exclude_list")) == 0 &&
+					text(x, "relation_name") == "" && x["columns"] != true && x["expr"] == nil
+			case "FUNCTION":
+				is, _ := x["is_operator"].(bool)
+				ok = ok && (is || steady[strings.ToLower(text(x, "function_name"))])
+			default:
+				ok = false
+			}
+			return ok
+		})
+		if !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // Values is the statement that reads the values of the bounds of a scan, nil where it has none: for each value in turn one column with it,
