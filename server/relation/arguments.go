@@ -20,11 +20,11 @@ type Argument struct {
 
 // The types of arguments.
 const (
-	asItIs   = ""
-	anInt    = "BIGINT"
-	aText    = "VARCHAR"
-	aBool    = "BOOLEAN"
-	aTime    = "TIMESTAMP WITH TIME ZONE"
+	asItIs = ""
+	anInt  = "BIGINT"
+	aText  = "VARCHAR"
+	aBool  = "BOOLEAN"
+	aTime  = "TIMESTAMP WITH TIME ZONE"
 )
 
 // arguments reads the arguments of one call. The first that makes no sense is kept.
