@@ -23,7 +23,8 @@ func newParquetWriter(w io.Writer, schema *arrow.Schema) (fileWriter, error) {
 		options = append(options, parquet.WithDictionaryFor(fields[i].Name, false), parquet.WithEncodingFor(fields[i].Name, parquet.Encodings.DeltaBinaryPacked))
 	}
 	for _, i := range []int{columnValue, columnBad} {
-		// Plain under zstd is the smallest for what plants measure, see docs/design/exports.md. Their least and greatest value leave out NaN, and a reader that has NaN above all numbers would skip it.
+		// A dictionary of the library has one NaN, so that payloads would be lost; and plain under zstd is the smallest for what plants measure,
+		// see docs/design/exports.md. Least and greatest leave out NaN, and a reader that has NaN above all numbers would skip it.
 		options = append(options, parquet.WithDictionaryFor(fields[i].Name, false), parquet.WithStatsFor(fields[i].Name, false))
 	}
 	w = struct{ io.Writer }{w} // the library would close what can be closed
