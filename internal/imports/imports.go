@@ -84,6 +84,10 @@ var layers = []layer{
 		"compression":                "a calculation knows values, not where they lie",
 		"github.com/apache/arrow/go": "a value is one value; package query makes columns of them",
 	}},
+	{folder: "query/table", forbid: map[string]string{
+		"query":   "every door and the program that runs statements share what tables there are, and nothing else",
+		"storage": "what stands in a table is for whoever answers; the package says which tables there are",
+	}},
 	{folder: "collector", forbid: map[string]string{
 		"storage": "a collector runs on another machine than the archive and reaches it through proto",
 		"query":   "a collector writes; it asks nothing",
