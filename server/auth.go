@@ -95,6 +95,9 @@ var scopeOf = map[string]Scope{
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,
 	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,
 	"/arrow.flight.protocol.FlightService/GetSchema":     Read,
+	"/arrow.flight.protocol.FlightService/DoAction":      Read,
+	"/arrow.flight.protocol.FlightService/ListActions":   Read,
+	"/arrow.flight.protocol.FlightService/DoPut":         Read | Write, // parameters or samples: the command says which
 
 	"/grpc.health.v1.Health/Check": open,
 	"/grpc.health.v1.Health/List":  open,

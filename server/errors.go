@@ -12,6 +12,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/expression"
+	"github.com/varvedb/varve/server/arrowin"
 	"github.com/varvedb/varve/server/relation"
 	"github.com/varvedb/varve/server/sqlchild"
 	"github.com/varvedb/varve/storage"
@@ -30,6 +31,7 @@ var (
 	errForbidden = errors.New("not allowed")
 
 	errSubscriptions = errors.New("too many subscriptions")
+	errNotOffered    = errors.New("not offered by this server")
 )
 
 // errorCode says which status an error ends a call with.
@@ -114,6 +116,10 @@ var statusOf = []errorCode{
 	{relation.ErrBadScan, codes.InvalidArgument},
 	{relation.ErrFormerName, codes.NotFound},
 
+	{arrowin.ErrMalformed, codes.InvalidArgument},
+	{arrowin.ErrUnsupported, codes.InvalidArgument},
+	{arrowin.ErrTooLarge, codes.ResourceExhausted},
+
 	{errTooMany, codes.ResourceExhausted},
 	{errWire, codes.InvalidArgument},
 	{errProtocol, codes.InvalidArgument},
@@ -124,6 +130,12 @@ var statusOf = []errorCode{
 	{errNotFound, codes.NotFound},
 	{errForbidden, codes.PermissionDenied},
 	{errSubscriptions, codes.ResourceExhausted},
+	{errNotOffered, codes.Unimplemented},
+	{errNoSQL, codes.Unimplemented},
+	{errBadTicket, codes.InvalidArgument},
+	{errNoHandle, codes.NotFound},
+	{errCancelled, codes.Canceled},
+	{errRowsRejected, codes.InvalidArgument},
 
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

@@ -15,13 +15,17 @@ import (
 )
 
 // flightService answers the questions of package query over Arrow Flight. A ticket, or the command of a descriptor, is the
-// bytes of a FlightQuestion or of a ReadRangeRequest. It grants nothing: whoever shows one is authorized as if asking anew.
+// bytes of a FlightQuestion or of a ReadRangeRequest. It grants nothing: whoever shows one is authorized as if asking anew. Commands
+// and tickets of Flight SQL are known by their type and answered by flightSQL.
 type flightService struct {
 	flight.UnimplementedFlightServiceServer
 	*Server
 }
 
 func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGetServer) error {
+	if isSQL(t.GetTicket()) {
+		return s.flightSQL.get(t, stream)
+	}
 	q, err := parseTicket(t.GetTicket())
 	if err != nil {
 		return err
@@ -30,7 +34,10 @@ func (s *flightService) DoGet(t *flight.Ticket, stream flight.FlightService_DoGe
 }
 
 // GetFlightInfo says what DoGet will answer. It names no location, which means this server.
-func (s *flightService) GetFlightInfo(_ context.Context, d *flight.FlightDescriptor) (*flight.FlightInfo, error) {
+func (s *flightService) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) (*flight.FlightInfo, error) {
+	if isSQL(d.GetCmd()) && d.GetType() == flight.FlightDescriptor_CMD {
+		return s.flightSQL.info(ctx, d)
+	}
 	schema, err := s.describe(d)
 	if err != nil {
 		return nil, err
@@ -41,7 +48,10 @@ func (s *flightService) GetFlightInfo(_ context.Context, d *flight.FlightDescrip
 	}, nil
 }
 
-func (s *flightService) GetSchema(_ context.Context, d *flight.FlightDescriptor) (*flight.SchemaResult, error) {
+func (s *flightService) GetSchema(ctx context.Context, d *flight.FlightDescriptor) (*flight.SchemaResult, error) {
+	if isSQL(d.GetCmd()) && d.GetType() == flight.FlightDescriptor_CMD {
+		return s.flightSQL.schema(ctx, d)
+	}
 	schema, err := s.describe(d)
 	if err != nil {
 		return nil, err

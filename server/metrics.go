@@ -80,6 +80,16 @@ func (m *metrics) took(j *judge, size int) {
 	}
 }
 
+// refusedRows counts the rows of an ingest that were rejected.
+func (m *metrics) refusedRows(l *ingestRejected) {
+	for _, r := range l.rows {
+		m.rejected.WithLabelValues(r.code.String()).Inc()
+	}
+	if rest := l.count - uint64(len(l.rows)); rest > 0 {
+		m.rejected.WithLabelValues(varvev1.RejectCode_REJECT_CODE_UNSPECIFIED.String()).Add(float64(rest))
+	}
+}
+
 // applied counts what apply made of a batch.
 func (m *metrics) applied(r *storage.Result) {
 	m.stored.Add(float64(r.Applied))

@@ -64,6 +64,8 @@ type Options struct {
 
 	// CheckpointDir is the directory checkpoints may be made in. The default, empty, refuses them.
 	CheckpointDir string
+	// Statements answers SQL. The default refuses every statement.
+	Statements Statements
 	// Query is the memory for queries.
 	Query query.Options
 	// SQL is the process for statements.

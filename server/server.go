@@ -28,6 +28,7 @@
 //	errors.go                   which status an error becomes
 //	*_service.go, flight.go     one service each
 //	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
+//	flight_sql*.go              Flight SQL: statements, what tables there are, and rows into samples (ingest_rows.go)
 //	arrow_sender.go             Arrow messages onto a stream, copied once
 //	sql.go                      statements, which package sqlchild runs over the tables of package relation
 //	stalled.go                  clients that stop reading
@@ -79,6 +80,8 @@ type Server struct {
 	statements    statements
 	sql           *sqlchild.Runner
 	buffers       sendBuffers
+	rejects       ingestRejects
+	flightSQL     *flightSQL
 
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
 	drain      context.Context
@@ -141,6 +144,9 @@ func (s *Server) register() error {
 	s.grpc.RegisterService(decoding(varvev1.ForecastService_ServiceDesc), &forecastService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.SqlService_ServiceDesc), &sqlService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.AdminService_ServiceDesc), &adminService{Server: s})
+	if s.flightSQL, err = newFlightSQL(s); err != nil {
+		return err
+	}
 	s.grpc.RegisterService(decoding(flight.FlightService_ServiceDesc), &flightService{Server: s})
 	s.grpc.RegisterService(decoding(healthpb.Health_ServiceDesc), s.health)
 	reflection.Register(s.grpc)
@@ -231,6 +237,7 @@ func (s *Server) stop() {
 	}
 	s.sql.Close()
 	s.background.Wait()
+	s.flightSQL.prepared.closeAll()
 }
 
 // door is what the server judges batches by now.

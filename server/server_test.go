@@ -92,7 +92,7 @@ func TestEveryMethodHasAScope(t *testing.T) {
 		_, ok := scopeOf[method]
 		require.True(t, ok || len(method) > 36 && method[:37] == "/arrow.flight.protocol.FlightService/", "%s has no scope", method)
 	}
-	err := s.conn.Invoke(testContext(t), "/arrow.flight.protocol.FlightService/ListActions", &healthpb.HealthCheckRequest{}, &healthpb.HealthCheckResponse{})
+	err := s.conn.Invoke(testContext(t), "/arrow.flight.protocol.FlightService/ListFlights", &healthpb.HealthCheckRequest{}, &healthpb.HealthCheckResponse{})
 	require.Error(t, err)
 	requireCode(t, codes.Unimplemented, s.conn.Invoke(testContext(t), "/varve.v1.AdminService/Nothing", &healthpb.HealthCheckRequest{}, &healthpb.HealthCheckResponse{}), "not offered")
 }

@@ -11,7 +11,7 @@ var (
 	// ErrMalformed is a stream that is not what it says it is.
 	ErrMalformed = errors.New("malformed Arrow stream")
 	// ErrUnsupported is a stream of a kind that is not taken here.
-	ErrUnsupported = errors.New("not taken of an Arrow stream")
+	ErrUnsupported = errors.New("unsupported Arrow stream")
 	// ErrTooLarge is a stream beyond a limit.
 	ErrTooLarge = errors.New("too large an Arrow stream")
 )
