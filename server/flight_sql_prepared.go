@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,7 +177,7 @@ func (s *flightSQL) create(ctx context.Context, r *flight.ActionCreatePreparedSt
 		st.Close()
 		return nil, err
 	}
-	parameters, err := schemaBytes(st.Parameters())
+	parameters, err := schemaBytes(toldParameters(st.Parameters()))
 	if err != nil {
 		st.Close()
 		return nil, err
@@ -186,6 +187,18 @@ func (s *flightSQL) create(ctx context.Context, r *flight.ActionCreatePreparedSt
 		return nil, err
 	}
 	return &flight.ActionCreatePreparedStatementResult{PreparedStatementHandle: h[:], DatasetSchema: dataset, ParameterSchema: parameters}, nil
+}
+
+// toldParameters is the parameters of a statement as clients are told of them. Instants are said to be of milliseconds: JDBC's driver
+// writes milliseconds whatever the unit it is told. One that binds another unit is understood all the same, to the nanosecond.
+func toldParameters(schema *arrow.Schema) *arrow.Schema {
+	fields := slices.Clone(schema.Fields())
+	for i, f := range fields {
+		if t, ok := f.Type.(*arrow.TimestampType); ok {
+			fields[i].Type = &arrow.TimestampType{Unit: arrow.Millisecond, TimeZone: t.TimeZone}
+		}
+	}
+	return arrow.NewSchema(fields, nil)
 }
 
 // offerPrepared makes info say what a prepared statement answers. The ticket holds the parameters that are bound now, so that

@@ -274,6 +274,7 @@ func TestPreparedStatements(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, p.DatasetSchema().Fields(), 3)
 	require.Equal(t, arrow.PrimitiveTypes.Int64, p.ParameterSchema().Field(0).Type)
+	require.Equal(t, arrow.FixedWidthTypes.Timestamp_ms, p.ParameterSchema().Field(2).Type, "the one unit that JDBC writes")
 	_, err = p.Execute(ctx)
 	requireCode(t, codes.InvalidArgument, err, "3 parameters and none are bound")
 

@@ -64,12 +64,12 @@ type Options struct {
 
 	// CheckpointDir is the directory checkpoints may be made in. The default, empty, refuses them.
 	CheckpointDir string
-	// Statements answers SQL. The default refuses every statement.
-	Statements Statements
 	// Query is the memory for queries.
 	Query query.Options
 	// SQL is the process for statements.
 	SQL sqlchild.Options
+	// Statements answers SQL. The default refuses every statement.
+	Statements Statements
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -81,6 +81,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	}
+	if o.Statements == nil {
+		o.Statements = noStatements{}
 	}
 	if o.Version == "" {
 		o.Version = "dev"
