@@ -22,8 +22,9 @@ type rowBatch struct {
 	columns   map[string]int // by name
 	groups    map[rowGroupKey]*rowGroup
 	order     []*rowGroup
-	seen      uint64 // rows of the stream so far
-	held      int    // rows in groups
+	last      foundTag // of the row before: rows come tag after tag more often than not
+	seen      uint64   // rows of the stream so far
+	held      int      // rows in groups
 	textBytes int
 	judged    bool
 }
@@ -42,6 +43,15 @@ type rowGroup struct {
 	texts   [][]byte
 	rows    []uint64 // of the stream
 	ref     tagRef
+}
+
+// foundTag is a tag that rows name.
+type foundTag struct {
+	name   string // as rows name it, empty where they do by id
+	ref    tagRef
+	id     model.TagID
+	typ    model.Type
+	epochs []model.Epoch // nil where the type never changed
 }
 
 // rowColumns is the columns that rows may have, each with what it must hold.
@@ -102,7 +112,7 @@ func newRowBatch(d door, mode model.WriteMode, schema *arrow.Schema) (*rowBatch,
 // reset forgets the rows gathered.
 func (b *rowBatch) reset() {
 	_ = b.judge.begin(nil) // no bytes, which have no fault
-	b.groups, b.order, b.held, b.textBytes, b.judged = map[rowGroupKey]*rowGroup{}, nil, 0, 0, false
+	b.groups, b.order, b.last, b.held, b.textBytes, b.judged = map[rowGroupKey]*rowGroup{}, nil, foundTag{}, 0, 0, false
 }
 
 // row is the cells of one row.
@@ -152,16 +162,13 @@ func (b *rowBatch) take(r *row) (at int64, f fault) {
 	if f.code != 0 {
 		return 0, f
 	}
-	ref, f := r.which()
+	tag, f := b.find(r)
 	if f.code != 0 {
 		return at, f
 	}
-	id, typ, f := b.judge.find(ref)
-	if f.code != 0 {
-		return at, f
-	}
-	if epochs := b.judge.epochs(id); epochs != nil {
-		e, _ := epochAt(epochs, at)
+	typ := tag.typ
+	if tag.epochs != nil {
+		e, _ := epochAt(tag.epochs, at)
 		typ = e.Type
 	}
 	s := model.Sample{Time: at, Type: typ}
@@ -172,13 +179,13 @@ func (b *rowBatch) take(r *row) (at int64, f fault) {
 	if f.code != 0 {
 		return at, f
 	}
-	key := rowGroupKey{id, typ, text != nil}
+	key := rowGroupKey{tag.id, typ, text != nil}
 	g := b.groups[key]
 	if g == nil {
 		if len(b.order) >= b.judge.maxRuns {
 			return at, malformed("rows of more than %d tags are stored together", b.judge.maxRuns)
 		}
-		g = &rowGroup{rowGroupKey: key, samples: model.Samples{Type: typ}, ref: tagRef{id: ref.id, name: slices.Clone(ref.name)}}
+		g = &rowGroup{rowGroupKey: key, samples: model.Samples{Type: typ}, ref: tag.ref}
 		b.groups[key] = g
 		b.order = append(b.order, g)
 	}
@@ -190,6 +197,23 @@ func (b *rowBatch) take(r *row) (at int64, f fault) {
 	b.held++
 	b.textBytes += len(s.Blob) + len(text)
 	return at, fault{}
+}
+
+// find is the tag of a row.
+func (b *rowBatch) find(r *row) (*foundTag, fault) {
+	if r.tag.Kind == arrowin.Text && r.tag.Text != "" && r.tag.Text == b.last.name {
+		return &b.last, fault{}
+	}
+	ref, f := r.which()
+	if f.code != 0 {
+		return nil, f
+	}
+	id, typ, f := b.judge.find(ref)
+	if f.code != 0 {
+		return nil, f
+	}
+	b.last = foundTag{name: string(ref.name), ref: ref, id: id, typ: typ, epochs: b.judge.epochs(id)}
+	return &b.last, fault{}
 }
 
 // when is the time of a row. Where both columns have it the nanoseconds count, and the other must be the same microsecond.
