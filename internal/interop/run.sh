@@ -69,3 +69,4 @@ for reader in "$(grep -E '^duckdb==' "$root/bench/duckdb/requirements.txt")" pol
 	"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$reader" >"$work/pip" 2>&1 || tail -n 3 "$work/pip"
 done
 "$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
+"$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"

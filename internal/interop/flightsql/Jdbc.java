@@ -1,0 +1,95 @@
+import java.lang.reflect.InvocationTargetException;
+import java.sql.*;
+import java.time.*;
+import java.util.*;
+
+/**
+ * Uses a Varve server through the JDBC driver for Flight SQL: Jdbc HOST:PORT. Looks at all metadata that JDBC knows, and asks statements
+ * where the server has SQL. The zone of the JVM must make no difference to any of it.
+ */
+public class Jdbc {
+	public static void main(String[] args) throws Exception {
+		String url = "jdbc:arrow-flight-sql://" + args[0] + "/?useEncryption=false";
+		boolean sql;
+		try (Connection c = DriverManager.getConnection(url)) {
+			metadata(c.getMetaData());
+			sql = statements(c);
+		}
+		System.out.println("JDBC (18.3.0, " + ZoneId.systemDefault() + "): metadata, " + (sql ? "statements, typed parameters, cancelling" : "and no statements, since the server has no SQL"));
+	}
+
+	static void check(String what, Object got, Object want) {
+		if (!Objects.equals(got, want)) throw new AssertionError(what + ": got " + got + ", want " + want);
+	}
+
+	/** Every method of DatabaseMetaData without arguments answers, and those about tables say what there is. */
+	static void metadata(DatabaseMetaData m) throws Exception {
+		for (var method : DatabaseMetaData.class.getMethods()) {
+			if (method.getParameterCount() > 0) continue;
+			try {
+				if (method.invoke(m) instanceof ResultSet r) r.close();
+			} catch (InvocationTargetException e) {
+				throw new AssertionError(method.getName(), e.getCause());
+			}
+		}
+		check("product", m.getDatabaseProductName(), "varve");
+		check("catalogs", column(m.getCatalogs(), "TABLE_CAT"), List.of("varve"));
+		check("schemas", column(m.getSchemas(), "TABLE_SCHEM"), List.of("main"));
+		check("tables", column(m.getTables("varve", "main", "%samples", null), "TABLE_NAME"), List.of("good_samples", "samples"));
+		check("views", column(m.getTables(null, null, "%", new String[] {"VIEW"}), "TABLE_NAME"), List.of("good_samples", "latest"));
+		check("columns", column(m.getColumns(null, null, "samples", "%"), "COLUMN_NAME"),
+			List.of("time", "tag", "value", "quality", "status", "severity", "value_int", "value_text", "time_ns", "tag_id", "seq"));
+		check("types of columns", column(m.getColumns(null, null, "samples", "%"), "TYPE_NAME").subList(0, 4), List.of("TIMESTAMP WITH TIME ZONE", "VARCHAR", "DOUBLE", "BIGINT"));
+		check("key", column(m.getPrimaryKeys("varve", "main", "samples"), "COLUMN_NAME"), List.of("tag_id", "time_ns", "seq"));
+		check("imported key", column(m.getImportedKeys("varve", "main", "samples"), "PKTABLE_NAME"), List.of("tags"));
+		check("exported keys", column(m.getExportedKeys("varve", "main", "tags"), "FKTABLE_NAME").contains("samples"), true);
+	}
+
+	static List<Object> column(ResultSet r, String name) throws SQLException {
+		try (r) {
+			List<Object> out = new ArrayList<>();
+			while (r.next()) out.add(r.getString(name));
+			return out;
+		}
+	}
+
+	/** What ADBC wrote before is read here. False where the server has no SQL. */
+	static boolean statements(Connection c) throws Exception {
+		try (Statement s = c.createStatement(); ResultSet r = s.executeQuery("select count(*) from samples where tag = 'TEP.XMEAS_01'")) {
+			r.next();
+			check("there are samples", r.getLong(1) > 0, true);
+		} catch (SQLException e) {
+			if (e.getMessage().contains("SQL is not built")) return false;
+			throw e;
+		}
+		Instant day = Instant.parse("2002-01-01T00:00:00Z");
+		Calendar utc = Calendar.getInstance(TimeZone.getTimeZone("UTC"));
+		String text = "select time, value, quality, time_ns from samples where tag = ? and time >= ? and time < ? and quality >= ? order by time";
+		try (PreparedStatement p = c.prepareStatement(text)) {
+			check("parameters", p.getParameterMetaData().getParameterCount(), 4);
+			check("columns", p.getMetaData().getColumnCount(), 4);
+			for (int again = 0; again < 2; again++) {
+				p.setString(1, "TEP.XMEAS_02");
+				p.setTimestamp(2, Timestamp.from(day), utc); // by itself it would be the wall clock of the JVM's zone
+				p.setTimestamp(3, Timestamp.from(day.plusSeconds(86400)), utc);
+				p.setLong(4, 0x80000000L);
+				try (ResultSet r = p.executeQuery()) {
+					check("a row", r.next(), true);
+					check("time", r.getObject(1, OffsetDateTime.class).toInstant(), day.plusSeconds(2));
+					check("time", r.getObject(1, Instant.class), day.plusSeconds(2));
+					check("value", r.getObject(2), null);
+					check("quality", r.getLong(3), 0x80310000L);
+					check("nanoseconds", r.getLong(4), day.plusSeconds(2).toEpochMilli() * 1000000);
+					check("no more", r.next(), false);
+				}
+			}
+		}
+		try (Statement s = c.createStatement()) {
+			s.executeQuery("select nonsense from samples");
+			throw new AssertionError("a column that is not there was read");
+		} catch (SQLException e) {
+			check("the fault is named", e.getMessage().contains("nonsense"), true);
+		}
+		return true;
+	}
+}
