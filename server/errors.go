@@ -131,7 +131,6 @@ var statusOf = []errorCode{
 	{errForbidden, codes.PermissionDenied},
 	{errSubscriptions, codes.ResourceExhausted},
 	{errNotOffered, codes.Unimplemented},
-	{errNoSQL, codes.Unimplemented},
 	{errBadTicket, codes.InvalidArgument},
 	{errNoHandle, codes.NotFound},
 	{errCancelled, codes.Canceled},

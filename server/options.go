@@ -68,7 +68,7 @@ type Options struct {
 	Query query.Options
 	// SQL is the process for statements.
 	SQL sqlchild.Options
-	// Statements answers SQL. The default refuses every statement.
+	// Statements answers SQL. The default is the process that SQL tells of.
 	Statements Statements
 }
 
@@ -81,9 +81,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
-	}
-	if o.Statements == nil {
-		o.Statements = noStatements{}
 	}
 	if o.Version == "" {
 		o.Version = "dev"

@@ -30,7 +30,7 @@
 //	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
 //	flight_sql*.go              Flight SQL: statements, what tables there are, and rows into samples (ingest_rows.go)
 //	arrow_sender.go             Arrow messages onto a stream, copied once
-//	sql.go                      statements, which package sqlchild runs over the tables of package relation
+//	sql.go, statements.go       statements, which package sqlchild runs over the tables of package relation
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
 package server
@@ -116,6 +116,9 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	o.SQL.Logger = o.Logger
 	if s.sql, err = sqlchild.New(o.SQL, &tableService{Server: s}, grpc.ForceServerCodecV2(newCodec(&bufferPool{}))); err != nil {
 		return nil, err
+	}
+	if s.options.Statements == nil {
+		s.options.Statements = &processStatements{Server: s}
 	}
 	if err := s.register(); err != nil {
 		return nil, err

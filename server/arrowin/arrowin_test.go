@@ -219,6 +219,38 @@ func TestMemoryOfBatchesIsGivenBack(t *testing.T) {
 	require.Equal(t, int64(600), rows)
 }
 
+// TestSplitTakesAStreamApart holds it to what Arrow's own writer made of the same messages, whole and cut anywhere.
+func TestSplitTakesAStreamApart(t *testing.T) {
+	var stream bytes.Buffer
+	w := ipc.NewWriter(&stream, ipc.WithSchema(everything(t)[0].Schema()), ipc.WithDictionaryDeltas(true))
+	for _, r := range everything(t) {
+		require.NoError(t, w.Write(r))
+	}
+	require.NoError(t, w.Close())
+	var got []message
+	for rest := stream.Bytes(); len(rest) > 0; {
+		header, body, more, err := Split(rest)
+		require.NoError(t, err)
+		if len(header) > 0 {
+			got = append(got, message{header, body})
+		}
+		rest = more
+	}
+	want := written(t, everything(t))
+	require.Len(t, got, len(want))
+	for i := range want {
+		require.Equal(t, want[i].header, got[i].header[:len(want[i].header)])
+		require.True(t, bytes.Equal(want[i].body, got[i].body))
+	}
+	first := 8 + len(got[0].header)
+	for n := range first {
+		_, _, _, err := Split(stream.Bytes()[:n])
+		require.ErrorIs(t, err, ErrMalformed, "%d bytes", n)
+	}
+	_, err := NewReader(next(got), Limits{Rows: 3, Bytes: 1 << 20, Columns: 5})
+	require.ErrorIs(t, err, ErrTooLarge)
+}
+
 func TestNumbersChangeTypeOnlyWhereNothingIsLost(t *testing.T) {
 	for _, c := range []struct {
 		cell  Cell

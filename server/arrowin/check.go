@@ -38,8 +38,8 @@ const (
 	typeLargeUtf8   = 20
 )
 
-// MaxColumns is the most columns of a stream.
-const MaxColumns = 1024
+// maxColumns is the most columns of a stream, unless its limits say otherwise.
+const maxColumns = 1024
 
 // layout is which buffers a column of a type has.
 type layout struct {
@@ -60,6 +60,7 @@ func (l layout) buffers() int {
 // checker holds the messages of one stream against the bytes they came with. It remembers the schema.
 type checker struct {
 	maxRows      int64
+	maxColumns   int
 	begun        bool
 	columns      []layout         // of the values in record batches: of a dictionary its indices
 	dictionaries map[int64]layout // of the values in dictionaries, by id
@@ -122,8 +123,8 @@ func (c *checker) schema(s *fbTable) error {
 	if err != nil {
 		return err
 	}
-	if len(fields) > MaxColumns {
-		return fmt.Errorf("%d columns, most is %d: %w", len(fields), MaxColumns, ErrTooLarge)
+	if len(fields) > c.maxColumns {
+		return fmt.Errorf("%d columns, most is %d: %w", len(fields), c.maxColumns, ErrTooLarge)
 	}
 	if err := keyValues(s, 2); err != nil {
 		return err

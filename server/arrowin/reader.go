@@ -1,6 +1,7 @@
 package arrowin
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,9 @@ import (
 
 // Limits bound one stream.
 type Limits struct {
-	Rows  int64 // of one batch
-	Bytes int64 // that Arrow holds at a time, of the batch at hand and of all dictionaries
+	Rows    int64 // of one batch
+	Bytes   int64 // that Arrow holds at a time, of the batch at hand and of all dictionaries
+	Columns int   // the default is 1,024
 }
 
 // Reader reads the record batches of one stream. It is for one goroutine.
@@ -24,9 +26,40 @@ type Reader struct {
 	current arrow.Record
 }
 
+// Split takes the first message off an IPC stream, in which each has its length before it and none is cut. At the stream's end there is none:
+// no header and nothing left.
+func Split(b []byte) (header, body, rest []byte, err error) {
+	if len(b) < 8 || binary.LittleEndian.Uint32(b) != 0xFFFFFFFF {
+		return nil, nil, nil, malformed("%d bytes begin no message", len(b))
+	}
+	n := uint64(binary.LittleEndian.Uint32(b[4:]))
+	if b = b[8:]; n == 0 {
+		return nil, nil, nil, nil
+	}
+	if n > uint64(len(b)) {
+		return nil, nil, nil, malformed("header of %d bytes, %d are there", n, len(b))
+	}
+	header, b = b[:n], b[n:]
+	root, err := rootTable(header)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	length, err := root.number(3, 8, 0)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if length > uint64(len(b)) {
+		return nil, nil, nil, malformed("body of %d bytes, %d are there", length, len(b))
+	}
+	return header, b[:length], b[length:], nil
+}
+
 // NewReader reads the schema of a stream whose messages next gives, header and body, and then io.EOF. Reader keeps neither.
 func NewReader(next func() (header, body []byte, err error), l Limits) (*Reader, error) {
-	r := &Reader{source: &source{next: next, checker: checker{maxRows: l.Rows}}, memory: &capped{most: l.Bytes}}
+	if l.Columns == 0 {
+		l.Columns = maxColumns
+	}
+	r := &Reader{source: &source{next: next, checker: checker{maxRows: l.Rows, maxColumns: l.Columns}}, memory: &capped{most: l.Bytes}}
 	err := Guard(func() (err error) {
 		r.arrow, err = ipc.NewReaderFromMessageReader(r.source, ipc.WithAllocator(r.memory))
 		return err
