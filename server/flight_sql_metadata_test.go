@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/varvedb/varve/query/table"
+	"github.com/varvedb/varve/server/relation"
 )
 
 func TestMetadataOfTables(t *testing.T) {
@@ -76,6 +77,26 @@ func TestMetadataOfTables(t *testing.T) {
 		_, err = flight.DeserializeSchema(got.Schema, memory.DefaultAllocator)
 		require.NoError(t, err)
 	}
+}
+
+// TestClientsAreToldOfTheTablesThatAreRead holds what metadata says to what statements read.
+func TestClientsAreToldOfTheTablesThatAreRead(t *testing.T) {
+	told := map[string][]string{}
+	for _, one := range tablesToRead() {
+		for _, c := range one.Columns {
+			told[one.Name] = append(told[one.Name], c.Name+" "+c.Type.Arrow().String())
+		}
+	}
+	read := map[string][]string{}
+	for _, one := range relation.Tables {
+		if one.Arguments != nil {
+			continue // a function
+		}
+		for _, c := range one.Columns {
+			read[one.Name] = append(read[one.Name], c.Name+" "+c.Type.String())
+		}
+	}
+	require.Equal(t, read, told)
 }
 
 func TestTheServerTellsOfItselfByAnyNumber(t *testing.T) {

@@ -30,7 +30,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/query"
-	"github.com/varvedb/varve/query/table"
 )
 
 // testStatements answers statements of a language of its own: "rows N" is N batches of a row each, "endless" goes on until its
@@ -426,7 +425,7 @@ func TestWithoutSQLStatementsAreRefusedByName(t *testing.T) {
 	require.NoError(t, err)
 	rows, err := fetch(ctx, c, info)
 	require.NoError(t, err)
-	require.Len(t, rows, len(table.All()))
+	require.Len(t, rows, len(tablesToRead()))
 }
 
 // TestVarvesOwnTicketsStillWork: a tag may be named as a message of another program, as long as Flight SQL has no such type.

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"iter"
+	"strings"
 	"sync"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/server/relation"
 )
 
 const (
@@ -63,4 +66,20 @@ func (r *ingestRejects) of(owner string) (lists []*ingestRejected) {
 		}
 	}
 	return lists
+}
+
+// rows is the rejected rows of one caller as SQL reads them.
+func (r *ingestRejects) rows(owner string) iter.Seq[*relation.Reject] {
+	return func(yield func(*relation.Reject) bool) {
+		for _, l := range r.of(owner) {
+			for _, row := range l.rows {
+				if !yield(&relation.Reject{
+					Ingest: l.ingest, RecordedAt: l.at, Row: int64(row.row), Tag: row.tag, TimeNS: row.time,
+					Code: strings.TrimPrefix(row.code.String(), "REJECT_CODE_"), Reason: row.reason,
+				}) {
+					return
+				}
+			}
+		}
+	}
 }

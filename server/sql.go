@@ -238,7 +238,7 @@ func (s *tableService) moment(r *sqlchildv1.ScanRequest) (table *relation.Table,
 	if err != nil {
 		return nil, at, nil, err
 	}
-	return table, relation.Moment{Catalog: s.db.Catalog(), View: view, Engine: s.engine, Now: s.options.Now()}, done, nil
+	return table, relation.Moment{Catalog: s.db.Catalog(), View: view, Engine: s.engine, Now: s.options.Now(), Rejects: s.rejects.rows(callerOf(x.ctx).name)}, done, nil
 }
 
 func scanOf(r *sqlchildv1.ScanRequest) *relation.Scan {

@@ -32,7 +32,7 @@ var sampleKey = []string{"tag_id", "time_ns", "seq"}
 func All() []Table {
 	return []Table{
 		{Name: "annotations", Key: []string{"id"}, Remarks: "texts on tags and times", Columns: []Column{
-			{Name: "id", Type: Int64, NotNull: true}, tagID(true), tagName(true),
+			{Name: "id", Type: Text, NotNull: true, Remarks: "UUID"}, tagID(true), tagName(true),
 			{Name: "start", Type: Time, NotNull: true}, {Name: "stop", Type: Time, Remarks: "NULL: of one instant"},
 			{Name: "text", Type: Text, NotNull: true}, {Name: "author", Type: Text}, {Name: "created_at", Type: Time, NotNull: true},
 		}},
@@ -43,6 +43,11 @@ func All() []Table {
 			{Name: "recorded_at", Type: Time, NotNull: true}, {Name: "superseded_at", Type: Time, Remarks: "NULL: in force"},
 		}},
 		{Name: "good_samples", View: true, Key: sampleKey, Columns: sampleColumns(true), Remarks: "samples of severity Good"},
+		{Name: "ingest_rejects", Remarks: "rows of the caller's bulk ingests that were not taken", Columns: []Column{
+			{Name: "ingest", Type: Text, NotNull: true, Remarks: "as the error of the ingest names it"}, {Name: "recorded_at", Type: Time, NotNull: true},
+			{Name: "row", Type: Int64, NotNull: true, Remarks: "of the rows sent, from 0"}, {Name: "tag", Type: Text, Remarks: "as it was sent"}, {Name: "time_ns", Type: Int64},
+			{Name: "code", Type: Text, NotNull: true}, {Name: "reason", Type: Text, NotNull: true},
+		}},
 		{Name: "latest", View: true, Key: []string{"tag_id"}, Remarks: "the newest sample of every tag, NULL where there is none", Columns: append(sampleColumns(false),
 			Column{Name: "age_s", Type: Float64, Remarks: "seconds from its time to now"},
 			Column{Name: "collected_until", Type: Time, Remarks: "up to when its source is known to have looked"})},

@@ -73,6 +73,7 @@ type Moment struct {
 	View    *storage.View
 	Engine  *query.Engine
 	Now     time.Time
+	Rejects iter.Seq[*Reject] // of the caller; nil for none
 }
 
 // Catalog is what tables are made of besides samples.
@@ -131,7 +132,7 @@ func Find(name string) (*Table, bool) {
 // Tables is every table and function.
 var Tables = []*Table{
 	samplesTable("samples", 0), samplesTable("good_samples", query.SeverityGood), latest.table(), tags.table(), tagNames.table(), tagAttributes.table(), stateSets.table(),
-	gaps.table(), versions.table(), annotations.table(),
+	gaps.table(), versions.table(), annotations.table(), ingestRejects.table(),
 	rawFunction.table(), atTimes.table(), interpolated.table(), aggregate.table(), plotFunction.table(), timeInState.table(), wideTable(),
 }
 

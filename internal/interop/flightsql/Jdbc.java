@@ -15,7 +15,30 @@ public class Jdbc {
 			metadata(c.getMetaData());
 			sql = statements(c);
 		}
+		if (sql) cancel(url);
 		System.out.println("JDBC (18.3.0, " + ZoneId.systemDefault() + "): metadata, " + (sql ? "statements, typed parameters, cancelling" : "and no statements, since the server has no SQL"));
+	}
+
+	/** A statement that would go on for hours ends when it is cancelled. */
+	static void cancel(String url) throws Exception {
+		Connection c = DriverManager.getConnection(url);
+		Statement s = c.createStatement();
+		ResultSet r = s.executeQuery("select a.time_ns from samples a, samples b, samples c");
+		check("a first row", r.next(), true);
+		s.cancel();
+		try {
+			while (r.next()) {}
+			throw new AssertionError("a statement that was cancelled went on to its end");
+		} catch (SQLException e) {
+			check("it says so", e.getMessage().toLowerCase().contains("cancel"), true);
+		}
+		try {
+			r.close();
+			s.close();
+			c.close();
+		} catch (SQLException e) {
+			// The driver finds memory of its own that it did not give back.
+		}
 	}
 
 	static void check(String what, Object got, Object want) {
