@@ -24,7 +24,9 @@ type Statements interface {
 
 // Statement is prepared once and executed any number of times, also at the same time.
 type Statement interface {
-	Schema() *arrow.Schema     // of the answer; only bool, int64, float64, utf8, binary and timestamp[ns, UTC]
+	// Schema is of the answer. Columns of tables are bool, int64, float64, utf8, binary and timestamp[ns, UTC]; expressions may also be
+	// decimals, dates, times, intervals, instants without a zone, lists and structs.
+	Schema() *arrow.Schema
 	Parameters() *arrow.Schema // in their order; names "1", "2", …
 	// Execute answers for args, one row, nil for none. The reader ends when ctx does.
 	Execute(ctx context.Context, args arrow.Record) (array.RecordReader, error)
@@ -51,7 +53,7 @@ func (s *processStatements) Prepare(ctx context.Context, text string, _ []arrow.
 }
 
 // The limits of what the SQL process answers: it runs what callers write, and is believed no more than they are.
-var answerLimits = arrowin.Limits{Rows: 1 << 24, Bytes: 256 << 20, Columns: 8192}
+var answerLimits = arrowin.Limits{Rows: 1 << 24, Bytes: 256 << 20, Columns: 8192, Nested: true}
 
 // toldSchema is the schema of an IPC stream of nothing else.
 func toldSchema(b []byte) (*arrow.Schema, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -72,6 +73,7 @@ func everything(t testing.TB) []arrow.Record {
 	for _, d := range []arrow.DataType{
 		f.Boolean, p.Int8, p.Int16, p.Int32, p.Int64, p.Uint8, p.Uint16, p.Uint32, p.Uint64, f.Float16, p.Float32, p.Float64,
 		arrow.BinaryTypes.String, arrow.BinaryTypes.LargeString, arrow.BinaryTypes.Binary, arrow.BinaryTypes.LargeBinary,
+		&arrow.Decimal128Type{Precision: 20, Scale: 1}, &arrow.Decimal256Type{Precision: 50}, f.MonthDayNanoInterval,
 		p.Date32, p.Date64, f.Time32s, f.Time64ns, f.Timestamp_s, f.Timestamp_ms, f.Timestamp_us, f.Timestamp_ns, f.Duration_ms, arrow.Null, dictionary,
 	} {
 		fields = append(fields, arrow.Field{Name: d.String(), Type: d, Nullable: true, Metadata: arrow.MetadataFrom(map[string]string{"unit": "bar"})})
@@ -104,6 +106,8 @@ func appendNumber(t testing.TB, column array.Builder, n int) {
 		b.Append([]byte{byte('0' + n)})
 	case *array.NullBuilder:
 		b.AppendNull()
+	case *array.MonthDayNanoIntervalBuilder:
+		b.Append(arrow.MonthDayNanoInterval{Days: int32(n)})
 	case *array.Date32Builder:
 		b.Append(arrow.Date32(n))
 	case *array.Date64Builder:
@@ -140,6 +144,7 @@ func drain(messages []message, l Limits) (rows int64, cells []Cell, err error) {
 		if err := Guard(func() error {
 			for _, c := range rec.Columns() {
 				for i := range c.Len() {
+					_ = c.ValueStr(i)
 					cell := At(c, i)
 					cell.Text = string(bytes.Clone([]byte(cell.Text)))
 					cells = append(cells, cell)
@@ -174,6 +179,46 @@ func TestEveryTypeThatIsTakenComesThrough(t *testing.T) {
 	require.Contains(t, cells, Cell{Kind: Bool, Int: 1})
 }
 
+// nest is two batches of lists and structs within each other.
+func nest(t testing.TB) (records []arrow.Record) {
+	t.Helper()
+	inner := arrow.StructOf(arrow.Field{Name: "a", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, arrow.Field{Name: "b", Type: arrow.ListOf(arrow.BinaryTypes.String), Nullable: true})
+	schema := arrow.NewSchema([]arrow.Field{{Name: "l", Type: arrow.ListOf(inner), Nullable: true}, {Name: "s", Type: inner, Nullable: true}, {Name: "n", Type: arrow.PrimitiveTypes.Float64}}, nil)
+	for _, text := range []string{
+		`[{"l": [{"a": 1, "b": ["x", null, "yy"]}, {"a": null, "b": null}], "s": {"a": 7, "b": []}, "n": 1}, {"l": null, "s": null, "n": 2}, {"l": [], "s": {"a": 8, "b": ["z"]}, "n": 3}]`,
+		`[{"l": [], "s": null, "n": 4}]`,
+	} {
+		r, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(text))
+		require.NoError(t, err)
+		records = append(records, r)
+	}
+	return records
+}
+
+func TestListsAndStructsComeThroughWhereTheyAreAskedFor(t *testing.T) {
+	records := nest(t)
+	l := limits
+	l.Nested = true
+	r, err := NewReader(next(written(t, records)), l)
+	require.NoError(t, err)
+	defer r.Release()
+	for _, want := range records {
+		got, err := r.Next()
+		require.NoError(t, err)
+		require.True(t, array.RecordEqual(want, got), got)
+	}
+	_, err = NewReader(next(written(t, records)), limits)
+	require.ErrorIs(t, err, ErrUnsupported)
+
+	deep := arrow.DataType(arrow.PrimitiveTypes.Int64)
+	for range maxDepth {
+		deep = arrow.ListOf(deep)
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{{Name: "deep", Type: deep}}, nil))
+	_, err = NewReader(next(written(t, []arrow.Record{b.NewRecord()})), l)
+	require.ErrorIs(t, err, ErrTooLarge)
+}
+
 func TestStreamsThatAreNotTakenSayWhy(t *testing.T) {
 	record := func(d arrow.DataType, text string) arrow.Record {
 		b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{{Name: "a", Type: d}}, nil))
@@ -191,7 +236,7 @@ func TestStreamsThatAreNotTakenSayWhy(t *testing.T) {
 		{[]message{{[]byte("junk"), nil}}, limits, ErrMalformed, "offset"},
 		{written(t, everything(t))[1:], limits, ErrMalformed, "before the schema"},
 		{append(written(t, everything(t)), written(t, everything(t))...), limits, ErrMalformed, "middle of a stream"},
-		{written(t, []arrow.Record{record(arrow.ListOf(arrow.PrimitiveTypes.Int64), "[1]")}), limits, ErrUnsupported, "column 0: type number 12"},
+		{written(t, []arrow.Record{record(arrow.ListOf(arrow.PrimitiveTypes.Int64), "[1]")}), limits, ErrUnsupported, "column 0: columns inside a column"},
 		{written(t, []arrow.Record{record(&arrow.FixedSizeBinaryType{ByteWidth: 1}, "AA==")}), limits, ErrUnsupported, "type number 15"},
 		{written(t, everything(t), ipc.WithZstd()), limits, ErrUnsupported, "compressed"},
 		{written(t, everything(t)), Limits{Rows: 2, Bytes: 1 << 20}, ErrTooLarge, "3 rows, most is 2"},
@@ -309,7 +354,9 @@ func unpack(b []byte) (messages []message) {
 
 // requireNoDeath reads a stream that may be anything: it ends with its rows or with an error of this package.
 func requireNoDeath(t testing.TB, messages []message) {
-	_, _, err := drain(messages, limits)
+	l := limits
+	l.Nested = true
+	_, _, err := drain(messages, l)
 	if err == nil {
 		return
 	}
@@ -317,13 +364,14 @@ func requireNoDeath(t testing.TB, messages []message) {
 }
 
 func TestDamagedStreamsEndWithAnError(t *testing.T) {
-	whole := written(t, everything(t))
+	streams := [][]message{written(t, everything(t)), written(t, nest(t))}
 	rng := rand.New(rand.NewPCG(1, 2))
 	n := 20000
 	if testing.Short() {
 		n = 2000
 	}
-	for range n {
+	for k := range n {
+		whole := streams[k%2]
 		damaged := make([]message, len(whole))
 		for i, m := range whole {
 			damaged[i] = message{bytes.Clone(m.header), bytes.Clone(m.body)}
@@ -352,6 +400,7 @@ func TestDamagedStreamsEndWithAnError(t *testing.T) {
 func FuzzStream(f *testing.F) {
 	f.Add(pack(written(f, everything(f))))
 	f.Add(pack(written(f, everything(f)[:1])))
+	f.Add(pack(written(f, nest(f))))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) { requireNoDeath(t, unpack(b)) })
 }

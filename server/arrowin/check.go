@@ -30,9 +30,13 @@ const (
 	typeBinary      = 4
 	typeUtf8        = 5
 	typeBool        = 6
+	typeDecimal     = 7
 	typeDate        = 8
 	typeTime        = 9
 	typeTimestamp   = 10
+	typeInterval    = 11
+	typeList        = 12
+	typeStruct      = 13
 	typeDuration    = 18
 	typeLargeBinary = 19
 	typeLargeUtf8   = 20
@@ -41,26 +45,46 @@ const (
 // maxColumns is the most columns of a stream, unless its limits say otherwise.
 const maxColumns = 1024
 
-// layout is which buffers a column of a type has.
+// maxDepth is how deep columns may lie within columns.
+const maxDepth = 8
+
+// layout is which buffers a column of a type has, and which columns lie in it.
 type layout struct {
-	bits    int // of a value of fixed width; 0 for none
-	offsets int // bytes of an offset of values of any length; 0 for none
+	bits    int      // of a value of fixed width; 0 for none
+	offsets int      // bytes of an offset of values of any length; 0 for none
+	list    bool     // the offsets are into inner, which is one column
+	structs bool     // each of inner has as many values as the column
+	inner   []layout // the columns inside
 }
 
-func (l layout) buffers() int {
+// buffers is how many buffers a column has itself.
+func (l *layout) buffers() int {
 	switch {
-	case l == layout{}:
-		return 0 // null
+	case l.structs:
+		return 1
+	case l.list || l.bits > 0:
+		return 2
 	case l.offsets > 0:
 		return 3
 	}
-	return 2
+	return 0 // null
+}
+
+// all is how many columns and buffers there are, with those inside.
+func (l *layout) all() (columns, buffers int) {
+	columns, buffers = 1, l.buffers()
+	for i := range l.inner {
+		c, b := l.inner[i].all()
+		columns, buffers = columns+c, buffers+b
+	}
+	return columns, buffers
 }
 
 // checker holds the messages of one stream against the bytes they came with. It remembers the schema.
 type checker struct {
 	maxRows      int64
 	maxColumns   int
+	nested       bool // columns may lie within columns
 	begun        bool
 	columns      []layout         // of the values in record batches: of a dictionary its indices
 	dictionaries map[int64]layout // of the values in dictionaries, by id
@@ -134,7 +158,7 @@ func (c *checker) schema(s *fbTable) error {
 	}
 	c.dictionaries = map[int64]layout{}
 	for i := range fields {
-		l, err := c.field(&fields[i])
+		l, err := c.field(&fields[i], 1)
 		if err != nil {
 			return fmt.Errorf("column %d: %w", i, err)
 		}
@@ -156,8 +180,8 @@ func keyValues(t *fbTable, field int) error {
 	return nil
 }
 
-// field checks one column of a schema.
-func (c *checker) field(f *fbTable) (layout, error) {
+// field checks one column of a schema, and those inside it.
+func (c *checker) field(f *fbTable, depth int) (layout, error) {
 	if err := errors.Join(f.text(0), keyValues(f, 6)); err != nil {
 		return layout{}, err
 	}
@@ -175,16 +199,26 @@ func (c *checker) field(f *fbTable) (layout, error) {
 	if !ok {
 		return layout{}, malformed("no type")
 	}
-	values, err := layoutOf(kind, &typ)
+	inner, err := f.tables(5)
 	if err != nil {
 		return layout{}, err
 	}
-	children, _, err := f.vector(5, 4)
+	values, err := layoutOf(kind, &typ, c.nested)
 	if err != nil {
 		return layout{}, err
 	}
-	if children > 0 {
-		return layout{}, fmt.Errorf("%d columns inside it: %w", children, ErrUnsupported)
+	if nests := values.list || values.structs; len(inner) > 0 && !nests || values.list && len(inner) != 1 {
+		return layout{}, malformed("%d columns inside a column of type number %d", len(inner), kind)
+	}
+	if depth > maxDepth || len(inner) > c.maxColumns {
+		return layout{}, fmt.Errorf("%d columns at depth %d: %w", len(inner), depth, ErrTooLarge)
+	}
+	for i := range inner {
+		l, err := c.field(&inner[i], depth+1)
+		if err != nil {
+			return layout{}, fmt.Errorf("column %d inside it: %w", i, err)
+		}
+		values.inner = append(values.inner, l)
 	}
 	encoding, ok, err := f.table(4)
 	if err != nil || !ok {
@@ -194,11 +228,11 @@ func (c *checker) field(f *fbTable) (layout, error) {
 	if err != nil {
 		return layout{}, err
 	}
-	if was, ok := c.dictionaries[int64(id)]; ok && was != values {
-		return layout{}, malformed("dictionary %d is of two types", id)
+	if len(values.inner) > 0 || values.buffers() == 0 || depth > 1 {
+		return layout{}, fmt.Errorf("dictionary of columns or of nulls, or inside a column: %w", ErrUnsupported)
 	}
-	if values.buffers() == 0 {
-		return layout{}, fmt.Errorf("dictionary of nulls: %w", ErrUnsupported)
+	if was, ok := c.dictionaries[int64(id)]; ok && (was.bits != values.bits || was.offsets != values.offsets) {
+		return layout{}, malformed("dictionary %d is of two types", id)
 	}
 	c.dictionaries[int64(id)] = values
 	if _, err := encoding.number(2, 1, 0); err != nil {
@@ -214,12 +248,34 @@ func (c *checker) field(f *fbTable) (layout, error) {
 	if !ok {
 		return layout{bits: 32}, nil // as the format says
 	}
-	return layoutOf(typeInt, &index)
+	return layoutOf(typeInt, &index, false)
 }
 
-// layoutOf is the buffers of a type.
-func layoutOf(kind uint64, t *fbTable) (layout, error) {
+// layoutOf is the buffers of a type. Columns inside are for the caller to add.
+func layoutOf(kind uint64, t *fbTable, nested bool) (layout, error) {
 	switch kind {
+	case typeList, typeStruct:
+		if !nested {
+			return layout{}, fmt.Errorf("columns inside a column: %w", ErrUnsupported)
+		}
+		if kind == typeStruct {
+			return layout{structs: true}, nil
+		}
+		return layout{offsets: 4, list: true}, nil
+	case typeDecimal:
+		if _, err := t.number(0, 4, 0); err != nil {
+			return layout{}, err
+		}
+		if _, err := t.number(1, 4, 0); err != nil {
+			return layout{}, err
+		}
+		bits, err := t.number(2, 4, 128)
+		if err == nil && bits != 128 && bits != 256 {
+			err = malformed("decimals of %d bits", bits)
+		}
+		return layout{bits: int(bits & 511)}, err
+	case typeInterval:
+		return unitLayout(t, 0, 32, 64, 128)
 	case typeNull:
 		return layout{}, nil
 	case typeBool:
@@ -263,7 +319,7 @@ func layoutOf(kind uint64, t *fbTable) (layout, error) {
 	case typeDuration:
 		return unitLayout(t, 1, 64, 64, 64, 64)
 	}
-	return layout{}, fmt.Errorf("type number %d; booleans, integers, floats, texts, bytes, dates and times are taken: %w", kind, ErrUnsupported)
+	return layout{}, fmt.Errorf("type number %d; booleans, numbers, texts, bytes, dates and times are taken: %w", kind, ErrUnsupported)
 }
 
 // unitLayout is the width of values whose unit, the first field of their type, is one of some.
@@ -328,28 +384,54 @@ func (c *checker) batch(r *fbTable, body []byte, columns []layout) error {
 	if _, _, err := r.vector(4, 8); err != nil {
 		return err
 	}
-	want := 0
-	for _, l := range columns {
-		want += l.buffers()
+	wantNodes, want := 0, 0
+	for i := range columns {
+		c, b := columns[i].all()
+		wantNodes, want = wantNodes+c, want+b
 	}
-	if nodes != len(columns) || buffers != want {
-		return malformed("batch of %d columns and %d buffers, its schema has %d and %d", nodes, buffers, len(columns), want)
+	if nodes != wantNodes || buffers != want {
+		return malformed("batch of %d columns and %d buffers, its schema has %d and %d", nodes, buffers, wantNodes, want)
 	}
-	for i, l := range columns {
-		n, nulls := leInt64(r.b[node:]), leInt64(r.b[node+8:])
-		node += nodeBytes
-		if n != int64(length) || nulls < 0 || nulls > n {
-			return malformed("column %d has %d rows, %d of them null; the batch has %d", i, n, nulls, length)
-		}
-		parts := make([][]byte, l.buffers())
-		for k := range parts {
-			if parts[k], err = within(body, leInt64(r.b[buffer:]), leInt64(r.b[buffer+8:])); err != nil {
-				return fmt.Errorf("column %d: %w", i, err)
-			}
-			buffer += bufferBytes
-		}
-		if err := l.check(parts, n, nulls); err != nil {
+	v := &columnVectors{header: r.b, body: body, node: node, buffer: buffer}
+	for i := range columns {
+		if err := v.check(&columns[i], int64(length), true); err != nil {
 			return fmt.Errorf("column %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// columnVectors walks the nodes and buffers of a batch, which stand for its columns one after the other, those inside behind their own.
+type columnVectors struct {
+	header, body []byte
+	node, buffer int // where the next of each stands
+}
+
+// check checks one column, which has so many values; one inside another may have more.
+func (v *columnVectors) check(l *layout, length int64, exact bool) error {
+	n, nulls := leInt64(v.header[v.node:]), leInt64(v.header[v.node+8:])
+	v.node += nodeBytes
+	if n < length || exact && n != length || nulls < 0 || nulls > n || n > math.MaxInt32 {
+		return malformed("%d rows, %d of them null; there are to be %d", n, nulls, length)
+	}
+	parts := make([][]byte, l.buffers())
+	for k := range parts {
+		var err error
+		if parts[k], err = within(v.body, leInt64(v.header[v.buffer:]), leInt64(v.header[v.buffer+8:])); err != nil {
+			return err
+		}
+		v.buffer += bufferBytes
+	}
+	last, err := l.check(parts, n, nulls)
+	if err != nil {
+		return err
+	}
+	if l.structs {
+		last = n
+	}
+	for i := range l.inner {
+		if err := v.check(&l.inner[i], last, false); err != nil {
+			return fmt.Errorf("column %d inside it: %w", i, err)
 		}
 	}
 	return nil
@@ -364,30 +446,29 @@ func within(body []byte, at, n int64) ([]byte, error) {
 	return body[at : at+n], nil
 }
 
-// check holds the buffers of a column against its rows.
-func (l layout) check(parts [][]byte, n, nulls int64) error {
+// check holds the buffers of a column against its rows, and returns the last offset.
+func (l *layout) check(parts [][]byte, n, nulls int64) (last int64, err error) {
 	if len(parts) == 0 {
-		return nil
+		return 0, nil
 	}
 	if have := int64(len(parts[0])); nulls > 0 && have < (n+7)/8 {
-		return malformed("%d bytes say which of %d rows are null", have, n)
+		return 0, malformed("%d bytes say which of %d rows are null", have, n)
 	} else if have > 0 && have < (n+7)/8 {
-		return malformed("%d bytes say which of %d rows are not null", have, n)
+		return 0, malformed("%d bytes say which of %d rows are not null", have, n)
+	}
+	if l.structs || l.offsets > 0 && n == 0 {
+		return 0, nil
 	}
 	if l.offsets == 0 {
 		if have := int64(len(parts[1])); have < (n*int64(l.bits)+7)/8 {
-			return malformed("%d bytes of values of %d bits for %d rows", have, l.bits, n)
+			return 0, malformed("%d bytes of values of %d bits for %d rows", have, l.bits, n)
 		}
-		return nil
-	}
-	if n == 0 {
-		return nil
+		return 0, nil
 	}
 	offsets := parts[1]
 	if int64(len(offsets)) < (n+1)*int64(l.offsets) {
-		return malformed("%d bytes of offsets of %d bytes for %d rows", len(offsets), l.offsets, n)
+		return 0, malformed("%d bytes of offsets of %d bytes for %d rows", len(offsets), l.offsets, n)
 	}
-	last := int64(0)
 	for i := range n + 1 {
 		var at int64
 		if l.offsets == 4 {
@@ -396,12 +477,12 @@ func (l layout) check(parts [][]byte, n, nulls int64) error {
 			at = leInt64(offsets[8*i:])
 		}
 		if at < last {
-			return malformed("offset of row %d is %d, behind %d", i, at, last)
+			return 0, malformed("offset of row %d is %d, behind %d", i, at, last)
 		}
 		last = at
 	}
-	if last > int64(len(parts[2])) || last > math.MaxInt32 {
-		return malformed("offsets go to %d, there are %d bytes", last, len(parts[2]))
+	if !l.list && last > int64(len(parts[2])) || last > math.MaxInt32 {
+		return 0, malformed("offsets go to %d, beyond the values", last)
 	}
-	return nil
+	return last, nil
 }

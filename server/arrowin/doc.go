@@ -7,6 +7,6 @@
 // header lies within the header, every column has the buffers its type needs, each as long as its rows need it, within the body.
 // What Arrow then asks memory for is counted, and more than a limit ends the stream. A panic that is left ends the stream too.
 //
-// Streams are of flat columns: booleans, numbers, texts, bytes, dates, times and dictionaries of them. Nested columns, compressed
-// bodies and those of a big-endian machine are refused by name.
+// Streams are of columns of booleans, numbers, texts, bytes, dates, times and dictionaries of them, and, where that is asked for, of lists and
+// structs. Other columns, compressed bodies and those of a big-endian machine are refused by name.
 package arrowin

@@ -16,6 +16,7 @@ type Limits struct {
 	Rows    int64 // of one batch
 	Bytes   int64 // that Arrow holds at a time, of the batch at hand and of all dictionaries
 	Columns int   // the default is 1,024
+	Nested  bool  // lists and structs are taken
 }
 
 // Reader reads the record batches of one stream. It is for one goroutine.
@@ -59,7 +60,7 @@ func NewReader(next func() (header, body []byte, err error), l Limits) (*Reader,
 	if l.Columns == 0 {
 		l.Columns = maxColumns
 	}
-	r := &Reader{source: &source{next: next, checker: checker{maxRows: l.Rows, maxColumns: l.Columns}}, memory: &capped{most: l.Bytes}}
+	r := &Reader{source: &source{next: next, checker: checker{maxRows: l.Rows, maxColumns: l.Columns, nested: l.Nested}}, memory: &capped{most: l.Bytes}}
 	err := Guard(func() (err error) {
 		r.arrow, err = ipc.NewReaderFromMessageReader(r.source, ipc.WithAllocator(r.memory))
 		return err
