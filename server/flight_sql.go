@@ -196,11 +196,11 @@ func (s *flightSQL) offerStatement(ctx context.Context, c *flight.CommandStateme
 	if n := st.Parameters().NumFields(); n > 0 {
 		return fmt.Errorf("statement has %d parameters; prepare it and bind them: %w", n, query.ErrBadRequest)
 	}
-	return s.offer(ctx, st, execution{text: c.GetQuery()}, info)
+	return s.offer(ctx, st.Schema(), execution{text: c.GetQuery()}, info)
 }
 
-// offer completes info with the schema of a statement and a ticket for its execution.
-func (s *flightSQL) offer(ctx context.Context, st Statement, x execution, info *flight.FlightInfo) (err error) {
+// offer completes info with the schema of an answer and a ticket for the execution that gives it.
+func (s *flightSQL) offer(ctx context.Context, schema *arrow.Schema, x execution, info *flight.FlightInfo) (err error) {
 	ticket, expires, err := s.tickets.issue(callerOf(ctx).name, x)
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (s *flightSQL) offer(ctx context.Context, st Statement, x execution, info *
 		return fmt.Errorf("statement and its parameters have %d bytes together, most is %d: %w", len(packed), maxSQLCommand, errTooMany)
 	}
 	info.Endpoint = []*flight.FlightEndpoint{{Ticket: &flight.Ticket{Ticket: packed}, ExpirationTime: expires}}
-	info.Schema, err = schemaBytes(st.Schema())
+	info.Schema, err = schemaBytes(schema)
 	return err
 }
 
@@ -264,9 +264,9 @@ func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink qu
 	if err != nil {
 		return 0, err
 	}
-	w := ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(st.Schema()))
+	var w *ipc.Writer // made with the columns of the first execution
 	for _, one := range bound {
-		n, err := s.sendOne(ctx, st, one, w)
+		n, err := s.sendOne(ctx, st, one, sink, &w)
 		rows += n
 		if err != nil {
 			return rows, err
@@ -276,15 +276,18 @@ func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink qu
 }
 
 // sendOne executes a statement for one row of parameters, nil for none. A batch is let go of as soon as it is sent.
-func (s *flightSQL) sendOne(ctx context.Context, st Statement, args arrow.Record, w *ipc.Writer) (rows uint64, err error) {
+func (s *flightSQL) sendOne(ctx context.Context, st Statement, args arrow.Record, sink query.Sink, w **ipc.Writer) (rows uint64, err error) {
 	reader, err := st.Execute(ctx, args)
 	if err != nil {
 		return 0, err
 	}
 	defer reader.Release()
+	if *w == nil {
+		*w = ipc.NewWriterWithPayloadWriter(sink, ipc.WithSchema(reader.Schema()))
+	}
 	for reader.Next() {
 		batch := reader.Record()
-		if err := w.Write(batch); err != nil {
+		if err := (*w).Write(batch); err != nil {
 			return rows, fmt.Errorf("send %d rows: %w", batch.NumRows(), err)
 		}
 		rows += uint64(batch.NumRows())

@@ -40,9 +40,15 @@ type prepared struct {
 	timer     *time.Timer
 
 	// Guarded by the list it is in.
-	args   []byte // bound last, nil for none
-	users  int    // executions at work
-	closed bool   // it is in no list any more, and the last user closes it
+	bound  binding
+	users  int  // executions at work
+	closed bool // it is in no list any more, and the last user closes it
+}
+
+// binding is the parameters that were bound last.
+type binding struct {
+	args  []byte // as encodeArgs makes them, nil for none
+	other bool   // they are of other types than the statement told, so that its columns may be others, too
 }
 
 // preparedStatements is those of all callers.
@@ -132,17 +138,17 @@ func (l *preparedStatements) take(owner string, b []byte) (p *prepared, release 
 	}, nil
 }
 
-// bind keeps the parameters of the executions to come, and args is those that were kept.
-func (l *preparedStatements) bind(p *prepared, args []byte) {
+// bind keeps the parameters of the executions to come, and bound is those that were kept.
+func (l *preparedStatements) bind(p *prepared, b binding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.args = args
+	p.bound = b
 }
 
-func (l *preparedStatements) args(p *prepared) []byte {
+func (l *preparedStatements) bound(p *prepared) binding {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return p.args
+	return p.bound
 }
 
 // close closes the statement of a handle; executions at work go on.
@@ -209,13 +215,33 @@ func (s *flightSQL) offerPrepared(ctx context.Context, c *flight.CommandPrepared
 		return err
 	}
 	defer release()
-	args := s.prepared.args(p)
-	if n := p.statement.Parameters().NumFields(); n > 0 && args == nil {
+	bound := s.prepared.bound(p)
+	if n := p.statement.Parameters().NumFields(); n > 0 && bound.args == nil {
 		return fmt.Errorf("statement has %d parameters and none are bound: %w", n, query.ErrBadRequest)
 	}
-	x := execution{args: args}
+	x := execution{args: bound.args}
 	copy(x.handle[:], c.GetPreparedStatementHandle())
-	return s.offer(ctx, p.statement, x, info)
+	schema := p.statement.Schema()
+	if bound.other {
+		if schema, err = executedSchema(ctx, p.statement, bound.args); err != nil {
+			return err
+		}
+	}
+	return s.offer(ctx, schema, x, info)
+}
+
+// executedSchema is the columns that a statement answers for parameters, by beginning to execute it.
+func executedSchema(ctx context.Context, st Statement, args []byte) (*arrow.Schema, error) {
+	rows, err := decodeArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	r, err := st.Execute(ctx, rows[0])
+	if err != nil {
+		return nil, err
+	}
+	defer r.Release()
+	return r.Schema(), nil
 }
 
 // bind takes the parameters of a prepared statement from a stream of DoPut.
@@ -234,7 +260,8 @@ func (s *flightSQL) bind(c *flight.CommandPreparedStatementQuery, in *putStream)
 	if have := r.Schema().NumFields(); have != want.NumFields() {
 		return fmt.Errorf("%d parameters are bound, the statement has %d: %w", have, want.NumFields(), query.ErrBadRequest)
 	}
-	b := array.NewRecordBuilder(memory.DefaultAllocator, want)
+	kept := argSchema(want, r.Schema())
+	b := array.NewRecordBuilder(memory.DefaultAllocator, kept)
 	defer b.Release()
 	rows := int64(0)
 	for {
@@ -261,11 +288,53 @@ func (s *flightSQL) bind(c *flight.CommandPreparedStatementQuery, in *putStream)
 	if err != nil {
 		return err
 	}
-	s.prepared.bind(p, args)
+	s.prepared.bind(p, binding{args, !kept.Equal(want)})
 	return nil
 }
 
-// appendArgs appends parameters as the statement takes them; a value of another type where that type says all of it.
+// argSchema is the types that parameters are kept in, of those a statement wants and those a client binds. Numbers, instants and booleans
+// become what the statement wants, where nothing is lost by it. Texts stay texts, for the statement to read, and so does everything for a
+// parameter of another type: one of which the statement says nothing is told to be a text, and means what is bound to it.
+func argSchema(want, bound *arrow.Schema) *arrow.Schema {
+	fields := slices.Clone(want.Fields())
+	for i, f := range fields {
+		typ := bound.Field(i).Type
+		if d, ok := typ.(*arrow.DictionaryType); ok {
+			typ = d.ValueType
+		}
+		switch wants, has := plainType(f.Type), plainType(typ); {
+		case has != nil && (has.ID() == arrow.STRING || wants == nil || wants.ID() == arrow.STRING):
+			fields[i].Type = has
+		case wants != nil:
+			fields[i].Type = wants
+		default:
+			fields[i].Type = arrow.BinaryTypes.String // nulls, or what is refused
+		}
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// plainType is the type that holds every value of a type that parameters are bound of: bool, int64, float64, utf8, binary or timestamp[ns, UTC].
+// It is nil for others.
+func plainType(d arrow.DataType) arrow.DataType {
+	switch id := d.ID(); {
+	case id == arrow.BOOL:
+		return arrow.FixedWidthTypes.Boolean
+	case arrow.IsInteger(id):
+		return arrow.PrimitiveTypes.Int64
+	case arrow.IsFloating(id):
+		return arrow.PrimitiveTypes.Float64
+	case id == arrow.STRING || id == arrow.LARGE_STRING:
+		return arrow.BinaryTypes.String
+	case id == arrow.BINARY || id == arrow.LARGE_BINARY:
+		return arrow.BinaryTypes.Binary
+	case id == arrow.TIMESTAMP || id == arrow.DATE32 || id == arrow.DATE64:
+		return arrow.FixedWidthTypes.Timestamp_ns
+	}
+	return nil
+}
+
+// appendArgs appends parameters of the types they are kept in.
 func appendArgs(b *array.RecordBuilder, record arrow.Record) error {
 	for i, column := range record.Columns() {
 		for row := range column.Len() {

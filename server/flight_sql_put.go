@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/flight/gen/flight"
 	"google.golang.org/grpc/metadata"
@@ -50,7 +51,11 @@ func (s *flightService) DoPut(stream flight.FlightService_DoPutServer) error {
 		if err := needs(stream.Context(), Read, "to bind parameters"); err != nil {
 			return err
 		}
-		return s.flightSQL.bind(c, in)
+		err := s.flightSQL.bind(c, in)
+		if err != nil {
+			s.takeRest(in)
+		}
+		return err
 	case *statementIngest:
 		if err := needs(stream.Context(), Write, "to ingest"); err != nil {
 			return err
@@ -70,6 +75,20 @@ func (s *flightService) DoPut(stream flight.FlightService_DoPutServer) error {
 		err = fmt.Errorf("%T is a question, ask it with GetFlightInfo: %w", command, errProtocol)
 	}
 	return err
+}
+
+// takeRest reads what is left of a short stream that is refused: clients that are still sending when it ends never learn why.
+func (s *flightService) takeRest(in *putStream) {
+	ctx, cancel := context.WithTimeout(in.Context(), time.Second)
+	defer cancel()
+	_ = s.runUntil(ctx, "rest of DoPut", func() error {
+		for range 100 {
+			if _, err := in.Recv(); err != nil {
+				break
+			}
+		}
+		return nil
+	})
 }
 
 // needs refuses a caller without a scope, where the method alone does not say which is needed.

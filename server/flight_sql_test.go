@@ -273,7 +273,7 @@ func TestPreparedStatements(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, p.DatasetSchema().Fields(), 3)
 	require.Equal(t, arrow.PrimitiveTypes.Int64, p.ParameterSchema().Field(0).Type)
-	require.Equal(t, arrow.FixedWidthTypes.Timestamp_ms, p.ParameterSchema().Field(2).Type, "the one unit that JDBC writes")
+	require.True(t, arrow.TypeEqual(arrow.FixedWidthTypes.Timestamp_ms, p.ParameterSchema().Field(2).Type), "the one unit that JDBC writes")
 	_, err = p.Execute(ctx)
 	requireCode(t, codes.InvalidArgument, err, "3 parameters and none are bound")
 
@@ -294,7 +294,8 @@ func TestPreparedStatements(t *testing.T) {
 
 	for text, args := range map[string]arrow.Record{
 		"parameter 1 is float":   argsOf(t, arrow.PrimitiveTypes.Float64, arrow.BinaryTypes.String, arrow.PrimitiveTypes.Date32, []string{"1.5", "c", "2026-03-01"}),
-		"parameter 2 is integer": argsOf(t, arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Date32, []string{"1", "2", "2026-03-01"}),
+		"parameter 3 is integer": argsOf(t, arrow.PrimitiveTypes.Int64, arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int64, []string{"1", "2", "3"}),
+		"parameter 3 is bytes":   argsOf(t, arrow.PrimitiveTypes.Int64, arrow.BinaryTypes.String, arrow.BinaryTypes.Binary, []string{"1", "2", "AAAA"}),
 		"1 parameters are bound": oneArg(t),
 	} {
 		p.SetParameters(args)
@@ -318,6 +319,21 @@ func argsOf(t testing.TB, a, b, c arrow.DataType, rows ...[]string) arrow.Record
 		}
 	}
 	return builder.NewRecord()
+}
+
+func TestParametersAreKeptInTypesThatHoldThem(t *testing.T) {
+	field := func(d arrow.DataType) *arrow.Schema { return arrow.NewSchema([]arrow.Field{{Name: "1", Type: d}}, nil) }
+	text, instant := arrow.BinaryTypes.String, arrow.FixedWidthTypes.Timestamp_ns
+	for _, c := range [][3]arrow.DataType{ // wanted, bound, kept
+		{int64Type, arrow.PrimitiveTypes.Uint8, int64Type}, {int64Type, doubleType, int64Type}, {doubleType, int64Type, doubleType}, {int64Type, text, text},
+		{text, int64Type, int64Type}, {text, arrow.FixedWidthTypes.Date32, instant}, {text, arrow.BinaryTypes.LargeString, text}, {text, arrow.Null, text},
+		{text, &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: text}, text}, {instant, arrow.FixedWidthTypes.Timestamp_ms, instant}, {instant, text, text},
+		{arrow.FixedWidthTypes.Date32, arrow.FixedWidthTypes.Date32, instant}, {&arrow.Decimal128Type{Precision: 5}, doubleType, doubleType}, {&arrow.Decimal128Type{Precision: 5}, arrow.Null, text},
+		{int64Type, arrow.Null, int64Type}, {arrow.FixedWidthTypes.MonthDayNanoInterval, text, text},
+	} {
+		kept := argSchema(field(c[0]), field(c[1])).Field(0).Type
+		require.True(t, arrow.TypeEqual(c[2], kept), "%s for %s is kept as %s", c[1], c[0], kept)
+	}
 }
 
 func oneArg(t testing.TB) arrow.Record {
