@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -95,9 +96,10 @@ var scopeOf = map[string]Scope{
 	"/arrow.flight.protocol.FlightService/DoGet":         Read,
 	"/arrow.flight.protocol.FlightService/GetFlightInfo": Read,
 	"/arrow.flight.protocol.FlightService/GetSchema":     Read,
-	"/arrow.flight.protocol.FlightService/DoAction":      Read,
-	"/arrow.flight.protocol.FlightService/ListActions":   Read,
-	"/arrow.flight.protocol.FlightService/DoPut":         Read | Write, // parameters or samples: the command says which
+	handshake: Read | Write,
+	"/arrow.flight.protocol.FlightService/DoAction":    Read,
+	"/arrow.flight.protocol.FlightService/ListActions": Read,
+	"/arrow.flight.protocol.FlightService/DoPut":       Read | Write, // parameters or samples: the command says which
 
 	"/grpc.health.v1.Health/Check": open,
 	"/grpc.health.v1.Health/List":  open,
@@ -106,6 +108,10 @@ var scopeOf = map[string]Scope{
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      Read,
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Read,
 }
+
+// handshake is the one method that takes a name and a token as Basic authentication has them, for clients that know no other way. They
+// show the token as everyone does from then on.
+const handshake = "/arrow.flight.protocol.FlightService/Handshake"
 
 // caller is who calls and what they may do. The name is empty where the server does not authenticate.
 type caller struct {
@@ -157,7 +163,7 @@ func (a *authenticator) permit(ctx context.Context, method string, need Scope) (
 	if need == open {
 		return caller{}, nil
 	}
-	who, err := a.authenticate(ctx)
+	who, err := a.authenticate(ctx, method)
 	if err != nil {
 		return caller{}, err
 	}
@@ -168,14 +174,22 @@ func (a *authenticator) permit(ctx context.Context, method string, need Scope) (
 }
 
 // authenticate knows a caller by token or, without one, by certificate.
-func (a *authenticator) authenticate(ctx context.Context) (caller, error) {
+func (a *authenticator) authenticate(ctx context.Context, method string) (caller, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if values := md.Get("authorization"); len(values) > 0 && a.tokens != nil {
 		scheme, token, _ := strings.Cut(values[0], " ")
-		if len(values) > 1 || !strings.EqualFold(scheme, "bearer") {
+		user, password, basic := basicAuth(values[0])
+		switch {
+		case len(values) == 1 && strings.EqualFold(scheme, "bearer"):
+		case len(values) == 1 && basic && method == handshake:
+			token = password
+		default:
 			return caller{}, status.Error(codes.Unauthenticated, "authorization must be one bearer token")
 		}
 		who, err := a.tokens.check(ctx, token)
+		if err == nil && basic && user != "" && user != who.name {
+			return caller{}, status.Error(codes.Unauthenticated, "the token is not that of this user; a user is the name of a token, the password the token")
+		}
 		if errors.Is(err, errHashing) {
 			return who, status.Error(codes.Unavailable, err.Error())
 		}
@@ -197,6 +211,19 @@ func (a *authenticator) authenticate(ctx context.Context) (caller, error) {
 		return caller{}, status.Error(codes.Unauthenticated, "a client certificate is needed")
 	}
 	return caller{}, status.Error(codes.Unauthenticated, "a bearer token is needed: authorization: Bearer TOKEN")
+}
+
+// basicAuth takes the header of Basic authentication apart.
+func basicAuth(header string) (user, password string, ok bool) {
+	scheme, encoded, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "basic") {
+		return "", "", false
+	}
+	b, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(b), ":")
 }
 
 // tap refuses calls before anything of their messages is read. The interceptors ask again, because they tell the

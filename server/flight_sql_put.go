@@ -28,6 +28,19 @@ func (p *putStream) next() (header, body []byte, err error) {
 	return m.GetDataHeader(), m.GetDataBody(), nil
 }
 
+// Handshake is part of flight.FlightServiceServer. Whoever authenticated by name and token is told to show the token from now on.
+func (s *flightService) Handshake(stream flight.FlightService_HandshakeServer) error {
+	if _, token, ok := basicAuth(header(stream.Context(), "authorization")); ok {
+		if err := stream.SendHeader(metadata.Pairs("authorization", "Bearer "+token)); err != nil {
+			return err
+		}
+	}
+	if _, err := stream.Recv(); err != nil && err != io.EOF {
+		return err
+	}
+	return nil
+}
+
 // DoPut is part of flight.FlightServiceServer: parameters of prepared statements, which whoever reads may bind, and samples.
 func (s *flightService) DoPut(stream flight.FlightService_DoPutServer) error {
 	first, err := stream.Recv()

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"os"
@@ -521,6 +522,35 @@ func TestCallersSeeOnlyWhatIsTheirs(t *testing.T) {
 	requireCode(t, codes.PermissionDenied, err, "needs read")
 	_, err = c.Execute(ctx, "who")
 	requireCode(t, codes.Unauthenticated, err, "token")
+}
+
+// TestANameAndATokenAreTakenForABearerToken: ODBC, and JDBC with a user and a password, know no other way.
+func TestANameAndATokenAreTakenForABearerToken(t *testing.T) {
+	s, as := startWithTokens(t, Options{Statements: &testStatements{}}, map[string]Scope{"ana": Read, "ben": Read})
+	c := s.sqlClient(t)
+	md, _ := metadata.FromOutgoingContext(as(context.Background(), "ana"))
+	token := strings.TrimPrefix(md.Get("authorization")[0], "Bearer ")
+	for _, user := range []string{"ana", ""} {
+		ctx, err := c.Client.AuthenticateBasicToken(testContext(t), user, token)
+		require.NoError(t, err)
+		info, err := c.Execute(ctx, "who")
+		require.NoError(t, err)
+		rows, err := fetch(ctx, c, info)
+		require.NoError(t, err)
+		require.Equal(t, [][]string{{"ana"}}, rows)
+	}
+	for _, pair := range [][2]string{{"ben", token}, {"ana", "wrong"}, {"ana", ""}} {
+		_, err := c.Client.AuthenticateBasicToken(testContext(t), pair[0], pair[1])
+		requireCode(t, codes.Unauthenticated, err, "")
+	}
+	basic := metadata.AppendToOutgoingContext(testContext(t), "authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ana:"+token)))
+	_, err := c.Execute(basic, "who")
+	requireCode(t, codes.Unauthenticated, err, "one bearer token")
+	open := start(t, Options{Statements: &testStatements{}}).sqlClient(t)
+	ctx, err := open.Client.AuthenticateBasicToken(testContext(t), "anyone", "anything")
+	require.NoError(t, err)
+	_, err = open.Execute(ctx, "who")
+	require.NoError(t, err)
 }
 
 // startWithTokens is a server that knows callers by tokens; as is a context of a call of one of them.
