@@ -263,7 +263,7 @@ func TestSameBitsOverFlightSQL(t *testing.T) {
 		require.NoError(t, err)
 		var want []string
 		for r.Next() {
-			named := columnsOf(r.Record())
+			named := columnsByName(r.Record())
 			for i := range int(r.Record().NumRows()) {
 				quality := named["quality"].(*array.Uint32).Value(i)
 				want = append(want, fmt.Sprint(int64(named["time"].(*array.Timestamp).Value(i)), valueBits(named["value"], i, quality), quality))
@@ -277,7 +277,7 @@ func TestSameBitsOverFlightSQL(t *testing.T) {
 		require.NoError(t, err)
 		var got []string
 		for answer.Next() {
-			named := columnsOf(answer.Record())
+			named := columnsByName(answer.Record())
 			for i := range int(answer.Record().NumRows()) {
 				quality := named["quality"].(*array.Int64).Value(i)
 				got = append(got, fmt.Sprint(named["time_ns"].(*array.Int64).Value(i), valueBits(named["value"], i, 0), quality))
@@ -291,7 +291,7 @@ func TestSameBitsOverFlightSQL(t *testing.T) {
 	require.Greater(t, rows, 240)
 }
 
-func columnsOf(r arrow.Record) map[string]arrow.Array {
+func columnsByName(r arrow.Record) map[string]arrow.Array {
 	out := map[string]arrow.Array{}
 	for i, f := range r.Schema().Fields() {
 		out[f.Name] = r.Column(i)
