@@ -257,5 +257,15 @@ func (s *flightSender) WritePayload(p ipc.Payload) error {
 	return s.send(s.stream)
 }
 
+// forward sends one Arrow message as it came.
+func (s *flightSender) forward(header, body []byte) error {
+	tail := s.open()
+	b := protowire.AppendTag(*tail, flightHeader, protowire.BytesType)
+	b = protowire.AppendBytes(b, header)
+	b = protowire.AppendTag(b, flightBody, protowire.BytesType)
+	*tail = protowire.AppendBytes(b, body)
+	return s.send(s.stream)
+}
+
 // Close is part of query.Sink; the end of the call ends a Flight stream.
 func (s *flightSender) Close() error { return nil }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/arrowin"
 )
 
 // flightSQL answers what of Flight is Flight SQL: commands, tickets and actions whose messages are packed in an Any.
@@ -259,10 +261,13 @@ func (s *flightSQL) statementOf(ctx context.Context, x execution) (Statement, fu
 }
 
 // send executes a statement for each row of its parameters, once without any, and sends what it answers.
-func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink query.Sink) (rows uint64, err error) {
+func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink *flightSender) (rows uint64, err error) {
 	bound, err := decodeArgs(args)
 	if err != nil {
 		return 0, err
+	}
+	if p, ok := st.(*processStatement); ok {
+		return forwardAnswers(ctx, p, bound, sink)
 	}
 	var w *ipc.Writer // made with the columns of the first execution
 	for _, one := range bound {
@@ -273,6 +278,33 @@ func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink qu
 		}
 	}
 	return rows, w.Close()
+}
+
+// forwardAnswers sends what the SQL process answers for each row of parameters, message by message, as one stream: the schema of the first
+// is that of all.
+func forwardAnswers(ctx context.Context, st *processStatement, bound []arrow.Record, out *flightSender) (rows uint64, err error) {
+	var schema []byte
+	for _, args := range bound {
+		begun := false
+		if err := st.stream(ctx, args, func(header, body []byte) error {
+			switch {
+			case begun:
+			case schema == nil:
+				schema = bytes.Clone(header)
+			case !bytes.Equal(schema, header):
+				return fmt.Errorf("rows of parameters with answers of different columns; bind them one by one: %w", query.ErrBadRequest)
+			default:
+				begun = true
+				return nil
+			}
+			begun = true
+			rows += arrowin.Rows(header)
+			return out.forward(header, body)
+		}); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
 }
 
 // sendOne executes a statement for one row of parameters, nil for none. A batch is let go of as soon as it is sent.

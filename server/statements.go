@@ -110,6 +110,33 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 	return r, nil
 }
 
+// stream executes the statement and gives each message of the answer as it comes, the schema first. They hold until each returns, and are
+// not checked: whoever takes them hands them on unread.
+func (s *processStatement) stream(ctx context.Context, args arrow.Record, each func(header, body []byte) error) error {
+	st := statement{sql: s.text}
+	var err error
+	if st.values, err = sqlValues(args); err != nil {
+		return err
+	}
+	return s.server.withStatement(ctx, st, func(ctx context.Context, q *sqlchildv1.StatementRequest) error {
+		return s.server.sql.Execute(ctx, callerOf(ctx).name, q, func(piece []byte) error {
+			for len(piece) > 0 {
+				header, body, rest, err := arrowin.Split(piece)
+				if err != nil {
+					return err
+				}
+				if len(header) > 0 {
+					if err := each(header, body); err != nil {
+						return err
+					}
+				}
+				piece = rest
+			}
+			return nil
+		})
+	})
+}
+
 // sqlValues is a row of parameters as the SQL process takes them.
 func sqlValues(args arrow.Record) ([]*varvev1.SqlValue, error) {
 	if args == nil {

@@ -55,6 +55,24 @@ func Split(b []byte) (header, body, rest []byte, err error) {
 	return header, b[:length], b[length:], nil
 }
 
+// Rows is how many rows a message adds to an answer: those of a record batch, none of any other.
+func Rows(header []byte) uint64 {
+	root, err := rootTable(header)
+	if err != nil {
+		return 0
+	}
+	kind, err := root.number(1, 1, 0)
+	if err != nil || kind != messageBatch {
+		return 0
+	}
+	batch, ok, err := root.table(2)
+	if err != nil || !ok {
+		return 0
+	}
+	n, _ := batch.number(0, 8, 0)
+	return n
+}
+
 // NewReader reads the schema of a stream whose messages next gives, header and body, and then io.EOF. Reader keeps neither.
 func NewReader(next func() (header, body []byte, err error), l Limits) (*Reader, error) {
 	if l.Columns == 0 {
