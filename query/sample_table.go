@@ -40,6 +40,8 @@ type SampleTable struct {
 	Severities Severities           // empty for all
 	Limit      uint64               // most rows; 0 for all
 	Runs       bool                 // columns that repeat come run-end encoded in place of one by one
+
+	Read func(storage.Reading) // is told how the samples were found, also beside an error; nil for nobody
 }
 
 // batch sizes of a scan: the first rows come soon, and whoever wants few of them has little read for nothing.
@@ -128,7 +130,7 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 	defer m.engine.budget.release(need)
 	states := newStateTexts(m.engine.store.Catalog())
 	scan := sampleScan{
-		filter: filter{severities: r.Severities}, in: r.Range, runs: r.Runs, left: r.Limit,
+		filter: filter{severities: r.Severities}, in: r.Range, runs: r.Runs, read: r.Read, left: r.Limit,
 		out: newEncoder(sampleColumns(r.Columns, r.Runs, states), m.view.Lost(), firstTableRows, sink),
 	}
 	if scan.left == 0 {
@@ -150,6 +152,7 @@ type sampleScan struct {
 	filter filter
 	in     model.TimeRange
 	runs   bool
+	read   func(storage.Reading)
 	left   uint64 // rows
 	cursor Cursor
 	out    *encoder
@@ -166,7 +169,7 @@ func (s *sampleScan) tags(ctx context.Context, view View, tags iter.Seq[*model.T
 		a := asked{tag: tag}
 		if s.cursor == nil {
 			s.cursor = emptyCursor(view, a, nil)
-			defer s.cursor.Close()
+			defer s.close()
 		}
 		if err := s.fit(ctx, tag); err != nil {
 			return err
@@ -182,6 +185,14 @@ func (s *sampleScan) tags(ctx context.Context, view View, tags iter.Seq[*model.T
 		}
 	}
 	return nil
+}
+
+// close lets go of the cursor, and tells what it read.
+func (s *sampleScan) close() {
+	if c, ok := s.cursor.(interface{ Reading() storage.Reading }); ok && s.read != nil {
+		s.read(c.Reading())
+	}
+	s.cursor.Close()
 }
 
 // epoch adds the samples that are kept by one id.

@@ -54,7 +54,11 @@ func (st *statement) check() error {
 // stream, the schema first, which hold until put returns. It is where every door comes in.
 func (s *Server) answerStatement(ctx context.Context, door string, st statement, put func(ipc []byte) error) error {
 	start := time.Now()
-	err := s.withStatement(ctx, st, func(ctx context.Context, r *sqlchildv1.StatementRequest) error {
+	inner, explain := explained(st.sql)
+	if st.sql = inner; explain {
+		return s.explainStatement(ctx, st, put)
+	}
+	err := s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
 		return s.sql.Execute(ctx, callerOf(ctx).name, r, put)
 	})
 	s.metrics.answered(door, 0, time.Since(start))
@@ -63,17 +67,22 @@ func (s *Server) answerStatement(ctx context.Context, door string, st statement,
 
 // describeStatement says which columns and parameters a statement has.
 func (s *Server) describeStatement(ctx context.Context, st statement) (out *varvev1.SqlDescription, err error) {
-	err = s.withStatement(ctx, st, func(ctx context.Context, r *sqlchildv1.StatementRequest) error {
+	inner, explain := explained(st.sql)
+	st.sql = inner
+	err = s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
 		r.Parameters = nil
 		p, err := s.sql.Prepare(ctx, callerOf(ctx).name, r)
 		out = p.GetDescription()
 		return err
 	})
+	if err == nil && explain {
+		out.Columns, err = schemaBytes(explainSchema)
+	}
 	return out, err
 }
 
 // withStatement lets the SQL process ask for tables while ask runs.
-func (s *Server) withStatement(ctx context.Context, st statement, ask func(context.Context, *sqlchildv1.StatementRequest) error) error {
+func (s *Server) withStatement(ctx context.Context, st statement, ask func(context.Context, *openStatement, *sqlchildv1.StatementRequest) error) error {
 	if err := st.check(); err != nil {
 		return err
 	}
@@ -82,9 +91,9 @@ func (s *Server) withStatement(ctx context.Context, st statement, ask func(conte
 		ctx, cancel = context.WithTimeoutCause(ctx, st.timeout, fmt.Errorf("%w: %s", sqlchild.ErrTimeout, st.timeout))
 		defer cancel()
 	}
-	x, end := s.statements.begin(ctx)
-	defer end()
-	return ask(ctx, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values, Zone: st.zone})
+	x := s.statements.begin(ctx)
+	defer s.endStatement(x)
+	return ask(ctx, x, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values, Zone: st.zone})
 }
 
 // statements are those that run, by the number that scans name.
@@ -98,33 +107,48 @@ type statements struct {
 type openStatement struct {
 	number uint64
 	ctx    context.Context // of the call, with its caller
+	cancel context.CancelFunc
 
-	mu    sync.Mutex
 	scans sync.WaitGroup
+	mu    sync.Mutex
 	ended bool
 	view  *storage.View // nil before the first scan
+	reads []scanRead    // that ended
 }
 
-// begin notes a statement; end waits until its scans have let go of what they read.
-func (s *statements) begin(ctx context.Context) (x *openStatement, end func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	x = &openStatement{number: s.last.Add(1), ctx: ctx}
+// begin notes a statement.
+func (s *statements) begin(ctx context.Context) *openStatement {
+	x := &openStatement{number: s.last.Add(1)}
+	x.ctx, x.cancel = context.WithCancel(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open[x.number] = x
-	return x, func() {
-		cancel()
-		s.mu.Lock()
-		delete(s.open, x.number)
-		s.mu.Unlock()
-		x.mu.Lock()
-		x.ended = true
-		x.mu.Unlock()
-		x.scans.Wait()
-		if x.view != nil {
-			x.view.Close()
-		}
+	return x
+}
+
+// scanPatience is how long the scans of a statement may go on that is over. The process does not read one that does, nor lets it go.
+const scanPatience = 10 * time.Second
+
+// endStatement ends a statement and lets go of its moment, once no scan reads there any more.
+func (s *Server) endStatement(x *openStatement) {
+	x.cancel()
+	s.statements.mu.Lock()
+	delete(s.statements.open, x.number)
+	s.statements.mu.Unlock()
+	timer := time.AfterFunc(scanPatience, func() { s.sql.Kill("it did not end the scans of a statement that is over") })
+	defer timer.Stop()
+	x.end()
+	if x.view != nil {
+		x.view.Close()
 	}
+}
+
+// end lets no scan begin any more and waits for those that have.
+func (x *openStatement) end() {
+	x.mu.Lock()
+	x.ended = true
+	x.mu.Unlock()
+	x.scans.Wait()
 }
 
 func (s *statements) find(number uint64) (*openStatement, error) {
@@ -217,7 +241,10 @@ func (s *tableService) scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreami
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer context.AfterFunc(x.ctx, func() { cancel(context.Cause(x.ctx)) })()
 	defer cancel(nil)
-	_, err = table.Read(ctx, at, scanOf(r), newArrowSender(stream, &s.buffers))
+	read := scanRead{table: table, scan: scanOf(r)}
+	at.Read = func(r storage.Reading) { read.Reading = r }
+	read.rows, err = table.Read(ctx, at, read.scan, newArrowSender(stream, &s.buffers))
+	x.note(read)
 	return err
 }
 

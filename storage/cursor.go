@@ -645,6 +645,9 @@ func (c *Cursor) load(x *piece, into *chunk.Data) error {
 	return nil
 }
 
+// Reading is what the cursor read so far, of all tags it was reset to.
+func (c *Cursor) Reading() Reading { return c.reading }
+
 // get is the bytes of the chunk of a piece; they hold until closed, or the next chunk is asked for.
 func (c *Cursor) get(x *piece) ([]byte, io.Closer, error) {
 	k := &x.key

@@ -51,7 +51,7 @@ func hostileStatements(file string) []string {
 		"import database " + f, "attach " + f, "attach ':memory:' as x", "detach memory", "use memory", "install httpfs", "load httpfs", "load " + f, "force install httpfs", "update extensions",
 		"set memory_limit = '100GB'", "set threads = 100", "set enable_external_access = true", "set lock_configuration = false", "set temp_directory = '/'", "reset memory_limit",
 		"set variable x = 1", "pragma memory_limit = '100GB'", "pragma enable_profiling", "pragma database_list", "pragma enable_logging", "call pragma_version()", "call enable_logging()",
-		"checkpoint", "vacuum", "analyze", "begin", "commit", "rollback", "prepare p as select 1", "execute p", "deallocate p", "explain select 1", "explain analyze select 1", "comment on table samples is 'x'",
+		"checkpoint", "vacuum", "analyze", "begin", "commit", "rollback", "prepare p as select 1", "execute p", "deallocate p", "explain create table t(a int)", "explain explain select 1", "comment on table samples is 'x'",
 		"summarize samples", "describe samples", "show tables", "show all tables", "merge into samples using tags on true when matched then delete",
 	} {
 		out = append(out, s, "select 1; "+s, s+"; select 1")

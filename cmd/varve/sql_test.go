@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
 // sqlBinary is the SQL process, built from this tree once; a test that needs it is left out where there is no C compiler.
@@ -222,4 +224,40 @@ func TestSQLExamples(t *testing.T) {
 		}
 	}
 	require.Equal(t, 4, examples)
+}
+
+// EXPLAIN says what scans are narrowed by; of a day of one tag no other chunk is decoded.
+func TestSQLDecodesOnlyTheChunksInRange(t *testing.T) {
+	address, sql := serveSQL(t)
+	var b strings.Builder
+	b.WriteString("time,tag,value\n")
+	for day := range 10 {
+		for i := range 50 {
+			for _, tag := range []string{"a", "b"} {
+				fmt.Fprintf(&b, "%s,%s,%d\n", time.Date(2026, 3, 1+day, 0, i, 0, 0, time.UTC).Format(time.RFC3339), tag, i)
+			}
+		}
+	}
+	varve(t, "import", "--server", address, writeFile(t, "samples.csv", b.String()))
+	flags := clientFlags{server: address}
+	c, err := flags.dial()
+	require.NoError(t, err)
+	defer c.close()
+	_, err = c.admin.Flush(context.Background(), &varvev1.FlushRequest{})
+	require.NoError(t, err)
+
+	for _, x := range []struct{ sql, explained string }{
+		{"select sum(value) from samples", "samples,value,\"\",1000,20,1000"},
+		{"select time, value from samples where tag = 'a' and time >= '2026-03-04' and time < '2026-03-05'", "samples,\"tag, time, value\",\"tag \"\"a\"\", from 2026-03-04T00:00:00Z, before 2026-03-05T00:00:00Z\",50,1,50"},
+		{"select max(value) from (select * from samples) s where tag = 'b' and time = '2026-03-02'", "samples,\"time, tag, value\",\"tag \"\"b\"\", from 2026-03-02T00:00:00Z, before 2026-03-02T00:00:00.000001Z\",1,1,50"},
+		{"select s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'", ""},
+		{"select 1", ""},
+	} {
+		got := sql("explain " + x.sql)
+		if x.explained != "" {
+			require.Contains(t, strings.Split(got, "\n"), x.explained, "%s: %s", x.sql, got)
+		}
+	}
+	require.Contains(t, sql("EXPLAIN ANALYZE\nselect s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'"), ",1,1,50")
+	require.Equal(t, "column\tscan\tutf8", strings.Split(varve(t, "sql", "--server", address, "--describe", "explain select 1"), "\n")[0])
 }

@@ -73,7 +73,8 @@ type Moment struct {
 	View    *storage.View
 	Engine  *query.Engine
 	Now     time.Time
-	Rejects iter.Seq[*Reject] // of the caller; nil for none
+	Rejects iter.Seq[*Reject]     // of the caller; nil for none
+	Read    func(storage.Reading) // is told how samples were found; nil for nobody
 }
 
 // Catalog is what tables are made of besides samples.
@@ -206,7 +207,7 @@ func samplesTable(name string, only query.Severities) *Table {
 		query.SampleValueText, query.SampleTimeNS, query.SampleTagID, query.SampleSeq,
 	}
 	read := func(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
-		r := query.SampleTable{Range: s.In, Severities: s.Severities, Limit: s.Limit, Runs: s.Runs}
+		r := query.SampleTable{Range: s.In, Severities: s.Severities, Limit: s.Limit, Runs: s.Runs, Read: at.Read}
 		for _, c := range s.Columns {
 			r.Columns = append(r.Columns, order[c])
 		}

@@ -127,6 +127,16 @@ func (r *Runner) Close() {
 	}
 }
 
+// Kill ends the process, if there is one. The next statement finds another.
+func (r *Runner) Kill(reason string) {
+	r.mu.Lock()
+	p := r.process
+	r.mu.Unlock()
+	if p != nil {
+		p.kill(reason)
+	}
+}
+
 // Pid is the number of the process, 0 while there is none.
 func (r *Runner) Pid() int {
 	r.mu.Lock()
