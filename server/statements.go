@@ -98,7 +98,7 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 		defer s.server.background.Done()
 		defer close(r.ended)
 		r.failed = s.server.guard("statement", func() error {
-			return s.server.withStatement(ctx, st, func(ctx context.Context, q *sqlchildv1.StatementRequest) error {
+			return s.server.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, q *sqlchildv1.StatementRequest) error {
 				return s.server.sql.Execute(ctx, callerOf(ctx).name, q, r.put)
 			})
 		})
@@ -118,7 +118,7 @@ func (s *processStatement) stream(ctx context.Context, args arrow.Record, each f
 	if st.values, err = sqlValues(args); err != nil {
 		return err
 	}
-	return s.server.withStatement(ctx, st, func(ctx context.Context, q *sqlchildv1.StatementRequest) error {
+	return s.server.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, q *sqlchildv1.StatementRequest) error {
 		return s.server.sql.Execute(ctx, callerOf(ctx).name, q, func(piece []byte) error {
 			for len(piece) > 0 {
 				header, body, rest, err := arrowin.Split(piece)
