@@ -249,6 +249,24 @@ func openTest(t testing.TB) *Database {
 	return d
 }
 
+// TestAStatementLeavesNothingToTheNext: whoever asks may be gone when the last rows are on their way, and what then ends the statement must
+// not meet the next one in its session.
+func TestAStatementLeavesNothingToTheNext(t *testing.T) {
+	d := openTest(t)
+	for range 300 {
+		ctx, cancel := context.WithCancel(context.Background())
+		w := NewWriter(io.Discard, func() error {
+			go cancel()
+			return nil
+		})
+		_ = d.Execute(ctx, &testScanner{}, "select 1", nil, w)
+		cancel()
+		rows, err := answer(d, &testScanner{}, "select 2")
+		require.NoError(t, err)
+		require.Equal(t, []string{"2"}, rows)
+	}
+}
+
 // answer is the rows of a statement as text, sorted.
 func answer(d *Database, s Scanner, sql string, values ...Value) ([]string, error) {
 	var out bytes.Buffer

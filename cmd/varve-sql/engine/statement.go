@@ -117,11 +117,13 @@ func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values
 		mapping.Interrupt(session.conn)
 	})
 	defer func() {
-		if !stop() {
+		over := !stop()
+		if over {
 			<-interrupted
 		}
 		databases.statements.Delete(session.number)
-		if err != nil { // an interrupt may still be on its way to whatever the connection does next
+		// An interrupt may still be on its way to whatever the connection does next, or have met the end of its transaction.
+		if err != nil || over {
 			d.drop(session)
 			return
 		}
