@@ -70,3 +70,4 @@ for reader in "$(grep -E '^duckdb==' "$root/bench/duckdb/requirements.txt")" pol
 done
 "$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
 "$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
+"$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"

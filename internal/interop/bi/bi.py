@@ -123,7 +123,7 @@ def main():
                 cursor.execute(sql)
                 got = cursor.fetch_arrow_table()
                 flags, _, ask = flags.partition("oracle ")
-                want = of_engine(server, messages, ask, got.column_names) if ask else db.execute(sql).fetch_arrow_table()
+                want = of_engine(server, messages, ask, got.column_names) if ask else db.sql(sql).to_arrow_table()
                 differs = difference(cells(got), cells(want), flags)
             except Exception as e:
                 differs = f"{type(e).__name__}: {str(e)[:400]}"

@@ -136,7 +136,7 @@ def write_parquet(folder, tags, ids):
     rows = [row(t, ids[t.name], *s) for t in tags for s in t.samples]
     columns = [pa.array(c, f.type) for c, f in zip(zip(*rows), SAMPLES)]
     pq.write_table(pa.table(columns, schema=SAMPLES), folder / "samples.parquet")
-    rows = [(ids[t.name], t.name, t.description, t.kind, t.unit, t.stepped, t.samples[0][0] // 1000, t.samples[-1][0] // 1000, len(t.samples)) for t in tags]
+    rows = [(ids[t.name], t.name, t.description or None, t.kind, t.unit or None, t.stepped, t.samples[0][0] // 1000, t.samples[-1][0] // 1000, len(t.samples)) for t in tags]
     pq.write_table(pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows), TAGS)], schema=TAGS), folder / "tags.parquet")
     areas = [(ids[t.name], "area", t.area) for t in tags if t.area]
     pq.write_table(pa.table(dict(zip(("tag_id", "name", "value"), (list(c) for c in zip(*areas))))), folder / "tag_attributes.parquet")

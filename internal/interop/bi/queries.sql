@@ -196,7 +196,7 @@ SELECT 'low' AS what, tag, min(value) AS value FROM samples WHERE tag LIKE 'SITE
 UNION ALL SELECT 'high', tag, max(value) FROM samples WHERE tag LIKE 'SITE1.TI-%' GROUP BY tag ORDER BY 1, 2
 
 -- zoned-days near
-SELECT date_trunc('day', time AT TIME ZONE 'America/New_York') AS day, count(*) AS n, avg(value) AS mean FROM samples WHERE tag = 'SITE1.FI-202' GROUP BY 1 ORDER BY 1
+SELECT CAST(date_trunc('day', time AT TIME ZONE 'America/New_York') AS TIMESTAMP) AS day, count(*) AS n, avg(value) AS mean FROM samples WHERE tag = 'SITE1.FI-202' GROUP BY 1 ORDER BY 1
 
 -- zoned-hour-of-day near
 SELECT extract(hour FROM time AT TIME ZONE 'Europe/Berlin') AS hour, avg(value) AS mean FROM samples WHERE tag = 'SITE1.TI-105' GROUP BY 1 ORDER BY 1
