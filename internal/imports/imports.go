@@ -100,6 +100,11 @@ var layers = []layer{
 		"cmd":       programsAreLast,
 		"bench":     nobodyImportsBench,
 	}},
+	{folder: "server/pgwire", forbid: map[string]string{
+		"storage":                "a session knows statements, not where samples lie",
+		"proto":                  "clients of PostgreSQL have wire messages of their own",
+		"google.golang.org/grpc": "what an error is called here is SQLSTATE; package server translates",
+	}},
 	{folder: "proto", forbid: map[string]string{
 		"model":       "the wire contract stands by itself, for clients that use nothing else of ours",
 		"compression": "the wire contract stands by itself, for clients that use nothing else of ours",

@@ -34,6 +34,7 @@ func TestImportsThatPointUpAreFound(t *testing.T) {
 		{"storage/rollup/row.go", "github.com/cockroachdb/pebble"},
 		{"query/calendar/shifts.go", Module + "/storage"},
 		{"query/calendar/shifts.go", Module + "/query"},
+		{"server/pgwire/session.go", Module + "/storage"},
 		{"elsewhere/x.go", "fmt"},
 	} {
 		require.Len(t, violations([]edge{up}), 1, "%s importing %s", up.file, up.path)
