@@ -38,6 +38,8 @@ type Options struct {
 	MaxStreams uint32
 	// MaxConnections is the most open connections; one more waits to be accepted. The default is 1,024.
 	MaxConnections int
+	// MaxPostgres is the most sessions of clients of PostgreSQL, beside MaxConnections; one more is refused. The default is 100.
+	MaxPostgres int
 	// MaxSubscriptions is the most subscriptions served at once, over all connections. Each reads the whole of the log as it grows. The
 	// default is 100.
 	MaxSubscriptions int
@@ -90,6 +92,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxBatchRuns, 200_000)
 	setDefault(&o.MaxStreams, 256)
 	setDefault(&o.MaxConnections, 1024)
+	setDefault(&o.MaxPostgres, 100)
 	setDefault(&o.MaxSubscriptions, 100)
 	setDefault(&o.StreamBytes, 2*int64(o.MaxMessageBytes))
 	setDefault(&o.Idle, 30*time.Minute)
@@ -106,8 +109,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("StreamBytes is %d, must be at least 1", o.StreamBytes)
 	case o.MaxSubscriptions < 1:
 		return o, fmt.Errorf("MaxSubscriptions is %d, must be at least 1", o.MaxSubscriptions)
-	case o.MaxConnections < 1:
-		return o, fmt.Errorf("MaxConnections is %d, must be at least 1", o.MaxConnections)
+	case o.MaxConnections < 1 || o.MaxPostgres < 1:
+		return o, fmt.Errorf("MaxConnections is %d and MaxPostgres %d, must be at least 1", o.MaxConnections, o.MaxPostgres)
 	case o.DrainTimeout < 0 || o.Idle < 0 || o.StallTimeout < 0:
 		return o, fmt.Errorf("DrainTimeout is %s, Idle %s and StallTimeout %s, must not be negative", o.DrainTimeout, o.Idle, o.StallTimeout)
 	}

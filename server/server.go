@@ -30,7 +30,8 @@
 //	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
 //	flight_sql*.go              Flight SQL: statements, what tables there are, and rows into samples (ingest_rows.go)
 //	arrow_sender.go             Arrow messages onto a stream, copied once
-//	sql.go, statements.go       statements, which package sqlchild runs over the tables of package relation
+//	sql.go                      statements, which package sqlchild runs over the tables of package relation
+//	statements.go, postgres.go  statements as doors ask for them; clients of PostgreSQL, whose protocol is package pgwire's
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
 package server
@@ -86,6 +87,7 @@ type Server struct {
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
 	drain      context.Context
 	startDrain context.CancelCauseFunc
+	doors      sync.WaitGroup // listeners beside that of gRPC
 	background sync.WaitGroup // goroutines that outlive their handler for a moment
 	webCalls   sync.RWMutex   // held for reading by HTTP requests being answered
 }
@@ -238,6 +240,7 @@ func (s *Server) stop() {
 		s.grpc.Stop()
 		<-graceful
 	}
+	s.doors.Wait() // what they answer needs the SQL process
 	s.sql.Close()
 	s.background.Wait()
 	s.flightSQL.prepared.closeAll()

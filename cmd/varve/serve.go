@@ -23,7 +23,7 @@ import (
 // serveFlags is what the command line of serve says.
 type serveFlags struct {
 	data, listen, metrics, checkpoints       string
-	http                                     string
+	http, postgres                           string
 	pprof                                    string
 	logFormat, logLevel                      string
 	memory                                   size
@@ -47,8 +47,8 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server on the store in DIR, which is made if nothing is there.
 
-It prints "listening on HOST:PORT" on stderr once it accepts connections, and before that "listening for HTTP on HOST:PORT" where
---http-listen asks for that. SIGTERM and SIGINT let it answer what it has
+It prints "listening on HOST:PORT" on stderr once it accepts connections, and before that "listening for HTTP on HOST:PORT" and
+"listening for PostgreSQL on HOST:PORT" where --http-listen and --postgres ask for that. SIGTERM and SIGINT let it answer what it has
 received, then it closes the store and ends. Exit status: 0 after a signal, 1 for a failure, 2 for flags that make no
 sense.
 
@@ -64,7 +64,10 @@ An address that other machines can reach needs TLS and authentication: --tls-cer
   # for others, with tokens
   varve token new collector-1 --scope write > collector-1.token 2>> /etc/varve/tokens
   varve serve --data /var/lib/varve --listen 0.0.0.0:7420 \
-    --tls-cert /etc/varve/server.pem --tls-key /etc/varve/server.key --tokens /etc/varve/tokens`,
+    --tls-cert /etc/varve/server.pem --tls-key /etc/varve/server.key --tokens /etc/varve/tokens
+
+  # for clients of PostgreSQL on this machine too: psql -h 127.0.0.1 -U me varve
+  varve serve --data /var/lib/varve --postgres 127.0.0.1:5432`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -83,6 +86,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.data, "data", "", "directory of the store; made if nothing is there (required)")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:7420", "address to accept connections on; port 0 picks one")
 	flags.StringVar(&f.http, "http-listen", "", "address to answer queries on over HTTP, with the same TLS, certificates and tokens; empty for none")
+	flags.StringVar(&f.postgres, "postgres", "", "address to answer clients of PostgreSQL on, such as 127.0.0.1:5432, with the same TLS, certificates and tokens; empty for none")
 	flags.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:0", "address for Prometheus metrics at /metrics, and for /healthz and /readyz, without authentication; empty for none")
 
 	flags.StringVar(&f.security.CertFile, "tls-cert", "", "the server's certificate chain, PEM")
@@ -95,6 +99,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.Var(&f.maxMessage, "max-message", "largest message taken")
 	flags.Uint32Var(&f.server.MaxStreams, "max-streams", 256, "most streams and calls of one connection at once")
 	flags.IntVar(&f.server.MaxConnections, "max-connections", 1024, "most open connections")
+	flags.IntVar(&f.server.MaxPostgres, "max-postgres", 100, "most sessions of clients of PostgreSQL; more are refused")
 	flags.IntVar(&f.server.MaxSubscriptions, "max-subscriptions", 100, "most subscriptions served at once")
 	flags.IntVar(&f.storage.MaxTags, "max-tags", 10_000_000, "most tags; more are not created")
 	flags.Var(&f.annotations, "max-annotations", "most memory that annotations and what they said before may take, from 1MiB; more are refused")
@@ -186,6 +191,11 @@ func (f *serveFlags) check() error {
 			return fmt.Errorf("--http-listen: %w", err)
 		}
 	}
+	if f.postgres != "" {
+		if err := f.security.Check(f.postgres); err != nil {
+			return fmt.Errorf("--postgres: %w", err)
+		}
+	}
 	return f.security.Check(f.listen)
 }
 
@@ -216,10 +226,15 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var web net.Listener
+	var web, postgres net.Listener
 	if f.http != "" {
 		if web, err = s.Listen(f.http); err != nil {
 			return fmt.Errorf("--http-listen: %w", errors.Join(err, l.Close()))
+		}
+	}
+	if f.postgres != "" {
+		if postgres, err = s.ListenPostgres(f.postgres); err != nil {
+			return fmt.Errorf("--postgres: %w", errors.Join(err, l.Close()))
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -240,6 +255,10 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if web != nil {
 		group.Go(func() error { return s.ServeWeb(ctx, web) })
 		fmt.Fprintf(stderr, "listening for HTTP on %s\n", web.Addr())
+	}
+	if postgres != nil {
+		group.Go(func() error { return s.ServePostgres(ctx, postgres) })
+		fmt.Fprintf(stderr, "listening for PostgreSQL on %s\n", postgres.Addr())
 	}
 	group.Go(func() error { return s.Serve(ctx, l) })
 	fmt.Fprintf(stderr, "listening on %s\n", l.Addr())
