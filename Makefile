@@ -50,7 +50,7 @@ stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
-interop: build ## outside clients against a running server: Python with grpcio, pyarrow, DuckDB and Polars; ADBC in Python and Go; JDBC; questions of BI tools
+interop: build ## outside clients against a running server: Python with grpcio, pyarrow, DuckDB, Polars; ADBC; JDBC; clients of PostgreSQL; questions of BI tools
 	internal/interop/run.sh bin/varve
 
 .PHONY: generate

@@ -29,7 +29,7 @@ fi
 
 # The log exists before the server does: a loop that reads it must not depend on which of the two processes runs first.
 : >"$work/log"
-"$varve" serve --data "$work/data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 2>"$work/log" &
+"$varve" serve --data "$work/data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --postgres 127.0.0.1:0 2>"$work/log" &
 server=$!
 address=
 for _ in $(seq 300); do
@@ -71,3 +71,10 @@ done
 "$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
 "$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
 "$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"
+
+# Statements need the SQL process, which is not built everywhere.
+if [ -x "$(dirname "$varve")/varve-sql" ]; then
+	"$here/postgres/run.sh" "$(sed -n 's/^listening for PostgreSQL on //p' "$work/log")" "$work/venv/bin/python" "$work" "$work/csv"
+else
+	echo "clients of PostgreSQL: did not run, varve-sql is not built here"
+fi

@@ -1,0 +1,117 @@
+"""Uses a Varve server through drivers of PostgreSQL for Python: clients.py HOST PORT CSV"""
+import csv
+import datetime
+import math
+import sys
+import threading
+import time
+
+import pandas
+import pg8000.dbapi
+import psycopg
+import psycopg2
+import sqlalchemy
+
+host, port, file = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+rows = list(csv.DictReader(open(file)))
+want = [(datetime.datetime.fromisoformat(r["time"].replace("Z", "+00:00")), float(r["XMEAS_01"])) for r in rows]
+half = want[len(want) // 2][0]
+ASK = "select time, value from samples where tag = %s and time >= %s and value > %s order by time"
+
+
+def same(what, got, expected):
+    if got != expected:
+        sys.exit(f"{what}: got {got!r:.300}, want {expected!r:.300}")
+
+
+def psycopg3():
+    with psycopg.connect(host=host, port=port, user="me", dbname="varve") as c:
+        later = [w for w in want if w[0] >= half]
+        for binary in (False, True):
+            with c.cursor(binary=binary) as cur:
+                got = cur.execute(ASK, ("TEP.XMEAS_01", half, -1)).fetchall()
+                same(f"psycopg binary={binary}", [(t, v) for t, v in got], later)
+                same("types", [d.type_code for d in cur.description], [1184, 701])
+            got = c.execute("select %s::boolean, %s + 1, %s * 2.0::double, %s || 'é', %b::blob, %s::timestamptz, %s is null", (True, 2**62, 0.1, "x'y", b"\x00\xff", half, None), binary=binary).fetchone()
+            same(f"psycopg parameters binary={binary}", got, (True, 2**62 + 1, 0.2, "x'yé", b"\x00\xff", half, True))
+        for _ in range(8):  # beyond the fifth time the driver prepares it
+            same("psycopg prepared", c.execute(ASK, ("TEP.XMEAS_01", half, -1)).fetchall(), later)
+        with c.cursor(name="served") as cur:
+            cur.itersize = 7
+            cur.execute("select value from samples where tag = %s order by time", ("TEP.XMEAS_01",))
+            same("psycopg cursor", [v for v, in cur], [v for _, v in want])
+        got = c.execute("select 'NaN'::double, 'infinity'::double, '-infinity'::double, -0.0::double, sum(quality), [1, 2], 1.50, date '2026-01-01', interval '1 day 2 hours' from samples").fetchone()
+        same("psycopg values", (math.isnan(got[0]), got[1], got[2], math.copysign(1, got[3]), int(got[4]), got[5], str(got[6]), got[7], got[8]),
+             (True, math.inf, -math.inf, -1.0, 0, [1, 2], "1.50", datetime.date(2026, 1, 1), datetime.timedelta(days=1, hours=2)))
+        try:
+            c.execute("delete from samples")
+            sys.exit("psycopg: a delete was not refused")
+        except psycopg.errors.ReadOnlySqlTransaction:
+            c.rollback()
+        try:
+            c.execute("select nothing from samples")
+            sys.exit("psycopg: a column there is none of was found")
+        except psycopg.errors.UndefinedColumn as e:
+            same("place", e.diag.statement_position, "8")
+            c.rollback()
+        with c.pipeline():
+            got = [c.execute("select %s::bigint", (i,)) for i in range(20)]
+        same("psycopg pipeline", [g.fetchone()[0] for g in got], list(range(20)))
+        timer = threading.Timer(0.3, c.cancel)
+        timer.start()
+        began = time.monotonic()
+        try:
+            c.execute("select count(*) from samples a, samples b, samples c")
+            sys.exit("psycopg: a statement was not cancelled")
+        except psycopg.errors.QueryCanceled:
+            c.rollback()
+        same("cancel took", time.monotonic() - began < 10, True)
+        same("psycopg after", c.execute("select 1").fetchone(), (1,))
+    print(f"psycopg {psycopg.__version__}: text and binary, typed parameters, prepared statements, a cursor, a pipeline, cancelling")
+
+
+def others():
+    with psycopg2.connect(host=host, port=port, user="me", dbname="varve") as c, c.cursor() as cur:
+        cur.execute(ASK, ("TEP.XMEAS_01", half, -1))
+        same("psycopg2", cur.fetchall(), [w for w in want if w[0] >= half])
+        with c.cursor("served") as named:
+            named.execute("select value from samples where tag = 'TEP.XMEAS_01' order by time")
+            same("psycopg2 cursor", [v for v, in named], [v for _, v in want])
+    c = pg8000.dbapi.connect(host=host, port=port, user="me", database="varve")
+    cur = c.cursor()
+    cur.execute(ASK, ("TEP.XMEAS_01", half, -1))
+    same("pg8000", [tuple(r) for r in cur.fetchall()], [w for w in want if w[0] >= half])
+    c.close()
+    print(f"psycopg2 {psycopg2.__version__.split()[0]}, pg8000 {pg8000.__version__}: reads with parameters, a cursor")
+
+
+def alchemy():
+    for driver in ("psycopg", "psycopg2", "pg8000"):
+        engine = sqlalchemy.create_engine(f"postgresql+{driver}://me@{host}:{port}/varve")
+        about = sqlalchemy.inspect(engine)
+        same("default schema", about.default_schema_name, "main")
+        same("tables", {"samples", "tags"} <= set(about.get_table_names()), True)
+        same("views", "good_samples" in about.get_view_names(), True)
+        same("has", (about.has_table("samples"), about.has_table("nothing")), (True, False))
+        columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in about.get_columns("samples")}
+        same("columns", (columns["time"], columns["value"], columns["quality"], columns["tag"]),
+             (("TIMESTAMP", False), ("DOUBLE PRECISION", True), ("BIGINT", False), ("TEXT", False)))
+        for nothing in (about.get_foreign_keys, about.get_indexes, about.get_unique_constraints, about.get_check_constraints):
+            same(nothing.__name__, nothing("samples"), [])
+        same("enums", about.get_enums(), [])
+        meta = sqlalchemy.MetaData()
+        meta.reflect(engine, views=True)
+        samples = meta.tables["samples"]
+        ask = sqlalchemy.select(samples.c.time, samples.c.value).where(samples.c.tag == "TEP.XMEAS_01").order_by(samples.c.time)
+        with engine.connect() as c:
+            same("rows", [tuple(r) for r in c.execute(ask)], want)
+        if driver == "psycopg":
+            frame = pandas.read_sql(ask, engine)
+            same("pandas", (list(frame["value"]), [t.to_pydatetime() for t in frame["time"]]), ([v for _, v in want], [t for t, _ in want]))
+        engine.dispose()
+    print(f"SQLAlchemy {sqlalchemy.__version__} over three drivers, pandas {pandas.__version__}: reflection of all tables, selects")
+
+
+psycopg3()
+others()
+alchemy()

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Uses a Varve server through psql: psql.sh HOST PORT WORK CSV
+set -euo pipefail
+host=$1 port=$2 work=$3 csv=$4
+ask() { PGCONNECT_TIMEOUT=10 psql --no-psqlrc --host "$host" --port "$port" --username me --dbname varve --set ON_ERROR_STOP=1 "$@"; }
+
+# Everything that psql asks of the catalogue on behalf of its own commands.
+for c in '\d' '\d+' '\dt+' '\dv+' '\d samples' '\d+ samples' '\d sam*' '\dS samples' '\l+' '\dn+' '\du+' '\dg' '\df+' '\da' '\do' '\dT+' '\dp' '\z samples' \
+	'\di+' '\ds' '\dm' '\dE' '\dx' '\db+' '\dC' '\drds' '\dD' '\dc' '\dO' '\dL' '\dy' '\dF' '\dRp' '\dRs' '\dX' '\dAc' '\dew' '\des' '\deu' '\det' '\ddp' \
+	'\conninfo' '\encoding' '\sv good_samples'; do
+	if ! ask -c "$c" >"$work/psql" 2>&1 || grep -q ERROR "$work/psql"; then
+		[ "$c" = '\sv good_samples' ] || { echo "psql $c:"; cat "$work/psql"; exit 1; }
+	fi
+done
+ask -c '\d samples' | grep -q '^ value  *| double precision  *|  *|  *|'
+ask -c '\d samples' | grep -q '^ time  *| timestamp with time zone  *|  *| not null |'
+ask -Atc '\dv' | grep -q '^main|good_samples|view|varve$'
+
+# A column of the file, as text.
+python3 - "$csv" >"$work/want" <<'PY'
+import csv, sys
+for r in csv.DictReader(open(sys.argv[1])):
+    print(r["time"].replace("T", " ").replace("Z", "+00"), repr(float(r["XMEAS_01"])).removesuffix(".0"), sep="|")
+PY
+ask -Atc "select time, value from samples where tag = 'TEP.XMEAS_01' order by time" >"$work/got"
+cmp "$work/want" "$work/got"
+[ "$(ask -Atc 'begin' -c 'select count(*) from samples' -c 'commit' | sed -n 2p)" -eq $(($(wc -l <"$work/want") * 53)) ]
+[ "$(ask -At -v tag=TEP.XMEAS_01 <<<"select min(value) from samples where tag = :'tag'")" = "$(cut -d'|' -f2 "$work/want" | sort -g | head -1)" ]
+[ "$(ask -At --set FETCH_COUNT=100 -c "select time, value from samples where tag = 'TEP.XMEAS_01' order by time" | cmp - "$work/want" && echo same)" = same ]
+
+# Errors tell what and where, writes are refused, a statement ends in its time.
+! ask -c 'select valeu from samples' 2>"$work/err" >/dev/null && grep -q '^LINE 1: select valeu from samples' "$work/err"
+! ask -c 'selct 1' 2>"$work/err" >/dev/null && grep -q '^LINE 1: selct 1' "$work/err"
+! ask --set VERBOSITY=verbose -c 'insert into samples values (1)' 2>"$work/err" >/dev/null && grep -q 'ERROR:  25006' "$work/err"
+! PGOPTIONS='-c statement_timeout=200ms' ask -c 'select count(*) from samples a, samples b, samples c' 2>"$work/err" >/dev/null && grep -q 'canceling statement due to statement timeout' "$work/err"
+echo "$(psql --version | cut -d' ' -f1-3): $(wc -l <"$work/want") samples equal to the file, cursors, its commands about tables, errors with their places, a statement that ran out of time"
