@@ -43,12 +43,8 @@ func (s *Server) ServePostgres(ctx context.Context, l net.Listener) error {
 	if config != nil {
 		config.NextProtos = []string{"postgresql"}
 	}
-	statements := s.options.Statements
-	if statements == nil {
-		statements = &processStatements{s, postgresMethod}
-	}
 	door, err := pgwire.New(pgwire.Options{
-		Logger: s.log, Statements: postgresStatements{statements}, Database: table.Catalog, Tables: listedTables(), Version: s.options.Version, TLS: config,
+		Logger: s.log, Statements: postgresStatements{s.options.Statements}, Database: table.Catalog, Tables: listedTables(), Version: s.options.Version, TLS: config,
 		Authenticate: s.postgresLogin, Describe: postgresError,
 		Answered:     func(rows uint64) { s.metrics.rows.WithLabelValues(postgresMethod).Add(float64(rows)) },
 		Refused:      func() { s.metrics.refused.Inc() },

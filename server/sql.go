@@ -54,15 +54,20 @@ func (st *statement) check() error {
 // stream, the schema first, which hold until put returns. It is where every door comes in.
 func (s *Server) answerStatement(ctx context.Context, door string, st statement, put func(ipc []byte) error) error {
 	start := time.Now()
+	err := s.runStatement(ctx, st, put)
+	s.metrics.answered(door, 0, time.Since(start))
+	return err
+}
+
+// runStatement is answerStatement for doors that count for themselves.
+func (s *Server) runStatement(ctx context.Context, st statement, put func(ipc []byte) error) error {
 	inner, explain := explained(st.sql)
 	if st.sql = inner; explain {
 		return s.explainStatement(ctx, st, put)
 	}
-	err := s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
+	return s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
 		return s.sql.Execute(ctx, callerOf(ctx).name, r, put)
 	})
-	s.metrics.answered(door, 0, time.Since(start))
-	return err
 }
 
 // describeStatement says which columns and parameters a statement has.

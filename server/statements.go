@@ -9,7 +9,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 
-	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/server/arrowin"
@@ -97,11 +96,7 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 	go func() {
 		defer s.server.background.Done()
 		defer close(r.ended)
-		r.failed = s.server.guard("statement", func() error {
-			return s.server.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, q *sqlchildv1.StatementRequest) error {
-				return s.server.sql.Execute(ctx, callerOf(ctx).name, q, r.put)
-			})
-		})
+		r.failed = s.server.guard("statement", func() error { return s.server.runStatement(ctx, st, r.put) })
 	}()
 	if r.arrow, err = arrowin.NewReader(r.next, answerLimits); err != nil {
 		r.Release()
@@ -118,22 +113,20 @@ func (s *processStatement) stream(ctx context.Context, args arrow.Record, each f
 	if st.values, err = sqlValues(args); err != nil {
 		return err
 	}
-	return s.server.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, q *sqlchildv1.StatementRequest) error {
-		return s.server.sql.Execute(ctx, callerOf(ctx).name, q, func(piece []byte) error {
-			for len(piece) > 0 {
-				header, body, rest, err := arrowin.Split(piece)
-				if err != nil {
+	return s.server.runStatement(ctx, st, func(piece []byte) error {
+		for len(piece) > 0 {
+			header, body, rest, err := arrowin.Split(piece)
+			if err != nil {
+				return err
+			}
+			if len(header) > 0 {
+				if err := each(header, body); err != nil {
 					return err
 				}
-				if len(header) > 0 {
-					if err := each(header, body); err != nil {
-						return err
-					}
-				}
-				piece = rest
 			}
-			return nil
-		})
+			piece = rest
+		}
+		return nil
 	})
 }
 
