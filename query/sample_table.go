@@ -115,6 +115,32 @@ type lentView struct{ View }
 
 func (lentView) Close() {}
 
+// room is how many rows a batch may have, fewer where the memory for a question is little, and what the scan holds at once: a batch being
+// filled and one on its way, a chunk, and texts.
+func (r *SampleTable) room(share int64) (rows int, bytes int64) {
+	row, held := int64(0), int64(cursorBytes)
+	for _, c := range r.Columns {
+		switch c {
+		case SampleTime, SampleTimeNS:
+			row += 8
+		case SampleValue, SampleValueInt:
+			row += 9
+		case SampleValueText:
+			row += 5
+			held += 2 * (batchBlobBytes + model.MaxBlobBytes)
+		default: // in runs, of which each row may be one
+			row += 20
+			if !r.Runs {
+				held += 2 * batchBlobBytes
+			}
+		}
+	}
+	for rows = maxTableRows; rows > firstTableRows && held+2*int64(rows)*row > share/2; {
+		rows /= 2
+	}
+	return rows, held + 2*int64(rows)*row
+}
+
 // ReadSamples writes the samples that r asks for to sink, tag by tag, and returns how many, also beside an error.
 func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uint64, error) {
 	for _, c := range r.Columns {
@@ -122,15 +148,14 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 			return 0, fmt.Errorf("column %d of samples, which there is none of: %w", c, ErrBadRequest)
 		}
 	}
-	// A row of all columns, twice: one batch is on its way while the next one fills.
-	need := int64(2*maxTableRows*96) + 2*(batchBlobBytes+model.MaxBlobBytes) + cursorBytes
+	most, need := r.room(m.engine.budget.share)
 	if err := m.engine.budget.reserve(need); err != nil {
 		return 0, err
 	}
 	defer m.engine.budget.release(need)
 	states := newStateTexts(m.engine.store.Catalog())
 	scan := sampleScan{
-		filter: filter{severities: r.Severities}, in: r.Range, runs: r.Runs, read: r.Read, left: r.Limit,
+		filter: filter{severities: r.Severities}, in: r.Range, most: most, runs: r.Runs, read: r.Read, left: r.Limit,
 		out: newEncoder(sampleColumns(r.Columns, r.Runs, states), m.view.Lost(), firstTableRows, sink),
 	}
 	if scan.left == 0 {
@@ -151,6 +176,7 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 type sampleScan struct {
 	filter filter
 	in     model.TimeRange
+	most   int // rows of a batch behind the first
 	runs   bool
 	read   func(storage.Reading)
 	left   uint64 // rows
@@ -224,7 +250,7 @@ func (s *sampleScan) epoch(ctx context.Context, a asked, id model.TagID) error {
 func (s *sampleScan) fit(ctx context.Context, tag *model.Tag) error {
 	most := firstTableRows
 	if s.out.rowsWritten() > 0 {
-		most = maxTableRows
+		most = s.most
 	}
 	if !s.runs {
 		most = min(most, batchBlobBytes/(len(tag.Name)+64))

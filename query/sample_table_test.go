@@ -177,6 +177,21 @@ func TestTheTableOfSamplesFailsAsReadsDo(t *testing.T) {
 	require.Equal(t, uint64(s.block), n, "what was read before is right")
 	_, err = (&Moment{e, s}).ReadSamples(context.Background(), SampleTable{Columns: []SampleColumn{afterSampleColumns}, Tags: slices.Values(s.tags)}, &sink)
 	require.ErrorIs(t, err, ErrBadRequest)
+	// With little memory batches are small.
+	e, err = New(s, Options{MemoryBytes: 16 << 20})
+	require.NoError(t, err)
+	s.damage = map[model.TagID]error{}
+	for i := range 50_000 {
+		s.add(1, 0, model.Sample{Time: int64(i + 20)})
+	}
+	s.block = 5000
+	sink = bytesSink{}
+	all := SampleTable{Columns: []SampleColumn{SampleTime, SampleTag, SampleValue, SampleQuality, SampleTimeNS, SampleTagID}, Tags: slices.Values(s.tags), Range: model.All, Runs: true}
+	n, err = (&Moment{e, s}).ReadSamples(context.Background(), all, &sink)
+	require.NoError(t, err)
+	require.Equal(t, uint64(50_020), n)
+	_, _, sizes := sink.readTable(t)
+	require.Less(t, slices.Max(sizes), int64(maxTableRows))
 	e, err = New(s, Options{MemoryBytes: 1 << 20})
 	require.NoError(t, err)
 	_, err = (&Moment{e, s}).ReadSamples(context.Background(), r, &sink)

@@ -93,7 +93,7 @@ func fillSQL(t *testing.T, address string) {
 }
 
 func TestSQL(t *testing.T) {
-	address, sql := serveSQL(t)
+	address, sql := serveSQL(t, "--memory", "64MiB")
 	fillSQL(t, address)
 	require.Equal(t, "2000", sql("select count(*) from samples"))
 	require.Equal(t, "FI-101,1000,0.5,999.5,500000\nTI-007,1000,0,49,24500", sql("select tag, count(*), min(value), max(value), sum(value) from samples group by tag order by tag"))
