@@ -69,8 +69,6 @@ for reader in "$(grep -E '^duckdb==' "$root/bench/duckdb/requirements.txt")" pol
 	"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$reader" >"$work/pip" 2>&1 || tail -n 3 "$work/pip"
 done
 "$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
-"$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
-"$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"
 
 # Statements need the SQL process, which is not built everywhere.
 if [ -x "$(dirname "$varve")/varve-sql" ]; then
@@ -78,3 +76,7 @@ if [ -x "$(dirname "$varve")/varve-sql" ]; then
 else
 	echo "clients of PostgreSQL: did not run, varve-sql is not built here"
 fi
+
+# These write samples of their own.
+"$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
+"$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -313,6 +314,7 @@ type portal struct {
 	sent   uint64
 	ended  bool
 	failed error
+	began  time.Time
 }
 
 // open makes a portal.
@@ -438,6 +440,7 @@ func (s *session) sendRows(o *portal, most uint64) (n uint64, err error) {
 		return 0, nil
 	}
 	if o.reader == nil {
+		o.began = time.Now()
 		if o.reader, err = o.prepared.rows.Execute(o.ctx, o.args); err != nil {
 			return 0, err
 		}
@@ -450,7 +453,7 @@ func (s *session) sendRows(o *portal, most uint64) (n uint64, err error) {
 			}
 			if !more {
 				o.ended = true
-				s.server.options.Answered(o.sent)
+				s.server.options.Answered(o.sent, time.Since(o.began))
 				return n, nil
 			}
 			continue

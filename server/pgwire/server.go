@@ -66,8 +66,8 @@ type Options struct {
 	Authenticate func(ctx context.Context, l Login) (name string, as func(context.Context) context.Context, err error)
 	// Describe says what a client is told of an error that is none of this package's; nil leaves it to the package.
 	Describe func(error) *Error
-	// Answered is called for every statement that was answered, with how many rows it had. Nil for nobody.
-	Answered func(rows uint64)
+	// Answered is called for every statement that was answered, with how many rows it had and how long that took. Nil for nobody.
+	Answered func(rows uint64, took time.Duration)
 	// Refused is called for every connection that was not let in, BadHandshake for every one that ended in the TLS handshake,
 	// Panicked for every panic.
 	Refused, BadHandshake, Panicked func()
@@ -101,7 +101,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	if o.Answered == nil {
-		o.Answered = func(uint64) {}
+		o.Answered = func(uint64, time.Duration) {}
 	}
 	setDefault(&o.MaxSessions, 100)
 	setDefault(&o.MaxMessageBytes, 1<<20)
