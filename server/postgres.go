@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/varvedb/varve/query/table"
 	"github.com/varvedb/varve/server/pgwire"
-	"github.com/varvedb/varve/server/relation"
 )
 
 // postgresMethod is what questions over PostgreSQL's protocol count as.
@@ -44,9 +44,9 @@ func (s *Server) ServePostgres(ctx context.Context, l net.Listener) error {
 		config.NextProtos = []string{"postgresql"}
 	}
 	door, err := pgwire.New(pgwire.Options{
-		Logger: s.log, Statements: postgresStatements{s.options.Statements}, Database: table.Catalog, Tables: listedTables(), Version: s.options.Version, TLS: config,
+		Logger: s.log, Statements: postgresStatements{s.options.Statements}, Database: table.Catalog, Tables: tablesToRead(), Version: s.options.Version, TLS: config,
 		Authenticate: s.postgresLogin, Describe: postgresError,
-		Answered:     func(rows uint64) { s.metrics.rows.WithLabelValues(postgresMethod).Add(float64(rows)) },
+		Answered:     func(rows uint64, took time.Duration) { s.metrics.answered(postgresMethod, rows, took) },
 		Refused:      func() { s.metrics.refused.Inc() },
 		Panicked:     func() { s.metrics.panics.Inc() },
 		BadHandshake: func() { s.metrics.handshakes.Inc() },
@@ -58,28 +58,6 @@ func (s *Server) ServePostgres(ctx context.Context, l net.Listener) error {
 	s.doors.Add(1)
 	defer s.doors.Done()
 	return door.Serve(ctx, l)
-}
-
-// listedTables is the tables that statements may name, with what package table has to say of them.
-func listedTables() []table.Table {
-	var out []table.Table
-	for _, one := range table.All() {
-		has, ok := relation.Find(one.Name)
-		if !ok {
-			continue
-		}
-		columns := make([]table.Column, len(has.Columns))
-		for i, c := range has.Columns {
-			columns[i].Name = c.Name
-			columns[i].Type, _ = table.TypeOf(c.Type)
-			if known, ok := one.Column(c.Name); ok && known.Type == columns[i].Type {
-				columns[i] = known
-			}
-		}
-		one.Columns = columns
-		out = append(out, one)
-	}
-	return out
 }
 
 // postgresLogin lets in who has a token, as the password, or a certificate. The user that the client names is not looked at where

@@ -30,8 +30,8 @@
 //	http.go, http_*.go          queries over HTTP: routes, questions and formats, bodies on their way
 //	flight_sql*.go              Flight SQL: statements, what tables there are, and rows into samples (ingest_rows.go)
 //	arrow_sender.go             Arrow messages onto a stream, copied once
-//	sql.go                      statements, which package sqlchild runs over the tables of package relation
-//	statements.go, postgres.go  statements as doors ask for them; clients of PostgreSQL, whose protocol is package pgwire's
+//	sql.go, statements.go       statements, which package sqlchild runs over the tables of package relation
+//	postgres.go, postgres_*.go  clients of PostgreSQL, whose protocol is package pgwire's
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
 package server
