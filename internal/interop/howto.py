@@ -2,7 +2,7 @@
 
     howto.py VARVE SERVER WORK PAGE...
 
-Blocks of a page run in order, in the folder WORK: python in one interpreter, sh in a bash with the folder of VARVE in its path. A block of text
+Blocks of a page run in order, in the folder WORK, where cmd is that of the repository: python in one interpreter, sh in a bash with the folder of VARVE in its path. A block of text
 behind one is what it prints; where the page has none, what it prints does not matter. 127.0.0.1:7420 in a block is SERVER.
 """
 import contextlib
@@ -58,6 +58,8 @@ def run(page, varve, server, folder):
 def main():
     varve, server, folder, *pages = sys.argv[1:]
     os.chdir(folder)
+    if not Path("cmd").exists():
+        Path("cmd").symlink_to(Path(__file__).resolve().parents[2] / "cmd")
     for page in pages:
         run(Path(page), varve, server, folder)
 

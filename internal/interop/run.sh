@@ -80,3 +80,11 @@ fi
 # These write samples of their own.
 "$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
 "$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"
+
+# Pages that people follow, with what the clients above left installed.
+if [ -x "$(dirname "$varve")/varve-sql" ] && "$work/venv/bin/python" -c 'import adbc_driver_flightsql, duckdb, pandas, polars' 2>/dev/null; then
+	mkdir "$work/howto"
+	"$work/venv/bin/python" -W ignore "$here/howto.py" "$varve" "$address" "$work/howto" "$root"/docs/howto/*.md
+else
+	echo "how-to pages: did not run, there is no SQL here, or one of ADBC, DuckDB, pandas and Polars could not be had"
+fi
