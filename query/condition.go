@@ -54,7 +54,7 @@ func (e *Engine) condition(text string, b *bucketing, strict bool) (*condition, 
 			if i+1 < len(tag.Settings) {
 				next = tag.Settings[i+1].From
 			}
-			if s.Unit != settings.Unit && next > span.Start && s.From <= last {
+			if !unitsAlike(s.Unit, settings.Unit) && next > span.Start && s.From <= last {
 				return nil, fmt.Errorf("while: tag %.200q has the unit %.40q up to %s and %.40q behind: ask for each apart: %w", name, s.Unit, model.FormatTime(next), settings.Unit, ErrBadRequest)
 			}
 		}

@@ -369,4 +369,6 @@ func TestConditionsConvertWhatWasBefore(t *testing.T) {
 	require.Equal(t, int64(5), while("p > 1"), "a temperature is no pressure")
 	p.Settings[0].Unit = ""
 	require.Equal(t, int64(5), while("p > 100"), "without a unit it is taken to be in that of the range")
+	p.Settings[1].From = 12
+	require.Equal(t, int64(5), while("p > 100"), "and that a unit is known from some time on is no change of it")
 }

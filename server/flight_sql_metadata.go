@@ -11,7 +11,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/flight/gen/flight"
 
 	"github.com/varvedb/varve/query/table"
-	"github.com/varvedb/varve/server/relation"
 )
 
 // sqlMetadata is what a command about tables and the server itself answers. It needs nothing that is stored.
@@ -56,14 +55,6 @@ func metadataOf(command any, version string) (sqlMetadata, error) {
 		return sqlMetadata{}, fmt.Errorf("%s: statements only read here; samples are written by bulk ingest, into the table samples: %w", name, errNotOffered)
 	}
 	return sqlMetadata{}, fmt.Errorf("%s asks for nothing that a FlightInfo or a ticket could be of: %w", name, errNotOffered)
-}
-
-// tablesToRead is the tables that statements can read.
-func tablesToRead() []table.Table {
-	return slices.DeleteFunc(table.All(), func(t table.Table) bool {
-		_, ok := relation.Find(t.Name)
-		return !ok
-	})
 }
 
 // texts appends a row of texts to the first columns.
@@ -127,7 +118,7 @@ func tablesMetadata(c *flight.CommandGetTables) sqlMetadata {
 		if !named(c.Catalog, table.Catalog) || !like(c.DbSchemaFilterPattern, table.Schema) {
 			return
 		}
-		for _, t := range tablesToRead() {
+		for _, t := range table.All() {
 			if !like(c.TableNameFilterPattern, t.Name) || len(c.GetTableTypes()) > 0 && !slices.Contains(c.GetTableTypes(), tableType(t)) {
 				continue
 			}
@@ -159,7 +150,7 @@ func (r tableRef) is(name string) bool {
 
 func primaryKeys(b *array.RecordBuilder, c *flight.CommandGetPrimaryKeys) {
 	asked := tableRef{c.Catalog, c.DbSchema, c.GetTable()}
-	for _, t := range tablesToRead() {
+	for _, t := range table.All() {
 		if !asked.is(t.Name) {
 			continue
 		}
@@ -176,7 +167,7 @@ const noAction = uint8(flight.UpdateDeleteRules_NO_ACTION)
 
 func keysMetadata(schema *arrow.Schema, of, in tableRef) sqlMetadata {
 	return sqlMetadata{schema, func(b *array.RecordBuilder) {
-		for _, t := range tablesToRead() {
+		for _, t := range table.All() {
 			for _, c := range t.Columns {
 				if c.Of == "" || !of.is(c.Of) || !in.is(t.Name) {
 					continue

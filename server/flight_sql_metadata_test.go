@@ -82,7 +82,7 @@ func TestMetadataOfTables(t *testing.T) {
 // TestClientsAreToldOfTheTablesThatAreRead holds what metadata says to what statements read.
 func TestClientsAreToldOfTheTablesThatAreRead(t *testing.T) {
 	told := map[string][]string{}
-	for _, one := range tablesToRead() {
+	for _, one := range table.All() {
 		for _, c := range one.Columns {
 			told[one.Name] = append(told[one.Name], c.Name+" "+c.Type.Arrow().String())
 		}

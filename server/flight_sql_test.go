@@ -31,6 +31,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/query/table"
 )
 
 // testStatements answers statements of a language of its own: "rows N" is N batches of a row each, "endless" goes on until its
@@ -442,7 +443,7 @@ func TestWithoutSQLStatementsAreRefusedByName(t *testing.T) {
 	require.NoError(t, err)
 	rows, err := fetch(ctx, c, info)
 	require.NoError(t, err)
-	require.Len(t, rows, len(tablesToRead()))
+	require.Len(t, rows, len(table.All()))
 }
 
 // TestVarvesOwnTicketsStillWork: a tag may be named as a message of another program, as long as Flight SQL has no such type.

@@ -44,7 +44,7 @@ func (s *Server) ServePostgres(ctx context.Context, l net.Listener) error {
 		config.NextProtos = []string{"postgresql"}
 	}
 	door, err := pgwire.New(pgwire.Options{
-		Logger: s.log, Statements: postgresStatements{s.options.Statements}, Database: table.Catalog, Tables: tablesToRead(), Version: s.options.Version, TLS: config,
+		Logger: s.log, Statements: postgresStatements{s.options.Statements}, Database: table.Catalog, Tables: table.All(), Version: s.options.Version, TLS: config,
 		Authenticate: s.postgresLogin, Describe: postgresError,
 		Answered:     func(rows uint64, took time.Duration) { s.metrics.answered(postgresMethod, rows, took) },
 		Refused:      func() { s.metrics.refused.Inc() },

@@ -30,12 +30,11 @@ const (
 type statement struct {
 	sql     string
 	values  []*varvev1.SqlValue
-	zone    string        // empty: UTC
 	timeout time.Duration // at most that of the server, which 0 stands for
 }
 
 func statementOf(r *varvev1.SqlRequest) statement {
-	return statement{sql: r.Sql, values: r.Parameters, zone: r.Zone, timeout: time.Duration(r.TimeoutMs) * time.Millisecond}
+	return statement{sql: r.Sql, values: r.Parameters, timeout: time.Duration(r.TimeoutMs) * time.Millisecond}
 }
 
 func (st *statement) check() error {
@@ -44,8 +43,6 @@ func (st *statement) check() error {
 		return fmt.Errorf("the statement has %d bytes, most is %d: %w", len(st.sql), maxStatementBytes, query.ErrBadRequest)
 	case len(st.values) > maxStatementValues:
 		return fmt.Errorf("%d parameters, most is %d: %w", len(st.values), maxStatementValues, query.ErrBadRequest)
-	case st.zone != "" && st.zone != "UTC":
-		return fmt.Errorf("time zone %.80q: statements run in UTC; say `time AT TIME ZONE '%.80s'` where local time is meant: %w", st.zone, st.zone, query.ErrBadRequest)
 	}
 	return nil
 }
@@ -98,7 +95,7 @@ func (s *Server) withStatement(ctx context.Context, st statement, ask func(conte
 	}
 	x := s.statements.begin(ctx)
 	defer s.endStatement(x)
-	return ask(ctx, x, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values, Zone: st.zone})
+	return ask(ctx, x, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values})
 }
 
 // statements are those that run, by the number that scans name.

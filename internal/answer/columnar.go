@@ -20,11 +20,16 @@ import (
 func WriteArrow(w io.Writer, r *Reader) (samples uint64, err error) {
 	defer catch("Arrow", &err)
 	schema := plainSchema(r.Schema())
-	out, err := ipc.NewFileWriter(&position{w: w}, ipc.WithSchema(schema))
+	out, err := NewArrowFile(w, schema)
 	if err != nil {
 		return 0, fmt.Errorf("begin the Arrow file: %w", err)
 	}
 	return copyRecords(r, schema, out.Write, out.Close)
+}
+
+// NewArrowFile begins an Arrow file, which is not compressed, so that a reader can map it into memory, on a writer that need not seek.
+func NewArrowFile(w io.Writer, schema *arrow.Schema) (*ipc.FileWriter, error) {
+	return ipc.NewFileWriter(&position{w: w}, ipc.WithSchema(schema))
 }
 
 // parquetGroupRows is the rows of a row group: enough for readers to skip and to compress well, few enough to hold.

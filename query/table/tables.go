@@ -51,15 +51,6 @@ func All() []Table {
 		{Name: "latest", View: true, Key: []string{"tag_id"}, Remarks: "the newest sample of every tag, NULL where there is none", Columns: append(sampleColumns(false),
 			Column{Name: "age_s", Type: Float64, Remarks: "seconds from its time to now"},
 			Column{Name: "collected_until", Type: Time, Remarks: "up to when its source is known to have looked"})},
-		{Name: "rollups", Key: []string{"tag_id", "level_ns", "bucket"}, Remarks: "aggregates that are kept", Columns: []Column{
-			tagID(true), tagName(true), {Name: "bucket", Type: Time, NotNull: true}, {Name: "bucket_end", Type: Time, NotNull: true},
-			{Name: "level_ns", Type: Int64, NotNull: true, Remarks: "length of the bucket in nanoseconds"},
-			{Name: "count_good", Type: Int64}, {Name: "count_uncertain", Type: Int64}, {Name: "count_bad", Type: Int64},
-			{Name: "first", Type: Float64}, {Name: "last", Type: Float64}, {Name: "min", Type: Float64}, {Name: "max", Type: Float64},
-			{Name: "min_time", Type: Time}, {Name: "max_time", Type: Time}, {Name: "sum", Type: Float64},
-			{Name: "integral_stepped", Type: Float64, Remarks: "unit times second"}, {Name: "integral_sloped", Type: Float64, Remarks: "unit times second"},
-			{Name: "ns_good", Type: Int64}, {Name: "ns_uncertain", Type: Int64}, {Name: "ns_bad", Type: Int64}, {Name: "transitions", Type: Int64},
-		}},
 		{Name: "samples", Key: sampleKey, Columns: sampleColumns(true), Remarks: "current samples, in no promised order"},
 		{Name: "state_sets", Key: []string{"state_set", "version", "code"}, Remarks: "digital states", Columns: []Column{
 			{Name: "state_set", Type: Text, NotNull: true}, {Name: "version", Type: Int64, NotNull: true},

@@ -25,8 +25,7 @@ type SqlRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sql           string                 `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`                               // one SELECT statement, at most 1 MiB
 	Parameters    []*SqlValue            `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty"`                 // of $1, $2 … or ? in order; none for Describe
-	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`                             // IANA time zone in which the statement reads and writes local times; empty: UTC
-	TimeoutMs     uint32                 `protobuf:"varint,4,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // at most what the server allows; 0: what the server allows
+	TimeoutMs     uint32                 `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // at most what the server allows; 0: what the server allows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -73,13 +72,6 @@ func (x *SqlRequest) GetParameters() []*SqlValue {
 		return x.Parameters
 	}
 	return nil
-}
-
-func (x *SqlRequest) GetZone() string {
-	if x != nil {
-		return x.Zone
-	}
-	return ""
 }
 
 func (x *SqlRequest) GetTimeoutMs() uint32 {
@@ -308,16 +300,15 @@ var File_varve_v1_sql_proto protoreflect.FileDescriptor
 
 const file_varve_v1_sql_proto_rawDesc = "" +
 	"\n" +
-	"\x12varve/v1/sql.proto\x12\bvarve.v1\x1a\x14varve/v1/query.proto\"\x85\x01\n" +
+	"\x12varve/v1/sql.proto\x12\bvarve.v1\x1a\x14varve/v1/query.proto\"q\n" +
 	"\n" +
 	"SqlRequest\x12\x10\n" +
 	"\x03sql\x18\x01 \x01(\tR\x03sql\x122\n" +
 	"\n" +
 	"parameters\x18\x02 \x03(\v2\x12.varve.v1.SqlValueR\n" +
-	"parameters\x12\x12\n" +
-	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x1d\n" +
+	"parameters\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x04 \x01(\rR\ttimeoutMs\"\xc6\x01\n" +
+	"timeout_ms\x18\x03 \x01(\rR\ttimeoutMs\"\xc6\x01\n" +
 	"\bSqlValue\x12\x14\n" +
 	"\x04null\x18\x01 \x01(\bH\x00R\x04null\x12\x1a\n" +
 	"\aboolean\x18\x02 \x01(\bH\x00R\aboolean\x12\x1a\n" +

@@ -154,7 +154,6 @@ type StatementRequest struct {
 	Statement     uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"` // what scans name
 	Sql           string                 `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
 	Parameters    []*v1.SqlValue         `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
-	Zone          string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,13 +207,6 @@ func (x *StatementRequest) GetParameters() []*v1.SqlValue {
 		return x.Parameters
 	}
 	return nil
-}
-
-func (x *StatementRequest) GetZone() string {
-	if x != nil {
-		return x.Zone
-	}
-	return ""
 }
 
 type Prepared struct {
@@ -747,14 +739,13 @@ var File_varve_sqlchild_v1_sqlchild_proto protoreflect.FileDescriptor
 
 const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\n" +
-	" varve/sqlchild/v1/sqlchild.proto\x12\x11varve.sqlchild.v1\x1a\x14varve/v1/query.proto\x1a\x12varve/v1/sql.proto\"\x8a\x01\n" +
+	" varve/sqlchild/v1/sqlchild.proto\x12\x11varve.sqlchild.v1\x1a\x14varve/v1/query.proto\x1a\x12varve/v1/sql.proto\"v\n" +
 	"\x10StatementRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x10\n" +
 	"\x03sql\x18\x02 \x01(\tR\x03sql\x122\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x12.varve.v1.SqlValueR\n" +
-	"parameters\x12\x12\n" +
-	"\x04zone\x18\x04 \x01(\tR\x04zone\"F\n" +
+	"parameters\"F\n" +
 	"\bPrepared\x12:\n" +
 	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"\x0f\n" +
 	"\rTablesRequest\"B\n" +
