@@ -32,6 +32,8 @@ func (s *Server) routes() []route {
 	return []route{
 		{http.MethodGet, "/api/v1/query", Read, s.getQuery},
 		{http.MethodPost, "/api/v1/query", Read, s.postQuery},
+		{http.MethodGet, "/api/v1/sql", Read, s.getSQL},
+		{http.MethodPost, "/api/v1/sql", Read, s.postSQL},
 		{http.MethodGet, "/api/v1/openapi.json", Read, s.getOpenAPI},
 		{http.MethodGet, "/healthz", open, s.getHealth},
 		{http.MethodGet, "/readyz", open, s.getReady},

@@ -42,12 +42,15 @@ const (
 	tagBytesHTTP = 128     // of a name, and the type beside
 )
 
-// webQuestion is a question as HTTP asks it.
-type webQuestion struct {
-	question
+// httpAnswer is an answer as HTTP sends it.
+type httpAnswer struct {
 	format *format
-	tags   []string // whose types tell how values of several types are read
-	bytes  int64    // that the answer may hold
+	bytes  int64 // that it may hold
+	// stream writes it as an Arrow stream.
+	stream func(ctx context.Context, w io.Writer) error
+	// rows writes what it reads as text, csv or json.
+	rows      func(w io.Writer, r *answer.Reader, form string) (uint64, error)
+	statement bool // its columns are any, and mean nothing by their names
 }
 
 // getQuery answers a question in the parameters of the URL.
@@ -75,41 +78,55 @@ func (s *Server) postQuery(ctx context.Context, out *reply, r *http.Request) err
 	if len(values) > 0 {
 		return fmt.Errorf("a question in the body has no parameters but format: %w", query.ErrBadRequest)
 	}
-	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
-		// Nor may a form of a foreign page, which can send any other type, ask questions.
-		return &httpError{http.StatusUnsupportedMediaType, fmt.Errorf("content type %.40q: must be application/json: %w", r.Header.Get("Content-Type"), errBadField)}
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return &httpError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %.40q: a question is not compressed: %w", encoding, errBadField)}
-	}
-	size := r.ContentLength
-	if size > maxQuestionBytes {
-		return tooLarge()
-	}
-	if size < 0 {
-		size = maxQuestionBytes
-	}
-	release, err := s.engine.Reserve(size)
+	body, release, err := s.bodyOf(out, r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxQuestionBytes))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return tooLarge()
-	case isTimeout(err):
-		return &httpError{http.StatusRequestTimeout, fmt.Errorf("the question did not come in %s: %w", s.options.StallTimeout, errStalled)}
-	case err != nil:
-		return fmt.Errorf("read the question: %v: %w", err, errWire)
-	}
-	out.hasBody()
 	m, err := parseQuestion(body)
 	if err != nil {
 		return err
 	}
 	return s.answerWeb(ctx, out, r, m, f)
+}
+
+// bodyOf is the body of a question, in memory that is reserved until release.
+func (s *Server) bodyOf(out *reply, r *http.Request) (body []byte, release func(), err error) {
+	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
+		// Nor may a form of a foreign page, which can send any other type, ask questions.
+		return nil, nil, &httpError{http.StatusUnsupportedMediaType, fmt.Errorf("content type %.40q: must be application/json: %w", r.Header.Get("Content-Type"), errBadField)}
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, nil, &httpError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %.40q: a question is not compressed: %w", encoding, errBadField)}
+	}
+	size := r.ContentLength
+	if size > maxQuestionBytes {
+		return nil, nil, tooLarge()
+	}
+	if size < 0 {
+		size = maxQuestionBytes
+	}
+	reserved, err := s.engine.Reserve(size)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			reserved()
+		}
+	}()
+	body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, maxQuestionBytes))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, nil, tooLarge()
+	case isTimeout(err):
+		return nil, nil, &httpError{http.StatusRequestTimeout, fmt.Errorf("the question did not come in %s: %w", s.options.StallTimeout, errStalled)}
+	case err != nil:
+		return nil, nil, fmt.Errorf("read the question: %v: %w", err, errWire)
+	}
+	out.hasBody()
+	return body, reserved, nil
 }
 
 func tooLarge() error {
@@ -221,26 +238,26 @@ func (s *Server) expandNames(m protoreflect.Message) error {
 
 // answerWeb answers a question in a format.
 func (s *Server) answerWeb(ctx context.Context, out *reply, r *http.Request, m *varvev1.FlightQuestion, f *format) error {
-	q, err := s.webQuestion(m, f)
+	a, err := s.httpAnswer(m, f)
 	if err != nil {
 		return err
 	}
-	release, err := s.engine.Reserve(q.bytes)
+	return s.sendAnswer(ctx, out, r, a)
+}
+
+// sendAnswer sends an answer, zipped where the client takes that.
+func (s *Server) sendAnswer(ctx context.Context, out *reply, r *http.Request, a httpAnswer) error {
+	release, err := s.engine.Reserve(a.bytes)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return s.sendAnswer(ctx, out, q, f.text && acceptsGzip(r.Header.Values("Accept-Encoding")))
-}
-
-// sendAnswer sends the answer to a question, zipped or not.
-func (s *Server) sendAnswer(ctx context.Context, out *reply, q webQuestion, zipped bool) error {
-	f := q.format
+	f := a.format
 	out.header.Set("Content-Type", f.media)
 	out.header.Set("Vary", "Accept, Accept-Encoding")
 	out.breakOff = f.breakOff
-	if !zipped {
-		return s.writeAnswer(ctx, out, out.header, q)
+	if !f.text || !acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		return s.writeAnswer(ctx, out, out.header, a)
 	}
 	out.header.Set("Content-Encoding", "gzip")
 	zip, err := gzip.NewWriterLevel(out, gzip.BestSpeed)
@@ -254,14 +271,14 @@ func (s *Server) sendAnswer(ctx context.Context, out *reply, q webQuestion, zipp
 			return nil
 		}
 	}
-	if err := s.writeAnswer(ctx, zip, out.header, q); err != nil {
+	if err := s.writeAnswer(ctx, zip, out.header, a); err != nil {
 		return err
 	}
 	return zip.Close()
 }
 
-// webQuestion is what a message asks, and what answering it in a format takes.
-func (s *Server) webQuestion(m *varvev1.FlightQuestion, f *format) (q webQuestion, err error) {
+// httpAnswer is the answer to what a message asks, and what giving it in a format takes.
+func (s *Server) httpAnswer(m *varvev1.FlightQuestion, f *format) (a httpAnswer, err error) {
 	request := asked(m)
 	fields := request.Descriptor().Fields()
 	if rows := fields.ByName("batch_rows"); rows != nil && f.name != "arrow" {
@@ -272,28 +289,50 @@ func (s *Server) webQuestion(m *varvev1.FlightQuestion, f *format) (q webQuestio
 		request.Set(rows, protoreflect.ValueOfUint32(n))
 	}
 	if list := fields.ByName("aggregates"); f.series && list != nil && request.Get(list).List().Len() != 1 {
-		return q, fmt.Errorf("%d aggregates: format %s takes one: %w", request.Get(list).List().Len(), f.name, query.ErrBadRequest)
+		return a, fmt.Errorf("%d aggregates: format %s takes one: %w", request.Get(list).List().Len(), f.name, query.ErrBadRequest)
 	}
 	ticket, err := proto.Marshal(m)
 	if err != nil {
-		return q, fmt.Errorf("encode the question: %v: %w", err, query.ErrBadRequest) // such as text that is not UTF-8
+		return a, fmt.Errorf("encode the question: %v: %w", err, query.ErrBadRequest) // such as text that is not UTF-8
 	}
-	q = webQuestion{format: f}
-	if q.question, err = parseTicket(ticket); err != nil {
-		return q, err
+	q, err := parseTicket(ticket)
+	if err != nil {
+		return a, err
 	}
-	names, ids := tagsOf(request)
-	q.tags = s.namesOf(names, ids)
-	q.bytes = f.bytes + 3*int64(len(ticket)) + tagBytesHTTP*int64(len(q.tags))
+	tags := s.namesOf(tagsOf(request))
+	a = httpAnswer{
+		format: f, bytes: f.bytes + 3*int64(len(ticket)) + tagBytesHTTP*int64(len(tags)),
+		stream: func(ctx context.Context, w io.Writer) error {
+			b := bufio.NewWriterSize(w, 64<<10)
+			err := s.answer(ctx, "http", q, &arrowBody{b})
+			return errors.Join(err, b.Flush()) // what was read before a fault is right, and goes out before it
+		},
+		rows: func(w io.Writer, r *answer.Reader, form string) (uint64, error) {
+			return writeRows(w, r, s.typesOf(r, tags), form)
+		},
+	}
 	if f.name != "parquet" {
-		return q, nil
+		return a, nil
 	}
 	schema, err := q.schema(s.engine)
 	if err != nil {
-		return q, err
+		return a, err
 	}
-	q.bytes += answer.StreamBytes(schema.NumFields())
-	return q, nil
+	a.bytes += answer.StreamBytes(schema.NumFields())
+	return a, nil
+}
+
+// typesOf is how values of several types are read, by the tags of an answer.
+func (s *Server) typesOf(r *answer.Reader, tags []string) map[string]answer.Types {
+	types := map[string]answer.Types{}
+	if answer.AsSamples(r.Schema()) && answer.Mixed(r.Schema()) {
+		for _, name := range tags {
+			if t, ok := s.db.Catalog().ByName(name); ok {
+				types[name] = answer.TypesOf(tagToWire(t))
+			}
+		}
+	}
+	return types
 }
 
 // tagsOf is the names and ids that a request asks about.
@@ -327,40 +366,30 @@ func idsOf(list protoreflect.List) []uint32 {
 	return out
 }
 
-// writeAnswer writes the answer to a question in its format.
-func (s *Server) writeAnswer(ctx context.Context, w io.Writer, header http.Header, q webQuestion) error {
-	if q.format.write == nil { // the stream as it is
-		b := bufio.NewWriterSize(w, 64<<10)
-		err := s.answer(ctx, "http", q.question, &arrowBody{b})
-		return errors.Join(err, b.Flush()) // what was read before a fault is right, and goes out before it
+// writeAnswer writes an answer in its format.
+func (s *Server) writeAnswer(ctx context.Context, w io.Writer, header http.Header, a httpAnswer) error {
+	if a.format.write == nil { // the stream as it is
+		return a.stream(ctx, w)
 	}
-	return s.throughPipe(ctx, q.question, func(r *answer.Reader) error {
+	return s.throughPipe(ctx, a.stream, func(r *answer.Reader) error {
 		if lost := r.Incomplete(); lost != "" {
 			header.Set("Varve-Incomplete", lost)
 		}
-		types := map[string]answer.Types{}
-		if answer.AsSamples(r.Schema()) && answer.Mixed(r.Schema()) {
-			for _, name := range q.tags {
-				if t, ok := s.db.Catalog().ByName(name); ok {
-					types[name] = answer.TypesOf(tagToWire(t))
-				}
-			}
-		}
-		return q.format.write(w, r, types)
+		return a.format.write(w, r, &a)
 	})
 }
 
-// throughPipe answers a question in a goroutine of its own and hands the stream to read, which turns it into something else. Nothing is
+// throughPipe lets stream write in a goroutine of its own and hands what comes to read, which turns it into something else. Nothing is
 // collected between them.
-func (s *Server) throughPipe(ctx context.Context, q question, read func(*answer.Reader) error) error {
+func (s *Server) throughPipe(ctx context.Context, stream func(context.Context, io.Writer) error, read func(*answer.Reader) error) error {
 	in, out := io.Pipe()
+	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
+	defer cancel()
 	defer in.Close() // and what is still written fails
 	group.Go(func() {
-		b := bufio.NewWriterSize(out, 64<<10)
-		err := s.guard("query", func() error { return s.answer(ctx, "http", q, &arrowBody{b}) })
-		_ = out.CloseWithError(errors.Join(err, b.Flush()))
+		_ = out.CloseWithError(s.guard("query", func() error { return stream(ctx, out) }))
 	})
 	r, err := answer.NewReader(&pipeStream{from: in})
 	if err != nil {
@@ -417,7 +446,7 @@ type format struct {
 	text     bool  // gzip makes it smaller
 	series   bool  // lines of a chart
 	bytes    int64 // that writing it may hold
-	write    func(w io.Writer, r *answer.Reader, types map[string]answer.Types) error
+	write    func(w io.Writer, r *answer.Reader, a *httpAnswer) error
 	breakOff func(code, message string) []byte
 }
 
@@ -425,8 +454,8 @@ type format struct {
 var formats = []format{
 	{
 		name: "json", media: "application/json", byAccept: true, text: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, types map[string]answer.Types) error {
-			_, err := answer.WriteDocument(w, r, func(w io.Writer) (uint64, error) { return writeRows(w, r, types, "json") })
+		write: func(w io.Writer, r *answer.Reader, a *httpAnswer) error {
+			_, err := answer.WriteDocument(w, r, !a.statement && answer.AsSamples(r.Schema()), func(w io.Writer) (uint64, error) { return a.rows(w, r, "json") })
 			return err
 		},
 		breakOff: func(code, message string) []byte { // whoever reads the text sees it; a parser fails, since the end is missing
@@ -436,37 +465,37 @@ var formats = []format{
 	},
 	{
 		name: "ndjson", media: "application/x-ndjson", byAccept: true, text: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, types map[string]answer.Types) error {
-			_, err := writeRows(w, r, types, "json")
+		write: func(w io.Writer, r *answer.Reader, a *httpAnswer) error {
+			_, err := a.rows(w, r, "json")
 			return err
 		},
 		breakOff: func(code, message string) []byte { return append(errorJSON(code, message), '\n') },
 	},
 	{
 		name: "csv", media: "text/csv; charset=utf-8", byAccept: true, text: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, types map[string]answer.Types) error {
-			_, err := writeRows(w, r, types, "csv")
+		write: func(w io.Writer, r *answer.Reader, a *httpAnswer) error {
+			_, err := a.rows(w, r, "csv")
 			return err
 		},
 	},
 	{name: "arrow", media: "application/vnd.apache.arrow.stream", byAccept: true},
 	{
 		name: "parquet", media: "application/vnd.apache.parquet", byAccept: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, _ map[string]answer.Types) error {
+		write: func(w io.Writer, r *answer.Reader, _ *httpAnswer) error {
 			_, err := answer.WriteParquet(w, r, answer.ForStreams)
 			return err
 		},
 	},
 	{
 		name: "prometheus", media: "application/json", text: true, series: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, _ map[string]answer.Types) error {
+		write: func(w io.Writer, r *answer.Reader, _ *httpAnswer) error {
 			_, err := answer.WriteMatrix(w, r)
 			return err
 		},
 	},
 	{
 		name: "grafana", media: "application/json", text: true, series: true, bytes: textBytes,
-		write: func(w io.Writer, r *answer.Reader, _ map[string]answer.Types) error {
+		write: func(w io.Writer, r *answer.Reader, _ *httpAnswer) error {
 			_, err := answer.WriteDatapoints(w, r)
 			return err
 		},

@@ -258,7 +258,7 @@ func TestWhatAnHTTPClientMayNotSend(t *testing.T) {
 		a := s.ask(t, method, "/api/v1/query?read=latest&tags=a", "")
 		require.Equal(t, 405, a.code, method)
 	}
-	for _, path := range []string{"/", "/api/v1/query/", "/api/v1//query", "/api/v1/sql", "/metrics", "/api/v1/%71uery/x", "/../etc/passwd"} {
+	for _, path := range []string{"/", "/api/v1/query/", "/api/v1//query", "/api/v1/nothing", "/metrics", "/api/v1/%71uery/x", "/../etc/passwd"} {
 		requireRefused(t, s.ask(t, "GET", path, ""), 404, "NOT_FOUND", "path")
 	}
 	for parameters, says := range map[string]string{
@@ -424,18 +424,16 @@ func TestAnswersThatAreEndedAreNotWhole(t *testing.T) {
 	s.write(t, &varvev1.Run{Tag: "a", FirstTimeNs: 1, StepNs: 1000, Count: uint32(len(values)), Float64: values})
 	for _, format := range []string{"json", "ndjson", "csv", "parquet"} {
 		for _, encoding := range []string{"", "gzip"} {
-			q, err := s.webQuestion(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Range{Range: &varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: new(int64), Limit: 1 << 40}}}, formatOf(t, format))
+			a, err := s.httpAnswer(&varvev1.FlightQuestion{Question: &varvev1.FlightQuestion_Range{Range: &varvev1.ReadRangeRequest{Tags: []string{"a"}, StartNs: new(int64), Limit: 1 << 40}}}, formatOf(t, format))
 			require.NoError(t, err)
-			inner := q.question.read
-			q.question.read = func(ctx context.Context, e *query.Engine, sink query.Sink) (uint64, error) {
-				rows, err := inner(ctx, e, &failingSink{Sink: sink, left: 12})
-				return rows, err
-			}
+			inner := a.stream
+			a.stream = func(ctx context.Context, w io.Writer) error { return inner(ctx, &failingWriter{w, 1 << 20}) }
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			server := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				out := newReply(w, time.Minute)
-				if out.end(s.sendAnswer(r.Context(), out, q, encoding == "gzip")) {
+				r.Header.Set("Accept-Encoding", encoding)
+				if out.end(s.sendAnswer(r.Context(), out, r, a)) {
 					panic(http.ErrAbortHandler)
 				}
 			})}
@@ -467,17 +465,17 @@ func TestAnswersThatAreEndedAreNotWhole(t *testing.T) {
 
 var errBroken = errors.New("broken for a test")
 
-// failingSink fails after some messages.
-type failingSink struct {
-	query.Sink
+// failingWriter fails after some bytes.
+type failingWriter struct {
+	io.Writer
 	left int
 }
 
-func (f *failingSink) WritePayload(p ipc.Payload) error {
-	if f.left--; f.left < 0 {
-		return errBroken
+func (f *failingWriter) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errBroken
 	}
-	return f.Sink.WritePayload(p)
+	return f.Writer.Write(p)
 }
 
 func formatOf(t testing.TB, name string) *format {

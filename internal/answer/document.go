@@ -27,14 +27,14 @@ func ExtraOf(s *arrow.Schema) Extra {
 }
 
 // WriteDocument writes an answer as one JSON document: its columns, what is missing from it, and the rows, which write writes as
-// [WriteJSON] and [WriteBuckets] do. After an error the document is not closed, so that no reader takes it for whole.
+// [WriteJSON], [WriteBuckets] and [WriteStatement] do; samples says that they are those of [WriteJSON]. After an error the document is not closed, so that no reader takes it for whole.
 //
 //	{"columns":[{"name":"time","type":"time"},...],"incomplete":null,"rows":[
 //	{"time":"2026-03-01T05:00:10Z",...},
 //	{"time":"2026-03-01T05:01:40Z",...}
 //	]}
-func WriteDocument(w io.Writer, r *Reader, write func(io.Writer) (rows uint64, err error)) (rows uint64, err error) {
-	head := appendColumns([]byte(`{"columns":[`), r.Schema())
+func WriteDocument(w io.Writer, r *Reader, samples bool, write func(io.Writer) (rows uint64, err error)) (rows uint64, err error) {
+	head := appendColumns([]byte(`{"columns":[`), r.Schema(), samples)
 	head = append(head, `],"incomplete":`...)
 	if lost := r.Incomplete(); lost == "" {
 		head = append(head, "null"...)
@@ -87,8 +87,8 @@ func (l *listWriter) Write(p []byte) (int, error) {
 }
 
 // appendColumns writes the members that rows have, and of which type they are.
-func appendColumns(b []byte, s *arrow.Schema) []byte {
-	samples, first := AsSamples(s), true
+func appendColumns(b []byte, s *arrow.Schema, samples bool) []byte {
+	first := true
 	for _, f := range s.Fields() {
 		typ := columnType(f)
 		if samples {

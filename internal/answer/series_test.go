@@ -296,7 +296,7 @@ func TestDocumentsHoldTheLines(t *testing.T) {
 	lines := jsonOf(t, b, nil)
 	for _, piece := range []int{1, 3, 100, len(lines)} {
 		var out strings.Builder
-		_, err := WriteDocument(&out, open(t, b), func(w io.Writer) (uint64, error) {
+		_, err := WriteDocument(&out, open(t, b), AsSamples(open(t, b).Schema()), func(w io.Writer) (uint64, error) {
 			for rest := lines; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
 				if _, err := io.WriteString(w, rest[:min(piece, len(rest))]); err != nil {
 					return 0, err
@@ -320,7 +320,7 @@ func TestDocumentsHoldTheLines(t *testing.T) {
 	}
 	meta := arrow.MetadataFrom(map[string]string{"varve.incomplete": "[7, 9)"})
 	var out strings.Builder
-	_, err := WriteDocument(&out, open(t, encode(t, &meta, floatFields)), func(io.Writer) (uint64, error) { return 0, io.ErrClosedPipe })
+	_, err := WriteDocument(&out, open(t, encode(t, &meta, floatFields)), true, func(io.Writer) (uint64, error) { return 0, io.ErrClosedPipe })
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 	require.Contains(t, out.String(), `"incomplete":"[7, 9)"`)
 	require.False(t, json.Valid([]byte(out.String())), "a document that failed looks whole")

@@ -20,6 +20,7 @@ import (
 func main() {
 	var flags flag.FlagSet
 	question := flags.String("question", "varve.v1.FlightQuestion", "the message with all questions")
+	statement := flags.String("statement", "varve.v1.SqlRequest", "the message with a statement")
 	name := flags.String("name", "openapi.json", "file to write")
 	protogen.Options{ParamFunc: flags.Set}.Run(func(p *protogen.Plugin) error {
 		p.SupportedFeatures = uint64(pluginpb.CodeGeneratorResponse_FEATURE_PROTO3_OPTIONAL)
@@ -27,11 +28,15 @@ func main() {
 		for _, f := range p.Files {
 			d.learn(f.Messages)
 		}
-		root, ok := d.messages[protoreflect.FullName(*question)]
-		if !ok {
-			return fmt.Errorf("there is no message %s", *question)
+		var roots []*protogen.Message
+		for _, name := range []string{*question, *statement} {
+			m, ok := d.messages[protoreflect.FullName(name)]
+			if !ok {
+				return fmt.Errorf("there is no message %s", name)
+			}
+			roots = append(roots, m)
 		}
-		text, err := d.build(root)
+		text, err := d.build(roots[0], roots[1])
 		if err != nil {
 			return err
 		}
@@ -58,8 +63,9 @@ func (d *document) learn(messages []*protogen.Message) {
 	}
 }
 
-func (d *document) build(question *protogen.Message) ([]byte, error) {
+func (d *document) build(question, statement *protogen.Message) ([]byte, error) {
 	d.message(question)
+	d.message(statement)
 	d.schemas["Error"] = object{
 		"type": "object", "required": list{"error"},
 		"properties": object{"error": object{
@@ -92,6 +98,10 @@ func (d *document) build(question *protogen.Message) ([]byte, error) {
 		"name": "format", "in": "query", "description": "The format of the answer, in place of the Accept header; prometheus and grafana are series for charts.",
 		"schema": object{"type": "string", "enum": list{"json", "ndjson", "csv", "arrow", "parquet", "prometheus", "grafana"}},
 	}
+	plainFormat := object{
+		"name": "format", "in": "query", "description": "The format of the answer, in place of the Accept header.",
+		"schema": object{"type": "string", "enum": list{"json", "ndjson", "csv", "arrow", "parquet"}},
+	}
 	doc := object{
 		"openapi": "3.1.0",
 		"info": object{
@@ -112,6 +122,26 @@ func (d *document) build(question *protogen.Message) ([]byte, error) {
 					"operationId": "postQuery", "summary": "Ask by a message",
 					"parameters":  list{format},
 					"requestBody": object{"required": true, "content": object{"application/json": object{"schema": ref(string(question.Desc.Name()))}}},
+					"responses":   responses,
+				},
+			},
+			"/api/v1/sql": object{
+				"get": object{
+					"operationId": "getSQL", "summary": "Ask by a SELECT statement", "description": "docs/reference/sql.md has the tables and functions.",
+					"parameters": list{
+						object{"name": "sql", "in": "query", "required": true, "description": "One SELECT statement.", "schema": object{"type": "string"}},
+						object{
+							"name": "parameter", "in": "query", "description": "The values of $1, $2 …, once for each; they are cast to the types that the statement has for them.",
+							"schema": object{"type": "array", "items": object{"type": "string"}},
+						},
+						plainFormat,
+					},
+					"responses": responses,
+				},
+				"post": object{
+					"operationId": "postSQL", "summary": "Ask by a SELECT statement in a message",
+					"parameters":  list{plainFormat},
+					"requestBody": object{"required": true, "content": object{"application/json": object{"schema": ref(string(statement.Desc.Name()))}}},
 					"responses":   responses,
 				},
 			},
