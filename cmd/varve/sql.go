@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,10 +32,13 @@ type sqlFlags struct {
 func newSQLCommand() *cobra.Command {
 	var f sqlFlags
 	cmd := &cobra.Command{
-		Use:   "sql [flags] STATEMENT",
-		Short: "Print the rows of an SQL statement",
+		Use:   "sql [flags] [STATEMENT]",
+		Short: "Print the rows of an SQL statement, or ask for one after another",
 		Long: `Runs one SELECT statement over samples, tags and what else docs/reference/sql.md lists, and prints its rows. The SQL is that of DuckDB:
 joins, ASOF joins, windows, common table expressions, PIVOT with a list of values. Statements read; they change nothing.
+
+Without a statement it is a shell, with history, completion by Tab, and commands that \? lists; from a pipe it runs the statements that come, each ended
+by a semicolon, and stops at the first that fails.
 
 Times are instants in UTC, in whole microseconds; time_ns has the nanoseconds. Conditions on tag, time, severity and quality are looked up,
 all others looked at row by row.
@@ -40,16 +46,18 @@ all others looked at row by row.
 --parameter gives the values of $1, $2 and so on, in order: true, false and null are that, numbers are numbers, all else is text, as is
 what stands in double quotes.
 
-csv and json have the columns of the statement; in json whole numbers are numbers, however long. NaN and infinities are strings.`,
+csv, json and parquet have the columns of the statement; in json whole numbers are numbers, however long. NaN and infinities are strings.`,
 		Example: `  varve sql "select tag, count(*), avg(value) from samples where time >= now() - interval 1 day group by tag"
   varve sql -o csv --parameter FI-101 "select time, value, severity from samples where tag = \$1 order by time"
-  varve sql "select t.name, l.value, l.age_s from latest l join tags t using (tag_id) where t.unit = 'degC'"`,
-		Args: asUsage(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+  varve sql "select t.name, l.value, l.age_s from latest l join tags t using (tag_id) where t.unit = 'degC'"
+  varve sql < report.sql
+  varve sql`,
+		Args: asUsage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.client.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&f.output, "output", "o", "table", "table, csv, json or arrow")
+	flags.StringVarP(&f.output, "output", "o", "table", "table, record (a line for each value), csv, json, arrow or parquet")
 	flags.StringArrayVarP(&f.parameters, "parameter", "p", nil, "value of the next parameter; may be given more than once")
 	flags.StringVar(&f.zone, "tz", "", "IANA zone in which a table prints times (default UTC)")
 	flags.DurationVar(&f.timeout, "timeout", 0, "how long the statement may run (default what the server allows)")
@@ -58,14 +66,17 @@ csv and json have the columns of the statement; in json whole numbers are number
 	return cmd
 }
 
-var sqlOutputs = []string{"table", "csv", "json", "arrow"}
+var sqlOutputs = []string{"table", "record", "csv", "json", "arrow", "parquet"}
 
-func (f *sqlFlags) run(cmd *cobra.Command, sql string) error {
+func (f *sqlFlags) run(cmd *cobra.Command, args []string) error {
 	if !slices.Contains(sqlOutputs, f.output) {
 		return usageError(fmt.Errorf("output %q: must be one of %s", f.output, strings.Join(sqlOutputs, ", ")))
 	}
 	if f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond {
 		return usageError(fmt.Errorf("--timeout %s: must be at least 1ms", f.timeout))
+	}
+	if len(args) == 0 && (f.describe || len(f.parameters) > 0) {
+		return usageError(errors.New("--describe and --parameter are of a statement, and none is given"))
 	}
 	zone, err := loadZone(f.zone)
 	if err != nil {
@@ -76,41 +87,45 @@ func (f *sqlFlags) run(cmd *cobra.Command, sql string) error {
 		return err
 	}
 	defer c.close()
-	r := &varvev1.SqlRequest{Sql: sql, TimeoutMs: uint32(min(f.timeout.Milliseconds(), 1<<32-1))}
-	if f.describe {
-		return f.print(cmd, c, r)
+	if len(args) > 0 {
+		if f.describe {
+			return f.print(cmd, c, f.request(args[0]))
+		}
+		_, err = f.answer(cmd.Context(), c, args[0], cmd.OutOrStdout(), zone, 0)
+		return err
 	}
+	s := &sqlShell{f: f, c: c, out: cmd.OutOrStdout(), zone: zone}
+	in, isFile := cmd.InOrStdin().(*os.File)
+	out, toFile := s.out.(*os.File)
+	if isFile && toFile && term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(out.Fd())) {
+		s.person = true
+		return s.terminal(cmd.Context(), cmd.ErrOrStderr())
+	}
+	return s.pipe(cmd.Context(), cmd.InOrStdin())
+}
+
+// request is a statement as the flags say.
+func (f *sqlFlags) request(sql string) *varvev1.SqlRequest {
+	r := &varvev1.SqlRequest{Sql: sql, TimeoutMs: uint32(min(f.timeout.Milliseconds(), 1<<32-1))}
 	for _, p := range f.parameters {
 		r.Parameters = append(r.Parameters, sqlValue(p))
 	}
-	stream, err := c.sql.Query(cmd.Context(), r)
-	if err != nil {
-		return c.explainSQL(err)
-	}
-	out := queryFlags{output: f.output, file: f.file}
-	w, finish, err := out.openOutput(cmd.OutOrStdout())
-	if err != nil {
-		return err
-	}
-	err = f.write(w, stream, zone)
-	if finishErr := finish(err == nil); err == nil {
-		err = finishErr
-	}
-	return c.explainSQL(err)
+	return r
 }
 
-func (f *sqlFlags) write(w io.Writer, stream answer.Stream, zone *time.Location) error {
+func (f *sqlFlags) write(w io.Writer, stream answer.Stream, zone *time.Location) (rows uint64, err error) {
 	r, err := answer.NewReader(stream)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.Close()
-	if f.output == "arrow" {
-		_, err = answer.WriteArrow(w, r)
-		return err
+	switch f.output {
+	case "arrow":
+		return answer.WriteArrow(w, r)
+	case "parquet":
+		return answer.WriteParquet(w, r, answer.ForFiles)
 	}
-	_, err = answer.WriteStatement(w, r, f.output, zone)
-	return err
+	return answer.WriteStatement(w, r, f.output, zone)
 }
 
 // print prints what a statement has.

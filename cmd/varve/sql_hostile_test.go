@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,9 +92,9 @@ func TestHostileStatementsAreRefused(t *testing.T) {
 	require.Greater(t, len(all), 250)
 	for _, s := range all {
 		for _, describe := range []bool{false, true} {
-			args := []string{"sql", "--server", address, "-o", "csv", s}
+			args := []string{"sql", "--server", address, "-o", "csv", "--", s}
 			if describe {
-				args = append(args, "--describe")
+				args = slices.Insert(args, 1, "--describe")
 			}
 			var stdout, stderr bytes.Buffer
 			code := run(context.Background(), args, &stdout, &stderr)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -15,7 +16,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 )
 
-// WriteStatement writes the rows of an SQL statement as csv, json or a table for people. Columns may be of any type that statements have:
+// WriteStatement writes the rows of an SQL statement as csv, json, a table for people, or a record: a line for each value. Columns may be of any type that statements have:
 // numbers of JSON are exact, also those that a double does not hold.
 func WriteStatement(w io.Writer, r *Reader, output string, zone *time.Location) (rows uint64, err error) {
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -56,11 +57,25 @@ func WriteStatement(w io.Writer, r *Reader, output string, zone *time.Location) 
 				writeCSVCells(out, cells)
 			case "json":
 				writeJSONCells(out, names, cells)
+			case "record":
+				writeRecord(out, rows+1, names, tableCells(cells, zone))
 			default:
 				t.add(tableCells(cells, zone))
 			}
 			rows++
 		}
+	}
+}
+
+// writeRecord writes a row with a line for each value, under its number.
+func writeRecord(out *bufio.Writer, n uint64, names, cells []string) {
+	widest := 0
+	for _, name := range names {
+		widest = max(widest, utf8.RuneCountInString(name))
+	}
+	fmt.Fprintf(out, "-- %d\n", n)
+	for i, name := range names {
+		fmt.Fprintf(out, "%-*s | %s\n", widest, printable(name), cells[i])
 	}
 }
 
