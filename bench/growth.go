@@ -87,6 +87,14 @@ func (o *growthOptions) workload(tags, samples int) *options {
 	}
 }
 
+// following is a plant of as many samples that begins where this one ends.
+func (o *options) following() options {
+	next := *o
+	next.Begin = o.start() + int64(o.TagSamples)*o.step()
+	next.Seed++
+	return next
+}
+
 // growthReport is what more tags, and more samples, cost.
 type growthReport struct {
 	Machine machine         `json:"machine"`
@@ -279,8 +287,7 @@ func measureAmount(ctx context.Context, binary, data string, o *growthOptions, l
 		}
 		all = append(all, r)
 		if total < o.Total {
-			stage.Begin += int64(stage.TagSamples) * stage.step()
-			stage.Seed++
+			stage = stage.following()
 		}
 	}
 	r := &amountReport{Samples: uint64(o.Total), Ingest: all[len(all)-1].Ingest, Sealed: true}

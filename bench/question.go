@@ -70,19 +70,24 @@ func flightDoor(conn *grpc.ClientConn) door {
 		if err != nil {
 			return err
 		}
-		r, err := flight.NewRecordReader(stream, ipc.WithAllocator(memory))
-		if err != nil {
-			return err
-		}
-		defer r.Release()
-		if err := visitAll(r, visit); err != nil {
-			return err
-		}
-		if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
-			return errors.Join(errors.New("a message behind the end of the answer"), err)
-		}
-		return nil
+		return visitFlight(stream, memory, visit)
 	}
+}
+
+// visitFlight shows the answer of a DoGet to its end.
+func visitFlight(stream flight.FlightService_DoGetClient, memory *columnMemory, visit visitor) error {
+	r, err := flight.NewRecordReader(stream, ipc.WithAllocator(memory))
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if err := visitAll(r, visit); err != nil {
+		return err
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		return errors.Join(errors.New("a message behind the end of the answer"), err)
+	}
+	return nil
 }
 
 func visitAll(r array.RecordReader, visit visitor) error {

@@ -25,6 +25,36 @@ func build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
+// buildSQL compiles the program of the SQL process beside varve, which has to find it there.
+func buildSQL(ctx context.Context, dir string) error {
+	root, err := moduleRoot()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "varve-sql"), ".")
+	cmd.Dir = filepath.Join(root, "cmd", "varve-sql")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build varve-sql, which needs a C compiler: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// withSQL is the program to measure where statements are asked: the one given, which must have varve-sql beside it, or that of this tree.
+func withSQL(ctx context.Context, given, dir string) (string, error) {
+	if given != "" {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(given), "varve-sql")); err != nil {
+			return "", fmt.Errorf("--binary: there must be varve-sql beside it: %w", err)
+		}
+		return given, nil
+	}
+	binary, err := build(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	return binary, buildSQL(ctx, dir)
+}
+
 // server is a varve serve in a process of its own.
 type server struct {
 	process *exec.Cmd
