@@ -147,8 +147,10 @@ type sender struct {
 	ids     []uint32 // of the workload's tags
 	encoder wire.Encoder
 	buffers *wire.Buffers
-	runs    int            // of a batch
-	window  chan time.Time // when each batch not yet accepted was begun, in order
+	runs    int                               // of a batch
+	window  chan time.Time                    // when each batch not yet accepted was begun, in order
+	pace    *pace                             // of batches; nil for as fast as they are accepted
+	acked   func(begun time.Time, ms float64) // is told of each accepted batch; nil for nobody
 
 	// Of the sending goroutine.
 	sequence  uint64
@@ -292,7 +294,7 @@ func (s *sender) send() error {
 			s.total.Store(s.sequence)
 			return nil
 		}
-		now := time.Now()
+		now := s.pace.next()
 		select {
 		case s.window <- now:
 		case <-s.stream.Context().Done():
@@ -329,7 +331,12 @@ func (s *sender) receive(began time.Time) error {
 			}
 			switch ack.Mark {
 			case varvev1.Mark_MARK_ACCEPTED:
-				s.acks = append(s.acks, float64(time.Since(<-s.window).Microseconds())/1000)
+				begun := <-s.window
+				ms := float64(time.Since(begun).Microseconds()) / 1000
+				s.acks = append(s.acks, ms)
+				if s.acked != nil {
+					s.acked(begun, ms)
+				}
 				s.acceptedBatches++
 				s.accepted.Add(b.Samples)
 				s.lastAccepted = at
