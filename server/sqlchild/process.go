@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,6 +31,8 @@ type process struct {
 	server *grpc.Server
 	begun  time.Time
 	ended  chan struct{} // closed when the process is gone
+
+	answered atomic.Bool // a statement was answered
 
 	mu     sync.Mutex
 	reason string // why it was killed, or how it ended

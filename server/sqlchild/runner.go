@@ -205,6 +205,7 @@ func (r *Runner) with(ctx context.Context, caller string, ask func(context.Conte
 		lasted := time.Since(begun)
 		switch {
 		case err == nil:
+			p.answered.Store(true)
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -220,7 +221,7 @@ func (r *Runner) with(ctx context.Context, caller string, ask func(context.Conte
 const (
 	firstPause = 100 * time.Millisecond
 	mostPause  = 30 * time.Second
-	steady     = 10 * time.Second // a process that lasted as long did not come to nothing
+	steady     = 10 * time.Second // a process that lasted as long, or answered a statement, did not come to nothing
 )
 
 // running is the process, a new one if need be.
@@ -235,7 +236,7 @@ func (r *Runner) running(ctx context.Context) (*process, error) {
 			return r.process, nil
 		}
 		if r.process != nil {
-			r.over(time.Since(r.process.begun) >= steady)
+			r.over(r.process.answered.Load() || time.Since(r.process.begun) >= steady)
 		}
 		pause := time.Until(r.next)
 		if pause <= 0 {
@@ -266,10 +267,10 @@ func (r *Runner) running(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// over notes that a process ended, or did not start. The first may be followed at once.
-func (r *Runner) over(lasted bool) {
+// over notes that a process ended, or did not start. One that was of use may be followed at once, and so may the first that was not.
+func (r *Runner) over(useful bool) {
 	r.process = nil
-	if lasted {
+	if useful {
 		r.failed, r.next = 0, time.Time{}
 		return
 	}
