@@ -322,9 +322,13 @@ func (r *biReport) table(out io.Writer) error {
 		}
 		fmt.Fprintln(t)
 	}
-	fmt.Fprintln(t, "\ngeometric mean of\t"+strings.Repeat("\t", len(r.Peers)))
+	fmt.Fprint(t, "\ngeometric mean, over the first, of")
+	for _, name := range r.Peers[1:] {
+		fmt.Fprint(t, "\t"+name)
+	}
+	fmt.Fprintln(t)
 	for _, group := range slices.Sorted(maps.Keys(r.Means)) {
-		fmt.Fprintf(t, "%s\t%s", group, strings.Repeat("\t", len(r.Peers)-1))
+		fmt.Fprint(t, group)
 		for _, name := range r.Peers[1:] {
 			fmt.Fprint(t, "\t"+biFigure(r.Means[group], name, 1))
 		}
@@ -334,17 +338,22 @@ func (r *biReport) table(out io.Writer) error {
 		return err
 	}
 	for _, name := range r.Peers {
-		var not []string
-		for _, a := range r.Questions {
-			if why := a.Not[name]; why != "" {
-				not = append(not, a.Name+" ("+why+")")
-			}
-		}
-		if len(not) > 0 {
-			fmt.Fprintf(out, "\n%s was not asked %s\n", name, strings.Join(not, ", "))
-		}
+		r.tellNotAsked(out, name)
 	}
 	return nil
+}
+
+// tellNotAsked writes for each reason which questions a peer was not asked.
+func (r *biReport) tellNotAsked(out io.Writer, peer string) {
+	reasons := map[string][]string{}
+	for _, a := range r.Questions {
+		if why := a.Not[peer]; why != "" {
+			reasons[why] = append(reasons[why], a.Name)
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(out, "\n%s was not asked %d of %d, because %s: %s\n", peer, len(reasons[why]), len(r.Questions), why, strings.Join(reasons[why], ", "))
+	}
 }
 
 // biFigure is a figure of a peer over another one; empty where there is none.

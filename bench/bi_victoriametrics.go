@@ -67,7 +67,7 @@ func (v *biVictoriaMetrics) load(ctx context.Context, dir string, tags []*biTag)
 
 func (v *biVictoriaMetrics) words(q *biQuestion) (string, float64, string) {
 	if _, ok := biMetrics[q.name]; !ok {
-		return "", 0, "MetricsQL"
+		return "", 0, "MetricsQL has no words that mean the same"
 	}
 	return q.name, biTolerance, "" // it keeps decimals
 }

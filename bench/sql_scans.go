@@ -71,6 +71,13 @@ func measureScans(ctx context.Context, o *sqlOptions, s *server, conn *grpc.Clie
 		}
 		all = append(all, one)
 	}
+	if python := adbcPython(); python != "" {
+		one, err := measureADBC(ctx, s, python, plain, int64(steps)*int64(o.Tags))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
 	return all, nil
 }
 
