@@ -58,6 +58,7 @@ type phase struct {
 	Peaks   peaks       `json:"peaks"`
 	Server  float64     `json:"server_cores"`
 	Child   float64     `json:"sql_process_cores"`
+	Others  float64     `json:"others_cores"` // that processes took which are no part of this
 	Blast   *blast      `json:"statements,omitempty"`
 	// Recovered is from the end of the bombs to the first small statement that was answered.
 	Recovered float64 `json:"recovered_ms,omitempty"`
@@ -257,7 +258,7 @@ func (x *isolation) phase(ctx context.Context, r *isolateReport, p *phase, run f
 	if err != nil {
 		return err
 	}
-	child := sqlCPU(pid)
+	child, others := sqlCPU(pid), othersOf(pid)
 	w := watch(pid, x.temp)
 	p.began = time.Now()
 	p.Blast, err = run(ctx)
@@ -277,6 +278,7 @@ func (x *isolation) phase(ctx context.Context, r *isolateReport, p *phase, run f
 	}
 	p.Seconds = p.ended.Sub(p.began).Seconds()
 	p.Server, p.Child = (after.cpu-before.cpu)/p.Seconds, (sqlCPU(pid)-child)/p.Seconds
+	p.Others = others() / p.Seconds
 	r.Phases = append(r.Phases, p)
 	return nil
 }
@@ -396,10 +398,10 @@ func (r *isolateReport) table(out io.Writer) error {
 	fmt.Fprintf(out, "machine: %s, %d cores, %.0f GiB, Linux %s, %s\n", m.CPU, m.Cores, m.MemoryGiB, m.Kernel, m.Go)
 	fmt.Fprintf(out, "load: %d samples a second of %d tags, %d in all; every one of them was read back\n\n", r.Options.Rate, r.Options.Tags, r.Accepted)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "phase\tdoor\tbatches\taccepted p50, ms\tp99\tmost\tp99 over none\tserver, cores\tSQL process\tdeaths\tits RSS, MiB\tserver RSS\ttemporary, MiB\tanswered\tstopped\tfailed\tanswers again, ms")
+	fmt.Fprintln(t, "phase\tdoor\tbatches\taccepted p50, ms\tp99\tmost\tp99 over none\tserver, cores\tSQL process\tothers\tdeaths\tits RSS, MiB\tserver RSS\ttemporary, MiB\tanswered\tstopped\tfailed\tanswers again, ms")
 	for _, p := range r.Phases {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.2f\t%d\t%.0f\t%.0f\t%.0f", p.Name, p.Door, p.Batches, p.Ack.P50, p.Ack.P99, p.Ack.Max, p.P99,
-			p.Server, p.Child, p.Peaks.Deaths, mib(p.Peaks.Child), mib(p.Peaks.Server), mib(p.Peaks.Temp))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.0f\t%.0f\t%.0f", p.Name, p.Door, p.Batches, p.Ack.P50, p.Ack.P99, p.Ack.Max, p.P99,
+			p.Server, p.Child, p.Others, p.Peaks.Deaths, mib(p.Peaks.Child), mib(p.Peaks.Server), mib(p.Peaks.Temp))
 		if p.Blast != nil {
 			var failed []string
 			for why, n := range p.Blast.Failed {

@@ -41,6 +41,7 @@ type sqlReport struct {
 	Small      []*queryReport   `json:"small"`
 	Scans      []*scanReport    `json:"scans"`
 	Aggregates []*bucketsReport `json:"aggregates"`
+	Others     float64          `json:"others_cores"` // taken by processes that are no part of this, while statements were asked
 	Bars       []bar            `json:"bars"`
 }
 
@@ -166,9 +167,11 @@ func measureSQL(ctx context.Context, o *sqlOptions, log io.Writer) (*sqlReport, 
 		return nil, err
 	}
 	defer client.Close()
+	others, began := othersOf(s.process.Process.Pid), time.Now()
 	if err := r.measure(ctx, o, s, conn, client, log); err != nil {
 		return nil, fmt.Errorf("%w\nthe server said:\n%s", err, s.log)
 	}
+	r.Others = others() / time.Since(began).Seconds()
 	r.judge()
 	_, err = s.stop()
 	return r, err
@@ -212,7 +215,7 @@ func (r *sqlReport) judge() {
 func (r *sqlReport) table(out io.Writer) error {
 	m := &r.Machine
 	fmt.Fprintf(out, "machine: %s, %d cores, %.0f GiB, Linux %s, %s\n", m.CPU, m.Cores, m.MemoryGiB, m.Kernel, m.Go)
-	fmt.Fprintf(out, "store: %d tags, %.1f M samples, sealed\n\n", r.Options.Tags, float64(r.Options.Total)/1e6)
+	fmt.Fprintf(out, "store: %d tags, %.1f M samples, sealed; other processes took %.2f cores\n\n", r.Options.Tags, float64(r.Options.Total)/1e6, r.Others)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	x := r.Ranges
 	fmt.Fprintf(t, "%d ranges of %s, %.0f rows each\tp50, ms\tp95\tp99\tmost\n", r.Options.Ranges, r.Options.Range, float64(x.Rows)/float64(r.Options.Ranges))

@@ -38,6 +38,18 @@ func sqlCPU(server int) float64 {
 	return cpu
 }
 
+// othersOf begins to count the CPU seconds that processes take which are neither this one nor a server and its SQL processes; the function it
+// returns says how many so far. With more than a tenth of a core of them the figures are worse than they are alone.
+func othersOf(server int) func() float64 {
+	all := func() float64 {
+		own, _ := cpuSeconds("self")
+		u, _ := usageOf(server)
+		return machineBusySeconds() - own - u.cpu - sqlCPU(server)
+	}
+	before := all()
+	return func() float64 { return max(0, all()-before) }
+}
+
 // peaks is the most that a server and its SQL process held at a time.
 type peaks struct {
 	Server uint64 `json:"server_rss_bytes"`
