@@ -116,7 +116,7 @@ func (r *rangesReport) explain(ctx context.Context, conn *grpc.ClientConn, servi
 		}
 		e, err := engine.Explain(ctx, &varvev1.ExplainRequest{Tag: plant.Name(x.tag), StartNs: x.from, EndNs: x.to, Aggregate: "count"})
 		if err != nil {
-			return fmt.Errorf("Explain: %w", err)
+			return fmt.Errorf("ask QueryService.Explain: %w", err)
 		}
 		read := e.Reading
 		if read.RollupDays+read.RollupHours+read.RollupTenMinutes > 0 {
