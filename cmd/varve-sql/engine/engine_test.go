@@ -14,11 +14,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/duckdb/duckdb-go/mapping"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
@@ -574,4 +576,31 @@ func describeFields(s *arrow.Schema) (out []string) {
 		out = append(out, f.String())
 	}
 	return out
+}
+
+// Rows of a run have one text, whether it lies in the vector or beside it, wherever vectors are cut.
+func TestTextsOfRunsInOneVector(t *testing.T) {
+	words := []string{"", "Good", "twelve bytes", "thirteen byte", strings.Repeat("a long text ", 20), "Bad"}
+	b := array.NewRunEndEncodedBuilder(memory.DefaultAllocator, arrow.PrimitiveTypes.Int32, arrow.BinaryTypes.String)
+	var want []string
+	for i := range 200 {
+		x, n := words[i%len(words)], 1+i*7%40
+		b.Append(uint64(n))
+		b.ValueBuilder().(*array.StringBuilder).Append(x)
+		want = append(want, slices.Repeat([]string{x}, n)...)
+	}
+	typ := mapping.CreateLogicalType(mapping.TypeVarchar)
+	defer mapping.DestroyLogicalType(&typ)
+	s, err := newSource(b.NewArray())
+	require.NoError(t, err)
+	const most = 1000 // rows of a vector
+	for from := 0; from < len(want); from += most / 3 {
+		chunk := mapping.CreateDataChunk([]mapping.LogicalType{typ})
+		v, n := mapping.DataChunkGetVector(chunk, 0), min(most, len(want)-from)
+		require.NoError(t, s.fill(v, from, n))
+		for i, x := range unsafe.Slice((*mapping.StringT)(mapping.VectorGetData(v)), n) {
+			require.Equal(t, want[from+i], mapping.StringTData(&x))
+		}
+		mapping.DestroyDataChunk(&chunk)
+	}
 }

@@ -398,11 +398,14 @@ func (s *source) fillRuns(v mapping.Vector, from, n int) error {
 			mapping.DestroyValue(&c)
 			return nil
 		}
+		// A text in a vector is its length and its bytes or, beyond 12 of them, where they lie: in memory of the vector, which the rows of a run share.
+		out := unsafe.Slice((*mapping.StringT)(mapping.VectorGetData(v)), n)
 		for i := 0; i < n; run++ {
 			x := s.texts.Value(run)
-			b := unsafe.Slice(unsafe.StringData(x), len(x))
-			for ; i < n && from+i < int(s.ends[run]); i++ {
-				mapping.VectorAssignStringElementLen(v, mapping.IdxT(i), b)
+			first, end := i, min(n, int(s.ends[run])-from)
+			mapping.VectorAssignStringElementLen(v, mapping.IdxT(first), unsafe.Slice(unsafe.StringData(x), len(x)))
+			for i++; i < end; i++ {
+				out[i] = out[first]
 			}
 		}
 		return nil
