@@ -124,6 +124,9 @@ func (o *isolateOptions) validate() error {
 	case o.Baseline < time.Second || o.For < time.Second || o.Rest < 0 || o.KillEvery < 100*time.Millisecond:
 		return errors.New("--baseline and --for: must be at least 1s; --kill-every at least 100ms; --rest not below 0")
 	}
+	if float64(o.Rate)*o.Baseline.Seconds() < 100_000 {
+		return fmt.Errorf("--rate %d, --baseline %s: must be 100,000 samples, or there are no batches to compare with", o.Rate, o.Baseline)
+	}
 	for _, n := range o.Bombs {
 		if n < 1 || n > len(bombs)+1 {
 			return fmt.Errorf("--bombs %d: must be from 1 to %d", n, len(bombs)+1)

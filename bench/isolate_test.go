@@ -80,7 +80,7 @@ func TestReasonsAreCalledAsTheirDoorCallsThem(t *testing.T) {
 }
 
 func TestIsolateOptionsSayWhatIsWrong(t *testing.T) {
-	good := isolateOptions{Tags: 2, Rate: 1, Clients: 1, Baseline: time.Second, For: time.Second, KillEvery: time.Second, Output: "json"}
+	good := isolateOptions{Tags: 2, Rate: 100_000, Clients: 1, Baseline: time.Second, For: time.Second, KillEvery: time.Second, Output: "json"}
 	require.NoError(t, good.validate())
 	require.Len(t, good.thrown(), len(bombs)+1)
 	some := good
@@ -90,6 +90,7 @@ func TestIsolateOptionsSayWhatIsWrong(t *testing.T) {
 	for flag, change := range map[string]func(*isolateOptions){
 		"--output":     func(o *isolateOptions) { o.Output = "xml" },
 		"--rate":       func(o *isolateOptions) { o.Rate = 0 },
+		"--baseline":   func(o *isolateOptions) { o.Rate = 1 },
 		"--for":        func(o *isolateOptions) { o.For = 0 },
 		"--bombs":      func(o *isolateOptions) { o.Bombs = []int{99} },
 		"--kill-every": func(o *isolateOptions) { o.KillEvery = 0 },
