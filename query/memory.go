@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -14,6 +15,11 @@ type Memory struct {
 	bits    []uint64
 	codes   []uint32
 	users   atomic.Int32
+
+	// Of columns that an answer may have several of: each takes one and puts it back.
+	longs [][]int64
+	ends  [][]int32
+	texts [][]byte
 }
 
 var memories = sync.Pool{New: func() any { return new(Memory) }}
@@ -41,7 +47,19 @@ func (m *Memory) Holds(b []byte) bool {
 			return true
 		}
 	}
-	return false
+	return holds(m.longs, b) || holds(m.ends, b) || slices.ContainsFunc(m.texts, func(t []byte) bool { return len(t) > 0 && len(b) > 0 && &t[0] == &b[0] })
+}
+
+func holds[T int32 | int64](columns [][]T, b []byte) bool {
+	return slices.ContainsFunc(columns, func(c []T) bool { return len(c) > 0 && len(b) > 0 && &bytesOf(c)[0] == &b[0] })
+}
+
+// take is one of several pieces of memory, empty; nil where there is none left.
+func take[T any](from *[][]T) (column []T) {
+	if last := len(*from) - 1; last >= 0 {
+		column, *from = (*from)[last][:0], (*from)[:last]
+	}
+	return column
 }
 
 // Lender is a Sink that sends columns as they lie. Before a record batch is written it is lent the memory of its columns,
@@ -57,16 +75,40 @@ type borrower interface {
 	giveBack(m *Memory)
 }
 
-func (c *timeColumn) borrow(m *Memory)      { c.times = m.times[:0] }
-func (c *timeColumn) giveBack(m *Memory)    { m.times, c.times = c.times, nil }
-func (c *tagColumn) borrow(m *Memory)       { c.indices = m.indices[:0] }
-func (c *tagColumn) giveBack(m *Memory)     { m.indices, c.indices = c.indices, nil }
-func (c *bitsColumn) borrow(m *Memory)      { c.bits = m.bits[:0] }
-func (c *bitsColumn) giveBack(m *Memory)    { m.bits, c.bits = c.bits, nil }
-func (c *qualityColumn) borrow(m *Memory)   { c.codes = m.codes[:0] }
-func (c *qualityColumn) giveBack(m *Memory) { m.codes, c.codes = c.codes, nil }
+func (c *timeColumn) borrow(m *Memory)         { c.times = m.times[:0] }
+func (c *timeColumn) giveBack(m *Memory)       { m.times, c.times = c.times, nil }
+func (c *tagColumn) borrow(m *Memory)          { c.indices = m.indices[:0] }
+func (c *tagColumn) giveBack(m *Memory)        { m.indices, c.indices = c.indices, nil }
+func (c *bitsColumn) borrow(m *Memory)         { c.bits = m.bits[:0] }
+func (c *bitsColumn) giveBack(m *Memory)       { m.bits, c.bits = c.bits, nil }
+func (c *qualityColumn) borrow(m *Memory)      { c.codes = m.codes[:0] }
+func (c *qualityColumn) giveBack(m *Memory)    { m.codes, c.codes = c.codes, nil }
+func (c *mixedFloatColumn) borrow(m *Memory)   { c.bits = m.bits[:0] }
+func (c *mixedFloatColumn) giveBack(m *Memory) { m.bits, c.bits = c.bits, nil }
+func (c *nanosColumn) borrow(m *Memory)        { c.times = take(&m.longs) }
+func (c *nanosColumn) giveBack(m *Memory)      { m.longs, c.times = append(m.longs, c.times), nil }
+func (c *mixedIntColumn) borrow(m *Memory)     { c.ints = take(&m.longs) }
+func (c *mixedIntColumn) giveBack(m *Memory)   { m.longs, c.ints = append(m.longs, c.ints), nil }
 
-// borrow finds the columns memory for a batch. Each kind is there once: an answer has one column of each.
+// What runs are written in one by one lies there from array on.
+func (c *runsColumn[T]) borrow(m *Memory) {
+	if _, text := any(c).(*runsColumn[string]); text {
+		c.text.ends, c.text.data = take(&m.ends), take(&m.texts)
+		return
+	}
+	c.wide = take(&m.longs)
+}
+
+func (c *runsColumn[T]) giveBack(m *Memory) {
+	if _, text := any(c).(*runsColumn[string]); text {
+		m.ends, m.texts = append(m.ends, c.text.ends), append(m.texts, c.text.data)
+		c.text.ends, c.text.data = nil, nil
+		return
+	}
+	m.longs, c.wide = append(m.longs, c.wide), nil
+}
+
+// borrow finds the columns memory for a batch. Each kind that takes the one there is, is there once: an answer has one column of each.
 func (e *encoder) borrow() {
 	e.memory = newMemory()
 	for _, c := range e.columns {

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -167,14 +169,20 @@ func (c *runsColumn[T]) data(repeated bool) arrow.ArrayData {
 func (c *runsColumn[T]) reset()         { c.ends, c.values = c.ends[:0], c.values[:0] }
 func (c *runsColumn[T]) blobBytes() int { return 0 }
 
-// appendRepeated adds a text n times.
+// appendRepeated adds a text n times: what is there is copied to twice as much, until it is enough.
 func (v *varBytes) appendRepeated(text string, n int) {
 	if len(v.ends) == 0 {
 		v.ends = append(v.ends, 0)
 	}
-	for range n {
-		v.data = append(v.data, text...)
-		v.ends = append(v.ends, int32(len(v.data)))
+	from, all := len(v.data), n*len(text)
+	v.data = append(slices.Grow(v.data, all), text...)[:from+all]
+	for done := len(text); done < all; done *= 2 {
+		copy(v.data[from+done:], v.data[from:from+done])
+	}
+	v.ends = slices.Grow(v.ends, n)[:len(v.ends)+n]
+	for i, end := len(v.ends)-n, from; i < len(v.ends); i++ {
+		end += len(text)
+		v.ends[i] = int32(end)
 	}
 	v.valid.appendAll(n, true)
 }

@@ -48,6 +48,9 @@ type SampleTable struct {
 const (
 	firstTableRows = 2048
 	maxTableRows   = DefaultBatchRows
+	// Where each row has its texts batches are smaller: clients that are slow to read hold one each, and these have no turns to wait for.
+	maxTextRows  = 16 << 10
+	maxTextBytes = 1 << 20 // of one column in runs
 )
 
 // SampleSchema is the schema of columns of samples.
@@ -130,12 +133,16 @@ func (r *SampleTable) room(share int64) (rows int, bytes int64) {
 			held += 2 * (batchBlobBytes + model.MaxBlobBytes)
 		default: // in runs, of which each row may be one
 			row += 20
-			if !r.Runs {
-				held += 2 * batchBlobBytes
+			if !r.Runs && (c == SampleTag || c == SampleStatus || c == SampleSeverity) {
+				held += 2 * maxTextBytes
 			}
 		}
 	}
-	for rows = maxTableRows; rows > firstTableRows && held+2*int64(rows)*row > share/2; {
+	rows = maxTableRows
+	if !r.Runs {
+		rows = maxTextRows
+	}
+	for rows > firstTableRows && held+2*int64(rows)*row > share/2 {
 		rows /= 2
 	}
 	return rows, held + 2*int64(rows)*row
@@ -253,7 +260,7 @@ func (s *sampleScan) fit(ctx context.Context, tag *model.Tag) error {
 		most = s.most
 	}
 	if !s.runs {
-		most = min(most, batchBlobBytes/(len(tag.Name)+64))
+		most = min(most, maxTextBytes/(len(tag.Name)+64))
 	}
 	if s.out.maxRows = most; s.out.rows >= most {
 		return s.out.flush(ctx)
