@@ -198,23 +198,34 @@ func (s *flightSQL) offerStatement(ctx context.Context, c *flight.CommandStateme
 	if n := st.Parameters().NumFields(); n > 0 {
 		return fmt.Errorf("statement has %d parameters; prepare it and bind them: %w", n, query.ErrBadRequest)
 	}
-	return s.offer(ctx, st.Schema(), execution{text: c.GetQuery()}, info)
+	return s.offer(ctx, st.Schema(), execution{text: c.GetQuery()}, statement{sql: c.GetQuery()}, info)
 }
 
-// offer completes info with the schema of an answer and a ticket for the execution that gives it.
-func (s *flightSQL) offer(ctx context.Context, schema *arrow.Schema, x execution, info *flight.FlightInfo) (err error) {
-	ticket, expires, err := s.tickets.issue(callerOf(ctx).name, x)
+// offer completes info with the schema of an answer and a ticket for the execution that gives it; or with several, where a client asks for
+// that, of which each gives a part of what st answers. The zero st has no parts.
+func (s *flightSQL) offer(ctx context.Context, schema *arrow.Schema, x execution, st statement, info *flight.FlightInfo) error {
+	parts, err := s.parts(ctx, st)
 	if err != nil {
 		return err
 	}
-	packed, err := packSQL(&flight.TicketStatementQuery{StatementHandle: ticket})
-	if err != nil {
-		return err
+	if len(parts) < 2 {
+		parts = []execution{x}
 	}
-	if len(packed) > maxSQLCommand {
-		return fmt.Errorf("statement and its parameters have %d bytes together, most is %d: %w", len(packed), maxSQLCommand, errTooMany)
+	for _, x := range parts {
+		ticket, expires, err := s.tickets.issue(callerOf(ctx).name, x)
+		if err != nil {
+			return err
+		}
+		packed, err := packSQL(&flight.TicketStatementQuery{StatementHandle: ticket})
+		if err != nil {
+			return err
+		}
+		if len(packed) > maxSQLCommand {
+			return fmt.Errorf("statement and its parameters have %d bytes together, most is %d: %w", len(packed), maxSQLCommand, errTooMany)
+		}
+		info.Endpoint = append(info.Endpoint, &flight.FlightEndpoint{Ticket: &flight.Ticket{Ticket: packed}, ExpirationTime: expires})
 	}
-	info.Endpoint = []*flight.FlightEndpoint{{Ticket: &flight.Ticket{Ticket: packed}, ExpirationTime: expires}}
+	info.Ordered = len(parts) == 1
 	info.Schema, err = schemaBytes(schema)
 	return err
 }
@@ -230,18 +241,27 @@ func (s *flightSQL) execute(ticket []byte, stream flight.FlightService_DoGetServ
 		return err
 	}
 	defer done()
-	st, release, err := s.statementOf(ctx, x)
-	if err != nil {
-		return err
+	begun, out, rows := time.Now(), newFlightSender(stream, &s.buffers), uint64(0)
+	if x.isPart() {
+		rows, err = s.sendPart(ctx, x.args, out)
+	} else {
+		rows, err = s.sendStatement(ctx, x, out)
 	}
-	defer release()
-	begun := time.Now()
-	rows, err := s.send(ctx, st, x.args, newFlightSender(stream, &s.buffers))
 	s.metrics.answered("flight_sql", rows, time.Since(begun))
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
+}
+
+// sendStatement sends what the statement of a ticket answers.
+func (s *flightSQL) sendStatement(ctx context.Context, x execution, out *flightSender) (uint64, error) {
+	st, release, err := s.statementOf(ctx, x)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return s.send(ctx, st, x.args, out)
 }
 
 // statementOf is the statement of an execution; release lets go of it.
@@ -252,6 +272,9 @@ func (s *flightSQL) statementOf(ctx context.Context, x execution) (Statement, fu
 			return nil, nil, err
 		}
 		return p.statement, release, nil
+	}
+	if p, ok := s.options.Statements.(*processStatements); ok { // it was described for the ticket
+		return &processStatement{server: p.Server, text: x.text}, func() {}, nil
 	}
 	st, err := s.prepare(ctx, x.text, nil)
 	if err != nil {
@@ -280,31 +303,60 @@ func (s *flightSQL) send(ctx context.Context, st Statement, args []byte, sink *f
 	return rows, w.Close()
 }
 
-// forwardAnswers sends what the SQL process answers for each row of parameters, message by message, as one stream: the schema of the first
-// is that of all.
+// forwardAnswers sends what a statement answers for each row of parameters, message by message, as one stream: the schema of the first is that
+// of all.
 func forwardAnswers(ctx context.Context, st *processStatement, bound []arrow.Record, out *flightSender) (rows uint64, err error) {
-	var schema []byte
+	a := &flightAnswers{flightSender: out}
 	for _, args := range bound {
-		begun := false
-		if err := st.stream(ctx, args, func(header, body []byte) error {
-			switch {
-			case begun:
-			case schema == nil:
-				schema = bytes.Clone(header)
-			case !bytes.Equal(schema, header):
-				return fmt.Errorf("rows of parameters with answers of different columns; bind them one by one: %w", query.ErrBadRequest)
-			default:
-				begun = true
-				return nil
-			}
-			begun = true
-			rows += arrowin.Rows(header)
-			return out.forward(header, body)
-		}); err != nil {
-			return rows, err
+		a.begun = false
+		if err := st.stream(ctx, args, a.forward, a); err != nil {
+			return a.rows, err
 		}
 	}
-	return rows, nil
+	return a.rows, nil
+}
+
+// flightAnswers is answers on their way out as one. It takes messages as they came, and is the sink of a scan.
+type flightAnswers struct {
+	*flightSender
+	schema []byte // of the first
+	begun  bool   // the schema of the answer at hand is here
+	rows   uint64
+}
+
+// goesOut counts a message, and reports whether it goes out.
+func (a *flightAnswers) goesOut(header []byte) (bool, error) {
+	begun := a.begun
+	a.begun = true
+	schema := bytes.TrimRight(header, "\x00") // the SQL process pads its own
+	switch {
+	case begun:
+		a.rows += arrowin.Rows(header)
+	case a.schema == nil:
+		a.schema = bytes.Clone(schema)
+	case !bytes.Equal(a.schema, schema):
+		return false, fmt.Errorf("rows of parameters with answers of different columns; bind them one by one: %w", query.ErrBadRequest)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+func (a *flightAnswers) forward(header, body []byte) error {
+	if ok, err := a.goesOut(header); !ok {
+		return err
+	}
+	return a.flightSender.forward(header, body)
+}
+
+// WritePayload is part of query.Sink.
+func (a *flightAnswers) WritePayload(p ipc.Payload) error {
+	meta := p.Meta()
+	defer meta.Release()
+	if ok, err := a.goesOut(meta.Bytes()); !ok {
+		return err
+	}
+	return a.flightSender.WritePayload(p)
 }
 
 // sendOne executes a statement for one row of parameters, nil for none. A batch is let go of as soon as it is sent.

@@ -222,12 +222,28 @@ func (s *flightSQL) offerPrepared(ctx context.Context, c *flight.CommandPrepared
 	x := execution{args: bound.args}
 	copy(x.handle[:], c.GetPreparedStatementHandle())
 	schema := p.statement.Schema()
-	if bound.other {
+	if bound.other || isUnknown(schema) {
 		if schema, err = executedSchema(ctx, p.statement, bound.args); err != nil {
 			return err
 		}
 	}
-	return s.offer(ctx, schema, x, info)
+	st, err := boundStatement(p.statement, bound.args)
+	if err != nil {
+		return err
+	}
+	return s.offer(ctx, schema, x, st, info)
+}
+
+// boundStatement is a statement of the SQL process with the one row of parameters that is bound; the zero one of others.
+func boundStatement(st Statement, args []byte) (out statement, err error) {
+	p, ok := st.(*processStatement)
+	rows, err := decodeArgs(args)
+	if err != nil || !ok || len(rows) != 1 {
+		return statement{}, err
+	}
+	out.sql = p.text
+	out.values, err = sqlValues(rows[0])
+	return out, err
 }
 
 // executedSchema is the columns that a statement answers for parameters, by beginning to execute it.

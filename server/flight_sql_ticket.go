@@ -34,18 +34,21 @@ type (
 	nonce  [16]byte
 )
 
-// execution is what a ticket is for: a statement by its text, or by the handle of a prepared one and its parameters.
+// execution is what a ticket is for: a statement by its text, or by the handle of a prepared one and its parameters; or a part of the answer of
+// a plain one, which has neither.
 type execution struct {
 	nonce  nonce
 	text   string
 	handle handle
-	args   []byte // as encodeArgs makes them
+	args   []byte // as encodeArgs makes them, or a part
 }
+
+func (x execution) isPart() bool { return x.text == "" && x.handle == handle{} }
 
 // tickets signs executions, so that whoever shows a ticket got it here, within ticketLife and as the same caller. The key lives as
 // long as the server: after a restart a client asks anew. A ticket grants nothing else; the caller is authorized as for any call.
 //
-//	1 version | 8 expires, nanoseconds UTC | 16 nonce | 16 handle | 4 length of text | text | parameters | 32 HMAC-SHA-256
+//	1 version | 8 expires, nanoseconds UTC | 16 nonce | 16 handle | 4 length of text | text | parameters or part | 32 HMAC-SHA-256
 //
 // The code is of the caller's name, its length before it, and of everything in front of it. Numbers are big-endian.
 type tickets struct {

@@ -79,10 +79,10 @@ func (s *Server) answerSQL(ctx context.Context, out *reply, r *http.Request, q *
 	a := httpAnswer{
 		format: f, bytes: f.bytes + 3*int64(len(st.sql)), statement: true,
 		stream: func(ctx context.Context, w io.Writer) error {
-			return s.answerStatement(ctx, "http", st, func(ipc []byte) error {
+			return s.answerStatement(ctx, "http", st, answerTo{put: func(ipc []byte) error {
 				_, err := w.Write(ipc)
 				return err
-			})
+			}})
 		},
 		rows: func(w io.Writer, r *answer.Reader, form string) (uint64, error) {
 			return answer.WriteStatement(w, r, form, time.UTC)

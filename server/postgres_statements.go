@@ -44,7 +44,7 @@ func (s postgresStatements) Prepare(ctx context.Context, text string, types []ar
 			return nil, err
 		}
 	}
-	if st.schema.NumFields() != 1 || st.schema.Field(0).Name != unknownColumn {
+	if !isUnknown(st.schema) {
 		return st, nil
 	}
 	// Some functions look at the values of their arguments to know their type. What they make of NULL is what they make of a value.
@@ -60,6 +60,10 @@ func (s postgresStatements) Prepare(ctx context.Context, text string, types []ar
 
 // unknownColumn is the one column of which the engine says that a statement has it whose columns it does not know yet.
 const unknownColumn = "unknown"
+
+func isUnknown(columns *arrow.Schema) bool {
+	return columns.NumFields() == 1 && columns.Field(0).Name == unknownColumn
+}
 
 // replaceParameters writes a statement anew with format, of a number and a type, in place of the parameters whose type is known.
 func replaceParameters(text, format string, typeOf func(n int) string) string {

@@ -47,23 +47,22 @@ func (st *statement) check() error {
 	return nil
 }
 
-// answerStatement runs a statement on behalf of the caller of ctx and hands its answer to put as it comes: whole messages of one Arrow IPC
-// stream, the schema first, which hold until put returns. It is where every door comes in.
-func (s *Server) answerStatement(ctx context.Context, door string, st statement, put func(ipc []byte) error) error {
+// answerStatement runs a statement on behalf of the caller of ctx and hands its answer over as it comes. It is where every door comes in.
+func (s *Server) answerStatement(ctx context.Context, door string, st statement, to answerTo) error {
 	start := time.Now()
-	err := s.runStatement(ctx, st, put)
+	err := s.runStatement(ctx, st, to)
 	s.metrics.answered(door, 0, time.Since(start))
 	return err
 }
 
 // runStatement is answerStatement for doors that count for themselves.
-func (s *Server) runStatement(ctx context.Context, st statement, put func(ipc []byte) error) error {
+func (s *Server) runStatement(ctx context.Context, st statement, to answerTo) error {
 	inner, explain := explained(st.sql)
 	if st.sql = inner; explain {
-		return s.explainStatement(ctx, st, put)
+		return s.explainStatement(ctx, st, to.put)
 	}
-	return s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
-		return s.sql.Execute(ctx, callerOf(ctx).name, r, put)
+	return s.withStatement(ctx, st, func(ctx context.Context, x *openStatement, r *sqlchildv1.StatementRequest) error {
+		return s.runOpen(ctx, x, r, to)
 	})
 }
 
@@ -88,11 +87,12 @@ func (s *Server) withStatement(ctx context.Context, st statement, ask func(conte
 	if err := st.check(); err != nil {
 		return err
 	}
+	timeout := s.sql.Timeout()
 	if st.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, st.timeout, fmt.Errorf("%w: %s", sqlchild.ErrTimeout, st.timeout))
-		defer cancel()
+		timeout = min(timeout, st.timeout)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w: %s", sqlchild.ErrTimeout, timeout))
+	defer cancel()
 	x := s.statements.begin(ctx)
 	defer s.endStatement(x)
 	return ask(ctx, x, &sqlchildv1.StatementRequest{Statement: x.number, Sql: st.sql, Parameters: st.values})
@@ -201,7 +201,7 @@ func (s *tableService) Tables(context.Context, *sqlchildv1.TablesRequest) (*sqlc
 }
 
 func tableToWire(t *relation.Table, columns []relation.Column) *sqlchildv1.Table {
-	x := &sqlchildv1.Table{Name: t.Name, Small: t.Small, Function: t.Arguments != nil, Dynamic: t.Dynamic()}
+	x := &sqlchildv1.Table{Name: t.Name, Small: t.Small, Exact: t.Exact, Function: t.Arguments != nil, Dynamic: t.Dynamic()}
 	for _, c := range columns {
 		x.Columns = append(x.Columns, &sqlchildv1.Column{Name: c.Name, Type: sqlTypes[c.Type.Name()], Role: sqlchildv1.Role(c.Role)})
 	}
@@ -297,7 +297,9 @@ type sqlService struct {
 }
 
 func (s *sqlService) Query(r *varvev1.SqlRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) error {
-	return s.answerStatement(stream.Context(), "sql", statementOf(r), func(ipc []byte) error { return stream.Send(&varvev1.ArrowData{Ipc: ipc}) })
+	scan := newArrowSender(stream, &s.buffers)
+	err := s.answerStatement(stream.Context(), "sql", statementOf(r), answerTo{func(ipc []byte) error { return stream.Send(&varvev1.ArrowData{Ipc: ipc}) }, scan})
+	return scan.end(err)
 }
 
 func (s *sqlService) Describe(ctx context.Context, r *varvev1.SqlRequest) (*varvev1.SqlDescription, error) {

@@ -24,6 +24,7 @@ type scanRead struct {
 	table *relation.Table
 	scan  *relation.Scan
 	rows  uint64
+	plain bool // its rows are the answer
 	storage.Reading
 }
 
@@ -52,12 +53,13 @@ var explainSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "rows", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "chunks_decoded", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "samples_decoded", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "answered_by", Type: arrow.BinaryTypes.String},
 }, nil)
 
 // explainStatement runs a statement and says what its scans read in place of what it answers.
 func (s *Server) explainStatement(ctx context.Context, st statement, put func(ipc []byte) error) error {
 	return s.withStatement(ctx, st, func(ctx context.Context, x *openStatement, r *sqlchildv1.StatementRequest) error {
-		if err := s.sql.Execute(ctx, callerOf(ctx).name, r, func([]byte) error { return nil }); err != nil {
+		if err := s.runOpen(ctx, x, r, answerTo{func([]byte) error { return nil }, discard{}}); err != nil {
 			return err
 		}
 		x.end()
@@ -70,6 +72,7 @@ func (s *Server) explainStatement(ctx context.Context, st statement, put func(ip
 			b.Field(3).(*array.Int64Builder).Append(int64(r.rows))
 			b.Field(4).(*array.Int64Builder).Append(r.Chunks)
 			b.Field(5).(*array.Int64Builder).Append(r.Decoded)
+			b.Field(6).(*array.StringBuilder).Append(map[bool]string{false: "engine", true: "server"}[r.plain])
 		}
 		record := b.NewRecord()
 		defer record.Release()

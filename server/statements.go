@@ -96,7 +96,7 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 	go func() {
 		defer s.server.background.Done()
 		defer close(r.ended)
-		r.failed = s.server.guard("statement", func() error { return s.server.runStatement(ctx, st, r.put) })
+		r.failed = s.server.guard("statement", func() error { return s.server.runStatement(ctx, st, answerTo{put: r.put}) })
 	}()
 	if r.arrow, err = arrowin.NewReader(r.next, answerLimits); err != nil {
 		r.Release()
@@ -106,14 +106,14 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 }
 
 // stream executes the statement and gives each message of the answer as it comes, the schema first. They hold until each returns, and are
-// not checked: whoever takes them hands them on unread.
-func (s *processStatement) stream(ctx context.Context, args arrow.Record, each func(header, body []byte) error) error {
+// not checked: whoever takes them hands them on unread. What the server reads itself goes to scan.
+func (s *processStatement) stream(ctx context.Context, args arrow.Record, each func(header, body []byte) error, scan query.Sink) error {
 	st := statement{sql: s.text}
 	var err error
 	if st.values, err = sqlValues(args); err != nil {
 		return err
 	}
-	return s.server.runStatement(ctx, st, func(piece []byte) error {
+	return s.server.runStatement(ctx, st, answerTo{func(piece []byte) error {
 		for len(piece) > 0 {
 			header, body, rest, err := arrowin.Split(piece)
 			if err != nil {
@@ -127,7 +127,7 @@ func (s *processStatement) stream(ctx context.Context, args arrow.Record, each f
 			piece = rest
 		}
 		return nil
-	})
+	}, scan})
 }
 
 // sqlValues is a row of parameters as the SQL process takes them.

@@ -51,7 +51,7 @@ func schemaBytes(s *arrow.Schema) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (s *service) Execute(r *sqlchildv1.StatementRequest, stream grpc.ServerStreamingServer[varvev1.ArrowData]) (err error) {
+func (s *service) Execute(r *sqlchildv1.StatementRequest, stream grpc.ServerStreamingServer[sqlchildv1.Answer]) (err error) {
 	ctx := stream.Context()
 	defer watch(ctx, &err)()
 	values := make([]engine.Value, len(r.Parameters))
@@ -63,9 +63,14 @@ func (s *service) Execute(r *sqlchildv1.StatementRequest, stream grpc.ServerStre
 	var out bytes.Buffer
 	w := engine.NewWriter(&out, func() error {
 		defer out.Reset()
-		return stream.Send(&varvev1.ArrowData{Ipc: out.Bytes()})
+		return stream.Send(&sqlchildv1.Answer{Ipc: out.Bytes()})
 	})
-	return toStatus(s.db.Execute(ctx, &scanner{s.tables, r.Statement}, r.Sql, values, w))
+	w.OnlyPlain = r.OnlyPlain
+	from := &scanner{s.tables, r.Statement}
+	w.Plain = func(p engine.Plain) error {
+		return stream.Send(&sqlchildv1.Answer{Plain: &sqlchildv1.Plain{Scan: from.request(p.Table, p.Columns, p.Hints), Names: p.Names, Limit: p.Limit}})
+	}
+	return toStatus(s.db.Execute(ctx, from, r.Sql, values, w))
 }
 
 func valueOf(p *varvev1.SqlValue) (engine.Value, error) {
@@ -142,11 +147,7 @@ type scanner struct {
 
 // Scan is part of engine.Scanner.
 func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (io.Reader, error) {
-	r := s.request(table, h)
-	for _, c := range columns {
-		r.Columns = append(r.Columns, uint32(c))
-	}
-	stream, err := s.tables.Scan(ctx, r)
+	stream, err := s.tables.Scan(ctx, s.request(table, columns, h))
 	if err != nil {
 		return nil, err
 	}
@@ -155,16 +156,19 @@ func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engin
 
 // Columns is part of engine.Scanner.
 func (s *scanner) Columns(ctx context.Context, function string, h engine.Hints) (*engine.Table, error) {
-	t, err := s.tables.Columns(ctx, s.request(function, h))
+	t, err := s.tables.Columns(ctx, s.request(function, nil, h))
 	if err != nil {
 		return nil, err
 	}
 	return tableOf(t), nil
 }
 
-func (s *scanner) request(table string, h engine.Hints) *sqlchildv1.ScanRequest {
+func (s *scanner) request(table string, columns []int, h engine.Hints) *sqlchildv1.ScanRequest {
 	r := &sqlchildv1.ScanRequest{
 		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments,
+	}
+	for _, c := range columns {
+		r.Columns = append(r.Columns, uint32(c))
 	}
 	if h.Names != nil {
 		r.Names = &sqlchildv1.Strings{Values: h.Names.Names}
@@ -208,7 +212,7 @@ func listTables(ctx context.Context, client sqlchildv1.TableServiceClient) ([]*e
 }
 
 func tableOf(t *sqlchildv1.Table) *engine.Table {
-	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small}, Dynamic: t.Dynamic}
+	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small, Exact: t.Exact}, Dynamic: t.Dynamic}
 	for _, c := range t.Columns {
 		x.Columns = append(x.Columns, c.Name)
 		x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire

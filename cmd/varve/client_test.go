@@ -23,13 +23,13 @@ import (
 )
 
 // serveInProcess runs the server on dir as its command line would, until the function returned stops it.
-func serveInProcess(t *testing.T, dir string, flags ...string) (address string, stop func()) {
+func serveInProcess(t testing.TB, dir string, flags ...string) (address string, stop func()) {
 	address, _, stop = serveOverHTTP(t, dir, flags...)
 	return address, stop
 }
 
 // serveOverHTTP is serveInProcess with the address of the HTTP door, empty unless flags open it.
-func serveOverHTTP(t *testing.T, dir string, flags ...string) (address, web string, stop func()) {
+func serveOverHTTP(t testing.TB, dir string, flags ...string) (address, web string, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	read, write := io.Pipe()
 	code := make(chan int, 1)

@@ -118,6 +118,24 @@ func TestStatementsOverFlightSQL(t *testing.T) {
 	require.Equal(t, [][]string{{"[1,null]", "1.5", "2026-03-01", "9223372036854775808"}}, ask("select [1, null], 1.5::decimal(3,1), date '2026-03-01', sum(x) from (values (9223372036854775807), (1)) t(x)"))
 	// A parameter of which nothing says its type is what is bound.
 	require.Equal(t, [][]string{{"x", "7", "2026-03-01"}}, ask("select ?, ? + 1, ?::date", "x", int64(6), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
+	// Columns of which the engine knows nothing before it has the values.
+	require.Equal(t, [][]string{{"2026-03-01 00:00:01.123456Z", "1.5"}},
+		ask("select time, value from samples where tag = $1 and time >= $2 and time < $2 + interval 1 second", "FI-101", at))
+	// Several rows of parameters, of which not every one makes the statement plain.
+	p, err := c.Prepare(t.Context(), "select time_ns, value from samples where tag = ? and time < ? limit ?")
+	require.NoError(t, err)
+	bound, _, err := array.RecordFromJSON(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{
+		{Name: "1", Type: arrow.BinaryTypes.String, Nullable: true}, {Name: "2", Type: arrow.BinaryTypes.String}, {Name: "3", Type: arrow.PrimitiveTypes.Int64}}, nil),
+		strings.NewReader(`[{"1": "FI-101", "2": "2026-03-01 00:00:02", "3": 5}, {"1": null, "2": "2026-03-01", "3": 1}, {"1": "TI-007", "2": "2026-03-01 00:00:01", "3": 0},
+			{"1": "TI-007", "2": "2026-03-01 00:00:01", "3": 1}]`))
+	require.NoError(t, err)
+	p.SetParameters(bound)
+	info, err := p.Execute(t.Context())
+	require.NoError(t, err)
+	rows, err := rowsOf(t.Context(), c, info)
+	require.NoError(t, err)
+	require.Equal(t, [][]string{{"1772323200123456789", "0.5"}, {"1772323201123456789", "1.5"}, {"1772323200123456789", "0"}}, rows)
+	require.NoError(t, p.Close(t.Context()))
 
 	for text, code := range map[string]codes.Code{
 		"select nothing from samples": codes.InvalidArgument, "select 1; select 2": codes.InvalidArgument, "drop table samples": codes.InvalidArgument, "select * from read_csv('/etc/passwd')": codes.InvalidArgument,
@@ -128,7 +146,7 @@ func TestStatementsOverFlightSQL(t *testing.T) {
 		_, err = c.Prepare(t.Context(), text)
 		require.Equal(t, code, status.Code(err), "%s: %v", text, err)
 	}
-	_, err := c.Execute(t.Context(), "select * from samples where tag = 'TI-7'")
+	_, err = c.Execute(t.Context(), "select * from samples where tag = 'TI-7'")
 	if err == nil { // a former name is found out when samples are asked for
 		info, err := c.Execute(t.Context(), "select * from samples where tag = 'TI-7'")
 		require.NoError(t, err)

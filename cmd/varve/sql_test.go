@@ -247,9 +247,9 @@ func TestSQLDecodesOnlyTheChunksInRange(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, x := range []struct{ sql, explained string }{
-		{"select sum(value) from samples", "samples,value,\"\",1000,20,1000"},
-		{"select time, value from samples where tag = 'a' and time >= '2026-03-04' and time < '2026-03-05'", "samples,\"tag, time, value\",\"tag \"\"a\"\", from 2026-03-04T00:00:00Z, before 2026-03-05T00:00:00Z\",50,1,50"},
-		{"select max(value) from (select * from samples) s where tag = 'b' and time = '2026-03-02'", "samples,\"time, tag, value\",\"tag \"\"b\"\", from 2026-03-02T00:00:00Z, before 2026-03-02T00:00:00.000001Z\",1,1,50"},
+		{"select sum(value) from samples", "samples,value,\"\",1000,20,1000,engine"},
+		{"select time, value from samples where tag = 'a' and time >= '2026-03-04' and time < '2026-03-05'", "samples,\"time, value\",\"tag \"\"a\"\", from 2026-03-04T00:00:00Z, before 2026-03-05T00:00:00Z\",50,1,50,server"},
+		{"select max(value) from (select * from samples) s where tag = 'b' and time = '2026-03-02'", "samples,\"time, tag, value\",\"tag \"\"b\"\", from 2026-03-02T00:00:00Z, before 2026-03-02T00:00:00.000001Z\",1,1,50,engine"},
 		{"select s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'", ""},
 		{"select 1", ""},
 	} {
@@ -258,6 +258,6 @@ func TestSQLDecodesOnlyTheChunksInRange(t *testing.T) {
 			require.Contains(t, strings.Split(got, "\n"), x.explained, "%s: %s", x.sql, got)
 		}
 	}
-	require.Contains(t, sql("EXPLAIN ANALYZE\nselect s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'"), ",1,1,50")
+	require.Contains(t, sql("EXPLAIN ANALYZE\nselect s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'"), ",1,1,50,engine")
 	require.Equal(t, "column\tscan\tutf8", strings.Split(varve(t, "sql", "--server", address, "--describe", "explain select 1"), "\n")[0])
 }

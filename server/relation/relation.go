@@ -59,6 +59,7 @@ type Table struct {
 	Name    string
 	Columns []Column
 	Small   bool // its rows are of tags, not of samples
+	Exact   bool // Read leaves out every row that a scan does not want
 
 	// Arguments are those that a function may have; nil of a table that is none.
 	Arguments []Argument
@@ -92,6 +93,8 @@ type Scan struct {
 	Columns    []int            // by their place in the table, in the order wanted; none: rows are only counted
 	Names      []string         // only of tags with these current names; nil: of all
 	IDs        []uint32         // only of tags with these ids; nil: of all
+	FirstID    uint32           // only of tags with this id or a higher one
+	EndID      uint32           // only of tags with a lower id; 0: of all
 	In         model.TimeRange  // of the times; forward
 	Severities query.Severities // empty for all
 	Nothing    bool             // no row is wanted
@@ -119,6 +122,27 @@ func (t *Table) All() *Scan {
 		s.Columns = append(s.Columns, i)
 	}
 	return s
+}
+
+// Parts cuts the tags that a scan of an exact table wants into at most n ranges of ids with about as many of them: FirstID and EndID of
+// each. Every tag is in one of them, also one that is made later.
+func (t *Table) Parts(at Moment, s *Scan, n int) ([][2]uint32, error) {
+	tags, err := at.tagsOf(s)
+	if err != nil {
+		return nil, err
+	}
+	var ids []uint32
+	for tag := range tags {
+		ids = append(ids, uint32(tag.ID))
+	}
+	slices.Sort(ids)
+	n = max(min(n, len(ids)), 1)
+	out := make([][2]uint32, n)
+	for i := 1; i < n; i++ {
+		cut := ids[i*len(ids)/n]
+		out[i-1][1], out[i][0] = cut, cut
+	}
+	return out, nil
 }
 
 // Find is the table of a name, in lower case.
@@ -152,6 +176,21 @@ func (t *Table) Read(ctx context.Context, at Moment, s *Scan, out query.Sink) (u
 
 // tagsOf is the tags whose rows a scan wants, each once.
 func (at Moment) tagsOf(s *Scan) (iter.Seq[*model.Tag], error) {
+	all, err := at.chosen(s)
+	if err != nil || s.FirstID == 0 && s.EndID == 0 {
+		return all, err
+	}
+	return func(yield func(*model.Tag) bool) {
+		for t := range all {
+			if id := uint32(t.ID); id >= s.FirstID && (s.EndID == 0 || id < s.EndID) && !yield(t) {
+				return
+			}
+		}
+	}, nil
+}
+
+// chosen is the tags that a scan chooses by name or id.
+func (at Moment) chosen(s *Scan) (iter.Seq[*model.Tag], error) {
 	switch {
 	case s.Nothing:
 		return func(func(*model.Tag) bool) {}, nil
@@ -224,7 +263,7 @@ func samplesTable(name string, only query.Severities) *Table {
 		}
 		return at.Engine.At(at.View).ReadSamples(ctx, r, out)
 	}
-	return &Table{Name: name, Columns: columns, read: read}
+	return &Table{Name: name, Columns: columns, Exact: true, read: read}
 }
 
 // never is the end of what has none.

@@ -232,6 +232,49 @@ func TestScansAreNarrowedToWhatMeetsThem(t *testing.T) {
 	require.ErrorIs(t, err, ErrBadScan)
 }
 
+// Parts have every tag once, about as many each, and those that are not made yet too.
+func TestParts(t *testing.T) {
+	at := testMoment(t)
+	samples, _ := Find("samples")
+	for n := 1; n < 20; n++ {
+		for _, s := range []*Scan{{In: model.All}, {In: model.All, IDs: []uint32{7, 2, 3, 99}}, {In: model.All, Names: []string{"plant/bool", "nobody"}}, {In: model.All, Nothing: true}} {
+			wanted, err := at.tagsOf(s)
+			require.NoError(t, err)
+			tags := 0
+			for range wanted {
+				tags++
+			}
+			parts, err := samples.Parts(at, s, n)
+			require.NoError(t, err)
+			require.Len(t, parts, max(min(n, tags), 1))
+			have := 0
+			for _, p := range parts {
+				part := *s
+				part.FirstID, part.EndID = p[0], p[1]
+				some, err := at.tagsOf(&part)
+				require.NoError(t, err)
+				own := 0
+				for range some {
+					own++
+				}
+				require.GreaterOrEqual(t, own, tags/len(parts))
+				require.LessOrEqual(t, own, tags/len(parts)+1)
+				have += own
+			}
+			require.Equal(t, tags, have)
+			for id := uint32(1); id < 100; id++ {
+				in := 0
+				for _, p := range parts {
+					if id >= p[0] && (p[1] == 0 || id < p[1]) {
+						in++
+					}
+				}
+				require.Equal(t, 1, in, "id %d of %v", id, parts)
+			}
+		}
+	}
+}
+
 func TestTables(t *testing.T) {
 	at := testMoment(t)
 	all := func(name string) []map[string]string {

@@ -156,9 +156,11 @@ func (r *Runner) Prepare(ctx context.Context, caller string, request *sqlchildv1
 	return out, err
 }
 
-// Execute runs a statement and hands its answer to put as it comes: whole messages of an Arrow stream, which hold until put returns.
-func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1.StatementRequest, put func(ipc []byte) error) error {
-	return r.with(ctx, caller, func(ctx context.Context, p *process) error {
+// Execute runs a statement and hands its answer to put as it comes: whole messages of an Arrow stream, which hold until put returns. Of an
+// answer that is plain put gets nothing, and the scan that it is the rows of is returned; the statement has no turn any more then.
+func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1.StatementRequest, put func(ipc []byte) error) (plain *sqlchildv1.Plain, err error) {
+	err = r.with(ctx, caller, func(ctx context.Context, p *process) error {
+		plain = nil
 		stream, err := p.engine.Execute(ctx, request)
 		if err != nil {
 			return err
@@ -173,11 +175,16 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 			case err != nil:
 				return err
 			}
+			if data.Plain != nil && !begun {
+				plain = data.Plain
+				continue
+			}
 			if err := put(data.Ipc); err != nil {
 				return err
 			}
 		}
 	})
+	return plain, err
 }
 
 // again is how long a statement may have run that is asked anew when its process ended: it found a dead one. One that ran for longer may

@@ -32,12 +32,12 @@ type cell struct {
 	number int64 // microseconds of an instant
 }
 
-// take narrows a scan by a bound whose values are known.
-func (h *Hints) take(b rewrite.Bound, cells []cell) {
+// take narrows a scan by a bound whose values are known. It reports whether just the rows that meet it are left.
+func (h *Hints) take(b rewrite.Bound, cells []cell) (exact bool) {
 	present := cells[:0:0]
 	for _, c := range cells {
 		if !fits(b, c) {
-			return
+			return false
 		}
 		if !c.null { // nothing is equal to null, nor less
 			present = append(present, c)
@@ -45,8 +45,9 @@ func (h *Hints) take(b rewrite.Bound, cells []cell) {
 	}
 	if len(present) == 0 {
 		h.Nothing = true
-		return
+		return true
 	}
+	exact = b.Op == rewrite.Equal
 	switch b.Role {
 	case rewrite.Tag:
 		if b.Op == rewrite.Equal {
@@ -67,6 +68,7 @@ func (h *Hints) take(b rewrite.Bound, cells []cell) {
 			h.ids(ids)
 		}
 	case rewrite.Time, rewrite.TimeNS:
+		exact = len(present) == 1
 		h.takeTime(b, present)
 	case rewrite.Severity:
 		if b.Op == rewrite.Equal {
@@ -80,16 +82,19 @@ func (h *Hints) take(b rewrite.Bound, cells []cell) {
 		}
 	case rewrite.Quality:
 		var set uint8
+		exact = true
 		for _, c := range present {
 			for i, in := range [][2]int64{{0, 1<<30 - 1}, {1 << 30, 1<<31 - 1}, {1 << 31, 1<<32 - 1}} {
 				low, high := span(b.Op, c.number)
 				if low <= in[1] && high >= in[0] {
 					set |= 1 << i
+					exact = exact && low <= in[0] && high >= in[1]
 				}
 			}
 		}
 		h.severities(set)
 	}
+	return exact
 }
 
 func (h *Hints) severities(set uint8) {

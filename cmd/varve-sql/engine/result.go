@@ -28,6 +28,10 @@ type Writer struct {
 	// MaxBytes is the most that all messages together may have.
 	MaxBytes int64
 	written  int64
+	// Plain takes the answer of a statement that has the rows of one scan as they come, in place of those; nil: the rows are written.
+	Plain func(Plain) error
+	// OnlyPlain leaves it at that: of another statement nothing is written.
+	OnlyPlain bool
 }
 
 const (

@@ -87,10 +87,19 @@ func varve_scan_bind(p unsafe.Pointer) {
 	guard("bind scan", func(m string) { mapping.BindSetError(info, m) }, func() error { return bind(info) })
 }
 
-// bound is a scan as a statement has it.
+// bound is a scan as a prepared statement has it, which outlives the statement that it was prepared for.
 type bound struct {
-	statement *Statement
-	at        int
+	session uint64
+	at      int
+}
+
+// find is the statement that runs in a session, which has a scan.
+func find(session uint64, at int) (*Statement, error) {
+	st := databases.session(session)
+	if st == nil || at < 0 || at >= len(st.scans) {
+		return nil, fmt.Errorf("scan %d is none of this statement", at)
+	}
+	return st, nil
 }
 
 func bind(info mapping.BindInfo) error {
@@ -102,9 +111,9 @@ func bind(info mapping.BindInfo) error {
 	at := int(mapping.GetInt32(v))
 	mapping.DestroyValue(&v)
 
-	st := databases.session(number)
-	if st == nil || at < 0 || at >= len(st.scans) {
-		return fmt.Errorf("scan %d is none of this statement", at)
+	st, err := find(number, at)
+	if err != nil {
+		return err
 	}
 	t := st.table(at)
 	for i, name := range t.Columns {
@@ -113,7 +122,7 @@ func bind(info mapping.BindInfo) error {
 		mapping.DestroyLogicalType(&typ)
 	}
 	mapping.BindSetCardinality(info, mapping.IdxT(t.guess()), false)
-	mapping.BindSetBindData(info, handle(&bound{st, at}), C.varve_scan_delete)
+	mapping.BindSetBindData(info, handle(&bound{number, at}), C.varve_scan_delete)
 	return nil
 }
 
@@ -152,8 +161,12 @@ type scan struct {
 
 func begin(info mapping.InitInfo) error {
 	b := value[*bound](mapping.InitGetBindData(info))
-	t := b.statement.table(b.at)
-	s := &scan{statement: b.statement}
+	st, err := find(b.session, b.at)
+	if err != nil {
+		return err
+	}
+	t := st.table(b.at)
+	s := &scan{statement: st}
 	var wanted []int
 	for i := range int(mapping.InitGetColumnCount(info)) {
 		c := mapping.InitGetColumnIndex(info, mapping.IdxT(i))
@@ -164,12 +177,11 @@ func begin(info mapping.InitInfo) error {
 		s.columns, s.types = append(s.columns, len(wanted)), append(s.types, t.Types[c])
 		wanted = append(wanted, int(c))
 	}
-	ctx, cancel := context.WithCancel(b.statement.ctx)
+	ctx, cancel := context.WithCancel(st.ctx)
 	s.cancel = cancel
-	var err error
-	if s.stream, err = b.statement.open(ctx, b.at, wanted); err != nil {
+	if s.stream, err = st.open(ctx, b.at, wanted); err != nil {
 		cancel()
-		return b.statement.fault(err)
+		return st.fault(err)
 	}
 	mapping.InitSetInitData(info, handle(s), C.varve_scan_delete)
 	mapping.InitSetMaxThreads(info, 1)

@@ -16,9 +16,11 @@ type session struct {
 	number   uint64
 
 	serialize, deserialize mapping.PreparedStatement
+	plans                  plans
 }
 
 func (s *session) close() {
+	s.plans.close()
 	for _, p := range []*mapping.PreparedStatement{&s.serialize, &s.deserialize} {
 		if p.Ptr != nil {
 			mapping.DestroyPrepare(p)

@@ -42,8 +42,10 @@ type Statement struct {
 	ctx     context.Context
 	session *session
 	scanner Scanner
+	plan    *plan
 	scans   []*rewrite.Scan
 	hints   []Hints
+	exact   []bool              // of each scan: it has just the rows that the conditions it knows of leave
 	dynamic []*Table            // what is known of the columns of each scan now; nil of those that never change
 	given   []rewrite.Parameter // parameters it has
 	values  []Value
@@ -100,8 +102,8 @@ func (s *Statement) open(ctx context.Context, at int, columns []int) (io.Reader,
 	return s.scanner.Scan(ctx, s.scans[at].Table.Name, columns, s.hints[at])
 }
 
-// with prepares a statement in a session of its own and lets f work with it.
-func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values []Value, f func(*Statement, mapping.PreparedStatement) error) (err error) {
+// with finds or makes the plan of a statement in a session of its own and lets f work with it.
+func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values []Value, f func(*Statement) error) (err error) {
 	if strings.ContainsRune(sql, 0) {
 		return fmt.Errorf("%w: it has a zero byte", rewrite.ErrRefused)
 	}
@@ -129,28 +131,23 @@ func (d *Database) with(ctx context.Context, scanner Scanner, sql string, values
 		}
 		d.release(session)
 	}()
-	tree, err := session.tree(sql)
-	if err != nil {
-		return s.failed(err.Error())
+	p := session.plans.take(sql)
+	defer func() {
+		if p != nil && err == nil && !p.dynamic {
+			session.plans.keep(p)
+		} else if p != nil {
+			p.close()
+		}
+	}()
+	if p != nil {
+		s.follow(p)
+		return f(s)
 	}
-	r, err := rewrite.Rewrite([]byte(tree), d.known())
-	if err != nil {
+	p = &plan{text: sql, ours: map[string]mapping.PreparedStatement{}}
+	if err := s.prepare(p); err != nil {
 		return err
 	}
-	s.scans, s.hints, s.dynamic, s.given = r.Scans, make([]Hints, len(r.Scans)), make([]*Table, len(r.Scans)), r.Parameters
-	if err := s.columns(); err != nil {
-		return err
-	}
-	text, err := session.sql(r.Tree)
-	if err != nil {
-		return err
-	}
-	p, err := session.prepare(text)
-	if err != nil {
-		return s.failed(err.Error())
-	}
-	defer mapping.DestroyPrepare(&p)
-	return f(s, p)
+	return f(s)
 }
 
 // bind gives the parameters that a prepared statement has their values.
@@ -192,19 +189,28 @@ func (s *Statement) bind(p mapping.PreparedStatement, all bool) error {
 
 // Execute runs a statement and hands its rows to out as they come.
 func (d *Database) Execute(ctx context.Context, scanner Scanner, sql string, values []Value, out *Writer) error {
-	return d.with(ctx, scanner, sql, values, func(s *Statement, p mapping.PreparedStatement) error {
-		if err := s.bind(p, true); err != nil {
+	return d.with(ctx, scanner, sql, values, func(s *Statement) error {
+		if err := s.bind(s.plan.prepared, true); err != nil {
 			return err
 		}
-		// One transaction, so that now() is the same in what narrows the scans.
-		if err := s.session.run("BEGIN TRANSACTION"); err != nil {
-			return err
+		defer mapping.ClearBindings(s.plan.prepared)
+		if s.asks() {
+			// One transaction, so that now() is the same in what narrows the scans.
+			if err := s.session.run("BEGIN TRANSACTION"); err != nil {
+				return err
+			}
+			defer func() { _ = s.session.run("ROLLBACK") }()
 		}
-		defer func() { _ = s.session.run("ROLLBACK") }()
 		if err := s.resolve(); err != nil {
 			return err
 		}
-		return s.stream(p, out)
+		if p, ok := s.plain(); ok && out.Plain != nil {
+			return out.Plain(p)
+		}
+		if out.OnlyPlain {
+			return nil
+		}
+		return s.stream(s.plan.prepared, out)
 	})
 }
 
@@ -281,14 +287,14 @@ func (s *Statement) resolve() error {
 func (s *Statement) try(without []bool) (int, error) {
 	clear(s.hints)
 	for at := len(s.scans) - 1; at >= 0; at-- {
-		if without[at] {
+		if s.exact[at] = !without[at]; without[at] {
 			continue
 		}
 		h := &s.hints[at]
 		if err := s.arguments(at); err != nil {
 			return at, err
 		}
-		if ok, err := s.bounds(s.scans[at], h); !ok || err != nil {
+		if ok, err := s.bounds(at, h); !ok || err != nil {
 			return at, err
 		}
 		for _, set := range s.scans[at].Sets {
@@ -314,7 +320,7 @@ func (s *Statement) arguments(at int) error {
 		return nil
 	}
 	s.hints[at].Arguments = map[string]string{}
-	ok, err := s.rows(scan.Values(), func(c mapping.DataChunk, n int) bool {
+	ok, err := s.rows(s.plan.values[at], func(c mapping.DataChunk, n int) bool {
 		for i, a := range scan.Arguments {
 			if v := vectorOf(c, i); n > 0 && v.valid(0) {
 				s.hints[at].Arguments[a.Name] = string(v.bytes(0))
@@ -360,18 +366,14 @@ func (s *Statement) columns() error {
 // rows runs a statement of ours over the tables and hands over its chunks. What it fails for the statement fails for as well, or it does
 // not matter: false then.
 func (s *Statement) rows(tree []byte, f func(c mapping.DataChunk, n int) bool) (bool, error) {
-	text, err := s.session.sql(tree)
+	p, err := s.plan.own(s.session, tree)
 	if err != nil {
 		return false, s.says(err)
 	}
-	p, err := s.session.prepare(text)
-	if err != nil {
-		return false, s.says(err)
-	}
-	defer mapping.DestroyPrepare(&p)
 	if err := s.bind(p, false); err != nil {
 		return false, s.says(err)
 	}
+	defer mapping.ClearBindings(p)
 	var r mapping.Result
 	defer mapping.DestroyResult(&r)
 	if mapping.ExecutePrepared(p, &r) != mapping.StateSuccess {
@@ -409,44 +411,6 @@ func (s *Statement) interrupted() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// bounds narrows a scan by the values that its columns are compared with.
-func (s *Statement) bounds(scan *rewrite.Scan, h *Hints) (bool, error) {
-	if len(scan.Bounds) == 0 {
-		return true, nil
-	}
-	tree := scan.Values()
-	var cells []cell
-	ok, err := s.rows(tree, func(c mapping.DataChunk, n int) bool {
-		if n == 0 {
-			return true
-		}
-		for i := 0; i < int(mapping.DataChunkGetColumnCount(c)); i += 2 {
-			v, t := vectorOf(c, i), vectorOf(c, i+1)
-			x := cell{typ: string(t.bytes(0)), null: !v.valid(0)}
-			if !x.null {
-				typ := mapping.VectorGetColumnType(v.Vector)
-				if mapping.GetTypeId(typ) == mapping.TypeVarchar {
-					x.text = string(v.bytes(0))
-				} else {
-					x.number = element[int64](v, 0)
-				}
-				mapping.DestroyLogicalType(&typ)
-			}
-			cells = append(cells, x)
-		}
-		return true
-	})
-	if err != nil || !ok || len(cells) == 0 {
-		return false, err
-	}
-	next := 0
-	for _, b := range scan.Bounds {
-		h.take(b, cells[next:next+len(b.Values)])
-		next += len(b.Values)
-	}
-	return true, nil
 }
 
 // set narrows a scan to the tags that a statement selects.
@@ -491,30 +455,9 @@ func (s *Statement) set(set rewrite.Set, h *Hints) (bool, error) {
 
 // Describe says which columns and parameters a statement has.
 func (d *Database) Describe(ctx context.Context, scanner Scanner, sql string) (out Description, err error) {
-	err = d.with(ctx, scanner, sql, nil, func(s *Statement, p mapping.PreparedStatement) (err error) {
-		var columns, parameters []arrow.Field
-		for i := range mapping.PreparedStatementColumnCount(p) {
-			typ := mapping.PreparedStatementColumnLogicalType(p, i)
-			f, err := field(mapping.PreparedStatementColumnName(p, i), typ)
-			if err != nil {
-				return err
-			}
-			columns = append(columns, f)
-		}
-		for _, x := range s.given {
-			f := arrow.Field{Name: x.Name, Type: arrow.BinaryTypes.String, Nullable: true}
-			var at mapping.IdxT
-			if mapping.BindParameterIndex(p, &at, x.Name) == mapping.StateSuccess {
-				if f, err = field(x.Name, mapping.ParamLogicalType(p, at)); err != nil {
-					return err
-				}
-			} else if t, ok := argumentTypes[x.Type]; ok {
-				f.Type = t
-			}
-			parameters = append(parameters, f)
-		}
-		out = Description{arrow.NewSchema(columns, nil), arrow.NewSchema(parameters, nil)}
-		return nil
+	err = d.with(ctx, scanner, sql, nil, func(s *Statement) error {
+		out = s.plan.described
+		return s.plan.undescribed
 	})
 	return out, err
 }

@@ -43,7 +43,10 @@ func (r *rewriter) selection(n node, visible []string) *scope {
 	}
 	s.from(from, visible, true, false)
 	if r.err == nil {
-		s.narrow(append(conjuncts(child(n, "where_clause")), s.on...))
+		left := s.narrow(append(conjuncts(child(n, "where_clause")), s.on...))
+		if len(s.relations) == 1 && s.relations[0].table != nil && s.relations[0].scan != nil {
+			s.relations[0].scan.Whole = len(left) == 0
+		}
 	}
 	return s
 }
@@ -181,8 +184,8 @@ func (s *scope) find(n node) (*relation, int) {
 	return nil, 0
 }
 
-// narrow lets conditions that all hold narrow the scans.
-func (s *scope) narrow(all []node) {
+// narrow lets conditions that all hold narrow the scans, and returns those that narrowed none by themselves.
+func (s *scope) narrow(all []node) (left []node) {
 	var rest []node
 	for _, c := range all {
 		if !s.bound(c) {
@@ -190,10 +193,9 @@ func (s *scope) narrow(all []node) {
 		}
 	}
 	for _, c := range rest {
-		s.member(c)
-	}
-	for _, c := range rest {
-		s.predicate(c)
+		if !s.member(c) && !s.predicate(c) {
+			left = append(left, c)
+		}
 	}
 	for _, c := range all {
 		s.joined(c, all)
@@ -201,6 +203,7 @@ func (s *scope) narrow(all []node) {
 	for _, l := range s.links {
 		s.linked(l, all)
 	}
+	return left
 }
 
 var comparisons = map[string][2]Op{ // and what it is with its sides exchanged
@@ -233,13 +236,17 @@ func (s *scope) add(of any, op Op, values ...any) bool {
 	if r == nil || !r.whole || r.scan.Table.Roles[at] == NoRole {
 		return false
 	}
-	b := Bound{Role: r.scan.Table.Roles[at], Op: op, Literal: true}
+	b := Bound{Role: r.scan.Table.Roles[at], Op: op, Literal: true, Fixed: true}
 	for _, v := range values {
 		v, _ := v.(node)
 		if v == nil || !needsNoColumn(v) {
 			return false
 		}
 		b.Literal = b.Literal && (text(v, "class") == "CONSTANT" || text(v, "class") == "PARAMETER")
+		visit(v, func(n node) bool {
+			b.Fixed = b.Fixed && text(n, "class") != "PARAMETER" && text(n, "class") != "FUNCTION"
+			return b.Fixed
+		})
 		b.Values = append(b.Values, clone(v).(node))
 	}
 	r.scan.Bounds = append(r.scan.Bounds, b)
@@ -275,19 +282,20 @@ func needsNoColumn(n node) bool {
 }
 
 // member takes a condition that the tag is one of those a statement selects.
-func (s *scope) member(c node) {
+func (s *scope) member(c node) bool {
 	if text(c, "class") != "SUBQUERY" || text(c, "subquery_type") != "ANY" || text(c, "comparison_type") != "COMPARE_EQUAL" {
-		return
+		return false
 	}
 	r, at := s.find(child(c, "child"))
 	if r == nil || !r.whole {
-		return
+		return false
 	}
 	role, inner := r.scan.Table.Roles[at], child(child(c, "subquery"), "node")
 	if role != Tag && role != TagID || inner == nil || !s.small(inner) {
-		return
+		return false
 	}
 	r.scan.Sets = append(r.scan.Sets, Set{Tree: s.beside(clone(inner)), Names: role == Tag})
+	return true
 }
 
 // small reports whether a tree is of small tables only.
@@ -320,7 +328,7 @@ func (r *rewriter) beside(x any) []byte {
 }
 
 // predicate takes any condition on the tag alone.
-func (s *scope) predicate(c node) {
+func (s *scope) predicate(c node) bool {
 	var only *relation
 	ok := true
 	visit(c, func(n node) bool {
@@ -338,7 +346,7 @@ func (s *scope) predicate(c node) {
 		return ok
 	})
 	if !ok || only == nil || !only.whole || only.outer || only.scan.Table.Small {
-		return
+		return false
 	}
 	where := clone(c).(node)
 	visit(where, func(n node) bool {
@@ -353,6 +361,7 @@ func (s *scope) predicate(c node) {
 	})
 	from := tableNode("tags")
 	only.scan.Sets = append(only.scan.Sets, Set{Tree: s.beside(selectNode([]any{column("tag_id")}, from, where))})
+	return true
 }
 
 var volatile = map[string]bool{"random": true, "uuid": true, "gen_random_uuid": true, "uuidv4": true, "uuidv7": true, "setseed": true, "error": true}
@@ -516,8 +525,7 @@ func passes(n node) bool {
 			case "OPERATOR":
 				ok = ok && text(x, "type") != "UNNEST"
 			case "STAR":
-				ok = ok && text(x, "type") == "STAR" && len(list(x, "exclude_list"))+len(list(x, "replace_list"))+len(list(x, "rename_list"))+len(list(x, "qualified_exclude_list")) == 0 &&
-					text(x, "relation_name") == "" && x["columns"] != true && x["expr"] == nil
+				ok = ok && isStar(x) && text(x, "relation_name") == ""
 			case "FUNCTION":
 				is, _ := x["is_operator"].(bool)
 				ok = ok && (is || steady[strings.ToLower(text(x, "function_name"))])

@@ -31,6 +31,7 @@ type Table struct {
 	Columns []string // lower case
 	Roles   []Role   // of each column
 	Small   bool     // its rows are of tags, not of samples: reading it to narrow another scan pays
+	Exact   bool     // a scan has no rows but those it is narrowed to, and may be an answer
 
 	// Of a function: the types its arguments are cast to, by name; empty for as they are.
 	Arguments map[string]string
@@ -43,6 +44,7 @@ type Statement struct {
 	Tree       []byte // serialized
 	Scans      []*Scan
 	Parameters []Parameter // by their numbers, which are their places; what is named otherwise comes behind
+	Plain      *Plain      // nil of a statement that is not
 }
 
 // Parameter is a parameter of a statement.
@@ -56,6 +58,7 @@ type Scan struct {
 	Table  *Table
 	Bounds []Bound // all hold
 	Sets   []Set   // the tag is in all of them
+	Whole  bool    // they are all the conditions of the selection that the table stands in, alone
 
 	Arguments []Argument // of a function
 }
@@ -84,6 +87,15 @@ type Bound struct {
 	Op      Op
 	Values  []node
 	Literal bool // all are constants or parameters, whose text is cast to the type of the column
+	Fixed   bool // they are the same whenever the statement is executed: made of constants alone
+}
+
+// Parameter is the name of the parameter that a value is, empty of another.
+func (b Bound) Parameter(value int) string {
+	if v := b.Values[value]; text(v, "class") == "PARAMETER" {
+		return text(v, "identifier")
+	}
+	return ""
 }
 
 // Set is a condition on the tag of a row: one of those that a statement selects, by name or by id.
@@ -118,7 +130,7 @@ func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return &Statement{Tree: encode(statement["node"], statement["named_param_map"]), Scans: r.scans, Parameters: r.parameters(statement)}, nil
+	return &Statement{Tree: encode(statement["node"], statement["named_param_map"]), Scans: r.scans, Parameters: r.parameters(statement), Plain: r.plain(child(statement, "node"))}, nil
 }
 
 type rewriter struct {

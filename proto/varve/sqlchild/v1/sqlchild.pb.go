@@ -154,6 +154,7 @@ type StatementRequest struct {
 	Statement     uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"` // what scans name
 	Sql           string                 `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
 	Parameters    []*v1.SqlValue         `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	OnlyPlain     bool                   `protobuf:"varint,4,opt,name=only_plain,json=onlyPlain,proto3" json:"only_plain,omitempty"` // run nothing: an answer that is not plain is empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +210,13 @@ func (x *StatementRequest) GetParameters() []*v1.SqlValue {
 	return nil
 }
 
+func (x *StatementRequest) GetOnlyPlain() bool {
+	if x != nil {
+		return x.OnlyPlain
+	}
+	return false
+}
+
 type Prepared struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Description   *v1.SqlDescription     `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
@@ -253,6 +261,136 @@ func (x *Prepared) GetDescription() *v1.SqlDescription {
 	return nil
 }
 
+// Answer is a piece of an answer: whole messages of one Arrow IPC stream; or, in one message, that it is plain.
+type Answer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ipc           []byte                 `protobuf:"bytes,1,opt,name=ipc,proto3" json:"ipc,omitempty"`
+	Plain         *Plain                 `protobuf:"bytes,2,opt,name=plain,proto3" json:"plain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Answer) GetIpc() []byte {
+	if x != nil {
+		return x.Ipc
+	}
+	return nil
+}
+
+func (x *Answer) GetPlain() *Plain {
+	if x != nil {
+		return x.Plain
+	}
+	return nil
+}
+
+// Plain is an answer that is the rows of one scan as they come: the server reads them itself.
+type Plain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scan          *ScanRequest           `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`                       // columns each once; the hints are all that the statement wants of rows
+	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`                     // of the columns of the answer
+	Limit         uint64                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`                    // most rows; 0 for all
+	FirstId       uint32                 `protobuf:"varint,4,opt,name=first_id,json=firstId,proto3" json:"first_id,omitempty"` // only of tags with this id or a higher one
+	EndId         uint32                 `protobuf:"varint,5,opt,name=end_id,json=endId,proto3" json:"end_id,omitempty"`       // only of tags with a lower id; 0 for all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Plain) Reset() {
+	*x = Plain{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Plain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Plain) ProtoMessage() {}
+
+func (x *Plain) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Plain.ProtoReflect.Descriptor instead.
+func (*Plain) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Plain) GetScan() *ScanRequest {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *Plain) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Plain) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Plain) GetFirstId() uint32 {
+	if x != nil {
+		return x.FirstId
+	}
+	return 0
+}
+
+func (x *Plain) GetEndId() uint32 {
+	if x != nil {
+		return x.EndId
+	}
+	return 0
+}
+
 type TablesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -261,7 +399,7 @@ type TablesRequest struct {
 
 func (x *TablesRequest) Reset() {
 	*x = TablesRequest{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +411,7 @@ func (x *TablesRequest) String() string {
 func (*TablesRequest) ProtoMessage() {}
 
 func (x *TablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +424,7 @@ func (x *TablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TablesRequest.ProtoReflect.Descriptor instead.
 func (*TablesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{2}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{4}
 }
 
 type TablesResponse struct {
@@ -298,7 +436,7 @@ type TablesResponse struct {
 
 func (x *TablesResponse) Reset() {
 	*x = TablesResponse{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +448,7 @@ func (x *TablesResponse) String() string {
 func (*TablesResponse) ProtoMessage() {}
 
 func (x *TablesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +461,7 @@ func (x *TablesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TablesResponse.ProtoReflect.Descriptor instead.
 func (*TablesResponse) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{3}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TablesResponse) GetTables() []*Table {
@@ -341,13 +479,14 @@ type Table struct {
 	Function      bool                   `protobuf:"varint,4,opt,name=function,proto3" json:"function,omitempty"`  // it is called with arguments
 	Arguments     []*Argument            `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"` // those it may have
 	Dynamic       bool                   `protobuf:"varint,6,opt,name=dynamic,proto3" json:"dynamic,omitempty"`    // its columns depend on its arguments
+	Exact         bool                   `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`        // a scan has no rows but those that its hints leave
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +498,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +511,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{4}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Table) GetName() string {
@@ -417,6 +556,13 @@ func (x *Table) GetDynamic() bool {
 	return false
 }
 
+func (x *Table) GetExact() bool {
+	if x != nil {
+		return x.Exact
+	}
+	return false
+}
+
 // Argument is an argument of a function, by name.
 type Argument struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -428,7 +574,7 @@ type Argument struct {
 
 func (x *Argument) Reset() {
 	*x = Argument{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +586,7 @@ func (x *Argument) String() string {
 func (*Argument) ProtoMessage() {}
 
 func (x *Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +599,7 @@ func (x *Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Argument.ProtoReflect.Descriptor instead.
 func (*Argument) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Argument) GetName() string {
@@ -481,7 +627,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +639,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +652,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Column) GetName() string {
@@ -530,7 +676,7 @@ func (x *Column) GetRole() Role {
 	return Role_ROLE_UNSPECIFIED
 }
 
-// ScanRequest asks for rows. Hints narrow a scan to what the statement can use; rows beyond them do no harm.
+// ScanRequest asks for rows. Hints narrow a scan to what the statement can use; rows beyond them do no harm, but of an exact table.
 type ScanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Statement     uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"`
@@ -549,7 +695,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +707,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +720,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ScanRequest) GetStatement() uint64 {
@@ -656,7 +802,7 @@ type Strings struct {
 
 func (x *Strings) Reset() {
 	*x = Strings{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +814,7 @@ func (x *Strings) String() string {
 func (*Strings) ProtoMessage() {}
 
 func (x *Strings) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +827,7 @@ func (x *Strings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strings.ProtoReflect.Descriptor instead.
 func (*Strings) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Strings) GetValues() []string {
@@ -700,7 +846,7 @@ type Ids struct {
 
 func (x *Ids) Reset() {
 	*x = Ids{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +858,7 @@ func (x *Ids) String() string {
 func (*Ids) ProtoMessage() {}
 
 func (x *Ids) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +871,7 @@ func (x *Ids) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ids.ProtoReflect.Descriptor instead.
 func (*Ids) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{9}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ids) GetValues() []uint32 {
@@ -739,25 +885,37 @@ var File_varve_sqlchild_v1_sqlchild_proto protoreflect.FileDescriptor
 
 const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\n" +
-	" varve/sqlchild/v1/sqlchild.proto\x12\x11varve.sqlchild.v1\x1a\x14varve/v1/query.proto\x1a\x12varve/v1/sql.proto\"v\n" +
+	" varve/sqlchild/v1/sqlchild.proto\x12\x11varve.sqlchild.v1\x1a\x14varve/v1/query.proto\x1a\x12varve/v1/sql.proto\"\x95\x01\n" +
 	"\x10StatementRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x10\n" +
 	"\x03sql\x18\x02 \x01(\tR\x03sql\x122\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x12.varve.v1.SqlValueR\n" +
-	"parameters\"F\n" +
+	"parameters\x12\x1d\n" +
+	"\n" +
+	"only_plain\x18\x04 \x01(\bR\tonlyPlain\"F\n" +
 	"\bPrepared\x12:\n" +
-	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"\x0f\n" +
+	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"J\n" +
+	"\x06Answer\x12\x10\n" +
+	"\x03ipc\x18\x01 \x01(\fR\x03ipc\x12.\n" +
+	"\x05plain\x18\x02 \x01(\v2\x18.varve.sqlchild.v1.PlainR\x05plain\"\x99\x01\n" +
+	"\x05Plain\x122\n" +
+	"\x04scan\x18\x01 \x01(\v2\x1e.varve.sqlchild.v1.ScanRequestR\x04scan\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x19\n" +
+	"\bfirst_id\x18\x04 \x01(\rR\afirstId\x12\x15\n" +
+	"\x06end_id\x18\x05 \x01(\rR\x05endId\"\x0f\n" +
 	"\rTablesRequest\"B\n" +
 	"\x0eTablesResponse\x120\n" +
-	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"\xd7\x01\n" +
+	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"\xed\x01\n" +
 	"\x05Table\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\acolumns\x18\x02 \x03(\v2\x19.varve.sqlchild.v1.ColumnR\acolumns\x12\x14\n" +
 	"\x05small\x18\x03 \x01(\bR\x05small\x12\x1a\n" +
 	"\bfunction\x18\x04 \x01(\bR\bfunction\x129\n" +
 	"\targuments\x18\x05 \x03(\v2\x1b.varve.sqlchild.v1.ArgumentR\targuments\x12\x18\n" +
-	"\adynamic\x18\x06 \x01(\bR\adynamic\"2\n" +
+	"\adynamic\x18\x06 \x01(\bR\adynamic\x12\x14\n" +
+	"\x05exact\x18\a \x01(\bR\x05exact\"2\n" +
 	"\bArgument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"v\n" +
@@ -803,10 +961,10 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\tROLE_TIME\x10\x03\x12\x10\n" +
 	"\fROLE_TIME_NS\x10\x04\x12\x11\n" +
 	"\rROLE_SEVERITY\x10\x05\x12\x10\n" +
-	"\fROLE_QUALITY\x10\x062\xa3\x01\n" +
+	"\fROLE_QUALITY\x10\x062\xa9\x01\n" +
 	"\rEngineService\x12K\n" +
-	"\aPrepare\x12#.varve.sqlchild.v1.StatementRequest\x1a\x1b.varve.sqlchild.v1.Prepared\x12E\n" +
-	"\aExecute\x12#.varve.sqlchild.v1.StatementRequest\x1a\x13.varve.v1.ArrowData0\x012\xe1\x01\n" +
+	"\aPrepare\x12#.varve.sqlchild.v1.StatementRequest\x1a\x1b.varve.sqlchild.v1.Prepared\x12K\n" +
+	"\aExecute\x12#.varve.sqlchild.v1.StatementRequest\x1a\x19.varve.sqlchild.v1.Answer0\x012\xe1\x01\n" +
 	"\fTableService\x12M\n" +
 	"\x06Tables\x12 .varve.sqlchild.v1.TablesRequest\x1a!.varve.sqlchild.v1.TablesResponse\x12C\n" +
 	"\aColumns\x12\x1e.varve.sqlchild.v1.ScanRequest\x1a\x18.varve.sqlchild.v1.Table\x12=\n" +
@@ -825,51 +983,55 @@ func file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_sqlchild_v1_sqlchild_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_varve_sqlchild_v1_sqlchild_proto_goTypes = []any{
 	(Type)(0),                 // 0: varve.sqlchild.v1.Type
 	(Role)(0),                 // 1: varve.sqlchild.v1.Role
 	(*StatementRequest)(nil),  // 2: varve.sqlchild.v1.StatementRequest
 	(*Prepared)(nil),          // 3: varve.sqlchild.v1.Prepared
-	(*TablesRequest)(nil),     // 4: varve.sqlchild.v1.TablesRequest
-	(*TablesResponse)(nil),    // 5: varve.sqlchild.v1.TablesResponse
-	(*Table)(nil),             // 6: varve.sqlchild.v1.Table
-	(*Argument)(nil),          // 7: varve.sqlchild.v1.Argument
-	(*Column)(nil),            // 8: varve.sqlchild.v1.Column
-	(*ScanRequest)(nil),       // 9: varve.sqlchild.v1.ScanRequest
-	(*Strings)(nil),           // 10: varve.sqlchild.v1.Strings
-	(*Ids)(nil),               // 11: varve.sqlchild.v1.Ids
-	nil,                       // 12: varve.sqlchild.v1.ScanRequest.ArgumentsEntry
-	(*v1.SqlValue)(nil),       // 13: varve.v1.SqlValue
-	(*v1.SqlDescription)(nil), // 14: varve.v1.SqlDescription
-	(*v1.ArrowData)(nil),      // 15: varve.v1.ArrowData
+	(*Answer)(nil),            // 4: varve.sqlchild.v1.Answer
+	(*Plain)(nil),             // 5: varve.sqlchild.v1.Plain
+	(*TablesRequest)(nil),     // 6: varve.sqlchild.v1.TablesRequest
+	(*TablesResponse)(nil),    // 7: varve.sqlchild.v1.TablesResponse
+	(*Table)(nil),             // 8: varve.sqlchild.v1.Table
+	(*Argument)(nil),          // 9: varve.sqlchild.v1.Argument
+	(*Column)(nil),            // 10: varve.sqlchild.v1.Column
+	(*ScanRequest)(nil),       // 11: varve.sqlchild.v1.ScanRequest
+	(*Strings)(nil),           // 12: varve.sqlchild.v1.Strings
+	(*Ids)(nil),               // 13: varve.sqlchild.v1.Ids
+	nil,                       // 14: varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	(*v1.SqlValue)(nil),       // 15: varve.v1.SqlValue
+	(*v1.SqlDescription)(nil), // 16: varve.v1.SqlDescription
+	(*v1.ArrowData)(nil),      // 17: varve.v1.ArrowData
 }
 var file_varve_sqlchild_v1_sqlchild_proto_depIdxs = []int32{
-	13, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
-	14, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
-	6,  // 2: varve.sqlchild.v1.TablesResponse.tables:type_name -> varve.sqlchild.v1.Table
-	8,  // 3: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
-	7,  // 4: varve.sqlchild.v1.Table.arguments:type_name -> varve.sqlchild.v1.Argument
-	0,  // 5: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
-	1,  // 6: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
-	10, // 7: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
-	11, // 8: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
-	12, // 9: varve.sqlchild.v1.ScanRequest.arguments:type_name -> varve.sqlchild.v1.ScanRequest.ArgumentsEntry
-	2,  // 10: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
-	2,  // 11: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
-	4,  // 12: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
-	9,  // 13: varve.sqlchild.v1.TableService.Columns:input_type -> varve.sqlchild.v1.ScanRequest
-	9,  // 14: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
-	3,  // 15: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
-	15, // 16: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.v1.ArrowData
-	5,  // 17: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
-	6,  // 18: varve.sqlchild.v1.TableService.Columns:output_type -> varve.sqlchild.v1.Table
-	15, // 19: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	15, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
+	16, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
+	5,  // 2: varve.sqlchild.v1.Answer.plain:type_name -> varve.sqlchild.v1.Plain
+	11, // 3: varve.sqlchild.v1.Plain.scan:type_name -> varve.sqlchild.v1.ScanRequest
+	8,  // 4: varve.sqlchild.v1.TablesResponse.tables:type_name -> varve.sqlchild.v1.Table
+	10, // 5: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
+	9,  // 6: varve.sqlchild.v1.Table.arguments:type_name -> varve.sqlchild.v1.Argument
+	0,  // 7: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
+	1,  // 8: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
+	12, // 9: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
+	13, // 10: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
+	14, // 11: varve.sqlchild.v1.ScanRequest.arguments:type_name -> varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	2,  // 12: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
+	2,  // 13: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
+	6,  // 14: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
+	11, // 15: varve.sqlchild.v1.TableService.Columns:input_type -> varve.sqlchild.v1.ScanRequest
+	11, // 16: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
+	3,  // 17: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
+	4,  // 18: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.sqlchild.v1.Answer
+	7,  // 19: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
+	8,  // 20: varve.sqlchild.v1.TableService.Columns:output_type -> varve.sqlchild.v1.Table
+	17, // 21: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_varve_sqlchild_v1_sqlchild_proto_init() }
@@ -877,14 +1039,14 @@ func file_varve_sqlchild_v1_sqlchild_proto_init() {
 	if File_varve_sqlchild_v1_sqlchild_proto != nil {
 		return
 	}
-	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7].OneofWrappers = []any{}
+	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_sqlchild_v1_sqlchild_proto_rawDesc), len(file_varve_sqlchild_v1_sqlchild_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -35,8 +35,8 @@ const (
 type EngineServiceClient interface {
 	// Prepare says which columns and parameters a statement has.
 	Prepare(ctx context.Context, in *StatementRequest, opts ...grpc.CallOption) (*Prepared, error)
-	// Execute runs a statement. Every message is whole messages of one Arrow IPC stream.
-	Execute(ctx context.Context, in *StatementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.ArrowData], error)
+	// Execute runs a statement.
+	Execute(ctx context.Context, in *StatementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error)
 }
 
 type engineServiceClient struct {
@@ -57,13 +57,13 @@ func (c *engineServiceClient) Prepare(ctx context.Context, in *StatementRequest,
 	return out, nil
 }
 
-func (c *engineServiceClient) Execute(ctx context.Context, in *StatementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.ArrowData], error) {
+func (c *engineServiceClient) Execute(ctx context.Context, in *StatementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Answer], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &EngineService_ServiceDesc.Streams[0], EngineService_Execute_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[StatementRequest, v1.ArrowData]{ClientStream: stream}
+	x := &grpc.GenericClientStream[StatementRequest, Answer]{ClientStream: stream}
 	if err := x.ClientStream.SendMsg(in); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (c *engineServiceClient) Execute(ctx context.Context, in *StatementRequest,
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type EngineService_ExecuteClient = grpc.ServerStreamingClient[v1.ArrowData]
+type EngineService_ExecuteClient = grpc.ServerStreamingClient[Answer]
 
 // EngineServiceServer is the server API for EngineService service.
 // All implementations must embed UnimplementedEngineServiceServer
@@ -84,8 +84,8 @@ type EngineService_ExecuteClient = grpc.ServerStreamingClient[v1.ArrowData]
 type EngineServiceServer interface {
 	// Prepare says which columns and parameters a statement has.
 	Prepare(context.Context, *StatementRequest) (*Prepared, error)
-	// Execute runs a statement. Every message is whole messages of one Arrow IPC stream.
-	Execute(*StatementRequest, grpc.ServerStreamingServer[v1.ArrowData]) error
+	// Execute runs a statement.
+	Execute(*StatementRequest, grpc.ServerStreamingServer[Answer]) error
 	mustEmbedUnimplementedEngineServiceServer()
 }
 
@@ -99,7 +99,7 @@ type UnimplementedEngineServiceServer struct{}
 func (UnimplementedEngineServiceServer) Prepare(context.Context, *StatementRequest) (*Prepared, error) {
 	return nil, status.Error(codes.Unimplemented, "method Prepare not implemented")
 }
-func (UnimplementedEngineServiceServer) Execute(*StatementRequest, grpc.ServerStreamingServer[v1.ArrowData]) error {
+func (UnimplementedEngineServiceServer) Execute(*StatementRequest, grpc.ServerStreamingServer[Answer]) error {
 	return status.Error(codes.Unimplemented, "method Execute not implemented")
 }
 func (UnimplementedEngineServiceServer) mustEmbedUnimplementedEngineServiceServer() {}
@@ -146,11 +146,11 @@ func _EngineService_Execute_Handler(srv interface{}, stream grpc.ServerStream) e
 	if err := stream.RecvMsg(m); err != nil {
 		return err
 	}
-	return srv.(EngineServiceServer).Execute(m, &grpc.GenericServerStream[StatementRequest, v1.ArrowData]{ServerStream: stream})
+	return srv.(EngineServiceServer).Execute(m, &grpc.GenericServerStream[StatementRequest, Answer]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type EngineService_ExecuteServer = grpc.ServerStreamingServer[v1.ArrowData]
+type EngineService_ExecuteServer = grpc.ServerStreamingServer[Answer]
 
 // EngineService_ServiceDesc is the grpc.ServiceDesc for EngineService service.
 // It's only intended for direct use with grpc.RegisterService,
