@@ -29,6 +29,7 @@
 //	bounds.go   samples of a range and what stands at its edges; filter.go lets some of them through
 //	at_times.go values at instants; at_walk.go finds them, interpolation.go makes those that no sample holds
 //	aggregates.go  aggregates of buckets; pieces.go cuts those where settings change and reads what each piece holds
+//	rollup_buckets.go  what buckets hold, all of it at once
 //	condition.go   the time in which a condition over tags holds
 //	fill.go     what buckets get in which nothing is known
 //	wide.go     a column per tag: wide_rows.go says where rows stand, wide_reader.go fills columns, wide_column.go sends them

@@ -37,6 +37,7 @@ type SampleTable struct {
 	Columns    []SampleColumn       // in this order; none: rows are only counted
 	Tags       iter.Seq[*model.Tag] // of the catalogue, each once
 	Range      model.TimeRange      // of the samples; forward
+	AsOf       *int64               // instant of ingest time at which the samples must have stood, ns UTC; nil for now
 	Severities Severities           // empty for all
 	Limit      uint64               // most rows; 0 for all
 	Runs       bool                 // columns that repeat come run-end encoded in place of one by one
@@ -162,7 +163,7 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 	defer m.engine.budget.release(need)
 	states := newStateTexts(m.engine.store.Catalog())
 	scan := sampleScan{
-		filter: filter{severities: r.Severities}, in: r.Range, most: most, runs: r.Runs, read: r.Read, left: r.Limit,
+		filter: filter{severities: r.Severities}, in: r.Range, asOf: r.AsOf, most: most, runs: r.Runs, read: r.Read, left: r.Limit,
 		out: newEncoder(sampleColumns(r.Columns, r.Runs, states), m.view.Lost(), firstTableRows, sink),
 	}
 	if scan.left == 0 {
@@ -183,6 +184,7 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 type sampleScan struct {
 	filter filter
 	in     model.TimeRange
+	asOf   *int64
 	most   int // rows of a batch behind the first
 	runs   bool
 	read   func(storage.Reading)
@@ -201,13 +203,17 @@ func (s *sampleScan) tags(ctx context.Context, view View, tags iter.Seq[*model.T
 	for tag := range tags {
 		a := asked{tag: tag}
 		if s.cursor == nil {
-			s.cursor = emptyCursor(view, a, nil)
+			s.cursor = emptyCursor(view, a, s.asOf)
 			defer s.close()
 		}
 		if err := s.fit(ctx, tag); err != nil {
 			return err
 		}
-		s.ids = a.epochs(s.ids[:0], s.in)
+		in := s.in
+		if s.asOf != nil { // of which epoch a sample is now says nothing of then
+			in = model.All
+		}
+		s.ids = a.epochs(s.ids[:0], in)
 		for _, id := range s.ids {
 			if err := s.epoch(ctx, a, id); err != nil || s.left == 0 {
 				return err

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -197,6 +198,11 @@ func (s *tableService) Tables(context.Context, *sqlchildv1.TablesRequest) (*sqlc
 	for _, t := range relation.Tables {
 		out.Tables = append(out.Tables, tableToWire(t, t.Columns))
 	}
+	for _, t := range relation.Internal {
+		x := tableToWire(t, t.Columns)
+		x.Internal = true
+		out.Tables = append(out.Tables, x)
+	}
 	return out, nil
 }
 
@@ -272,6 +278,9 @@ func (s *tableService) moment(r *sqlchildv1.ScanRequest) (table *relation.Table,
 
 func scanOf(r *sqlchildv1.ScanRequest) *relation.Scan {
 	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true, Arguments: r.Arguments}
+	if len(r.Levels) > 0 {
+		scan.Levels = slices.Clone(r.Levels)
+	}
 	for _, c := range r.Columns {
 		scan.Columns = append(scan.Columns, int(c))
 	}

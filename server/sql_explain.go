@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -127,6 +128,9 @@ func (r *scanRead) narrowedBy() string {
 			}
 		}
 		parts = append(parts, strings.Join(names, " or "))
+	}
+	for _, level := range s.Levels {
+		parts = append(parts, "level "+time.Duration(level).String())
 	}
 	for name, value := range s.Arguments {
 		parts = append(parts, name+" "+value)

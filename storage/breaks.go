@@ -238,7 +238,7 @@ func (v *View) fillBroken(ctx context.Context, tag model.TagID, inside []Break, 
 		var r partialReader
 		r.open(v, tag, cuts[from:from+len(now)+1])
 		err := r.fill(ctx, detail, now)
-		into.Reading.add(&r.cursor.reading)
+		into.Reading.Add(&r.cursor.reading)
 		r.close()
 		if err != nil {
 			return err

@@ -9,8 +9,8 @@ type Reading struct {
 	InMemory                int64 // samples taken from memory, not yet written to chunks
 }
 
-// add adds what another reading took.
-func (r *Reading) add(q *Reading) {
+// Add adds what another reading took.
+func (r *Reading) Add(q *Reading) {
 	r.Days += q.Days
 	r.Hours += q.Hours
 	r.TenMinutes += q.TenMinutes

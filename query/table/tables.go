@@ -51,6 +51,18 @@ func All() []Table {
 		{Name: "latest", View: true, Key: []string{"tag_id"}, Remarks: "the newest sample of every tag, NULL where there is none", Columns: append(sampleColumns(false),
 			Column{Name: "age_s", Type: Float64, Remarks: "seconds from its time to now"},
 			Column{Name: "collected_until", Type: Time, Remarks: "up to when its source is known to have looked"})},
+		{Name: "rollups", Key: []string{"tag_id", "bucket", "level_ns"}, Remarks: "what each day and each hour of a tag holds, where it has samples", Columns: []Column{
+			tagID(true), tagName(true), {Name: "bucket", Type: Time, NotNull: true}, {Name: "bucket_end", Type: Time, NotNull: true},
+			{Name: "level_ns", Type: Int64, NotNull: true, Remarks: "86400000000000 of days, 3600000000000 of hours"},
+			{Name: "count_good", Type: Int64, NotNull: true}, {Name: "count_uncertain", Type: Int64, NotNull: true},
+			{Name: "count_bad", Type: Int64, NotNull: true, Remarks: "Bad, or without a value"},
+			{Name: "first", Type: Float64, Remarks: "of samples with a value, Good or Uncertain, as are the next ones"}, {Name: "last", Type: Float64},
+			{Name: "min", Type: Float64}, {Name: "max", Type: Float64}, {Name: "min_time", Type: Time}, {Name: "max_time", Type: Time}, {Name: "sum", Type: Float64},
+			{Name: "integral_stepped", Type: Float64, Remarks: "value times nanoseconds, held from sample to sample"},
+			{Name: "integral_sloped", Type: Float64, Remarks: "value times nanoseconds, along lines from sample to sample"},
+			{Name: "ns_good", Type: Int64, NotNull: true, Remarks: "nanoseconds under Good samples"}, {Name: "ns_uncertain", Type: Int64, NotNull: true},
+			{Name: "ns_bad", Type: Int64, NotNull: true, Remarks: "nanoseconds without a value"}, {Name: "transitions", Type: Int64, Remarks: "changes of the value"},
+		}},
 		{Name: "samples", Key: sampleKey, Columns: sampleColumns(true), Remarks: "current samples, in no promised order"},
 		{Name: "state_sets", Key: []string{"state_set", "version", "code"}, Remarks: "digital states", Columns: []Column{
 			{Name: "state_set", Type: Text, NotNull: true}, {Name: "version", Type: Int64, NotNull: true},

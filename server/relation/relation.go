@@ -36,6 +36,7 @@ const (
 	TimeNS        //
 	Severity      // Good, Uncertain or Bad
 	Quality       //
+	Level         // of rollups, in nanoseconds
 )
 
 // Column is a column of a table.
@@ -98,6 +99,7 @@ type Scan struct {
 	In         model.TimeRange  // of the times; forward
 	Severities query.Severities // empty for all
 	Nothing    bool             // no row is wanted
+	Levels     []int64          // of rollups; nil for all
 	Limit      uint64           // most rows; 0 for all
 	Runs       bool             // columns that repeat may come run-end encoded
 
@@ -147,19 +149,23 @@ func (t *Table) Parts(at Moment, s *Scan, n int) ([][2]uint32, error) {
 
 // Find is the table of a name, in lower case.
 func Find(name string) (*Table, bool) {
-	i := slices.IndexFunc(Tables, func(t *Table) bool { return t.Name == name })
-	if i < 0 {
-		return nil, false
+	for _, tables := range [][]*Table{Tables, Internal} {
+		if i := slices.IndexFunc(tables, func(t *Table) bool { return t.Name == name }); i >= 0 {
+			return tables[i], true
+		}
 	}
-	return Tables[i], true
+	return nil, false
 }
 
 // Tables is every table and function.
 var Tables = []*Table{
 	samplesTable("samples", 0), samplesTable("good_samples", query.SeverityGood), latest.table(), tags.table(), tagNames.table(), tagAttributes.table(), stateSets.table(),
-	gaps.table(), versions.table(), annotations.table(), ingestRejects.table(),
+	gaps.table(), versions.table(), annotations.table(), ingestRejects.table(), rollups.table(),
 	rawFunction.table(), atTimes.table(), interpolated.table(), aggregate.table(), plotFunction.table(), timeInState.table(), wideTable(),
 }
+
+// Internal is the tables that no statement names: they take the place of others in statements that they answer sooner.
+var Internal = []*Table{partials.table()}
 
 // Read writes the rows that a scan wants to out and returns how many, also beside an error.
 func (t *Table) Read(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
@@ -256,6 +262,11 @@ func samplesTable(name string, only query.Severities) *Table {
 			} else if r.Severities &= only; r.Severities == 0 {
 				s.Nothing = true
 			}
+		}
+		a := arguments{function: name, given: s.Arguments}
+		r.AsOf = a.maybeTime("as_of")
+		if a.err != nil {
+			return 0, a.err
 		}
 		var err error
 		if r.Tags, err = at.tagsOf(s); err != nil {

@@ -98,6 +98,7 @@ const (
 	Role_ROLE_TIME_NS     Role = 4
 	Role_ROLE_SEVERITY    Role = 5 // Good, Uncertain or Bad
 	Role_ROLE_QUALITY     Role = 6
+	Role_ROLE_LEVEL       Role = 7 // nanoseconds
 )
 
 // Enum value maps for Role.
@@ -110,6 +111,7 @@ var (
 		4: "ROLE_TIME_NS",
 		5: "ROLE_SEVERITY",
 		6: "ROLE_QUALITY",
+		7: "ROLE_LEVEL",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
@@ -119,6 +121,7 @@ var (
 		"ROLE_TIME_NS":     4,
 		"ROLE_SEVERITY":    5,
 		"ROLE_QUALITY":     6,
+		"ROLE_LEVEL":       7,
 	}
 )
 
@@ -480,6 +483,7 @@ type Table struct {
 	Arguments     []*Argument            `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"` // those it may have
 	Dynamic       bool                   `protobuf:"varint,6,opt,name=dynamic,proto3" json:"dynamic,omitempty"`    // its columns depend on its arguments
 	Exact         bool                   `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`        // a scan has no rows but those that its hints leave
+	Internal      bool                   `protobuf:"varint,8,opt,name=internal,proto3" json:"internal,omitempty"`  // no statement names it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,6 +563,13 @@ func (x *Table) GetDynamic() bool {
 func (x *Table) GetExact() bool {
 	if x != nil {
 		return x.Exact
+	}
+	return false
+}
+
+func (x *Table) GetInternal() bool {
+	if x != nil {
+		return x.Internal
 	}
 	return false
 }
@@ -689,6 +700,7 @@ type ScanRequest struct {
 	Severities    uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                                                                         // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
 	Nothing       bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                                                                               // no row is of use
 	Arguments     map[string]string      `protobuf:"bytes,10,rep,name=arguments,proto3" json:"arguments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of a function, as JSON
+	Levels        []int64                `protobuf:"zigzag64,11,rep,packed,name=levels,proto3" json:"levels,omitempty"`                                                                       // only of these levels; none: of all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -789,6 +801,13 @@ func (x *ScanRequest) GetNothing() bool {
 func (x *ScanRequest) GetArguments() map[string]string {
 	if x != nil {
 		return x.Arguments
+	}
+	return nil
+}
+
+func (x *ScanRequest) GetLevels() []int64 {
+	if x != nil {
+		return x.Levels
 	}
 	return nil
 }
@@ -907,7 +926,7 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\x06end_id\x18\x05 \x01(\rR\x05endId\"\x0f\n" +
 	"\rTablesRequest\"B\n" +
 	"\x0eTablesResponse\x120\n" +
-	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"\xed\x01\n" +
+	"\x06tables\x18\x01 \x03(\v2\x18.varve.sqlchild.v1.TableR\x06tables\"\x89\x02\n" +
 	"\x05Table\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\acolumns\x18\x02 \x03(\v2\x19.varve.sqlchild.v1.ColumnR\acolumns\x12\x14\n" +
@@ -915,14 +934,15 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\bfunction\x18\x04 \x01(\bR\bfunction\x129\n" +
 	"\targuments\x18\x05 \x03(\v2\x1b.varve.sqlchild.v1.ArgumentR\targuments\x12\x18\n" +
 	"\adynamic\x18\x06 \x01(\bR\adynamic\x12\x14\n" +
-	"\x05exact\x18\a \x01(\bR\x05exact\"2\n" +
+	"\x05exact\x18\a \x01(\bR\x05exact\x12\x1a\n" +
+	"\binternal\x18\b \x01(\bR\binternal\"2\n" +
 	"\bArgument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"v\n" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.varve.sqlchild.v1.TypeR\x04type\x12+\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xd0\x03\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xe8\x03\n" +
 	"\vScanRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x18\n" +
@@ -936,7 +956,8 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"severities\x12\x18\n" +
 	"\anothing\x18\t \x01(\bR\anothing\x12K\n" +
 	"\targuments\x18\n" +
-	" \x03(\v2-.varve.sqlchild.v1.ScanRequest.ArgumentsEntryR\targuments\x1a<\n" +
+	" \x03(\v2-.varve.sqlchild.v1.ScanRequest.ArgumentsEntryR\targuments\x12\x16\n" +
+	"\x06levels\x18\v \x03(\x12R\x06levels\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -953,7 +974,7 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\vTYPE_DOUBLE\x10\x03\x12\x10\n" +
 	"\fTYPE_VARCHAR\x10\x04\x12\x14\n" +
 	"\x10TYPE_TIMESTAMPTZ\x10\x05\x12\r\n" +
-	"\tTYPE_BLOB\x10\x06*\x81\x01\n" +
+	"\tTYPE_BLOB\x10\x06*\x91\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bROLE_TAG\x10\x01\x12\x0f\n" +
@@ -961,7 +982,9 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\tROLE_TIME\x10\x03\x12\x10\n" +
 	"\fROLE_TIME_NS\x10\x04\x12\x11\n" +
 	"\rROLE_SEVERITY\x10\x05\x12\x10\n" +
-	"\fROLE_QUALITY\x10\x062\xa9\x01\n" +
+	"\fROLE_QUALITY\x10\x06\x12\x0e\n" +
+	"\n" +
+	"ROLE_LEVEL\x10\a2\xa9\x01\n" +
 	"\rEngineService\x12K\n" +
 	"\aPrepare\x12#.varve.sqlchild.v1.StatementRequest\x1a\x1b.varve.sqlchild.v1.Prepared\x12K\n" +
 	"\aExecute\x12#.varve.sqlchild.v1.StatementRequest\x1a\x19.varve.sqlchild.v1.Answer0\x012\xe1\x01\n" +
