@@ -165,7 +165,7 @@ func (s *scanner) Columns(ctx context.Context, function string, h engine.Hints) 
 
 func (s *scanner) request(table string, columns []int, h engine.Hints) *sqlchildv1.ScanRequest {
 	r := &sqlchildv1.ScanRequest{
-		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments,
+		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments, Levels: h.Levels,
 	}
 	for _, c := range columns {
 		r.Columns = append(r.Columns, uint32(c))
@@ -212,7 +212,7 @@ func listTables(ctx context.Context, client sqlchildv1.TableServiceClient) ([]*e
 }
 
 func tableOf(t *sqlchildv1.Table) *engine.Table {
-	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small, Exact: t.Exact}, Dynamic: t.Dynamic}
+	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small, Exact: t.Exact, Internal: t.Internal}, Dynamic: t.Dynamic}
 	for _, c := range t.Columns {
 		x.Columns = append(x.Columns, c.Name)
 		x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire

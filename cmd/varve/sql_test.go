@@ -223,7 +223,7 @@ func TestSQLExamples(t *testing.T) {
 			examples++
 		}
 	}
-	require.Equal(t, 4, examples)
+	require.Equal(t, 5, examples)
 }
 
 // EXPLAIN says what scans are narrowed by; of a day of one tag no other chunk is decoded.
@@ -247,7 +247,8 @@ func TestSQLDecodesOnlyTheChunksInRange(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, x := range []struct{ sql, explained string }{
-		{"select sum(value) from samples", "samples,value,\"\",1000,20,1000,engine"},
+		{"select sum(value * 2) from samples", "samples,value,\"\",1000,20,1000,engine"},
+		{"select sum(value) from samples where time < '2026-03-02' and tag = 'a'", "partials,\"time, tag, partial sum\",\"tag \"\"a\"\", before 2026-03-02T00:00:00Z, unit \"\"day\"\"\",1,1,50,engine"},
 		{"select time, value from samples where tag = 'a' and time >= '2026-03-04' and time < '2026-03-05'", "samples,\"time, value\",\"tag \"\"a\"\", from 2026-03-04T00:00:00Z, before 2026-03-05T00:00:00Z\",50,1,50,server"},
 		{"select max(value) from (select * from samples) s where tag = 'b' and time = '2026-03-02'", "samples,\"time, tag, value\",\"tag \"\"b\"\", from 2026-03-02T00:00:00Z, before 2026-03-02T00:00:00.000001Z\",1,1,50,engine"},
 		{"select s.value from samples s join tags t using (tag_id) where t.name = 'b' and s.time > '2026-03-10 00:48:00'", ""},

@@ -79,7 +79,12 @@ func (s *Statement) bounds(at int, h *Hints) (bool, error) {
 	}
 	next := 0
 	for _, b := range s.scans[at].Bounds {
-		s.exact[at] = h.take(b, cells[next:next+len(b.Values)]) && s.exact[at]
+		if !h.take(b, cells[next:next+len(b.Values)]) {
+			s.exact[at] = false
+			if s.scans[at].Exact {
+				h.Arguments = nil // which say that rows are of more than a sample
+			}
+		}
 		next += len(b.Values)
 	}
 	return true, nil

@@ -58,6 +58,18 @@ func testTables() []*Table {
 			[]Type{Varchar, Varchar},
 			false,
 		},
+		{
+			rewrite.Table{
+				Name: rewrite.Partials, Internal: true,
+				Columns: []string{
+					"time", "tag", "severity", "time_ns", "tag_id", "partial count", "partial valued", "partial min", "partial max", "partial sum", "partial first", "partial last",
+					"partial earliest", "partial latest", "partial first time", "partial last time", "partial latest time",
+				},
+				Roles: append([]rewrite.Role{rewrite.Time, rewrite.Tag, rewrite.Severity, rewrite.TimeNS, rewrite.TagID}, make([]rewrite.Role, 12)...),
+			},
+			append([]Type{TimestampTZ, Varchar, Varchar, BigInt, BigInt, BigInt, BigInt}, Double, Double, Double, Double, Double, Double, Double, TimestampTZ, TimestampTZ, TimestampTZ),
+			false,
+		},
 		{rewrite.Table{Name: "spread", Arguments: map[string]string{"tags": ""}}, nil, true},
 	}
 }
@@ -85,7 +97,8 @@ func (r testRow) value() (float64, bool) {
 func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hints) (io.Reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if table == "samples" {
+	ofSamples := table == "samples" || table == rewrite.Partials // of one sample each
+	if ofSamples {
 		s.asked = append(s.asked, h)
 	}
 	if table == "echo" || table == "spread" {
@@ -106,13 +119,13 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 		for i := range n {
 			r := testRow{ns: testStart + int64(i)*testStep, tag: tag, quality: []int64{0, 0, 1 << 30, 0, 0x80310000}[i%5]}
 			severity := uint8(1) << min(r.quality>>30, 2)
-			if table == "samples" && (h.Start != nil && r.ns < *h.Start || h.End != nil && r.ns >= *h.End || h.Severities != 0 && h.Severities&severity == 0) {
+			if ofSamples && (h.Start != nil && r.ns < *h.Start || h.End != nil && r.ns >= *h.End || h.Severities != 0 && h.Severities&severity == 0) {
 				continue
 			}
 			rows = append(rows, r)
 		}
 	}
-	if table == "samples" {
+	if ofSamples {
 		s.rows += len(rows)
 	}
 	var t *Table
@@ -144,7 +157,7 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 		if err := w.Write(array.NewRecord(schema, arrays, int64(len(part)))); err != nil {
 			return nil, err
 		}
-		if s.err != nil && table == "samples" {
+		if s.err != nil && ofSamples {
 			return io.MultiReader(&out, failing{s.err}), nil
 		}
 	}
@@ -199,13 +212,19 @@ func testColumn(typ arrow.DataType, name string, rows []testRow) arrow.Array {
 	for _, r := range rows {
 		var x any
 		switch name {
-		case "time":
+		case "partial count":
+			x = int64(1)
+		case "partial valued":
+			if x = int64(0); r.quality < 1<<31 {
+				x = int64(1)
+			}
+		case "time", "partial first time", "partial last time", "partial latest time":
 			x = arrow.Timestamp(r.ns / 1000 * 1000)
 		case "tag", "name":
 			x = testTags[r.tag]
 		case "unit":
 			x = testUnits[r.tag]
-		case "value":
+		case "value", "partial min", "partial max", "partial sum", "partial first", "partial last", "partial earliest", "partial latest":
 			if v, ok := r.value(); ok {
 				x = v
 			}
@@ -245,7 +264,12 @@ func testColumn(typ arrow.DataType, name string, rows []testRow) arrow.Array {
 
 func openTest(t testing.TB) *Database {
 	t.Helper()
-	d, err := Open(Options{MemoryBytes: 256 << 20, Threads: 2, TempDir: t.TempDir(), TempBytes: 64 << 20}, testTables())
+	return openWith(t, testTables())
+}
+
+func openWith(t testing.TB, tables []*Table) *Database {
+	t.Helper()
+	d, err := Open(Options{MemoryBytes: 256 << 20, Threads: 2, TempDir: t.TempDir(), TempBytes: 64 << 20}, tables)
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	return d
@@ -398,6 +422,34 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select * from (select unnest([1, 2]), tag from samples) s where tag = 'beta'", most: -1},
 		{sql: "select s.value, t.unit from (select * from samples) s join (select * from tags) t on s.tag_id = t.tag_id where s.tag = 'beta' and t.unit = 'bar'", most: 400},
 		{sql: "select s.value, z.value from (select * from samples) s left join (select tag_id, time_ns, value from samples) z on s.tag_id = z.tag_id and s.time_ns = z.time_ns where s.tag = 'beta'", most: 800},
+		{sql: "with s as (select * from samples) select * from s where tag = 'beta' and time < '2026-01-01 00:00:00.01'", most: 40},
+		{sql: "with s as (select * from samples) select x.value from s as x where x.tag = $1", values: []Value{"beta"}, most: 400},
+		{sql: "with s as (select tag as name, time t, value * 2 as tag from samples) select * from s where name = 'beta' and tag > 100", most: 400},
+		{sql: "with s as (select time as tag, tag as time from samples) select * from s where time = 'beta'", most: 400},
+		{sql: "with s as materialized (select * from samples where severity = 'Good') select * from s where tag = 'beta'", most: 240},
+		{sql: "with a as (select * from samples where severity = 'Good'), b as (select tag, time from a) select * from b where tag = 'beta'", most: 240},
+		{sql: "with samples as (select * from samples) select * from samples where tag = 'beta'", most: 400},
+		{sql: "with s as (select * from samples) select tag, count(*) from s where tag like 'b%' group by tag", most: 400},
+		{sql: "with s as (select * from samples) select s.value, u.unit from s join tags u on s.tag_id = u.tag_id where u.unit = 'rpm'", most: 400},
+		{sql: "with s as (select * from samples) select t.name, s.value from tags t left join s on s.tag_id = t.tag_id and s.tag = 'beta'", most: 400},
+		{sql: "with s as (select * from samples) select name from tags t where exists (select 1 from s where s.tag_id = t.tag_id and s.tag = 'beta')", most: 400},
+		{sql: "with s as (select * from samples) select name from tags t where not exists (select 1 from s where s.tag_id = t.tag_id and s.tag = 'beta')", most: 400},
+		{sql: "with s as (select * from samples) select * from (select * from s) x where tag = 'beta'", most: 400},
+		{sql: "with s as (select * from samples) select value from s where tag = 'beta' union all select value from tags, s where tag = 'nobody'", most: -1},
+		{sql: "with s as (select * from samples) select a.value from s a join s b using (tag_id, time_ns) where a.tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples), n as (select count(*) as n from s) select * from s, n where s.tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples limit 3) select count(*) from s where tag = 'beta' and time is not null", most: -1},
+		{sql: "with s as (select tag, count(*) n from samples group by tag) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s as (select distinct tag from samples) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s as (select tag, time, row_number() over (order by time_ns, tag_id) n from samples) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples union all select * from samples) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s(tag, time) as (select time, tag from samples) select * from s where time = 'beta'", most: -1},
+		{sql: "with s as (select * from samples) select * from s x(a, tag) where tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples) select * from s tablesample 100 percent where tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples) select * from (with s as (select 'beta' as tag) select * from s where tag = 'alpha') x, s where s.tag = 'beta'", most: -1},
+		{sql: "with recursive s as (select 1 as i, 'beta' as tag union all select i + 1, tag from s where i < 3) select count(*) from samples join s using (tag) where tag = 'beta'", most: 400},
+		{sql: "with recursive r as (select 0 as i union all select i + 1 from r where i < 2), s as (select * from samples) select r.i, count(*) from r, s where s.tag = 'beta' and r.i < 2 group by r.i", most: 400},
+		{sql: "with s as (select * from samples) select * from s positional join tags where s.tag = 'beta'", most: -1},
 		{sql: "select * from samples a positional join samples b where a.tag = 'beta' and b.tag = 'gamma'", most: -1},
 		{sql: "select * from samples a semi join samples b on a.time_ns = b.time_ns and b.tag = 'beta' where a.tag = 'gamma'", most: -1},
 		{sql: "select * from samples a anti join samples b on a.time_ns = b.time_ns and b.tag = 'beta' and b.time < '2026-01-01 00:00:00.05' where a.tag = 'gamma'", most: -1},
@@ -425,6 +477,11 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select count(*) from samples where time < '9999-01-01' and time > 'infinity'", most: 0},
 		{sql: "select count(*) from samples where time < 'infinity' and time > '-infinity' and tag_id = 1", most: 400},
 		{sql: "select * from samples tablesample 100 percent where tag = 'alpha'", most: -1},
+		{sql: "select tag, count(*), count(value), min(value), max(value), min(time), max(time), arg_max(value, time), first(value order by time) from samples where tag like 'b%' and time < '2026-01-01 00:00:00.01' group by tag", most: 40},
+		{sql: "select date_trunc('hour', time) as time, max(value) from samples where tag_id in (1, 2) and severity = 'Good' group by all having count(*) > 3 order by time", most: 480},
+		{sql: "select tag, time_bucket($1::interval, time) as b, count(*) from samples where tag in (select name from tags where unit = 'rpm') group by tag, b", values: []Value{"1 day"}, most: 400},
+		{sql: "select u.name, (select count(value) from samples s where s.tag_id = u.tag_id and s.tag = 'beta') as n from tags u", most: 400},
+		{sql: "with s as (select tag, min(value) as least from samples where tag = 'beta' group by tag) select * from s", most: 400},
 	} {
 		wide, err := answer(d, &testScanner{ignore: true}, x.sql, x.values...)
 		require.NoError(t, err, x.sql)
@@ -466,6 +523,9 @@ func TestRefusedStatements(t *testing.T) {
 		{"select * from pg_catalog.pg_class", "no table pg_catalog.pg_class"},
 		{"select current_setting('temp_directory')", "current_setting is not offered"},
 		{"select getenv('HOME')", "getenv is not offered"},
+		{"select * from tags at (timestamp => now())", "table tags has no AT"},
+		{"select * from samples at (version => 3)", "samples AT (VERSION => …) is not answered; AT (TIMESTAMP => …) is"},
+		{"select * from samples at (timestamp => 'whenever')", "arguments of samples"},
 		{"describe samples", "DESCRIBE"},
 		{"show tables", "SHOW"},
 		{"select 1 where exists (select * from read_blob('/etc/passwd'))", "no table function read_blob"},

@@ -12,8 +12,9 @@ import (
 type Hints struct {
 	Names, IDs *Set // only of these tags; nil for all
 	Start, End *int64
-	Severities uint8 // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
-	Nothing    bool  // no row can be of use
+	Levels     []int64 // of rollups; nil for all
+	Severities uint8   // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
+	Nothing    bool    // no row can be of use
 
 	Arguments map[string]string // of a function, as JSON
 }
@@ -71,15 +72,27 @@ func (h *Hints) take(b rewrite.Bound, cells []cell) (exact bool) {
 		exact = len(present) == 1
 		h.takeTime(b, present)
 	case rewrite.Severity:
-		if b.Op == rewrite.Equal {
-			var set uint8
-			for _, c := range present {
-				if i := slices.Index([]string{"Good", "Uncertain", "Bad"}, c.text); i >= 0 {
-					set |= 1 << i
-				}
-			}
-			h.severities(set)
+		if b.Op != rewrite.Equal {
+			return false
 		}
+		var set uint8
+		for _, c := range present {
+			if i := slices.Index([]string{"Good", "Uncertain", "Bad"}, c.text); i >= 0 {
+				set |= 1 << i
+			}
+		}
+		h.severities(set)
+	case rewrite.Level:
+		if b.Op != rewrite.Equal {
+			return false
+		}
+		var levels []int64
+		for _, c := range present {
+			if h.Levels == nil || slices.Contains(h.Levels, c.number) {
+				levels = append(levels, c.number)
+			}
+		}
+		h.Levels, h.Nothing = levels, h.Nothing || levels == nil
 	case rewrite.Quality:
 		var set uint8
 		exact = true

@@ -17,6 +17,7 @@ type plan struct {
 	text      string
 	statement *rewrite.Statement
 	values    [][]byte // of each scan, see rewrite.Scan
+	given     [][]byte // likewise
 	cells     [][]cell // of each scan, of bounds that are fixed; nil where they are not, or not known yet
 	prepared  mapping.PreparedStatement
 	ours      map[string]mapping.PreparedStatement // by their trees
@@ -32,12 +33,12 @@ func (s *Statement) prepare(p *plan) error {
 	if err != nil {
 		return s.failed(err.Error())
 	}
-	if p.statement, err = rewrite.Rewrite([]byte(tree), s.session.database.known()); err != nil {
+	if p.statement, err = rewrite.Rewrite([]byte(tree), s.session.database.known(), s.session.sql); err != nil {
 		return err
 	}
 	p.cells = make([][]cell, len(p.statement.Scans))
 	for _, scan := range p.statement.Scans {
-		p.values = append(p.values, scan.Values())
+		p.values, p.given = append(p.values, scan.Values()), append(p.given, scan.Given())
 	}
 	s.follow(p)
 	for at := range s.scans {

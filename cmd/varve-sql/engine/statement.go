@@ -287,12 +287,18 @@ func (s *Statement) resolve() error {
 func (s *Statement) try(without []bool) (int, error) {
 	clear(s.hints)
 	for at := len(s.scans) - 1; at >= 0; at-- {
-		if s.exact[at] = !without[at]; without[at] {
+		if s.exact[at] = !without[at]; without[at] && (s.scans[at].Exact || len(s.scans[at].Arguments) == 0) {
 			continue
 		}
 		h := &s.hints[at]
 		if err := s.arguments(at); err != nil {
+			if s.scans[at].Exact && s.interrupted() == nil { // whatever fails there fails in the statement as well, if anything needs it
+				err = nil
+			}
 			return at, err
+		}
+		if without[at] {
+			continue
 		}
 		if ok, err := s.bounds(at, h); !ok || err != nil {
 			return at, err
@@ -313,14 +319,14 @@ func (s *Statement) try(without []bool) (int, error) {
 	return -1, nil
 }
 
-// arguments works out the arguments of a scan that is the call of a function.
+// arguments works out the arguments of a scan.
 func (s *Statement) arguments(at int) error {
 	scan := s.scans[at]
 	if len(scan.Arguments) == 0 {
 		return nil
 	}
 	s.hints[at].Arguments = map[string]string{}
-	ok, err := s.rows(s.plan.values[at], func(c mapping.DataChunk, n int) bool {
+	ok, err := s.rows(s.plan.given[at], func(c mapping.DataChunk, n int) bool {
 		for i, a := range scan.Arguments {
 			if v := vectorOf(c, i); n > 0 && v.valid(0) {
 				s.hints[at].Arguments[a.Name] = string(v.bytes(0))

@@ -10,6 +10,10 @@
 // narrow only: the engine still applies every condition of the statement, so that what is missed here costs time and nothing else, and
 // what is taken here must hold for every row that the statement can use. So none is taken under OR or NOT, none for the side of an ASOF
 // or positional join whose rows are chosen by what else there is, none for a table that is sampled or whose columns are renamed.
+//
+// # What rollups answer
+//
+// A selection of aggregates of samples that rollups can tell becomes one of partials, see [Partials].
 package rewrite
 
 import "errors"

@@ -78,7 +78,10 @@ func (s *scope) from(n node, visible []string, whole, outer bool) {
 		}
 		rel.plain = n["sample"] == nil && len(list(n, "column_name_alias")) == 0
 		rel.whole = whole && rel.plain
-		rel.scan = s.table(n, visible)
+		h := s.expressions[identity(n)]
+		if rel.scan = s.table(n, visible); rel.scan == nil && s.err == nil {
+			rel.hand(h, whole)
+		}
 		s.relations = append(s.relations, rel)
 	case "JOIN":
 		s.join(n, visible, whole, outer)
@@ -464,17 +467,74 @@ func (s *scope) related(w, n *relation, all []node) {
 // subquery is the relation that a subquery is: its table, where all it does is to choose rows and columns of one.
 func (s *scope) subquery(n node, visible []string, whole, outer bool) *relation {
 	rel := &relation{alias: strings.ToLower(text(n, "alias")), outer: outer}
-	inner := child(child(n, "subquery"), "node")
-	if !passes(inner) || n["sample"] != nil || len(list(n, "column_name_alias")) > 0 {
-		return rel
+	if n["sample"] == nil && len(list(n, "column_name_alias")) == 0 {
+		rel.hand(s.handedOn(child(child(n, "subquery"), "node"), visible), whole)
 	}
-	sub := s.selection(inner, visible)
-	if sub == nil || s.err != nil || len(sub.relations) != 1 || sub.relations[0].scan == nil || !sub.relations[0].plain {
-		return rel
+	return rel
+}
+
+// handed is what a selection hands on that does nothing but choose rows and columns of one table.
+type handed struct {
+	scan    *Scan
+	columns map[string]int // as of relation
+	place   node           // that names it, of a common table expression
+}
+
+// hand makes a relation the table that it hands on, if it does.
+func (r *relation) hand(h *handed, whole bool) {
+	if h != nil {
+		r.scan, r.columns, r.plain, r.whole = h.scan, h.columns, true, whole
+	}
+}
+
+// common notes what a common table expression hands on, where only one place in its node names it: what that place does not want nobody does.
+func (r *rewriter) common(entry, n node, name string, visible []string) {
+	value := child(entry, "value")
+	if len(list(value, "aliases")) > 0 {
+		return
+	}
+	var places []node
+	count := func(x any) {
+		visit(x, func(n node) bool {
+			if text(n, "type") == "BASE_TABLE" && text(n, "schema_name") == "" && strings.EqualFold(text(n, "table_name"), name) {
+				places = append(places, n)
+			}
+			return true
+		})
+	}
+	for k, x := range n {
+		if k != "cte_map" {
+			count(x)
+		}
+	}
+	for _, other := range list(child(n, "cte_map"), "map") {
+		if other, _ := other.(node); text(other, "key") != text(entry, "key") {
+			count(other)
+		}
+	}
+	if len(places) != 1 || places[0]["sample"] != nil || len(list(places[0], "column_name_alias")) > 0 {
+		return
+	}
+	if h := r.handedOn(child(child(value, "query"), "node"), visible); h != nil {
+		h.place = places[0]
+		r.expressions[identity(h.place)] = h
+	}
+}
+
+// identity tells a node from others that are alike, as long as there is a reference to it.
+func identity(n node) uintptr { return reflect.ValueOf(n).Pointer() }
+
+// handedOn is what a selection hands on, nil where it does more than choose rows and columns of one table.
+func (r *rewriter) handedOn(inner node, visible []string) *handed {
+	if !passes(inner) {
+		return nil
+	}
+	sub := r.selection(inner, visible)
+	if sub == nil || r.err != nil || len(sub.relations) != 1 || sub.relations[0].scan == nil || !sub.relations[0].plain {
+		return nil
 	}
 	of := sub.relations[0]
-	rel.scan, rel.plain, rel.whole = of.scan, true, whole
-	rel.columns = map[string]int{}
+	rel := &handed{scan: of.scan, columns: map[string]int{}}
 	twice := map[string]bool{}
 	hand := func(name string, at int) {
 		if _, ok := rel.columns[name]; ok || twice[name] {
@@ -542,16 +602,9 @@ func passes(n node) bool {
 }
 
 // Values is the statement that reads the values of the bounds of a scan, nil where it has none: for each value in turn one column with it,
-// cast to what the column of the bound has, and one with the name of the type it had. Of a function it reads the arguments, each as JSON.
+// cast to what the column of the bound has, and one with the name of the type it had.
 func (s *Scan) Values() []byte {
 	var selected []any
-	for _, a := range s.Arguments {
-		v := clone(a.Value)
-		if typ := s.Table.Arguments[a.Name]; typ != "" {
-			v = cast(v, typ)
-		}
-		selected = append(selected, cast(call("to_json", v), "VARCHAR"))
-	}
 	for _, b := range s.Bounds {
 		typ := "BIGINT"
 		switch b.Role {
@@ -566,6 +619,22 @@ func (s *Scan) Values() []byte {
 	}
 	if selected == nil {
 		return nil
+	}
+	return encode(selectNode(selected, emptyNode(), nil), nil)
+}
+
+// Given is the statement that reads the arguments of a scan, each as JSON, nil where it has none.
+func (s *Scan) Given() []byte {
+	if len(s.Arguments) == 0 {
+		return nil
+	}
+	var selected []any
+	for _, a := range s.Arguments {
+		v := clone(a.Value)
+		if typ := s.Table.Arguments[a.Name]; typ != "" {
+			v = cast(v, typ)
+		}
+		selected = append(selected, cast(call("to_json", v), "VARCHAR"))
 	}
 	return encode(selectNode(selected, emptyNode(), nil), nil)
 }

@@ -18,7 +18,7 @@ type Plain struct {
 // plain is what a statement selects that is plain, nil of others. The tables are scans already: that of a plain statement is the first.
 func (r *rewriter) plain(n node) *Plain {
 	from := child(n, "from_table")
-	if len(r.scans) == 0 || from == nil || !r.scans[0].Whole || !r.scans[0].Table.Exact || text(from, "type") != "TABLE_FUNCTION" ||
+	if len(r.scans) == 0 || from == nil || !r.scans[0].Whole || len(r.scans[0].Arguments) > 0 || !r.scans[0].Table.Exact || text(from, "type") != "TABLE_FUNCTION" ||
 		text(child(from, "function"), "function_name") != Function || from["sample"] != nil || len(list(from, "column_name_alias")) > 0 {
 		return nil
 	}

@@ -23,6 +23,7 @@ const (
 	TimeNS        //
 	Severity      // Good, Uncertain or Bad
 	Quality       //
+	Level         // of rollups
 )
 
 // Table is a table that statements may name.
@@ -32,6 +33,8 @@ type Table struct {
 	Roles   []Role   // of each column
 	Small   bool     // its rows are of tags, not of samples: reading it to narrow another scan pays
 	Exact   bool     // a scan has no rows but those it is narrowed to, and may be an answer
+
+	Internal bool // no statement names it
 
 	// Of a function: the types its arguments are cast to, by name; empty for as they are.
 	Arguments map[string]string
@@ -60,10 +63,12 @@ type Scan struct {
 	Sets   []Set   // the tag is in all of them
 	Whole  bool    // they are all the conditions of the selection that the table stands in, alone
 
-	Arguments []Argument // of a function
+	Arguments []Argument // of a function, of partials, and of samples AT an instant
+
+	Exact bool // its rows are right only if all bounds of time and severity are taken; without arguments they are in any case
 }
 
-// Argument is an argument of a function. Its value is read with the statement Values of the scan.
+// Argument is an argument of a scan. Its value is read with the statement Given of the scan.
 type Argument struct {
 	Name  string
 	Value node
@@ -104,8 +109,9 @@ type Set struct {
 	Names bool   // of names, else of ids
 }
 
-// Rewrite takes a serialized statement apart and puts it together again. Of a statement that is refused the error says why.
-func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
+// Rewrite takes a serialized statement apart and puts it together again. Of a statement that is refused the error says why. titles is the text
+// of a serialized statement, which has the names of its results.
+func Rewrite(serialized []byte, tables map[string]*Table, titles func(tree []byte) (string, error)) (*Statement, error) {
 	root, err := decode(serialized)
 	if err != nil {
 		return nil, fmt.Errorf("read the tree of the statement: %w", err)
@@ -122,7 +128,7 @@ func Rewrite(serialized []byte, tables map[string]*Table) (*Statement, error) {
 		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
 	}
 	statement, _ := statements[0].(node)
-	r := &rewriter{tables: tables, types: map[string]string{}}
+	r := &rewriter{tables: tables, types: map[string]string{}, expressions: map[uintptr]*handed{}, titles: titles}
 	if err := r.check(statement); err != nil {
 		return nil, err
 	}
@@ -137,6 +143,10 @@ type rewriter struct {
 	tables map[string]*Table
 	scans  []*Scan
 	types  map[string]string // of parameters that are arguments of functions
+	// of common table expressions, by the places that name them
+	expressions map[uintptr]*handed
+
+	titles func(tree []byte) (string, error)
 	err    error
 }
 
@@ -240,8 +250,8 @@ func (r *rewriter) walk(x any, visible []string) {
 			r.function(x, visible)
 			return
 		}
-		visible = r.expressions(x, visible)
-		if text(x, "type") == "SELECT_NODE" {
+		visible = r.named(x, visible)
+		if text(x, "type") == "SELECT_NODE" && !r.partials(x, visible) {
 			r.selection(x, visible)
 		}
 		for k, c := range x {
@@ -252,8 +262,8 @@ func (r *rewriter) walk(x any, visible []string) {
 	}
 }
 
-// expressions walks the common table expressions of a node and adds their names.
-func (r *rewriter) expressions(n node, visible []string) []string {
+// named walks the common table expressions of a node and adds their names.
+func (r *rewriter) named(n node, visible []string) []string {
 	for _, e := range list(child(n, "cte_map"), "map") {
 		entry, _ := e.(node)
 		name, value := strings.ToLower(text(entry, "key")), child(entry, "value")
@@ -261,6 +271,8 @@ func (r *rewriter) expressions(n node, visible []string) []string {
 		inner := visible
 		if text(child(child(value, "query"), "node"), "type") == "RECURSIVE_CTE_NODE" {
 			inner = append(inner, name)
+		} else {
+			r.common(entry, n, name, visible)
 		}
 		r.walk(value, inner)
 		visible = append(visible, name)
@@ -270,29 +282,68 @@ func (r *rewriter) expressions(n node, visible []string) []string {
 
 // table replaces one table by a scan and returns that, or nil where the name is that of a common table expression.
 func (r *rewriter) table(n node, visible []string) *Scan {
-	name, schema, catalog := strings.ToLower(text(n, "table_name")), strings.ToLower(text(n, "schema_name")), strings.ToLower(text(n, "catalog_name"))
-	if schema == "" && slices.Contains(visible, name) {
+	if r.isExpression(n, visible) {
 		return nil
 	}
+	name := r.ours(n, visible)
+	if name == "" {
+		name, schema, catalog := text(n, "table_name"), text(n, "schema_name"), text(n, "catalog_name")
+		known := map[string]bool{}
+		for name, t := range r.tables {
+			known[name] = t.Arguments == nil && !t.Internal
+		}
+		r.fail("there is no table %s; there are %s", strings.ToLower(strings.Trim(strings.Join([]string{catalog, schema, name}, "."), ".")), offered(known))
+		return nil
+	}
+	scan := &Scan{Table: r.tables[name]}
+	if at := child(n, "at_clause"); at != nil {
+		if !r.past(at, scan, visible) {
+			return nil
+		}
+	}
+	r.place(n, scan)
+	return scan
+}
+
+// AsOf is the argument of samples AT (TIMESTAMP => …).
+const AsOf = "as_of"
+
+// past makes a scan one of the samples that stood at an instant; false if the statement is refused.
+func (r *rewriter) past(at node, scan *Scan, visible []string) bool {
+	name, expr := scan.Table.Name, child(at, "expr")
+	switch {
+	case name != "samples" && name != "good_samples":
+		r.fail("table %s has no AT; samples and good_samples have, and raw(as_of => …) and other functions as_of", name)
+	case !strings.EqualFold(text(at, "unit"), "TIMESTAMP"):
+		r.fail("%s AT (%s => …) is not answered; AT (TIMESTAMP => …) is, and raw(as_of => …)", name, strings.ToUpper(text(at, "unit")))
+	default:
+		if text(expr, "class") == "PARAMETER" {
+			r.types[text(expr, "identifier")] = "TIMESTAMP WITH TIME ZONE"
+		}
+		r.walk(expr, visible)
+		// NULL must not be taken for an argument that is not given.
+		scan.Arguments = []Argument{{AsOf, coalesce(cast(cast(expr, "TIMESTAMP WITH TIME ZONE"), "VARCHAR"), constant("VARCHAR", "NULL"))}}
+		return true
+	}
+	return false
+}
+
+// isExpression reports whether a table is a common table expression.
+func (r *rewriter) isExpression(n node, visible []string) bool {
+	return text(n, "schema_name") == "" && slices.Contains(visible, strings.ToLower(text(n, "table_name")))
+}
+
+// ours is the name of the table of ours that a table is, empty where it is none.
+func (r *rewriter) ours(n node, visible []string) string {
+	name, schema, catalog := strings.ToLower(text(n, "table_name")), strings.ToLower(text(n, "schema_name")), strings.ToLower(text(n, "catalog_name"))
 	if schema == "varve" && catalog == "" { // a catalogue where a schema may stand
 		schema = "main"
 	}
 	t := r.tables[name]
-	if t == nil || t.Arguments != nil || schema != "" && schema != "main" || catalog != "" && catalog != "varve" {
-		known := map[string]bool{}
-		for name, t := range r.tables {
-			known[name] = t.Arguments == nil
-		}
-		r.fail("there is no table %s; there are %s", strings.Trim(strings.Join([]string{catalog, schema, name}, "."), "."), offered(known))
-		return nil
+	if t == nil || t.Arguments != nil || t.Internal || schema != "" && schema != "main" || catalog != "" && catalog != "varve" || r.isExpression(n, visible) {
+		return ""
 	}
-	if n["at_clause"] != nil {
-		r.fail("table %s AT an earlier time is not answered", name)
-		return nil
-	}
-	scan := &Scan{Table: t}
-	r.place(n, scan)
-	return scan
+	return name
 }
 
 // place makes a table the call of its scan.
