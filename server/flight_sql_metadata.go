@@ -109,6 +109,11 @@ func tableType(t table.Table) string {
 	return "TABLE"
 }
 
+// ofType reports whether a table is of one of types, of any without them. How a client writes them does not matter: Grafana's data source asks for "table".
+func ofType(types []string, t table.Table) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(name string) bool { return strings.EqualFold(name, tableType(t)) })
+}
+
 func tablesMetadata(c *flight.CommandGetTables) sqlMetadata {
 	m := sqlMetadata{schema: schema_ref.Tables}
 	if c.GetIncludeSchema() {
@@ -119,7 +124,7 @@ func tablesMetadata(c *flight.CommandGetTables) sqlMetadata {
 			return
 		}
 		for _, t := range table.All() {
-			if !like(c.TableNameFilterPattern, t.Name) || len(c.GetTableTypes()) > 0 && !slices.Contains(c.GetTableTypes(), tableType(t)) {
+			if !like(c.TableNameFilterPattern, t.Name) || !ofType(c.GetTableTypes(), t) {
 				continue
 			}
 			texts(b, table.Catalog, table.Schema, t.Name, tableType(t))

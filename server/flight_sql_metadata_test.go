@@ -34,6 +34,10 @@ func TestMetadataOfTables(t *testing.T) {
 	require.Equal(t, [][]string{{"TABLE"}, {"VIEW"}}, ask(c.GetTableTypes(ctx)))
 	require.Equal(t, [][]string{{"varve", "main", "good_samples", "VIEW"}, {"varve", "main", "samples", "TABLE"}}, ask(c.GetTables(ctx, &flightsql.GetTablesOpts{TableNameFilterPattern: text("%samples")})))
 	require.Equal(t, [][]string{{"varve", "main", "good_samples", "VIEW"}, {"varve", "main", "latest", "VIEW"}}, ask(c.GetTables(ctx, &flightsql.GetTablesOpts{TableTypes: []string{"VIEW"}})))
+	tables := ask(c.GetTables(ctx, &flightsql.GetTablesOpts{TableTypes: []string{"TABLE"}}))
+	require.Contains(t, tables, []string{"varve", "main", "samples", "TABLE"})
+	require.Equal(t, tables, ask(c.GetTables(ctx, &flightsql.GetTablesOpts{TableTypes: []string{"BASE TABLE", "table"}})), "as Grafana's data source asks")
+	require.Empty(t, ask(c.GetTables(ctx, &flightsql.GetTablesOpts{TableTypes: []string{"BASE TABLE"}})))
 	require.Empty(t, ask(c.GetTables(ctx, &flightsql.GetTablesOpts{Catalog: text("other")})))
 
 	info, err := c.GetTables(ctx, &flightsql.GetTablesOpts{TableNameFilterPattern: text("samples"), IncludeSchema: true})

@@ -161,6 +161,8 @@ func (s *Server) serveRoute(out *reply, r *http.Request, to route) error {
 	case to.scope != open && !s.auth.required && !isLoopback(hostOf(r.Host)):
 		// A page in a browser of this machine may name a host of its own that resolves to loopback.
 		return fmt.Errorf("host %.80q: a server that asks for no authentication answers to localhost only: %w", r.Host, errForbidden)
+	case to.scope != open && fromElsewhere(r):
+		return fmt.Errorf("a page of another origin asks with the password that the browser keeps: %w", errForbidden)
 	}
 	ctx := callContext(r)
 	who, err := s.auth.permit(ctx, to.path, to.scope)
@@ -171,6 +173,13 @@ func (s *Server) serveRoute(out *reply, r *http.Request, to route) error {
 	return to.serve(context.WithValue(ctx, callerKey{}, who), out, r)
 }
 
+// fromElsewhere reports whether a browser asks for a page of another origin, with a password that it kept and the page does not know.
+func fromElsewhere(r *http.Request) bool {
+	_, _, basic := basicAuth(r.Header.Get("Authorization"))
+	site := r.Header.Get("Sec-Fetch-Site")
+	return basic && (site == "cross-site" || site == "same-site")
+}
+
 // callContext is the context of a request with what the judge of gRPC calls looks at.
 func callContext(r *http.Request) context.Context {
 	p := &peer.Peer{Addr: address(r.RemoteAddr)}
@@ -178,7 +187,14 @@ func callContext(r *http.Request) context.Context {
 		p.AuthInfo = credentials.TLSInfo{State: *r.TLS}
 	}
 	md := metadata.MD{}
-	if values := r.Header.Values("Authorization"); len(values) > 0 {
+	values := r.Header.Values("Authorization")
+	if len(values) == 1 {
+		// Spreadsheets and browsers have a form for a user and a password, and none for a token.
+		if _, token, ok := basicAuth(values[0]); ok {
+			values = []string{"Bearer " + token}
+		}
+	}
+	if len(values) > 0 {
 		md.Set("authorization", values...)
 	}
 	return metadata.NewIncomingContext(peer.NewContext(r.Context(), p), md)

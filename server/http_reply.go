@@ -128,7 +128,7 @@ func (r *reply) end(err error) (broken bool) {
 	r.header = http.Header{"Content-Type": {"application/json"}}
 	switch {
 	case code == http.StatusUnauthorized:
-		r.header.Set("WWW-Authenticate", "Bearer")
+		r.header["Www-Authenticate"] = []string{"Bearer", `Basic realm="varve: any user, the password is a token", charset="UTF-8"`}
 	case retry(code):
 		r.header.Set("Retry-After", "1")
 	}

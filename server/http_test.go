@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -337,7 +338,7 @@ func TestTokensAtTheHTTPDoor(t *testing.T) {
 				a = s.ask(t, "GET", path, "", "Authorization", header)
 			}
 			requireRefused(t, a, 401, "UNAUTHENTICATED", "token")
-			require.Equal(t, "Bearer", a.header.Get("WWW-Authenticate"))
+			require.Equal(t, []string{"Bearer", `Basic realm="varve: any user, the password is a token", charset="UTF-8"`}, a.header.Values("WWW-Authenticate"))
 		}
 		requireRefused(t, s.ask(t, "GET", path, "", "Authorization", "Bearer "+token[Write]), 403, "PERMISSION_DENIED", "needs read")
 	}
@@ -352,6 +353,40 @@ func TestTokensAtTheHTTPDoor(t *testing.T) {
 	require.Contains(t, logged.String(), "/api/v1/query")
 	for _, secret := range token {
 		require.NotContains(t, logged.String(), secret[len(secret)-20:])
+	}
+}
+
+// TestATokenIsThePasswordOfBasicAuthentication: Excel, Power BI and browsers have a form for a user and a password. What is refused is refused
+// as it is with a bearer token.
+func TestATokenIsThePasswordOfBasicAuthentication(t *testing.T) {
+	file, token := tokens(t, Read, Write)
+	var logged safeBuffer
+	s := startWeb(t, Options{Security: Security{TokenFile: file}, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
+	ask := func(header ...string) webAnswer { return s.ask(t, "GET", "/api/v1/openapi.json", "", header...) }
+	for _, user := range []string{"", "anyone", "größer", "plant\\ana", strings.Repeat("u", 500)} {
+		require.Equal(t, 200, ask("Authorization", basic(user+":"+token[Read])).code, user)
+	}
+	require.Equal(t, 200, ask("Authorization", "bAsIc "+strings.TrimPrefix(basic(":"+token[Read]), "Basic ")).code)
+	requireRefused(t, ask("Authorization", basic("ana:"+token[Write])), 403, "PERMISSION_DENIED", "needs read")
+	for _, header := range []string{
+		"Basic", "Basic ", "Basic ???", basic(""), basic(":"), basic("ana"), basic("ana:x"), basic(token[Read]), basic(token[Read] + ":"), basic("ana:" + token[Read] + ":"),
+		basic("ana:" + token[Read] + " "), basic("ana: " + token[Read]), basic("ana:" + token[Read][:len(token[Read])-4] + "AAAA"), basic("ana:" + strings.Repeat("y", 8000)),
+		"Digest " + token[Read], token[Read],
+	} {
+		a := ask("Authorization", header)
+		requireRefused(t, a, 401, "UNAUTHENTICATED", "token")
+		require.Len(t, a.header.Values("WWW-Authenticate"), 2)
+	}
+	for _, site := range []string{"cross-site", "same-site"} {
+		requireRefused(t, ask("Authorization", basic("ana:"+token[Read]), "Sec-Fetch-Site", site), 403, "PERMISSION_DENIED", "another origin")
+		require.Equal(t, 200, ask("Authorization", "Bearer "+token[Read], "Sec-Fetch-Site", site).code, "a page that knows the token was given it")
+	}
+	require.Equal(t, 200, ask("Authorization", basic("ana:"+token[Read]), "Sec-Fetch-Site", "none").code)
+	require.Contains(t, logged.String(), "call refused")
+	for _, secret := range token {
+		require.NotContains(t, logged.String(), secret[len(secret)-20:])
+		require.NotContains(t, logged.String(), basic("ana:" + secret)[20:])
 	}
 }
 

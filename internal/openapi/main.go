@@ -108,9 +108,12 @@ func (d *document) build(question, statement *protogen.Message) ([]byte, error) 
 			"title": "Varve", "version": "v1", "license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 			"description": "Questions about the samples of a process historian. docs/reference/http.md has the rules and worked examples.",
 		},
-		"servers":    list{object{"url": "/", "description": "the server that answers this document"}},
-		"security":   list{object{"token": list{}}},
-		"components": object{"schemas": d.schemas, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
+		"servers":  list{object{"url": "/", "description": "the server that answers this document"}},
+		"security": list{object{"token": list{}}, object{"password": list{}}},
+		"components": object{"schemas": d.schemas, "securitySchemes": object{
+			"token":    object{"type": "http", "scheme": "bearer"},
+			"password": object{"type": "http", "scheme": "basic", "description": "Any user name, and a token as the password."},
+		}},
 		"paths": object{
 			"/api/v1/query": object{
 				"get": object{

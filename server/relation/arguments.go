@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 
@@ -142,10 +143,25 @@ func (a *arguments) edges() (start, stop int64) {
 	return start, stop
 }
 
+// clockTime is an INTERVAL of less than days as the engine writes it, such as 00:15:00 or 30:00:00.5.
+func clockTime(text string) (time.Duration, bool) {
+	m := clock.FindStringSubmatch(text)
+	if m == nil {
+		return 0, false
+	}
+	d, err := time.ParseDuration(m[1] + "h" + m[2] + "m" + m[3] + "s")
+	return d, err == nil
+}
+
+var clock = regexp.MustCompile(`^(\d{2,}):(\d\d):(\d\d(?:\.\d+)?)$`)
+
 // buckets is start, stop, every and zone. A length of time is counted from start, all else by the clock of the zone.
 func (a *arguments) buckets() (b query.Buckets) {
 	b.Start, b.End = a.edges()
 	every, zone := a.text("every"), a.text("zone")
+	if d, ok := clockTime(every); ok {
+		every = d.String()
+	}
 	if d, err := time.ParseDuration(every); err == nil && zone == "" {
 		if d <= 0 {
 			a.fail("every", "%s, must be positive", d)

@@ -356,6 +356,9 @@ func TestFunctions(t *testing.T) {
 	}
 	counts := rows(t, at, "aggregate", call("aggregate", map[string]any{"tags": []string{"plant/*"}, "start": start, "stop": stop, "every": "5s", "functions": "Count", "treat_uncertain_as_bad": false}))
 	require.Len(t, counts, 16)
+	for _, every := range []string{"00:00:05", "00:00:05.000000"} { // INTERVAL '5 seconds', as the engine writes it
+		require.Equal(t, counts, rows(t, at, "aggregate", call("aggregate", map[string]any{"tags": []string{"plant/*"}, "start": start, "stop": stop, "every": every, "functions": "Count", "treat_uncertain_as_bad": false})))
+	}
 	for _, r := range counts {
 		require.Equal(t, "5", r["raw_count"])
 		require.Equal(t, "Count", r["function"])
@@ -405,6 +408,9 @@ func TestFunctions(t *testing.T) {
 		{"interpolated", map[string]any{"tags": "plant/bool", "start": start}, "both must be given"},
 		{"interpolated", map[string]any{"tags": "plant/bool", "start": start, "stop": stop}, "every of interpolated: missing"},
 		{"interpolated", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "-1s"}, "must be positive"},
+		{"interpolated", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "00:00:00"}, "must be positive"},
+		{"interpolated", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "-00:00:05"}, "every"},
+		{"interpolated", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "99999999999:00:00"}, "every"},
 		{"aggregate", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "1s"}, "functions of aggregate: missing"},
 		{"aggregate", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "1s", "functions": []string{"Nothing"}}, "Nothing"},
 		{"aggregate", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "1s", "functions": "Count", "percent_good": 101}, "must be 0 to 100"},

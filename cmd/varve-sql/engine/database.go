@@ -113,7 +113,11 @@ var settings = [][2]string{
 	{"allow_persistent_secrets", "false"}, {"enable_external_access", "false"}, {"lock_configuration", "true"},
 }
 
-// lock makes settings final, registers scans, and reads back that all is as it was set.
+// macros are functions that clients of other databases ask for, made of those there are. Grafana's data source for Flight SQL writes date_bin,
+// which is PostgreSQL's.
+var macros = []string{"CREATE MACRO date_bin(stride, source, origin) AS time_bucket(stride, source, origin)"}
+
+// lock makes settings final, registers scans and macros, and reads back that all is as it was set.
 func (d *Database) lock(o Options) error {
 	s, err := d.connect()
 	if err != nil {
@@ -122,6 +126,11 @@ func (d *Database) lock(o Options) error {
 	defer d.release(s)
 	if err := register(s.conn); err != nil {
 		return err
+	}
+	for _, m := range macros {
+		if err := s.run(m); err != nil {
+			return fmt.Errorf("%s: %w", m, err)
+		}
 	}
 	for _, x := range settings {
 		if err := s.run(fmt.Sprintf("SET GLOBAL %s = '%s'", x[0], x[1])); err != nil {

@@ -339,6 +339,9 @@ func TestStatements(t *testing.T) {
 		{"select [1, null, 3], {'a': 1, 'b': 'x'}, 1.50::decimal(10,2), date '2026-01-02', true", `[1,null,3]|{"a":1,"b":"x"}|1.5|2026-01-02|true`},
 		{"select null, interval 1 day, uuid '11111111-2222-3333-4444-555555555555'", "(null)|{\"months\":0,\"days\":1,\"nanoseconds\":0}|11111111-2222-3333-4444-555555555555"},
 		{"with samples as (select 7 as x) select x from samples", "7"},
+		{"select date_bin(interval '15 minutes', timestamptz '2026-01-01 00:29:59.5Z', timestamp '2026-01-01 00:05:00'), date_bin(interval '900 second', timestamptz '1969-12-31 23:59:59Z', timestamp '1970-01-01T00:00:00Z')",
+			"2026-01-01 00:20:00Z|1969-12-31 23:45:00Z"},
+		{"select date_bin(interval '900 second', time, timestamp '1970-01-01T00:00:00Z') as t, count(*) from samples group by t order by t limit 1", "2026-01-01 00:00:00Z|2000"},
 		{"select samples.tag_id, main.samples.tag_id, varve.main.samples.tag_id from varve.main.samples limit 1", "1|1|1"},
 	} {
 		for _, encode := range []bool{false, true} {
