@@ -169,6 +169,27 @@ func TestPostgresReadsWhatOthersRead(t *testing.T) {
 	}
 }
 
+// TestPostgresTellsNpgsqlItsTypes sends one text of statements like those with which Npgsql, and so Power BI, opens every connection.
+func TestPostgresTellsNpgsqlItsTypes(t *testing.T) {
+	_, conn := servePostgres(t)
+	results, err := conn.PgConn().Exec(context.Background(), `select version();
+-- types, and of which type an array is
+select ns.nspname, t.oid, t.typname, case when recv.proname = 'array_recv' then 'a' else t.typtype end as kind, t.typnotnull, element.typname
+from pg_type as t join pg_namespace as ns on (ns.oid = t.typnamespace) left join pg_proc as recv on recv.oid = t.typreceive
+left join pg_range on (pg_range.rngtypid = t.oid) left join pg_type as element on element.oid = t.typelem
+where t.typtype in ('b', 'r', 'm', 'e', 'd') order by case when recv.proname = 'array_recv' then 1 else 0 end;
+select pg_type.oid, enumlabel from pg_enum join pg_type on pg_type.oid=enumtypid order by oid, enumsortorder;`).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, results, 3)
+	require.Contains(t, string(results[0].Rows[0][0]), "PostgreSQL 15")
+	kinds := map[string]string{}
+	for _, row := range results[1].Rows {
+		kinds[string(row[2])] = string(row[3]) + string(row[5])
+	}
+	require.Equal(t, []string{"b", "b", "afloat8", "atimestamptz"}, []string{kinds["float8"], kinds["timestamptz"], kinds["_float8"], kinds["_timestamptz"]})
+	require.Empty(t, results[2].Rows)
+}
+
 // TestPostgresCatalogueIsAnswered asks for all of every relation of the catalogue: what the door makes of them the engine runs.
 func TestPostgresCatalogueIsAnswered(t *testing.T) {
 	_, conn := servePostgres(t)
