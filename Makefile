@@ -50,8 +50,14 @@ stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
-interop: build ## outside clients against a running server: Python with grpcio, pyarrow, DuckDB, Polars; ADBC; JDBC; clients of PostgreSQL; questions of BI tools
+interop: build ## outside clients against a running server: ADBC, JDBC, Python, Go, psql, Grafana, Power BI, questions of BI tools; a table at the end
 	internal/interop/run.sh bin/varve
+
+# Spark is 400 MB to download. The log is kept beside those of other days.
+.PHONY: interop-full
+interop-full: build ## the same and Spark, written to docs/interop/DATE.log too
+	@mkdir -p docs/interop
+	internal/interop/run.sh bin/varve full | tee docs/interop/$$(date +%F).log
 
 .PHONY: generate
 generate: ## generate the Go code of proto/ again

@@ -22,6 +22,7 @@ import pyarrow.dataset as dataset
 import pyarrow.parquet as parquet
 
 import reads
+from report import ran, skipped
 
 DAY = 86400 * 10**9
 START = 20454 * DAY  # 2026-01-01
@@ -133,6 +134,7 @@ def check_polars(want, folder, _):
         sys.exit(f"Polars: the tags of a group are {groups}")
 
 
+PROPER = {"duckdb": "DuckDB", "polars": "Polars"}
 READERS = {"duckdb": check_duckdb, "polars": check_polars}
 
 
@@ -190,11 +192,13 @@ def main(server, proto_dir, varve, folder):
         after = export_and_check()
     if after != before - 4:
         sys.exit(f"{after} samples after a delete of 4, {before} before")
-    print(f"exports (pyarrow): {before} samples of every type in Parquet ns, Parquet us and Arrow, equal to ReadRange bit for bit, before and after an edit and a delete")
+    ran("grpcio", grpc.__version__, "ingest", "36 samples of every type with odd bits, an edit and a delete, read back")
+    held = f"{before} samples of every type in Parquet ns and us, equal to ReadRange bit for bit, before and after an edit and a delete"
+    ran("pyarrow (exports)", pa.__version__, "read", held + "; in Arrow too")
     for name in readers:
-        print(f"exports ({name} {importlib.metadata.version(name)}): the same from Parquet ns and us")
+        ran(f"{PROPER[name]} (exports)", importlib.metadata.version(name), "read", held)
     for name in missing:
-        print(f"exports ({name}): did not run, it could not be installed here")
+        skipped(f"{PROPER[name]} (exports)", "it could not be installed here")
 
 
 if __name__ == "__main__":

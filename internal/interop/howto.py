@@ -1,9 +1,10 @@
 """Runs the examples of pages of docs/howto against a server, and says which print something else than the page.
 
-    howto.py VARVE SERVER WORK PAGE...
+    howto.py VARVE SERVER WORK always|full PAGE...
 
 Blocks of a page run in order, in the folder WORK, where cmd is that of the repository: python in one interpreter, sh in a bash with the folder of VARVE in its path. A block of text
-behind one is what it prints; where the page has none, what it prints does not matter. 127.0.0.1:7420 in a block is SERVER.
+behind one is what it prints; where the page has none, what it prints does not matter. 127.0.0.1:7420 in a block is SERVER. Pages without such blocks have
+statements and requests that the clients beside this file take from them. That of Spark runs with full.
 """
 import contextlib
 import io
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+
+from report import ran, skipped
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
@@ -39,29 +42,33 @@ def plain(text):
 
 def run(page, varve, server, folder):
     blocks = [(kind, code.replace("127.0.0.1:7420", server)) for kind, code in BLOCK.findall(page.read_text(encoding="utf-8"))]
-    names, ran = {"__name__": "howto"}, 0
+    names, count = {"__name__": "howto"}, 0
     for k, (kind, code) in enumerate(blocks):
         if kind not in ("python", "sh"):
             continue
-        ran += 1
+        count += 1
         try:
             printed = python(code, names) if kind == "python" else shell(code, folder, Path(varve).parent)
+        except ImportError as e:
+            skipped("how-to pages", f"{page.name}: {e}")
+            return
         except Exception:
             sys.exit(f"{page.name}: this block failed:\n{code}\n{traceback.format_exc()}")
         if k + 1 < len(blocks) and blocks[k + 1][0] == "text" and plain(printed) != plain(blocks[k + 1][1]):
             sys.exit(f"{page.name}: this block\n{code}\nprints\n{printed}\nand the page says\n{blocks[k + 1][1]}")
-    if ran == 0:
-        sys.exit(f"{page.name} has no examples")
-    print(f"howto: {page.name}: {ran} examples, as the page says")
+    if count:
+        ran("how-to pages", "-", "read", f"{page.name}: {count} examples, as the page says")
 
 
 def main():
-    varve, server, folder, *pages = sys.argv[1:]
+    varve, server, folder, when, *pages = sys.argv[1:]
     os.chdir(folder)
     if not Path("cmd").exists():
         Path("cmd").symlink_to(Path(__file__).resolve().parents[2] / "cmd")
-    for page in pages:
-        run(Path(page), varve, server, folder)
+    os.environ.update(PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1")
+    for page in map(Path, pages):
+        if when == "full" or page.name != "spark.md":
+            run(page, varve, server, folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Reads samples from a Varve server over both doors, and says whether they agree.
 
-    reads.py SERVER PROTO_DIR START END TAG...
+    reads.py SERVER PROTO_DIR CSV
 
-SERVER is HOST:PORT, PROTO_DIR the folder proto/ of this repository, START and END are RFC 3339. Asks for samples, for values at instants,
-for aggregates and for those of OPC UA Part 13; prints time,tag,value,quality rows of the samples as CSV. Needs grpcio, grpcio-tools and pyarrow; nothing of Varve but its .proto files.
+SERVER is HOST:PORT, PROTO_DIR the folder proto/ of this repository, CSV what the server holds, its columns with TEP. before their names. Asks for
+samples, for values at instants, for aggregates and for those of OPC UA Part 13, and cancels a stream. The file itself is the expectation: every row of two
+columns, all of them Good. Needs grpcio, grpcio-tools and pyarrow; nothing of Varve but its .proto files.
 """
 
+import csv
+import datetime
 import importlib
 import sys
 import tempfile
@@ -16,6 +19,11 @@ import pyarrow as pa
 import pyarrow.flight as flight
 from grpc_tools import protoc
 
+from report import ran
+
+START, END = 978307200 * 10**9, (978307200 + 2 * 86400) * 10**9  # two days from 2001-01-01
+COLUMNS = ["XMEAS_01", "XMV_03"]
+
 
 def compile_contract(proto_dir):
     """Compiles the .proto files and returns the modules of query.proto."""
@@ -25,10 +33,6 @@ def compile_contract(proto_dir):
         sys.exit("the .proto files do not compile")
     sys.path.insert(0, out)
     return importlib.import_module("varve.v1.query_pb2"), importlib.import_module("varve.v1.query_pb2_grpc")
-
-
-def nanoseconds(text):
-    return pa.scalar(text.removesuffix("Z")).cast(pa.timestamp("ns")).value
 
 
 def over_grpc(server, method, request, services):
@@ -76,20 +80,50 @@ def check_aggregates(server, messages, services, samples, tags, start, end):
         sys.exit(f"the value at {first['time']} is {got}, the sample there {first}")
 
 
+def cancel(server, ticket):
+    """A stream that is cancelled ends in that, and the next one is whole."""
+    with flight.connect(f"grpc://{server}") as client:
+        stream = client.do_get(flight.Ticket(ticket.SerializeToString()))
+        stream.cancel()
+        try:
+            while True:
+                stream.read_chunk()
+        except (flight.FlightCancelledError, pa.ArrowCancelled):
+            pass
+        except StopIteration:
+            sys.exit("a stream that was cancelled went on to its end")
+        return client.do_get(flight.Ticket(ticket.SerializeToString())).read_all().num_rows
+
+
+def samples_of(path):
+    """Rows of the file as (nanoseconds, tag, value, quality), tag by tag."""
+    with open(path, encoding="utf-8") as f:
+        source = list(csv.DictReader(f))
+    at = [int(datetime.datetime.fromisoformat(r["time"].replace("Z", "+00:00")).timestamp()) * 10**9 for r in source]
+    return [(t, "TEP." + c, float(r[c]), 0) for c in COLUMNS for t, r in zip(at, source)]
+
+
 def main():
-    server, proto_dir, start, end, *tags = sys.argv[1:]
+    server, proto_dir, path = sys.argv[1:]
     messages, services = compile_contract(proto_dir)
-    request = messages.ReadRangeRequest(tags=tags, start_ns=nanoseconds(start), end_ns=nanoseconds(end))
+    tags = ["TEP." + c for c in COLUMNS]
+    request = messages.ReadRangeRequest(tags=tags, start_ns=START, end_ns=END)
 
     rows = over_both(server, "ReadRange", request, services, request)
-    check_aggregates(server, messages, services, rows, tags, nanoseconds(start), nanoseconds(end))
-
-    print("time,tag,value,quality")
-    columns = rows.select(["time", "tag", "value", "quality"]).combine_chunks()
-    for time, tag, value, quality in zip(
-        columns["time"].cast(pa.int64()).to_pylist(), *(columns[c].to_pylist() for c in ("tag", "value", "quality"))
-    ):
-        print(f"{time},{tag},{value!r},{quality}")
+    want = samples_of(path)
+    got = list(zip(rows["time"].cast(pa.int64()).to_pylist(), *(rows[c].to_pylist() for c in ("tag", "value", "quality"))))
+    if got != want:
+        sys.exit(f"{len(got)} samples came back, {len(want)} were in the file, or they differ")
+    check_aggregates(server, messages, services, rows, tags, START, END)
+    both = f"{len(got)} samples equal to the file bit for bit; aggregates, those of Part 13, values at instants, as over the other"
+    ran("grpcio", grpc.__version__, "read", both)
+    ran("pyarrow Flight", pa.__version__, "read", both)
+    with open(path, encoding="utf-8") as f:
+        columns = f.readline().strip().split(",")[1:]
+    everything = messages.ReadRangeRequest(tags=["TEP." + c for c in columns], start_ns=START, end_ns=END)
+    if cancel(server, everything) != len(got) // 2 * len(columns):
+        sys.exit("a stream after one that was cancelled is not whole")
+    ran("pyarrow Flight", pa.__version__, "cancel", "a stream is cancelled, the next one is whole")
 
 
 if __name__ == "__main__":

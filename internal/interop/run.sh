@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Runs outside clients, which share no code with this project, against a server: run.sh VARVE
-# Says for each whether it ran. One that cannot be had on this machine is named and does not fail the run; one that runs
-# and gets a wrong answer does.
+# Runs outside clients, which share no code with this project, against a server: run.sh VARVE [full]
+# clients.lock has the clients, their versions and what each must do. One that cannot be had on this machine is named; it fails the run where CI=true,
+# unless the lock has a program that it needs and that is not here. One that runs and gets a wrong answer always does. With full those run too that take long or are large.
 set -euo pipefail
-varve=$(realpath "$1")
-here=$(dirname "$(realpath "$0")")
-root=$(realpath "$here/../..")
+varve=$(realpath "$1") when=${2:-always}
+interop=$(dirname "$(realpath "$0")")
+root=$(realpath "$interop/../..")
 work=$(mktemp -d)
+python=$work/venv/bin/python
+export PYTHONPATH=$interop PYTHONDONTWRITEBYTECODE=1
+source "$interop/lib.sh"
 server=
 stop() {
 	local status=$?
@@ -19,72 +22,57 @@ stop() {
 	exit "$status"
 }
 trap stop EXIT
+: >"$work/said"
 
-if ! { python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
-	grpcio==1.85.1 grpcio-tools==1.85.1 pyarrow==26.0.1; } >"$work/pip" 2>&1; then
+echo "$(date -u +%F), $(uname -sm), $(nproc) cores"
+for tool in "go version" "python3 --version" "java -version" "psql --version"; do
+	command -v ${tool%% *} >/dev/null && $tool 2>&1 | head -n 1 || echo "${tool%% *} is not here"
+done
+
+if ! { command -v python3 >/dev/null && python3 -m venv "$work/venv"; } >"$work/pip" 2>&1; then
 	tail -n 3 "$work/pip"
-	echo "python (grpcio, pyarrow): did not run, they could not be installed here"
-	exit 0
+	echo "no client ran: there is no python3 with venv here"
+	[ "${CI:-}" != true ]
+	exit
 fi
+# Without these nothing else can be compared with; the table says what is missing.
+packages grpcio grpcio-tools pyarrow || { "$python" "$interop/report.py" "$interop/clients.lock" "$work/said" "$when"; exit; }
 
-# The log exists before the server does: a loop that reads it must not depend on which of the two processes runs first.
-: >"$work/log"
-"$varve" serve --data "$work/data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --postgres 127.0.0.1:0 2>"$work/log" &
-server=$!
-address=
-for _ in $(seq 300); do
-	address=$(sed -n 's/^listening on //p' "$work/log")
-	[ -n "$address" ] && break
-	kill -0 "$server"
-	sleep 0.1
-done
-[ -n "$address" ]
-
-"$varve" import --server "$address" --prefix TEP. "$root/cmd/varve/sample/tep/tep_idv06.csv.gz"
-"$work/venv/bin/python" "$here/reads.py" "$address" "$root/proto" \
-	2001-01-01T00:00:00Z 2001-01-03T00:00:00Z TEP.XMEAS_01 TEP.XMV_03 >"$work/got"
-
-# The file itself is the expectation: every row of two columns, all of them Good. The
-# values are compared as numbers, because the file's text is not always the shortest.
+serve "$work/data" "$work/log" --postgres 127.0.0.1:0 --http-listen 127.0.0.1:0
+address=$(listening "$work/log")
 gzip -dc "$root/cmd/varve/sample/tep/tep_idv06.csv.gz" >"$work/csv"
-"$work/venv/bin/python" - "$work/csv" "$work/got" <<'PY'
-import csv, datetime, sys
+(cd "$root" && "$varve" import --server "$address" --prefix TEP. cmd/varve/sample/tep/tep_idv06.csv.gz)
+held "$python" "$interop/reads.py" "$address" "$root/proto" "$work/csv"
 
-def nanoseconds(text):
-    at = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return int(at.timestamp()) * 10**9
-
-with open(sys.argv[1]) as f:
-    source = list(csv.DictReader(f))
-want = [(nanoseconds(r["time"]), "TEP." + c, float(r[c]), 0) for c in ("XMEAS_01", "XMV_03") for r in source]
-with open(sys.argv[2]) as f:
-    got = [(int(r["time"]), r["tag"], float(r["value"]), int(r["quality"])) for r in csv.DictReader(f)]
-if got != want:
-    sys.exit(f"{len(got)} samples came back, {len(want)} were in the file, or they differ")
-print(f"python (grpcio, pyarrow): {len(got)} samples over ReadRange and Flight, equal to the file bit for bit; aggregates, those of Part 13 and values at instants over both")
-PY
-
-# Readers of exports beside pyarrow. One that cannot be had is named.
-for reader in "$(grep -E '^duckdb==' "$root/bench/duckdb/requirements.txt")" polars==2.1.0; do
-	"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$reader" >"$work/pip" 2>&1 || tail -n 3 "$work/pip"
+# Readers of exports beside pyarrow.
+for reader in duckdb polars; do
+	packages $reader || true
 done
-"$work/venv/bin/python" "$here/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
+held "$python" "$interop/exports.py" "$address" "$root/proto" "$varve" "$work/exports"
 
 # Statements need the SQL process, which is not built everywhere.
 if [ -x "$(dirname "$varve")/varve-sql" ]; then
-	"$here/postgres/run.sh" "$(sed -n 's/^listening for PostgreSQL on //p' "$work/log")" "$work/venv/bin/python" "$work" "$work/csv"
+	source "$interop/postgres/run.sh" "$(listening "$work/log" PostgreSQL)" "$work/csv"
+	"$interop/http/run.sh" "$varve" "$python" "$work" "$work/csv"
+	source "$interop/grafana/run.sh" "$address" "$(listening "$work/log" PostgreSQL)" "$(listening "$work/log" HTTP)" "$work/csv"
 else
-	echo "clients of PostgreSQL: did not run, varve-sql is not built here"
+	for client in psql psycopg psycopg2 pg8000 SQLAlchemy "pandas (PostgreSQL)" pgx "JDBC (PostgreSQL)" "Npgsql, statements" "Excel, Power BI" \
+		"Grafana (Flight SQL)" "Grafana (PostgreSQL)" "Grafana (HTTP)" "how-to pages"; do
+		skipped "$client" "varve-sql is not built here"
+	done
 fi
 
 # These write samples of their own.
-"$here/flightsql/run.sh" "$varve" "$address" "$work/venv/bin/python" "$work"
-"$here/bi/run.sh" "$varve" "$work/venv/bin/python" "$work"
+source "$interop/flightsql/run.sh" "$varve" "$address"
+"$interop/bi/run.sh" "$varve" "$python" "$work"
+if [ "$when" = full ]; then
+	source "$interop/spark/run.sh" "$varve" "$address"
+fi
 
 # Pages that people follow, with what the clients above left installed.
-if [ -x "$(dirname "$varve")/varve-sql" ] && "$work/venv/bin/python" -c 'import adbc_driver_flightsql, duckdb, pandas, polars' 2>/dev/null; then
+if [ -x "$(dirname "$varve")/varve-sql" ]; then
 	mkdir "$work/howto"
-	"$work/venv/bin/python" -W ignore "$here/howto.py" "$varve" "$address" "$work/howto" "$root"/docs/howto/*.md
-else
-	echo "how-to pages: did not run, there is no SQL here, or one of ADBC, DuckDB, pandas and Polars could not be had"
+	held "$python" -W ignore "$interop/howto.py" "$varve" "$address" "$work/howto" "$when" "$root"/docs/howto/*.md
 fi
+"$python" "$interop/report.py" "$interop/clients.lock" "$work/said" "$when"
+echo "it took $SECONDS s"

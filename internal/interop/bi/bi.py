@@ -23,6 +23,7 @@ import plant
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reads import compile_contract
+from report import ran
 
 
 def questions():
@@ -132,7 +133,7 @@ def main():
                 print(f"bi: {name}: {differs}")
     if wrong:
         sys.exit(f"bi: {wrong} of {asked} questions have wrong answers")
-    print(f"bi: {asked} questions over Flight SQL, answers equal")
+    ran("BI questions", "-", "read", f"{asked} questions of Tableau, Power BI and others over Flight SQL, as DuckDB on the same samples or package query answers")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,25 @@ import java.util.*;
  * where the server has SQL. The zone of the JVM must make no difference to any of it.
  */
 public class Jdbc {
+	static String version;
+
 	public static void main(String[] args) throws Exception {
 		String url = "jdbc:arrow-flight-sql://" + args[0] + "/?useEncryption=false";
 		boolean sql;
 		try (Connection c = DriverManager.getConnection(url)) {
+			version = c.getMetaData().getDriverVersion();
 			metadata(c.getMetaData());
+			ran("metadata", "every method of DatabaseMetaData, those about tables with what there is");
 			sql = statements(c);
+			if (sql) table(c);
 		}
 		if (sql) cancel(url);
-		System.out.println("JDBC (18.3.0, " + ZoneId.systemDefault() + "): metadata, " + (sql ? "statements, typed parameters, cancelling" : "and no statements, since the server has no SQL"));
+		else System.out.println("skipped | JDBC (Flight SQL) | statements: the server has no SQL, and says so");
+	}
+
+	/** A test that held. */
+	static void ran(String test, String what) {
+		System.out.println("ran | JDBC (Flight SQL) | " + version + " | " + test + " | " + what + "; zone " + ZoneId.systemDefault());
 	}
 
 	/** A statement that would go on for hours ends when it is cancelled. */
@@ -39,6 +49,32 @@ public class Jdbc {
 		} catch (SQLException e) {
 			// The driver finds memory of its own that it did not give back.
 		}
+		ran("cancel", "of an endless statement after its first row");
+	}
+
+	/** A page of a table as DBeaver opens it: so many rows at most, fetched in pieces, every column by its type. */
+	static void table(Connection c) throws Exception {
+		try (Statement s = c.createStatement(ResultSet.TYPE_FORWARD_ONLY, ResultSet.CONCUR_READ_ONLY)) {
+			s.setFetchSize(50);
+			s.setMaxRows(200);
+			check("most rows", s.getMaxRows(), 200);
+			try (ResultSet r = s.executeQuery("SELECT * FROM main.samples s WHERE s.tag = 'TEP.XMEAS_01'")) {
+				ResultSetMetaData m = r.getMetaData();
+				List<String> types = new ArrayList<>();
+				for (int i = 1; i <= m.getColumnCount(); i++) types.add(m.getColumnLabel(i) + " " + JDBCType.valueOf(m.getColumnType(i)));
+				check("columns", types, List.of("time TIMESTAMP_WITH_TIMEZONE", "tag VARCHAR", "value DOUBLE", "quality BIGINT", "status VARCHAR", "severity VARCHAR", "value_int BIGINT",
+					"value_text VARCHAR", "time_ns BIGINT", "tag_id BIGINT", "seq BIGINT"));
+				int n = 0;
+				for (; r.next(); n++) {
+					Instant at = r.getObject("time", Instant.class);
+					check("time of a row", at.getEpochSecond() * 1000000000 + at.getNano(), r.getLong("time_ns"));
+					check("zone of a row", r.getObject("time", OffsetDateTime.class).toInstant(), at);
+					check("no text", r.getString("value_text"), null);
+				}
+				check("rows of a page", n, 200);
+			}
+		}
+		ran("read", "a page of a table as DBeaver opens it, 200 rows at most, instants exact; errors say what was wrong");
 	}
 
 	static void check(String what, Object got, Object want) {
@@ -65,6 +101,12 @@ public class Jdbc {
 		check("types of columns", column(m.getColumns(null, null, "samples", "%"), "TYPE_NAME").subList(0, 4), List.of("TIMESTAMP WITH TIME ZONE", "VARCHAR", "DOUBLE", "BIGINT"));
 		check("key", column(m.getPrimaryKeys("varve", "main", "samples"), "COLUMN_NAME"), List.of("tag_id", "time_ns", "seq"));
 		check("imported key", column(m.getImportedKeys("varve", "main", "samples"), "PKTABLE_NAME"), List.of("tags"));
+		for (ResultSet r : List.of(m.getImportedKeys(null, null, "nothing"), m.getProcedures(null, null, "%"), m.getFunctions(null, null, "%"), m.getIndexInfo(null, "main", "samples", false, true))) {
+			check("of what there is none", r.next(), false);
+			r.close();
+		}
+		check("cross reference", column(m.getCrossReference(null, null, "tags", null, null, "samples"), "FKCOLUMN_NAME"), List.of("tag_id"));
+		check("never null", column(m.getColumns("varve", "main", "samples", "t%"), "IS_NULLABLE").size() > 0, true);
 		check("exported keys", column(m.getExportedKeys("varve", "main", "tags"), "FKTABLE_NAME").contains("samples"), true);
 	}
 
@@ -106,6 +148,8 @@ public class Jdbc {
 					check("no more", r.next(), false);
 				}
 			}
+			ran("prepare", "columns and parameters are told, a statement executed twice");
+			ran("parameters", "texts, instants, BIGINT; OffsetDateTime and Instant exact, getLong of a Bad quality");
 		}
 		try (Statement s = c.createStatement()) {
 			s.executeQuery("select nonsense from samples");

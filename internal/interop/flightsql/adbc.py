@@ -8,6 +8,7 @@ ones rejected; asks statements where the server has SQL, and is told that it has
 
 import csv
 import datetime
+import importlib.metadata
 import io
 import math
 import subprocess
@@ -17,8 +18,14 @@ import adbc_driver_flightsql.dbapi as flightsql
 import adbc_driver_manager
 import pyarrow as pa
 
+from report import ran, skipped
+
 server, varve, page = sys.argv[1:]
 UTC = datetime.timezone.utc
+
+
+def told(test, what):
+    ran("ADBC (Python)", importlib.metadata.version("adbc-driver-flightsql"), test, what)
 
 
 def check(what, got, want):
@@ -49,7 +56,6 @@ def metadata(connection):
     told = connection.adbc_get_table_schema("samples")
     check("columns of the schema", told.names, columns)
     check("type of time", told.field("time").type, pa.timestamp("ns", "UTC"))
-    return info
 
 
 def ingest(connection):
@@ -89,13 +95,18 @@ def statements(connection):
                 raise
             return False
         check("count", cursor.fetchall()[0][0] > 0, True)
+        told("read", "statements; errors say what was wrong")
         day = datetime.datetime(2002, 1, 1, tzinfo=UTC)
+        schema = cursor.adbc_prepare("select value from samples where tag = ? and time >= ? and quality < ?")
+        check("types of parameters", [str(f.type) for f in schema], ["string", "timestamp[ms, tz=UTC]", "int64"])
+        told("prepare", "types of parameters are told")
         for _ in range(2):
             cursor.execute("select time, value, quality from samples where tag = ? and time >= ? and time < ? order by time", ("TEP.XMEAS_02", day, day + datetime.timedelta(days=1)))
             rows = cursor.fetchall()
             check("times", [r[0] for r in rows], [day + datetime.timedelta(seconds=s) for s in range(3)])
             check("values", [repr(r[1]) for r in rows], ["1.5", "nan", "None"])
             check("qualities", [r[2] for r in rows], [0, 0, 0x80310000])
+        told("parameters", "texts and instants, a statement executed twice; Bad codes exact")
         try:
             cursor.execute("select nonsense from samples")
             sys.exit("a column that is not there was read")
@@ -110,6 +121,7 @@ def statements(connection):
             sys.exit("a statement that was cancelled went on to its end")
         except adbc_driver_manager.Error:
             pass
+    told("cancel", "of an endless statement after its first rows")
     with connection.cursor() as cursor:
         cursor.execute("select row, tag, code from ingest_rejects order by row")
         check("rejected rows", set(cursor.fetchall()), {(1, "nobody", "UNKNOWN_TAG")})
@@ -117,9 +129,12 @@ def statements(connection):
 
 
 with flightsql.connect(f"grpc://{server}", autocommit=True) as connection:
-    driver = metadata(connection)
+    metadata(connection)
+    told("metadata", "tables, columns, types, the server")
     ingest(connection)
+    told("ingest", "all or nothing, and some of it; what the program reads then is what was written")
     sql = statements(connection)
 if sql:
     subprocess.run([sys.executable, page], check=True, stdout=subprocess.DEVNULL)
-print(f"ADBC (Python, {driver['driver_arrow_version']}): metadata, bulk ingest, " + ("statements, parameters, cancelling, the example of the page" if sql else "and no statements, since the server has no SQL"))
+else:
+    skipped("ADBC (Python)", "statements: the server has no SQL, and says so")

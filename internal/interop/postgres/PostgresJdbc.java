@@ -20,7 +20,16 @@ public class PostgresJdbc {
 			pieces(c);
 			cancel(c);
 		}
-		System.out.println("JDBC for PostgreSQL (42.7.14, " + ZoneId.systemDefault() + "): metadata, typed parameters, pieces, cancelling");
+		ran("metadata", "every question about tables, as DBeaver asks them too");
+		ran("prepare", "in the simple and the extended protocol, seven times and more");
+		ran("parameters", "OffsetDateTime exact, getLong of a Bad quality, NULL; in text and binary");
+		ran("read", "rows in pieces, a page of a table as DBeaver opens it");
+		ran("cancel", "by a time and by cancel() from another thread; the connection goes on");
+	}
+
+	/** A test that held. */
+	static void ran(String test, String what) {
+		System.out.println("ran | JDBC (PostgreSQL) | " + org.postgresql.Driver.class.getPackage().getImplementationVersion() + " | " + test + " | " + what + "; zone " + ZoneId.systemDefault());
 	}
 
 	static void check(String what, Object got, Object want) {
@@ -119,6 +128,19 @@ public class PostgresJdbc {
 			}
 			check("rows in pieces", n, 960);
 		}
+		try (Statement s = c.createStatement(ResultSet.TYPE_FORWARD_ONLY, ResultSet.CONCUR_READ_ONLY)) {
+			s.setFetchSize(50);
+			s.setMaxRows(200);
+			int n = 0;
+			try (ResultSet r = s.executeQuery("SELECT s.* FROM main.samples s WHERE s.tag = 'TEP.XMEAS_01'")) {
+				check("table of a column", r.getMetaData().getColumnCount(), 11);
+				for (; r.next(); n++) {
+					Instant at = r.getObject("time", OffsetDateTime.class).toInstant();
+					check("time of a row", at.getEpochSecond() * 1000000000 + at.getNano(), r.getLong("time_ns"));
+				}
+			}
+			check("rows of a page", n, 200);
+		}
 		c.commit();
 		c.setAutoCommit(true);
 	}
@@ -130,6 +152,24 @@ public class PostgresJdbc {
 			throw new AssertionError("a statement was not cancelled");
 		} catch (SQLException e) {
 			check("state of what was cancelled", e.getSQLState(), "57014");
+		}
+		try (Statement s = c.createStatement()) {
+			Thread canceller = new Thread(() -> {
+				try {
+					Thread.sleep(500);
+					s.cancel();
+				} catch (InterruptedException | SQLException e) {
+					throw new AssertionError(e);
+				}
+			});
+			canceller.start();
+			try {
+				s.executeQuery("select count(*) from samples a, samples b, samples c");
+				throw new AssertionError("a statement was not cancelled by cancel()");
+			} catch (SQLException e) {
+				check("state of what cancel() ended", e.getSQLState(), "57014");
+			}
+			canceller.join();
 		}
 		try (Statement s = c.createStatement(); ResultSet r = s.executeQuery("select 1")) {
 			check("the connection goes on", r.next(), true);

@@ -8,9 +8,12 @@ import time
 
 import pandas
 import pg8000.dbapi
+import pg8000.native
 import psycopg
 import psycopg2
 import sqlalchemy
+
+from report import ran
 
 host, port, file = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 rows = list(csv.DictReader(open(file)))
@@ -67,7 +70,12 @@ def psycopg3():
             c.rollback()
         same("cancel took", time.monotonic() - began < 10, True)
         same("psycopg after", c.execute("select 1").fetchone(), (1,))
-    print(f"psycopg {psycopg.__version__}: text and binary, typed parameters, prepared statements, a cursor, a pipeline, cancelling")
+        tables = {r[0] for r in c.execute("select table_name from information_schema.tables where table_schema = %s", ("main",))}
+        same("psycopg metadata", {"samples", "tags", "good_samples"} <= tables, True)
+    for test, what in (("read", "in text and binary, a cursor, a pipeline; errors with their state and place"), ("parameters", "of each type, instants and bytes among them"),
+                       ("prepare", "statements asked eight times"), ("metadata", "tables of information_schema, types of columns"),
+                       ("cancel", "of an endless statement; the connection goes on")):
+        ran("psycopg", psycopg.__version__, test, what)
 
 
 def others():
@@ -77,12 +85,30 @@ def others():
         with c.cursor("served") as named:
             named.execute("select value from samples where tag = 'TEP.XMEAS_01' order by time")
             same("psycopg2 cursor", [v for v, in named], [v for _, v in want])
+        timer = threading.Timer(0.3, c.cancel)
+        timer.start()
+        try:
+            cur.execute("select count(*) from samples a, samples b, samples c")
+            sys.exit("psycopg2: a statement was not cancelled")
+        except psycopg2.errors.QueryCanceled:
+            c.rollback()
+        cur.execute("select 1")
+        same("psycopg2 after", cur.fetchone(), (1,))
     c = pg8000.dbapi.connect(host=host, port=port, user="me", database="varve")
     cur = c.cursor()
     cur.execute(ASK, ("TEP.XMEAS_01", half, -1))
     same("pg8000", [tuple(r) for r in cur.fetchall()], [w for w in want if w[0] >= half])
     c.close()
-    print(f"psycopg2 {psycopg2.__version__.split()[0]}, pg8000 {pg8000.__version__}: reads with parameters, a cursor")
+    native = pg8000.native.Connection("me", host=host, port=port, database="varve")
+    statement = native.prepare("select time, value from samples where tag = :tag and time >= :since order by time limit 3")
+    for _ in range(3):
+        same("pg8000 prepared", [tuple(r) for r in statement.run(tag="TEP.XMEAS_01", since=half)], [w for w in want if w[0] >= half][:3])
+    statement.close()
+    native.close()
+    for test, what in (("read", "rows equal to the file, a cursor"), ("parameters", "put into the text by the driver"), ("cancel", "of an endless statement; the connection goes on")):
+        ran("psycopg2", psycopg2.__version__.split()[0], test, what)
+    for test, what in (("read", "rows equal to the file"), ("parameters", "texts, instants and numbers"), ("prepare", "a statement, run three times")):
+        ran("pg8000", pg8000.__version__, test, what)
 
 
 def alchemy():
@@ -109,7 +135,9 @@ def alchemy():
             frame = pandas.read_sql(ask, engine)
             same("pandas", (list(frame["value"]), [t.to_pydatetime() for t in frame["time"]]), ([v for _, v in want], [t for t, _ in want]))
         engine.dispose()
-    print(f"SQLAlchemy {sqlalchemy.__version__} over three drivers, pandas {pandas.__version__}: reflection of all tables, selects")
+    for test, what in (("metadata", "reflection of all tables over three drivers"), ("read", "rows equal to the file"), ("parameters", "of selects that it builds")):
+        ran("SQLAlchemy", sqlalchemy.__version__, test, what)
+    ran("pandas (PostgreSQL)", pandas.__version__, "read", f"{len(want)} rows equal to the file, times with their zone")
 
 
 psycopg3()

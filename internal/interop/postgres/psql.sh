@@ -2,7 +2,10 @@
 # Uses a Varve server through psql: psql.sh HOST PORT WORK CSV
 set -euo pipefail
 host=$1 port=$2 work=$3 csv=$4
-ask() { PGCONNECT_TIMEOUT=10 psql --no-psqlrc --host "$host" --port "$port" --username me --dbname varve --set ON_ERROR_STOP=1 "$@"; }
+ran() { printf 'ran | %s | %s | %s | %s\n' "$@"; }
+export PGCONNECT_TIMEOUT=10
+psql=(psql --no-psqlrc --host "$host" --port "$port" --username me --dbname varve --set ON_ERROR_STOP=1)
+ask() { "${psql[@]}" "$@"; }
 
 # Everything that psql asks of the catalogue on behalf of its own commands.
 for c in '\d' '\d+' '\dt+' '\dv+' '\d samples' '\d+ samples' '\d sam*' '\dS samples' '\l+' '\dn+' '\du+' '\dg' '\df+' '\da' '\do' '\dT+' '\dp' '\z samples' \
@@ -28,9 +31,36 @@ cmp "$work/want" "$work/got"
 [ "$(ask -At -v tag=TEP.XMEAS_01 <<<"select min(value) from samples where tag = :'tag'")" = "$(cut -d'|' -f2 "$work/want" | sort -g | head -1)" ]
 [ "$(ask -At --set FETCH_COUNT=100 -c "select time, value from samples where tag = 'TEP.XMEAS_01' order by time" | cmp - "$work/want" && echo same)" = same ]
 
-# Errors tell what and where, writes are refused, a statement ends in its time.
-! ask -c 'select valeu from samples' 2>"$work/err" >/dev/null && grep -q '^LINE 1: select valeu from samples' "$work/err"
-! ask -c 'selct 1' 2>"$work/err" >/dev/null && grep -q '^LINE 1: selct 1' "$work/err"
-! ask --set VERBOSITY=verbose -c 'insert into samples values (1)' 2>"$work/err" >/dev/null && grep -q 'ERROR:  25006' "$work/err"
-! PGOPTIONS='-c statement_timeout=200ms' ask -c 'select count(*) from samples a, samples b, samples c' 2>"$work/err" >/dev/null && grep -q 'canceling statement due to statement timeout' "$work/err"
-echo "$(psql --version | cut -d' ' -f1-3): $(wc -l <"$work/want") samples equal to the file, cursors, its commands about tables, errors with their places, a statement that ran out of time"
+# Errors tell what and where, writes are refused, a statement ends in its time. refused WORDS PSQL_ARGUMENTS...
+refused() {
+	local words=$1
+	shift
+	if ask "$@" >"$work/out" 2>"$work/err" || ! grep -q -- "$words" "$work/err"; then
+		echo "psql $*: was not refused with '$words':"
+		cat "$work/out" "$work/err"
+		exit 1
+	fi
+}
+refused '^LINE 1: select valeu from samples' -c 'select valeu from samples'
+refused '^LINE 1: selct 1' -c 'selct 1'
+refused 'ERROR:  25006' --set VERBOSITY=verbose -c 'insert into samples values (1)'
+PGOPTIONS='-c statement_timeout=200ms' refused 'canceling statement due to statement timeout' -c 'select count(*) from samples a, samples b, samples c'
+
+# \gdesc prepares a statement and has it described; one that is interrupted ends.
+[ "$(ask -At <<<'select time, value, quality, tag from samples \gdesc')" = $'time|timestamp with time zone\nvalue|double precision\nquality|bigint\ntag|text' ]
+"${psql[@]}" -c 'select count(*) from samples a, samples b, samples c' >"$work/out" 2>"$work/err" &
+asking=$!
+sleep 1
+kill -INT $asking
+if wait $asking || ! grep -q 'canceling statement due to user request' "$work/err"; then
+	echo "psql was interrupted, and said:"
+	cat "$work/out" "$work/err"
+	exit 1
+fi
+
+version=$(psql --version | cut -d' ' -f3)
+ran psql "$version" read "$(wc -l <"$work/want") rows equal to the file, cursors, errors with their places"
+ran psql "$version" metadata "its commands about tables and the rest of the catalogue"
+ran psql "$version" parameters "its variables, as it writes them into the text"
+ran psql "$version" prepare "a statement is prepared and described, by \\gdesc"
+ran psql "$version" cancel "by a signal, and by statement_timeout"

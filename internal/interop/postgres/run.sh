@@ -1,40 +1,31 @@
-#!/usr/bin/env bash
-# Runs clients of PostgreSQL against a running server: run.sh ADDRESS PYTHON WORK CSV
-# ADDRESS is that of --postgres, PYTHON has a pip beside it, WORK is a folder for what is made, CSV is what the server holds, its columns
-# with TEP. before their names. Says of each client whether it ran; one that cannot be had on this machine is named and fails nothing, one
-# that gets a wrong answer does.
-set -euo pipefail
-address=$1 python=$2 work=$3 csv=$4
-here=$(dirname "$(realpath "$0")")
-source "$here/versions"
-host=${address%:*} port=${address##*:}
+# Sourced by ../run.sh with ADDRESS CSV: clients of PostgreSQL. ADDRESS is that of --postgres, CSV is what the server holds, its columns with TEP. before
+# their names.
+postgres=$interop/postgres host=${1%:*} port=${1##*:}
 
-if [ "$(id -u)" = 0 ] && ! command -v psql >/dev/null; then
+if [ "$(id -u)" = 0 ] && ! command -v psql >/dev/null && command -v apt-get >/dev/null; then
 	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql-client; } >"$work/apt" 2>&1 || tail -n 3 "$work/apt"
 fi
 if command -v psql >/dev/null; then
-	"$here/psql.sh" "$host" "$port" "$work" "$csv"
+	held "$postgres/psql.sh" "$host" "$port" "$work" "$2"
 else
-	echo "psql: did not run, it could not be installed here"
+	skipped psql "it could not be installed here"
 fi
 
-pip=$(dirname "$python")/pip
-# shellcheck disable=SC2086
-if "$pip" install --quiet --disable-pip-version-check $PYTHON >"$work/pip" 2>&1; then
-	"$python" "$here/clients.py" "$host" "$port" "$csv"
+if packages psycopg psycopg-binary psycopg2-binary pg8000 SQLAlchemy pandas; then
+	held "$python" "$postgres/clients.py" "$host" "$port" "$2"
+	held "$python" "$postgres/npgsql.py" "$host" "$port"
 else
-	tail -n 3 "$work/pip"
-	echo "psycopg, psycopg2, pg8000, SQLAlchemy, pandas: did not run, they could not be installed here"
+	for client in psycopg psycopg2 pg8000 SQLAlchemy "pandas (PostgreSQL)" "Npgsql, statements"; do
+		skipped "$client" "it could not be installed here"
+	done
 fi
 
-jar="$work/$(cut -d: -f2,3 <<<"$JDBC" | tr : -).jar"
-if command -v javac >/dev/null && command -v mvn >/dev/null && mvn -q org.apache.maven.plugins:maven-dependency-plugin:2.8:copy -Dartifact="$JDBC" -DoutputDirectory="$work" >"$work/mvn" 2>&1 && [ -f "$jar" ]; then
+if jar org.postgresql:postgresql; then
 	mkdir -p "$work/classes"
-	javac -cp "$jar" -d "$work/classes" "$here/PostgresJdbc.java"
+	javac -cp "$jar" -d "$work/classes" "$postgres/PostgresJdbc.java"
 	for zone in UTC America/New_York; do
-		java -Duser.timezone=$zone -cp "$work/classes:$jar" PostgresJdbc "$host" "$port" 2>"$work/java" || { tail -n 30 "$work/java"; exit 1; }
+		held java -Duser.timezone=$zone -cp "$work/classes:$jar" PostgresJdbc "$host" "$port" 2>"$work/java" || { tail -n 30 "$work/java"; exit 1; }
 	done
 else
-	tail -n 3 "$work/mvn" 2>/dev/null || true
-	echo "JDBC (PostgreSQL): did not run, no Java here or the driver could not be had"
+	skipped "JDBC (PostgreSQL)" "no JDK and mvn here, or the driver could not be had"
 fi

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -17,36 +18,60 @@ import (
 )
 
 func main() {
-	sql, err := run(context.Background(), os.Args[1])
-	if err != nil {
+	if err := run(context.Background(), os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "ADBC (Go):", err)
 		os.Exit(1)
 	}
-	if sql {
-		fmt.Println("ADBC (Go): metadata, bulk ingest, statements, parameters")
-	} else {
-		fmt.Println("ADBC (Go): metadata, bulk ingest, and no statements, since the server has no SQL")
-	}
 }
 
-func run(ctx context.Context, address string) (sql bool, err error) {
+// ran reports a test that held.
+func ran(test, what string) {
+	version := "-"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/apache/arrow-adbc/go/adbc" {
+				version = strings.TrimPrefix(m.Version, "v")
+			}
+		}
+	}
+	fmt.Printf("ran | ADBC (Go) | %s | %s | %s\n", version, test, what)
+}
+
+func run(ctx context.Context, address string) (err error) {
 	db, err := flightsql.NewDriver(memory.DefaultAllocator).NewDatabase(map[string]string{adbc.OptionKeyURI: "grpc://" + address})
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	c, err := db.Open(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := metadata(ctx, c); err != nil {
-		return false, fmt.Errorf("metadata: %w", err)
+		return fmt.Errorf("metadata: %w", err)
 	}
+	ran("metadata", "columns and types of tables")
 	if err := ingest(ctx, c); err != nil {
-		return false, fmt.Errorf("ingest: %w", err)
+		return fmt.Errorf("ingest: %w", err)
 	}
-	return statements(ctx, c)
+	ran("ingest", "three samples, which the statements read")
+	sql, err := statements(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !sql {
+		fmt.Println("skipped | ADBC (Go) | statements: the server has no SQL, and says so")
+		return nil
+	}
+	ran("prepare", "a statement, executed three times")
+	ran("parameters", "a text and nanoseconds")
+	ran("read", "times to the nanosecond, values exact")
+	if err := cancel(ctx, c); err != nil {
+		return fmt.Errorf("cancel: %w", err)
+	}
+	ran("cancel", "of an endless statement by its context; the next one answers")
+	return nil
 }
 
 func metadata(ctx context.Context, c adbc.Connection) error {
@@ -148,4 +173,37 @@ func statements(ctx context.Context, c adbc.Connection) (sql bool, err error) {
 		r.Release()
 	}
 	return true, nil
+}
+
+// cancel ends a statement that would go on for hours.
+func cancel(ctx context.Context, c adbc.Connection) (err error) {
+	st, err := c.NewStatement()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := st.SetSqlQuery("select a.time_ns from samples a, samples b, samples c"); err != nil {
+		return err
+	}
+	limited, stop := context.WithCancel(ctx)
+	defer stop()
+	r, _, err := st.ExecuteQuery(limited)
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if !r.Next() {
+		return fmt.Errorf("it has no first row: %w", r.Err())
+	}
+	stop()
+	for r.Next() {
+	}
+	if r.Err() == nil {
+		return errors.New("it went on to its end")
+	}
+	sql, err := statements(ctx, c)
+	if err == nil && !sql {
+		err = errors.New("no statement answers any more")
+	}
+	return err
 }
