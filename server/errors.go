@@ -135,6 +135,8 @@ var statusOf = []errorCode{
 	{errNoHandle, codes.NotFound},
 	{errCancelled, codes.Canceled},
 	{errRowsRejected, codes.InvalidArgument},
+	{errPartial, codes.InvalidArgument},
+	{errBusy, codes.ResourceExhausted},
 
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

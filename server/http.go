@@ -26,17 +26,30 @@ type route struct {
 	method, path string
 	scope        Scope
 	serve        func(context.Context, *reply, *http.Request) error
+	// refuse writes an error as clients of this way read it, and sets headers that they look at; nil for the JSON of our own. A way that has it is one
+	// for agents, see agent_*.go.
+	refuse func(h http.Header, status int, message string) []byte
 }
 
 func (s *Server) routes() []route {
 	return []route{
-		{http.MethodGet, "/api/v1/query", Read, s.getQuery},
-		{http.MethodPost, "/api/v1/query", Read, s.postQuery},
-		{http.MethodGet, "/api/v1/sql", Read, s.getSQL},
-		{http.MethodPost, "/api/v1/sql", Read, s.postSQL},
-		{http.MethodGet, "/api/v1/openapi.json", Read, s.getOpenAPI},
-		{http.MethodGet, "/healthz", open, s.getHealth},
-		{http.MethodGet, "/readyz", open, s.getReady},
+		{http.MethodGet, "/api/v1/query", Read, s.getQuery, nil},
+		{http.MethodPost, "/api/v1/query", Read, s.postQuery, nil},
+		{http.MethodGet, "/api/v1/sql", Read, s.getSQL, nil},
+		{http.MethodPost, "/api/v1/sql", Read, s.postSQL, nil},
+		{http.MethodGet, "/api/v1/openapi.json", Read, s.getOpenAPI, nil},
+		{http.MethodGet, "/healthz", open, s.getHealth, nil},
+		{http.MethodGet, "/readyz", open, s.getReady, nil},
+
+		{http.MethodPost, "/write", Write, s.postWriteV1, refuseV1},
+		{http.MethodPost, "/api/v2/write", Write, s.postWriteV2, refuseV2},
+		{http.MethodGet, "/query", Write, s.influxQuery, refuseV1},
+		{http.MethodPost, "/query", Write, s.influxQuery, refuseV1},
+		{http.MethodGet, "/ping", open, s.influxPing, refuseV1},
+		{http.MethodHead, "/ping", open, s.influxPing, refuseV1},
+		{http.MethodGet, "/api/v2/ping", open, s.influxPing, refuseV2},
+		{http.MethodHead, "/api/v2/ping", open, s.influxPing, refuseV2},
+		{http.MethodGet, "/health", open, s.influxHealth, refuseV2},
 	}
 }
 
@@ -117,6 +130,7 @@ func (s *Server) web() http.Handler {
 			out.awaitBody()
 		}
 		route, err := findRoute(routes, r)
+		out.refuse = route.refuse
 		end := s.metrics.request(route.path)
 		if err == nil {
 			err = s.guard(route.path, func() error { return s.serveRoute(out, r, route) })
@@ -165,6 +179,13 @@ func (s *Server) serveRoute(out *reply, r *http.Request, to route) error {
 		return fmt.Errorf("a page of another origin asks with the password that the browser keeps: %w", errForbidden)
 	}
 	ctx := callContext(r)
+	if to.refuse != nil {
+		var err error
+		if ctx, err = agentContext(ctx, r); err != nil {
+			s.refused(ctx, to.path, err)
+			return err
+		}
+	}
 	who, err := s.auth.permit(ctx, to.path, to.scope)
 	if err != nil {
 		s.refused(ctx, to.path, err)

@@ -23,14 +23,16 @@ type reply struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
+	code     int // of an answer that goes well
 	held     []byte
 	begun    bool
 	// breakOff is what is written behind an answer that breaks off, where its format has a place for that.
 	breakOff func(code, message string) []byte
+	refuse   func(h http.Header, status int, message string) []byte // as route has it
 }
 
 func newReply(w http.ResponseWriter, patience time.Duration) *reply {
-	return &reply{header: http.Header{}, w: w, control: http.NewResponseController(w), patience: patience}
+	return &reply{header: http.Header{}, code: http.StatusOK, w: w, control: http.NewResponseController(w), patience: patience}
 }
 
 // awaitBody gives the body of the request its time.
@@ -53,7 +55,7 @@ func (r *reply) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if !r.begun {
-		r.begin(http.StatusOK)
+		r.begin(r.code)
 		if err := r.send(r.held); err != nil {
 			return 0, err
 		}
@@ -113,8 +115,10 @@ func (r *reply) end(err error) (broken bool) {
 	case err == nil && r.begun:
 		return r.flush() != nil
 	case err == nil:
-		r.header.Set("Content-Length", strconv.Itoa(len(r.held)))
-		r.begin(http.StatusOK)
+		if r.code != http.StatusNoContent {
+			r.header.Set("Content-Length", strconv.Itoa(len(r.held)))
+		}
+		r.begin(r.code)
 		return errors.Join(r.send(r.held), r.flush()) != nil
 	case r.begun:
 		if r.breakOff != nil && !errors.Is(err, errStalled) {
@@ -132,7 +136,11 @@ func (r *reply) end(err error) (broken bool) {
 	case retry(code):
 		r.header.Set("Retry-After", "1")
 	}
-	body := append(errorJSON(name, message), '\n')
+	body := errorJSON(name, message)
+	if r.refuse != nil {
+		body = r.refuse(r.header, code, message)
+	}
+	body = append(body, '\n')
 	r.header.Set("Content-Length", strconv.Itoa(len(body)))
 	r.begin(code)
 	return errors.Join(r.send(body), r.flush()) != nil

@@ -25,7 +25,7 @@ type metrics struct {
 	registry *prometheus.Registry
 
 	batches, bytes, accepted, stored, ignored, panics, refused prometheus.Counter
-	duplicates, handshakes                                     prometheus.Counter
+	duplicates, handshakes, wrongLines, timeless               prometheus.Counter
 	rejected                                                   *prometheus.CounterVec // by code
 	calls                                                      *prometheus.CounterVec // by method and status
 	rows                                                       *prometheus.CounterVec // by door
@@ -53,6 +53,8 @@ func newMetrics(s *Server) *metrics {
 	m.panics = counter("varve_panics_total", "Panics met and survived.")
 	m.refused = counter("varve_calls_refused_total", "Calls refused for want of authentication or scope.")
 	m.handshakes = counter("varve_tls_handshakes_failed_total", "Connections that ended in the TLS handshake, probes of the port apart.")
+	m.wrongLines = counter("varve_agent_lines_wrong_total", "Lines of the line protocol that could not be read.")
+	m.timeless = counter("varve_agent_samples_without_time_total", "Samples of agents that had no time, and got that of their arrival.")
 	m.rejected = vector("varve_ingest_samples_rejected_total", "Samples not taken, by code.", "code")
 	m.calls = vector("varve_calls_total", "Calls ended, by method and status.", "method", "status")
 	m.rows = vector("varve_query_rows_total", "Rows sent, by door.", "door")

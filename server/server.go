@@ -31,6 +31,7 @@
 //	flight_sql*.go              Flight SQL: statements, what tables there are, and rows into samples (ingest_rows.go)
 //	arrow_sender.go             Arrow messages onto a stream, copied once
 //	sql.go, statements.go       statements, which package sqlchild runs over the tables of package relation
+//	agents.go, agent_*.go       agents that write over HTTP as they do to others; their lines are read by package lineprotocol
 //	postgres.go, postgres_*.go  clients of PostgreSQL, whose protocol is package pgwire's
 //	stalled.go                  clients that stop reading
 //	metrics.go                  what operators see
@@ -83,6 +84,7 @@ type Server struct {
 	buffers       sendBuffers
 	rejects       ingestRejects
 	flightSQL     *flightSQL
+	agents        *agents
 
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
 	drain      context.Context
@@ -112,6 +114,7 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	s := &Server{
 		db: db, options: o, log: o.Logger, engine: engine, auth: auth, started: o.Now(),
 		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}},
+		agents: newAgents(),
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)

@@ -33,7 +33,13 @@ type running struct {
 
 func start(t testing.TB, o Options, dial ...grpc.DialOption) *running {
 	t.Helper()
-	db, err := storage.Open("store", storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SegmentBytes: 1 << 20, MemoryBytes: 64 << 20})
+	return startOn(t, storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SegmentBytes: 1 << 20, MemoryBytes: 64 << 20}, o, dial...)
+}
+
+// startOn starts a server over a store of its own options.
+func startOn(t testing.TB, store storage.Options, o Options, dial ...grpc.DialOption) *running {
+	t.Helper()
+	db, err := storage.Open("store", store)
 	require.NoError(t, err)
 	s, err := New(db, o)
 	require.NoError(t, err)

@@ -85,7 +85,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringVar(&f.data, "data", "", "directory of the store; made if nothing is there (required)")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:7420", "address to accept connections on; port 0 picks one")
-	flags.StringVar(&f.http, "http-listen", "", "address to answer queries on over HTTP, with the same TLS, certificates and tokens; empty for none")
+	flags.StringVar(&f.http, "http-listen", "", "address to answer queries and take what agents write on over HTTP, with the same TLS, certificates and tokens; empty for none")
 	flags.StringVar(&f.postgres, "postgres", "", "address to answer clients of PostgreSQL on, such as 127.0.0.1:5432, with the same TLS, certificates and tokens; empty for none")
 	flags.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:0", "address for Prometheus metrics at /metrics, and for /healthz and /readyz, without authentication; empty for none")
 

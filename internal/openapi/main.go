@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 
@@ -156,6 +157,7 @@ func (d *document) build(question, statement *protogen.Message) ([]byte, error) 
 			"/readyz":  probe("getReady", "Whether calls are taken"),
 		},
 	}
+	maps.Copy(doc["paths"].(object), agentPaths())
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)

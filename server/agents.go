@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/varvedb/varve/model"
+)
+
+const (
+	// maxAgentBody is the largest body of an agent, unpacked.
+	maxAgentBody = 64 << 20
+	// maxAgentWrites is how many bodies are taken at once; another waits.
+	maxAgentWrites = 32
+	// agentPatience is how long a body waits for its turn, and for the log to have room.
+	agentPatience = 10 * time.Second
+	// agentPieceSamples and agentPieceText bound the samples and the bytes of text that are gathered before they are logged: a body of less is one
+	// record of the log, all or nothing but for what is wrong with single samples.
+	agentPieceSamples = 32 << 10
+	agentPieceText    = 4 << 20
+)
+
+// errBusy is what an agent is told that comes while too many others do.
+var errBusy = errors.New("too much is being written; try again")
+
+// agents is what the doors for agents share.
+type agents struct {
+	lines *agentNames
+	free  chan *agentRows // nil stands for one that was not made yet
+}
+
+func newAgents() *agents {
+	a := &agents{lines: newAgentNames(), free: make(chan *agentRows, maxAgentWrites)}
+	for range maxAgentWrites {
+		a.free <- nil
+	}
+	return a
+}
+
+// beginAgent waits for a place. Give it back with endAgent.
+func (s *Server) beginAgent(ctx context.Context, names *agentNames) (*agentRows, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentPatience, errBusy)
+	defer cancel()
+	select {
+	case a := <-s.agents.free:
+		if a == nil {
+			a = &agentRows{server: s, judge: newJudge(door{}, model.Update), wanted: map[string]bool{}, refused: map[string]error{}, bySlot: map[uint64]int32{}}
+		}
+		a.names, a.judge.door = names, s.door()
+		a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
+		a.sent, a.agentFaults = nil, agentFaults{}
+		a.reset()
+		return a, nil
+	case <-ctx.Done():
+		return nil, &httpError{http.StatusTooManyRequests, context.Cause(ctx)}
+	}
+}
+
+func (s *Server) endAgent(a *agentRows) {
+	if cap(a.rows) > 2*agentPieceSamples || cap(a.text) > 2*agentPieceText {
+		a = nil
+	}
+	s.agents.free <- a
+}
+
+// agentContext is the context of a request of an agent: it refuses pages of other origins, and finds the token wherever agents have room for one.
+func agentContext(ctx context.Context, r *http.Request) (context.Context, error) {
+	// A body of lines is text, which a page in a browser of this machine may send anywhere without asking.
+	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+		return ctx, fmt.Errorf("%w: %w", err, errForbidden)
+	}
+	token, ok := agentToken(r)
+	if !ok {
+		return ctx, nil // whoever judges the caller says what is missing
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	md = md.Copy()
+	md.Set("authorization", "Bearer "+token)
+	return metadata.NewIncomingContext(ctx, md), nil
+}
+
+// agentToken is the token of a request: behind Bearer or Token, as the password of Basic authentication, behind Token as user:password, or as the
+// parameter p beside u. The header goes first. Users are any, as elsewhere on this listener.
+func agentToken(r *http.Request) (token string, ok bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 {
+		return "", false
+	}
+	if len(headers) == 0 {
+		values := r.URL.Query()
+		return values.Get("p"), values.Has("p")
+	}
+	if _, token, ok = basicAuth(headers[0]); ok {
+		return token, true
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	switch {
+	case strings.EqualFold(scheme, "bearer"):
+		return token, true
+	case strings.EqualFold(scheme, "token"):
+		if _, password, ok := strings.Cut(token, ":"); ok {
+			return password, true
+		}
+		return token, true
+	}
+	return "", false
+}
+
+// body is the body of a request, unpacked and bounded.
+func (a *agentRows) body(r *http.Request) (io.Reader, error) {
+	if r.ContentLength > maxAgentBody {
+		return nil, bodyTooLarge()
+	}
+	packed := http.MaxBytesReader(nil, r.Body, maxAgentBody)
+	switch encoding := r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		return packed, nil
+	case "gzip":
+		var err error
+		if a.zip == nil {
+			a.zip, err = gzip.NewReader(packed)
+		} else {
+			err = a.zip.Reset(packed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("body is not gzip: %w: %w", err, errWire)
+		}
+		return &boundedReader{from: a.zip, left: maxAgentBody}, nil
+	default:
+		return nil, &httpError{http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %.40q: must be gzip or none: %w", encoding, errBadField)}
+	}
+}
+
+func bodyTooLarge() error {
+	return &httpError{http.StatusRequestEntityTooLarge, fmt.Errorf("body has more than %d bytes, unpacked: %w", maxAgentBody, errTooMany)}
+}
+
+// boundedReader fails where what it reads goes on behind its bound.
+type boundedReader struct {
+	from io.Reader
+	left int
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p[:min(len(p), b.left+1)])
+	if b.left -= n; b.left < 0 {
+		return 0, bodyTooLarge()
+	}
+	return n, err
+}
+
+// bodyError is why a body could not be read.
+func (s *Server) bodyError(err error) error {
+	_, large := errors.AsType[*http.MaxBytesError](err)
+	_, own := errors.AsType[*httpError](err)
+	switch {
+	case own:
+		return err
+	case large:
+		return bodyTooLarge()
+	case isTimeout(err):
+		return &httpError{http.StatusRequestTimeout, fmt.Errorf("nothing of the body came for %s: %w", s.options.StallTimeout, errStalled)}
+	}
+	return fmt.Errorf("read the body: %w: %w", err, errWire)
+}
