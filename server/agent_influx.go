@@ -44,23 +44,7 @@ func (s *Server) postLines(ctx context.Context, out *reply, r *http.Request, uni
 	if !ok {
 		return fmt.Errorf("precision %.20q: must be one of ns, us, ms, s: %w", values.Get("precision"), errBadField)
 	}
-	a, err := s.beginAgent(ctx, s.agents.lines)
-	if err != nil {
-		return err
-	}
-	err = s.takeLines(ctx, a, out, r, unit)
-	// What follows waits for the disk, and needs no place.
-	sent, faults := a.sent, a.agentFaults
-	s.endAgent(a)
-	waiting := &agentRows{server: s, sent: sent, agentFaults: faults}
-	stored, waitErr := waiting.wait(ctx)
-	switch {
-	case err != nil && stored > 0:
-		return fmt.Errorf("%d values before it were stored: %w", stored, err)
-	case err != nil || waitErr != nil:
-		return errors.Join(err, waitErr)
-	}
-	if err := waiting.err("line"); err != nil {
+	if _, err := s.serveAgent(ctx, s.agents.lines, "line", func(a *agentRows) error { return s.takeLines(ctx, a, out, r, unit) }); err != nil {
 		return err
 	}
 	out.code = http.StatusNoContent
@@ -71,7 +55,7 @@ func (s *Server) postLines(ctx context.Context, out *reply, r *http.Request, uni
 func (s *Server) takeLines(ctx context.Context, a *agentRows, out *reply, r *http.Request, unit int64) error {
 	body, err := a.body(r)
 	if err != nil {
-		return s.bodyError(err)
+		return a.bodyError(err)
 	}
 	if a.lines == nil {
 		a.lines = lineprotocol.NewReader(body, unit, maxLineBytes)
@@ -90,7 +74,7 @@ func (s *Server) takeLines(ctx context.Context, a *agentRows, out *reply, r *htt
 			continue
 		}
 		if err != nil {
-			return s.bodyError(err)
+			return a.bodyError(err)
 		}
 		if err := a.line(&a.lines.Line, now); err != nil {
 			a.wrongLine(&lineprotocol.Error{Line: a.lines.Line.Number, Reason: err.Error()})
@@ -122,6 +106,9 @@ func (a *agentRows) wrongLine(e *lineprotocol.Error) {
 func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
 	series := a.names.find(l.Series)
 	if series == nil {
+		if len(l.Series) > maxSeriesBytes {
+			return fmt.Errorf("measurement and tags of more than %d bytes", maxSeriesBytes)
+		}
 		s, err := lineprotocol.Split(l.Series)
 		if err != nil {
 			return err
@@ -143,6 +130,9 @@ func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
 		tag := series.tag(f.Key, i)
 		if tag == nil {
 			field, err := lineprotocol.Unescape(f.Key)
+			if err == nil && len(field) > maxSeriesBytes {
+				err = fmt.Errorf("field of more than %d bytes", maxSeriesBytes)
+			}
 			if err != nil {
 				a.rows = a.rows[:first] // the line as a whole is wrong
 				return err
@@ -201,7 +191,7 @@ func refuseV1(h http.Header, _ int, message string) []byte {
 // codesV2 is what version 2 of InfluxDB calls a status.
 var codesV2 = map[int]string{
 	http.StatusBadRequest: "invalid", http.StatusUnauthorized: "unauthorized", http.StatusForbidden: "forbidden", http.StatusNotFound: "not found",
-	http.StatusRequestEntityTooLarge: "request too large", http.StatusUnsupportedMediaType: "invalid", http.StatusTooManyRequests: "too many requests",
+	http.StatusRequestEntityTooLarge: "request too large", http.StatusUnsupportedMediaType: "invalid",
 	http.StatusServiceUnavailable: "unavailable",
 }
 

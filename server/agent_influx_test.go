@@ -380,7 +380,7 @@ func TestBodiesOfLines(t *testing.T) {
 	require.Equal(t, 415, s.lines(t, "m v=1 1", "Content-Encoding", "br").code)
 	a := s.lines(t, "m v=3 3", "Content-Encoding", "gzip")
 	require.Equal(t, 400, a.code)
-	require.Contains(t, a.body, "body is not gzip")
+	require.Contains(t, a.body, "the body cannot be read: gzip")
 	whole := zipped([]byte("m v=4 4\nm v=5 5"))
 	a = s.lines(t, whole[:len(whole)-6], "Content-Encoding", "gzip")
 	require.Equal(t, 400, a.code, "broken off")

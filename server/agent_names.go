@@ -17,6 +17,9 @@ type agentNames struct {
 	shards [64]agentShard
 }
 
+// maxSeriesBytes is how long a series may be as it comes, and a field: no name of a tag can be made of more.
+const maxSeriesBytes = 16 << 10
+
 // agentShardBytes is about what a part may take; all of them 64 MiB.
 const agentShardBytes = 1 << 20
 

@@ -29,6 +29,9 @@ type agentRows struct {
 	text  []byte // of rows
 	bytes int    // of the body, for metrics
 	sent  []sent
+	stale []staleMark   // of metrics that ended
+	tags  []model.TagID // that got samples, where somebody asks
+	watch bool
 	agentFaults
 
 	// Of a piece being stored.
@@ -42,6 +45,7 @@ type agentRows struct {
 
 	lines *lineprotocol.Reader
 	zip   *gzip.Reader
+	raw   rawBody
 }
 
 // agentRow is one value on its way.
@@ -97,6 +101,11 @@ func (a *agentRows) store(ctx context.Context) error {
 		return unavailable(err)
 	}
 	a.judgeColumns(a.assign())
+	if a.watch {
+		for _, slot := range a.slots {
+			a.tags = append(a.tags, slot.id)
+		}
+	}
 	s.metrics.took(j, a.bytes)
 	if len(j.batch.Runs) == 0 {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/varvedb/varve/model"
@@ -18,6 +19,8 @@ import (
 const (
 	// maxAgentBody is the largest body of an agent, unpacked.
 	maxAgentBody = 64 << 20
+	// maxAgentHeld is how many bytes are taken at once by bodies that are read whole, as they came and unpacked.
+	maxAgentHeld = 128 << 20
 	// maxAgentWrites is how many bodies are taken at once; another waits.
 	maxAgentWrites = 32
 	// agentPatience is how long a body waits for its turn, and for the log to have room.
@@ -31,14 +34,19 @@ const (
 // errBusy is what an agent is told that comes while too many others do.
 var errBusy = errors.New("too much is being written; try again")
 
+// errBody is what an agent is told whose body is not what it says it is, or did not come.
+var errBody = errors.New("the body cannot be read")
+
 // agents is what the doors for agents share.
 type agents struct {
-	lines *agentNames
-	free  chan *agentRows // nil stands for one that was not made yet
+	lines  *agentNames
+	labels *agentNames         // of Prometheus
+	room   *semaphore.Weighted // bytes of bodies that are held whole
+	free   chan *agentRows     // nil stands for one that was not made yet
 }
 
 func newAgents() *agents {
-	a := &agents{lines: newAgentNames(), free: make(chan *agentRows, maxAgentWrites)}
+	a := &agents{lines: newAgentNames(), labels: newAgentNames(), room: semaphore.NewWeighted(maxAgentHeld), free: make(chan *agentRows, maxAgentWrites)}
 	for range maxAgentWrites {
 		a.free <- nil
 	}
@@ -56,11 +64,11 @@ func (s *Server) beginAgent(ctx context.Context, names *agentNames) (*agentRows,
 		}
 		a.names, a.judge.door = names, s.door()
 		a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
-		a.sent, a.agentFaults = nil, agentFaults{}
+		a.sent, a.stale, a.tags, a.watch, a.agentFaults = nil, nil, nil, false, agentFaults{}
 		a.reset()
 		return a, nil
 	case <-ctx.Done():
-		return nil, &httpError{http.StatusTooManyRequests, context.Cause(ctx)}
+		return nil, unavailable(context.Cause(ctx))
 	}
 }
 
@@ -69,6 +77,30 @@ func (s *Server) endAgent(a *agentRows) {
 		a = nil
 	}
 	s.agents.free <- a
+}
+
+// serveAgent lets take gather what is in a body, and waits until it is stored. The error is the answer to the body as a whole; faults call what their
+// numbers count by one.
+func (s *Server) serveAgent(ctx context.Context, names *agentNames, one string, take func(*agentRows) error) (stored uint64, err error) {
+	a, err := s.beginAgent(ctx, names)
+	if err != nil {
+		return 0, err
+	}
+	err = take(a)
+	// What follows waits for the disk, and needs no place.
+	waiting := &agentRows{server: s, sent: a.sent, stale: a.stale, tags: a.tags, agentFaults: a.agentFaults}
+	s.endAgent(a)
+	stored, waitErr := waiting.wait(ctx)
+	if err == nil && waitErr == nil {
+		waitErr = waiting.keepGaps(ctx, &stored)
+	}
+	switch {
+	case err != nil && stored > 0:
+		return stored, fmt.Errorf("%d values before it were stored: %w", stored, err)
+	case err != nil || waitErr != nil:
+		return stored, errors.Join(err, waitErr)
+	}
+	return stored, waiting.err(one)
 }
 
 // agentContext is the context of a request of an agent: it refuses pages of other origins, and finds the token wherever agents have room for one.
@@ -119,7 +151,8 @@ func (a *agentRows) body(r *http.Request) (io.Reader, error) {
 	if r.ContentLength > maxAgentBody {
 		return nil, bodyTooLarge()
 	}
-	packed := http.MaxBytesReader(nil, r.Body, maxAgentBody)
+	a.raw = rawBody{from: http.MaxBytesReader(nil, r.Body, maxAgentBody)}
+	packed := &a.raw
 	switch encoding := r.Header.Get("Content-Encoding"); encoding {
 	case "", "identity":
 		return packed, nil
@@ -131,7 +164,7 @@ func (a *agentRows) body(r *http.Request) (io.Reader, error) {
 			err = a.zip.Reset(packed)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("body is not gzip: %w: %w", err, errWire)
+			return nil, fmt.Errorf("gzip: %w", err)
 		}
 		return &boundedReader{from: a.zip, left: maxAgentBody}, nil
 	default:
@@ -157,8 +190,22 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bodyError is why a body could not be read.
-func (s *Server) bodyError(err error) error {
+// rawBody is a body as it comes, which remembers why it could not be read.
+type rawBody struct {
+	from io.Reader
+	err  error
+}
+
+func (b *rawBody) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
+
+// bodyError is why a body could not be read: because of what it is, or because it did not come, which may be better the next time.
+func (a *agentRows) bodyError(err error) error {
 	_, large := errors.AsType[*http.MaxBytesError](err)
 	_, own := errors.AsType[*httpError](err)
 	switch {
@@ -166,8 +213,18 @@ func (s *Server) bodyError(err error) error {
 		return err
 	case large:
 		return bodyTooLarge()
-	case isTimeout(err):
-		return &httpError{http.StatusRequestTimeout, fmt.Errorf("nothing of the body came for %s: %w", s.options.StallTimeout, errStalled)}
+	case a.raw.err != nil:
+		return unavailable(fmt.Errorf("%w: %w", errBody, err))
 	}
-	return fmt.Errorf("read the body: %w: %w", err, errWire)
+	return fmt.Errorf("%w: %w", errBody, err)
+}
+
+// hold waits until so many bytes may be held whole.
+func (s *Server) hold(ctx context.Context, n int64) (release func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentPatience, errBusy)
+	defer cancel()
+	if err := s.agents.room.Acquire(ctx, n); err != nil {
+		return nil, unavailable(context.Cause(ctx))
+	}
+	return func() { s.agents.room.Release(n) }, nil
 }

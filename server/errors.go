@@ -136,6 +136,7 @@ var statusOf = []errorCode{
 	{errCancelled, codes.Canceled},
 	{errRowsRejected, codes.InvalidArgument},
 	{errPartial, codes.InvalidArgument},
+	{errBody, codes.InvalidArgument},
 	{errBusy, codes.ResourceExhausted},
 
 	{context.Canceled, codes.Canceled},

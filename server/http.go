@@ -49,6 +49,7 @@ func (s *Server) routes() []route {
 		{http.MethodHead, "/ping", open, s.influxPing, refuseV1},
 		{http.MethodGet, "/api/v2/ping", open, s.influxPing, refuseV2},
 		{http.MethodHead, "/api/v2/ping", open, s.influxPing, refuseV2},
+		{http.MethodPost, "/api/v1/write", Write, s.postRemoteWrite, refusePlain},
 		{http.MethodGet, "/health", open, s.influxHealth, refuseV2},
 	}
 }

@@ -23,7 +23,8 @@ type reply struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
-	code     int // of an answer that goes well
+	code     int         // of an answer that goes well
+	always   http.Header // of any answer
 	held     []byte
 	begun    bool
 	// breakOff is what is written behind an answer that breaks off, where its format has a place for that.
@@ -72,6 +73,7 @@ func (r *reply) begin(code int) {
 	r.begun = true
 	h := r.w.Header()
 	maps.Copy(h, r.header)
+	maps.Copy(h, r.always)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	r.w.WriteHeader(code)

@@ -322,6 +322,22 @@ func (db *DB) submitState(ctx context.Context, least int, s *record.State) (uint
 	return db.submitOp(ctx, record.AppendState(payload, s))
 }
 
+// OpenGaps is where the last open gap that a source reported of each tag begins, of those tags that have one.
+func (db *DB) OpenGaps(tags []model.TagID, source string) map[model.TagID]int64 {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	if len(db.gaps.byTag) == 0 {
+		return nil
+	}
+	open := map[model.TagID]int64{}
+	for _, tag := range tags {
+		for _, g := range db.gaps.standing(tag, func(g *Gap) bool { return g.Source == source && g.Newest().To == model.OpenGap }) {
+			open[tag] = g.From // they are in order
+		}
+	}
+	return open
+}
+
 // GapsChanged is how many gaps of tags the record at an offset made, ended or withdrew; of all tags where none are named.
 func (db *DB) GapsChanged(tags []model.TagID, offset uint64) (n int) {
 	db.mu.RLock()

@@ -407,6 +407,32 @@ func TestLimitsOfGaps(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+// TestOpenGapsOfASource finds those that are open, stand and are of that source, and of several the last.
+func TestOpenGapsOfASource(t *testing.T) {
+	db, err := Open("store", testOptions(vfs.NewMem()))
+	require.NoError(t, err)
+	ctx := context.Background()
+	all := []model.TagID{1, 2, 3, 4, 5, 6}
+	require.Empty(t, db.OpenGaps(all, "a"))
+	record := func(source string, from, to int64, tags ...model.TagID) uint64 {
+		id, err := db.RecordGap(ctx, tags, model.Gap{Kind: model.NotCollected, From: from, To: to, Source: source}, "ann", "")
+		require.NoError(t, err)
+		return id
+	}
+	record("a", 5, model.OpenGap, 1, 2, 3)
+	record("a", 9, model.OpenGap, 2)
+	record("a", 1, 8, 4)
+	record("b", 7, model.OpenGap, 5, 1)
+	withdrawn := record("a", 6, model.OpenGap, 6)
+	_, err = db.WithdrawGap(ctx, withdrawn, nil, "ann", "")
+	require.NoError(t, err)
+	_, err = db.EndGaps(ctx, []model.TagID{3}, 20, "ann", "")
+	require.NoError(t, err)
+	require.Equal(t, map[model.TagID]int64{1: 5, 2: 9}, db.OpenGaps(all, "a"))
+	require.Equal(t, map[model.TagID]int64{1: 7}, db.OpenGaps([]model.TagID{1, 2}, "b"))
+	require.NoError(t, db.Close())
+}
+
 // TestRowsOfGapsThatDoNotFit are damage, whatever their checksum says.
 func TestRowsOfGapsThatDoNotFit(t *testing.T) {
 	s := exampleState

@@ -10,9 +10,8 @@ func agentPaths() object {
 	written := object{
 		"204":     object{"description": "Everything is stored, on disk and to be read"},
 		"400":     object{"description": "Some of it never will be, and the rest is stored; or nothing of it can be read"},
-		"429":     object{"description": "Too much is being written; Retry-After says when to try again"},
 		"503":     object{"description": "Nothing can be stored now; Retry-After says when to try again"},
-		"default": object{"description": "What was wrong, as InfluxDB says it"},
+		"default": object{"description": "What was wrong, as clients of this way read it"},
 	}
 	alive := func(id string) object {
 		return object{"operationId": id, "summary": "Whether the process answers", "security": list{}, "responses": object{"204": object{"description": "It does"}}}
@@ -33,6 +32,11 @@ func agentPaths() object {
 			"operationId": "writeV2", "summary": "Write lines as version 2 of InfluxDB takes them",
 			"parameters":  list{text("precision", "Unit of times: ns, us, ms or s; ns where none is given.")},
 			"requestBody": lines, "responses": written,
+		}},
+		"/api/v1/write": object{"post": object{
+			"operationId": "remoteWrite", "summary": "Write samples as Prometheus does, versions 1.0 and 2.0",
+			"requestBody": object{"required": true, "content": object{"application/x-protobuf": object{"schema": object{"type": "string", "contentEncoding": "binary"}}}},
+			"responses":   written,
 		}},
 		"/query":       object{"get": statement("getInfluxQuery"), "post": statement("postInfluxQuery")},
 		"/ping":        object{"get": alive("getPing"), "head": alive("headPing")},
