@@ -50,7 +50,7 @@ stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
-interop: build ## outside clients against a running server: ADBC, JDBC, Python, Go, psql, Grafana, Power BI, questions of BI tools; a table at the end
+interop: build ## outside clients against a running server: ADBC, JDBC, Python, Go, psql, Grafana, Power BI, Telegraf, Prometheus, questions of BI tools; a table at the end
 	internal/interop/run.sh bin/varve
 
 # Spark is 400 MB to download. The log is kept beside those of other days.

@@ -68,6 +68,7 @@ source "$interop/flightsql/run.sh" "$varve" "$address"
 if [ "$when" = full ]; then
 	source "$interop/spark/run.sh" "$varve" "$address"
 fi
+"$interop/agents/run.sh" "$varve" "$python" "$work"
 
 # Pages that people follow, with what the clients above left installed.
 if [ -x "$(dirname "$varve")/varve-sql" ]; then
