@@ -185,7 +185,7 @@ func (s *Server) influxHealth(_ context.Context, out *reply, _ *http.Request) er
 func refuseV1(h http.Header, _ int, message string) []byte {
 	h.Set("X-Influxdb-Error", oneLine(message))
 	b, _ := json.Marshal(map[string]string{"error": message}) // strings always encode
-	return b
+	return append(b, '\n')
 }
 
 // codesV2 is what version 2 of InfluxDB calls a status.
@@ -203,7 +203,7 @@ func refuseV2(h http.Header, status int, message string) []byte {
 	}
 	h.Set("X-Platform-Error-Code", code)
 	b, _ := json.Marshal(map[string]string{"code": code, "message": message})
-	return b
+	return append(b, '\n')
 }
 
 // oneLine is a message as a header can have it.

@@ -18,7 +18,7 @@ type agentNames struct {
 }
 
 // maxSeriesBytes is how long a series may be as it comes, and a field: no name of a tag can be made of more.
-const maxSeriesBytes = 16 << 10
+const maxSeriesBytes = 4 << 10
 
 // agentShardBytes is about what a part may take; all of them 64 MiB.
 const agentShardBytes = 1 << 20

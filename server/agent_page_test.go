@@ -23,5 +23,5 @@ func TestAgentsPage(t *testing.T) {
 		require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(s.curl(t, command)), command)
 		examples++
 	}
-	require.Equal(t, 5, examples)
+	require.Equal(t, 7, examples)
 }

@@ -58,7 +58,7 @@ func (s *Server) postRemoteWrite(ctx context.Context, out *reply, r *http.Reques
 	}
 	defer release()
 	stored, err := s.serveAgent(ctx, s.agents.labels, "series", func(a *agentRows) error {
-		a.watch = true
+		a.gapSource = remoteWriteSource
 		m := remoteWrite{agentRows: a, ctx: ctx}
 		if message == messageV2 {
 			return m.takeV2(body)
@@ -79,8 +79,8 @@ func (s *Server) postRemoteWrite(ctx context.Context, out *reply, r *http.Reques
 	return nil
 }
 
-// snappyBody is a body unpacked, whose memory is held until release.
-func (s *Server) snappyBody(ctx context.Context, out *reply, r *http.Request) (body []byte, release func(), err error) {
+// wholeBody is a body as it came, whose memory is held until release.
+func (s *Server) wholeBody(ctx context.Context, out *reply, r *http.Request) (body []byte, release func(), err error) {
 	most := int64(s.options.MaxMessageBytes)
 	size := r.ContentLength
 	if size > most {
@@ -89,34 +89,46 @@ func (s *Server) snappyBody(ctx context.Context, out *reply, r *http.Request) (b
 	if size < 0 {
 		size = most
 	}
-	packedRelease, err := s.hold(ctx, size)
+	release, err = s.hold(ctx, size)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer packedRelease()
-	packed, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, most))
+	body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, most))
+	if err == nil {
+		out.hasBody()
+		return body, release, nil
+	}
+	release()
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, nil, messageTooLarge(most)
 	}
+	return nil, nil, unavailable(fmt.Errorf("%w: %w", errBody, err))
+}
+
+// snappyBody is a body unpacked, whose memory is held until release.
+func (s *Server) snappyBody(ctx context.Context, out *reply, r *http.Request) ([]byte, func(), error) {
+	packed, release, err := s.wholeBody(ctx, out, r)
 	if err != nil {
-		return nil, nil, unavailable(fmt.Errorf("%w: %w", errBody, err))
+		return nil, nil, err
 	}
-	out.hasBody()
+	defer release()
 	n, err := snappy.DecodedLen(packed)
-	switch {
+	switch most := int64(s.options.MaxMessageBytes); {
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: snappy: %w", errBody, err)
 	case int64(n) > most:
 		return nil, nil, messageTooLarge(most)
 	}
-	if release, err = s.hold(ctx, int64(n)); err != nil {
+	held, err := s.hold(ctx, int64(n))
+	if err != nil {
 		return nil, nil, err
 	}
-	if body, err = snappy.Decode(nil, packed); err != nil {
-		release()
+	body, err := snappy.Decode(nil, packed)
+	if err != nil {
+		held()
 		return nil, nil, fmt.Errorf("%w: snappy: %w", errBody, err)
 	}
-	return body, release, nil
+	return body, held, nil
 }
 
 func messageTooLarge(most int64) error {
@@ -126,7 +138,7 @@ func messageTooLarge(most int64) error {
 // refusePlain is an error as text.
 func refusePlain(h http.Header, _ int, message string) []byte {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	return []byte(message)
+	return []byte(message + "\n")
 }
 
 // remoteWrite is a message being taken.
@@ -396,7 +408,7 @@ func (a *agentRows) keepGaps(ctx context.Context, stored *uint64) error {
 		return nil
 	}
 	db := a.server.db
-	open := db.OpenGaps(a.tags, remoteWriteSource)
+	open := db.OpenGaps(a.tags, a.gapSource)
 	if len(a.stale) == 0 && len(open) == 0 {
 		return nil
 	}
@@ -405,7 +417,7 @@ func (a *agentRows) keepGaps(ctx context.Context, stored *uint64) error {
 		return unavailable(err)
 	}
 	defer view.Close()
-	author := cmp.Or(callerOf(ctx).name, remoteWriteSource)
+	author := cmp.Or(callerOf(ctx).name, a.gapSource)
 	ends := map[int64][]model.TagID{}
 	for tag, from := range open {
 		next, err := nextSample(ctx, view, tag, from)
@@ -429,7 +441,7 @@ func (a *agentRows) keepGaps(ctx context.Context, stored *uint64) error {
 			continue
 		}
 		at := storage.GapQuery{Tag: tag.ID, In: model.TimeRange{Start: mark.time, End: mark.time + 1}, Withdrawn: true, Limit: math.MaxInt}
-		if slices.ContainsFunc(view.Gaps(at), func(g storage.Gap) bool { return g.From == mark.time && g.Source == remoteWriteSource }) {
+		if slices.ContainsFunc(view.Gaps(at), func(g storage.Gap) bool { return g.From == mark.time && g.Source == a.gapSource }) {
 			*stored++ // before
 			continue
 		}
@@ -442,7 +454,7 @@ func (a *agentRows) keepGaps(ctx context.Context, stored *uint64) error {
 	}
 	for in, tags := range gaps {
 		for part := range slices.Chunk(tags, storage.MaxGapTags) {
-			g := model.Gap{Kind: model.NotCollected, From: in.Start, To: in.End, Source: remoteWriteSource}
+			g := model.Gap{Kind: model.NotCollected, From: in.Start, To: in.End, Source: a.gapSource}
 			_, err := db.RecordGap(ctx, part, g, author, "")
 			switch {
 			case errors.Is(err, storage.ErrGapQuota):

@@ -295,7 +295,7 @@ func TestRemoteWriteOfHostileBodies(t *testing.T) {
 	message := bytesField(bytesField(nil, 4, []byte("__name__")), 4, []byte(strings.Repeat("y", 2000)))
 	a = v2(bytesField(message, 5, bytesField(bytesField(nil, 1, []byte(strings.Repeat("\x00\x01", 5000))), 2, promSample(1, 1))))
 	require.Equal(t, 400, a.code, a.body)
-	require.Contains(t, a.body, "series 1: labels of more than 16384 bytes dropped=1")
+	require.Contains(t, a.body, "series 1: labels of more than 4096 bytes dropped=1")
 	require.Equal(t, 204, s.remoteWrite(t, good).code)
 }
 

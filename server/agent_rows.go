@@ -30,8 +30,9 @@ type agentRows struct {
 	bytes int    // of the body, for metrics
 	sent  []sent
 	stale []staleMark   // of metrics that ended
-	tags  []model.TagID // that got samples, where somebody asks
-	watch bool
+	tags  []model.TagID // that got samples
+	// gapSource is whose gaps those of stale are; empty where metrics do not end.
+	gapSource string
 	agentFaults
 
 	// Of a piece being stored.
@@ -101,7 +102,7 @@ func (a *agentRows) store(ctx context.Context) error {
 		return unavailable(err)
 	}
 	a.judgeColumns(a.assign())
-	if a.watch {
+	if a.gapSource != "" {
 		for _, slot := range a.slots {
 			a.tags = append(a.tags, slot.id)
 		}
@@ -483,5 +484,16 @@ func (f *agentFaults) err(what string) error {
 	if f.dropped == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s dropped=%d", errPartial, f.String(what), f.dropped)
+	return &partialWrite{f.String(what), f.dropped}
 }
+
+// partialWrite is an errPartial with what it tells.
+type partialWrite struct {
+	text    string
+	dropped uint64
+}
+
+func (p *partialWrite) Error() string {
+	return fmt.Sprintf("%v: %s dropped=%d", errPartial, p.text, p.dropped)
+}
+func (p *partialWrite) Unwrap() error { return errPartial }

@@ -39,14 +39,15 @@ var errBody = errors.New("the body cannot be read")
 
 // agents is what the doors for agents share.
 type agents struct {
-	lines  *agentNames
-	labels *agentNames         // of Prometheus
-	room   *semaphore.Weighted // bytes of bodies that are held whole
-	free   chan *agentRows     // nil stands for one that was not made yet
+	lines   *agentNames
+	labels  *agentNames         // of Prometheus
+	metrics *agentNames         // of OpenTelemetry
+	room    *semaphore.Weighted // bytes of bodies that are held whole
+	free    chan *agentRows     // nil stands for one that was not made yet
 }
 
 func newAgents() *agents {
-	a := &agents{lines: newAgentNames(), labels: newAgentNames(), room: semaphore.NewWeighted(maxAgentHeld), free: make(chan *agentRows, maxAgentWrites)}
+	a := &agents{lines: newAgentNames(), labels: newAgentNames(), metrics: newAgentNames(), room: semaphore.NewWeighted(maxAgentHeld), free: make(chan *agentRows, maxAgentWrites)}
 	for range maxAgentWrites {
 		a.free <- nil
 	}
@@ -64,7 +65,7 @@ func (s *Server) beginAgent(ctx context.Context, names *agentNames) (*agentRows,
 		}
 		a.names, a.judge.door = names, s.door()
 		a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
-		a.sent, a.stale, a.tags, a.watch, a.agentFaults = nil, nil, nil, false, agentFaults{}
+		a.sent, a.stale, a.tags, a.gapSource, a.agentFaults = nil, nil, nil, "", agentFaults{}
 		a.reset()
 		return a, nil
 	case <-ctx.Done():
@@ -88,7 +89,7 @@ func (s *Server) serveAgent(ctx context.Context, names *agentNames, one string, 
 	}
 	err = take(a)
 	// What follows waits for the disk, and needs no place.
-	waiting := &agentRows{server: s, sent: a.sent, stale: a.stale, tags: a.tags, agentFaults: a.agentFaults}
+	waiting := &agentRows{server: s, sent: a.sent, stale: a.stale, tags: a.tags, gapSource: a.gapSource, agentFaults: a.agentFaults}
 	s.endAgent(a)
 	stored, waitErr := waiting.wait(ctx)
 	if err == nil && waitErr == nil {

@@ -50,6 +50,7 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/api/v2/ping", open, s.influxPing, refuseV2},
 		{http.MethodHead, "/api/v2/ping", open, s.influxPing, refuseV2},
 		{http.MethodPost, "/api/v1/write", Write, s.postRemoteWrite, refusePlain},
+		{http.MethodPost, "/v1/metrics", Write, s.postOTLP, refuseOTLPJSON},
 		{http.MethodGet, "/health", open, s.influxHealth, refuseV2},
 	}
 }

@@ -138,11 +138,12 @@ func (r *reply) end(err error) (broken bool) {
 	case retry(code):
 		r.header.Set("Retry-After", "1")
 	}
-	body := errorJSON(name, message)
+	var body []byte
 	if r.refuse != nil {
 		body = r.refuse(r.header, code, message)
+	} else {
+		body = append(errorJSON(name, message), '\n')
 	}
-	body = append(body, '\n')
 	r.header.Set("Content-Length", strconv.Itoa(len(body)))
 	r.begin(code)
 	return errors.Join(r.send(body), r.flush()) != nil

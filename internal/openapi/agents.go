@@ -38,6 +38,18 @@ func agentPaths() object {
 			"requestBody": object{"required": true, "content": object{"application/x-protobuf": object{"schema": object{"type": "string", "contentEncoding": "binary"}}}},
 			"responses":   written,
 		}},
+		"/v1/metrics": object{"post": object{
+			"operationId": "writeOTLP", "summary": "Write metrics as OpenTelemetry does",
+			"requestBody": object{"required": true, "content": object{
+				"application/x-protobuf": object{"schema": object{"type": "string", "contentEncoding": "binary"}},
+				"application/json":       object{"schema": object{"type": "object"}},
+			}},
+			"responses": object{
+				"200":     object{"description": "An ExportMetricsServiceResponse, which says what never will be stored"},
+				"503":     object{"description": "Nothing can be stored now; Retry-After says when to try again"},
+				"default": object{"description": "A google.rpc.Status"},
+			},
+		}},
 		"/query":       object{"get": statement("getInfluxQuery"), "post": statement("postInfluxQuery")},
 		"/ping":        object{"get": alive("getPing"), "head": alive("headPing")},
 		"/api/v2/ping": object{"get": alive("getPingV2"), "head": alive("headPingV2")},
