@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -542,4 +543,46 @@ func TestRenamedTagsOfAgents(t *testing.T) {
 	require.Equal(t, 204, s.lines(t, "m v=2 2").code)
 	require.Equal(t, "1970-01-01T00:00:00.000000001Z 1\n1970-01-01T00:00:00.000000002Z 2", s.stored(t, "FI-101"), "the old name goes on")
 	require.Equal(t, []string{"FI-101"}, s.tagNames())
+}
+
+// Agents that begin at once, with the same series, make each tag once and lose nothing.
+func TestAgentsMakeTagsAtOnce(t *testing.T) {
+	s := startAgents(t, Options{})
+	const writers, rounds = 8, 20
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for r := range rounds {
+				var b strings.Builder
+				for i := range 20 {
+					tags := "a=1,b=2"
+					if (w+i)%2 == 0 {
+						tags = "b=2,a=1"
+					}
+					fmt.Fprintf(&b, "m%d,%s f%d=%d %d\n", r, tags, i, w, w+1)
+				}
+				a, err := s.try(t, "POST", "/write", b.String())
+				if err != nil || a.code != 204 {
+					t.Errorf("%v %d %s", err, a.code, a.body)
+				}
+			}
+		})
+	}
+	group.Wait()
+	require.Len(t, s.tagNames(), rounds*20)
+	for _, name := range s.tagNames() {
+		require.Equal(t, writers, strings.Count(s.stored(t, name), "Z "), name)
+	}
+}
+
+func TestLinesOfATagWhoseTypeChanged(t *testing.T) {
+	s := startAgents(t, Options{})
+	require.Equal(t, 204, s.lines(t, "m v=0.5 1000000000").code)
+	_, err := varvev1.NewCatalogServiceClient(s.conn).UpdateTag(testContext(t), &varvev1.UpdateTagRequest{Name: "m.v", Settings: &varvev1.Settings{FromNs: 100e9, Type: varvev1.Type_TYPE_INT64}})
+	require.NoError(t, err)
+	a := s.lines(t, "m v=7i 150000000000\nm v=8 160000000000\nm v=1i 2000000000\nm v=1.5 170000000000\nm v=2.5 3000000000")
+	require.Equal(t, 400, a.code)
+	require.Contains(t, a.body, "line 4: tag m.v: the tag is int64, and the float 1.5 is none exactly dropped=1")
+	rows := s.storedRows(t, "m.v")
+	require.Len(t, rows, 5, "%v", rows)
 }

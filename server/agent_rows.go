@@ -38,7 +38,7 @@ type agentRows struct {
 	// Of a piece being stored.
 	missing []model.Tag
 	wanted  map[string]bool // names in missing
-	refused map[string]error
+	refused map[string]*refusal
 	slots   []agentSlot
 	slotOf  []int32 // by row; negative where it was refused
 	bySlot  map[uint64]int32
@@ -144,7 +144,6 @@ func (a *agentRows) resolve(ctx context.Context) error {
 			r.tag.aim(c.Retyped(tag.ID), tag, revision)
 			continue
 		}
-		r.tag.target.Store(nil) // a tag that was renamed, and its name forgotten
 		typ := agentTypes[r.kind]
 		a.wanted[name] = true
 		a.missing = append(a.missing, model.Tag{Name: name, Settings: []model.Settings{{From: model.MinTime, Type: typ, Stepped: typ.AlwaysStepped()}}})
@@ -172,12 +171,15 @@ func (a *agentRows) resolve(ctx context.Context) error {
 			a.refused[good[i].Name] = &refusal{createCode(r.Err), r.Err}
 		}
 	}
+	// Others may make the same tags at the same time, so that where a tag leads is only ever replaced by something as new.
 	revision = c.Revision()
 	for i := range a.rows {
-		if t := a.rows[i].tag; t.target.Load() == nil {
-			if tag, ok := c.ByName(string(t.name)); ok {
-				t.aim(c.Retyped(tag.ID), tag, revision)
-			}
+		t := a.rows[i].tag
+		if now := t.target.Load(); !a.wanted[string(t.name)] || now != nil && now.revision >= revision {
+			continue
+		}
+		if tag, ok := c.ByName(string(t.name)); ok {
+			t.aim(c.Retyped(tag.ID), tag, revision)
 		}
 	}
 	return nil
@@ -210,13 +212,15 @@ func (a *agentRows) assign() (good int) {
 	for i := range a.rows {
 		r := &a.rows[i]
 		a.slotOf[i] = -1
-		target := r.tag.target.Load()
-		if target == nil {
-			f := fault{varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG, model.ErrTagNotFound.Error}
-			if why, ok := errors.AsType[*refusal](a.refused[string(r.tag.name)]); ok {
-				f = fault{why.code, why.Error}
+		if len(a.refused) > 0 {
+			if why := a.refused[string(r.tag.name)]; why != nil {
+				a.refuse(r, fault{why.code, why.Error})
+				continue
 			}
-			a.refuse(r, f)
+		}
+		target := r.tag.target.Load()
+		if target == nil { // renamed the moment it was made
+			a.refuse(r, fault{varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG, model.ErrTagNotFound.Error})
 			continue
 		}
 		typ := target.typ

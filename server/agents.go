@@ -61,7 +61,7 @@ func (s *Server) beginAgent(ctx context.Context, names *agentNames) (*agentRows,
 	select {
 	case a := <-s.agents.free:
 		if a == nil {
-			a = &agentRows{server: s, judge: newJudge(door{}, model.Update), wanted: map[string]bool{}, refused: map[string]error{}, bySlot: map[uint64]int32{}}
+			a = &agentRows{server: s, judge: newJudge(door{}, model.Update), wanted: map[string]bool{}, refused: map[string]*refusal{}, bySlot: map[uint64]int32{}}
 		}
 		a.names, a.judge.door = names, s.door()
 		a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
