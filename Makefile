@@ -11,6 +11,7 @@ TEST_KILLS ?= 20
 RACE_SEEDS ?= 25
 STRESS_SEEDS ?= 10000
 STRESS_KILLS ?= 100
+STRESS_OUTAGES ?= 100
 FUZZ_TIME ?= 60s
 
 # with_cc runs a command of the SQL process where there is a C compiler.
@@ -45,8 +46,8 @@ test: vet ## vet, all tests, then all tests under the race detector (some 15 min
 	@$(call with_cc,cd cmd/varve-sql && CGO_ENABLED=1 $(GO) test -timeout 20m ./...)
 
 .PHONY: stress
-stress: ## 10,000 crash seeds, 100 kills, every fuzz target for 60 s (hours)
-	VARVE_STRESS=1 $(call seeds,$(STRESS_SEEDS),$(STRESS_SEEDS),$(STRESS_KILLS)) $(GO) test -count=1 -timeout 6h ./...
+stress: ## 10,000 crash seeds, 100 kills, 100 weeks of outages, every fuzz target for 60 s (hours)
+	VARVE_STRESS=1 VARVE_OUTAGE_SEEDS=$(STRESS_OUTAGES) $(call seeds,$(STRESS_SEEDS),$(STRESS_SEEDS),$(STRESS_KILLS)) $(GO) test -count=1 -timeout 6h ./...
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop

@@ -284,6 +284,9 @@ func (s *Session) Err() error {
 	return s.mu.err
 }
 
+// Done is closed when the session has ended; Err says why.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
 // Close ends the session without waiting for batches in flight: the server may or may not have them, and a later
 // session of the same source and epoch learns which. Call Flush first to be sure of them.
 func (s *Session) Close() error {

@@ -1,0 +1,342 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// plainServer is a server without a network, for clocks that do not run by themselves: it keeps what the contract of IngestService says,
+// in maps. Whatever it took it keeps over its own crashes.
+type plainServer struct {
+	serving sync.WaitGroup
+
+	mu      sync.Mutex
+	down    bool
+	latency time.Duration
+	breaks  func() bool // before a message is taken, and before it is answered: the connection is lost there
+
+	streams map[string]*plainStream // the one of each source
+	queues  map[identity]*plainQueue
+	values  map[key]value
+	tags    map[string]bool
+	gaps    []*varvev1.RecordGapsRequest
+
+	twice  int                 // samples that came under two identities
+	ranks  map[string][]uint64 // of each source, sequences in the order applied, as far as they were fresh
+	onTake func(source string, r *varvev1.Run)
+	week   *week // keeps samples in place of values, where there are very many
+}
+
+type identity struct {
+	source string
+	epoch  uint64
+}
+
+type plainQueue struct {
+	content map[uint64][32]byte
+	through uint64
+	highest uint64
+}
+
+type key struct {
+	tag  string
+	time int64
+}
+
+type value struct {
+	float float64
+	by    identity
+}
+
+func newPlainServer() *plainServer {
+	return &plainServer{streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
+		ranks: map[string][]uint64{}}
+}
+
+// plainStream is one Ingest stream, both ends of it.
+type plainStream struct {
+	grpc.ClientStream
+	ctx    context.Context
+	in     chan *varvev1.IngestRequest
+	out    chan *varvev1.IngestResponse
+	closed chan struct{}
+
+	mu       sync.Mutex
+	err      error
+	archived bool                   // acks of that mark are wanted
+	pending  []*varvev1.BatchResult // for the next of them
+}
+
+func (s *plainStream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		close(s.closed)
+	}
+}
+
+func (s *plainStream) Send(m *varvev1.IngestRequest) error {
+	select {
+	case s.in <- m:
+		return nil
+	case <-s.closed:
+	case <-s.ctx.Done():
+	}
+	return io.EOF
+}
+
+func (s *plainStream) Recv() (*varvev1.IngestResponse, error) {
+	select {
+	case m := <-s.out:
+		return m, nil
+	default:
+	}
+	select {
+	case m := <-s.out:
+		return m, nil
+	case <-s.closed:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, s.err
+	case <-s.ctx.Done():
+		return nil, status.FromContextError(s.ctx.Err()).Err()
+	}
+}
+
+func (s *plainStream) CloseSend() error { s.fail(io.EOF); return nil }
+
+func (s *plainStream) Header() (metadata.MD, error) { return nil, nil }
+
+// Ingest is part of varvev1.IngestServiceClient.
+func (p *plainServer) Ingest(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[varvev1.IngestRequest, varvev1.IngestResponse], error) {
+	s := &plainStream{ctx: ctx, in: make(chan *varvev1.IngestRequest), out: make(chan *varvev1.IngestResponse, 1024), closed: make(chan struct{})}
+	p.serving.Go(func() { p.serve(s) })
+	p.serving.Go(func() { p.archive(s) })
+	return s, nil
+}
+
+func (p *plainServer) Write(context.Context, *varvev1.WriteRequest, ...grpc.CallOption) (*varvev1.WriteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "not asked")
+}
+
+func (p *plainServer) Edit(context.Context, *varvev1.EditRequest, ...grpc.CallOption) (*varvev1.WriteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "not asked")
+}
+
+func (p *plainServer) serve(s *plainStream) {
+	var who identity
+	for {
+		var m *varvev1.IngestRequest
+		select {
+		case m = <-s.in:
+		case <-s.closed:
+			return
+		case <-s.ctx.Done():
+			return
+		}
+		p.mu.Lock()
+		latency := p.latency
+		p.mu.Unlock()
+		time.Sleep(latency)
+		answer, err := p.take(s, &who, m)
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		if answer != nil {
+			s.out <- answer
+		}
+	}
+}
+
+// archive answers every while what was taken is in the archive.
+func (p *plainServer) archive(s *plainStream) {
+	for {
+		select {
+		case <-time.After(10 * time.Second):
+		case <-s.closed:
+			return
+		case <-s.ctx.Done():
+			return
+		}
+		p.mu.Lock()
+		if n := len(s.pending); n > 0 && !p.down {
+			s.out <- &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Ack{Ack: &varvev1.Ack{Mark: varvev1.Mark_MARK_ARCHIVED, Batches: s.pending}}}
+			s.pending = nil
+		}
+		p.mu.Unlock()
+	}
+}
+
+var errAway = status.Error(codes.Unavailable, "away")
+
+func (p *plainServer) take(s *plainStream, who *identity, m *varvev1.IngestRequest) (*varvev1.IngestResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down || p.breaks != nil && p.breaks() {
+		return nil, errAway
+	}
+	answer, err := p.takeLocked(s, who, m)
+	if err == nil && p.breaks != nil && p.breaks() {
+		return nil, errAway
+	}
+	return answer, err
+}
+
+func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.IngestRequest) (*varvev1.IngestResponse, error) {
+	if h := m.GetHello(); h != nil {
+		*who = identity{h.Source, h.Epoch}
+		if old := p.streams[h.Source]; old != nil {
+			old.fail(status.Error(codes.Aborted, "fenced"))
+		}
+		p.streams[h.Source] = s
+		s.archived = h.WantArchived
+		w := &varvev1.Welcome{MaxMessageBytes: 16 << 20}
+		if q := p.queues[*who]; q != nil {
+			w.AppliedThrough, w.HighestSequence = q.through, q.highest
+		}
+		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Welcome{Welcome: w}}, nil
+	}
+	if p.streams[who.source] != s {
+		return nil, status.Error(codes.Aborted, "fenced")
+	}
+	if r := m.GetResolve(); r != nil {
+		out := &varvev1.Resolved{}
+		for _, t := range r.Tags {
+			p.tags[t.Name] = true
+			out.Tags = append(out.Tags, &varvev1.ResolvedTag{Id: 1, Type: t.Type})
+		}
+		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Resolved{Resolved: out}}, nil
+	}
+	r, err := p.apply(*who, m.GetBatch())
+	if err != nil {
+		return nil, err
+	}
+	if s.archived {
+		s.pending = append(s.pending, r)
+	}
+	ack := &varvev1.Ack{Mark: varvev1.Mark_MARK_ACCEPTED, Batches: []*varvev1.BatchResult{r}}
+	return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Ack{Ack: ack}}, nil
+}
+
+// maxHoles is how many sequences may be missing below the highest.
+const maxHoles = 1024
+
+func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResult, error) {
+	q := p.queues[who]
+	if q == nil {
+		q = &plainQueue{content: map[uint64][32]byte{}}
+		p.queues[who] = q
+	}
+	bytes, err := proto.MarshalOptions{Deterministic: true}.Marshal(&varvev1.Batch{Runs: b.Runs})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(bytes)
+	r := &varvev1.BatchResult{Sequence: b.Sequence}
+	switch had, ok := q.content[b.Sequence]; {
+	case ok && had == sum:
+		r.Duplicate = true
+		return r, nil
+	case ok:
+		return nil, status.Errorf(codes.FailedPrecondition, "sequence %d came with other content", b.Sequence)
+	case b.Sequence > q.through+maxHoles:
+		return nil, status.Errorf(codes.FailedPrecondition, "sequence %d, behind %d", b.Sequence, q.through)
+	}
+	q.content[b.Sequence] = sum
+	q.highest = max(q.highest, b.Sequence)
+	for _, ok := q.content[q.through+1]; ok; _, ok = q.content[q.through+1] {
+		q.through++
+	}
+	p.ranks[who.source] = append(p.ranks[who.source], b.Sequence)
+	for _, run := range b.Runs {
+		if p.week != nil {
+			p.week.take(run)
+			continue
+		}
+		for i := range int(run.Count) {
+			k := key{run.Tag, run.FirstTimeNs + int64(i)*run.StepNs}
+			if had, ok := p.values[k]; ok && (had.by != who || had.float != run.Float64[i]) {
+				p.twice++
+			}
+			p.values[k] = value{run.Float64[i], who}
+		}
+		if p.onTake != nil {
+			p.onTake(who.source, run)
+		}
+	}
+	return r, nil
+}
+
+// setDown takes the server away, or brings it back. Its streams end.
+func (p *plainServer) setDown(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+	if down {
+		for _, s := range p.streams {
+			s.fail(errAway)
+		}
+		clear(p.streams)
+	}
+}
+
+// RecordGaps is part of varvev1.GapServiceClient.
+func (p *plainServer) RecordGaps(_ context.Context, r *varvev1.RecordGapsRequest, _ ...grpc.CallOption) (*varvev1.RecordGapsResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return nil, errAway
+	}
+	for _, t := range r.Tags {
+		if !p.tags[t] {
+			return nil, status.Errorf(codes.NotFound, "tag %q", t)
+		}
+	}
+	p.gaps = append(p.gaps, r)
+	return &varvev1.RecordGapsResponse{}, nil
+}
+
+func (p *plainServer) EndGaps(context.Context, *varvev1.EndGapsRequest, ...grpc.CallOption) (*varvev1.EndGapsResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return nil, errAway
+	}
+	return &varvev1.EndGapsResponse{}, nil
+}
+
+func (p *plainServer) WithdrawGaps(context.Context, *varvev1.WithdrawGapsRequest, ...grpc.CallOption) (*varvev1.WithdrawGapsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "not asked")
+}
+
+func (p *plainServer) ListGaps(context.Context, *varvev1.ListGapsRequest, ...grpc.CallOption) (*varvev1.ListGapsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "not asked")
+}
+
+// covered reports whether a gap tells that a sample is missing.
+func (p *plainServer) covered(k key) bool {
+	for _, g := range p.gaps {
+		if k.time < g.StartNs || g.EndNs != nil && k.time >= *g.EndNs {
+			continue
+		}
+		for _, t := range g.Tags {
+			if t == k.tag {
+				return true
+			}
+		}
+	}
+	return false
+}
