@@ -1,0 +1,193 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/varvedb/varve/model"
+)
+
+// Finding is what trying a source showed of one address.
+type Finding struct {
+	Reading
+	Tag     string // what it becomes; empty for none
+	Type    model.Type
+	Problem string // empty where all is well
+}
+
+// CheckSource tries a source: it connects, and calls each with the first value of every address and what it would become. Addresses that the
+// configuration names and that had no value when ctx ended, or the source was through, come last. Nothing is stored.
+func CheckSource(ctx context.Context, c *Config, s *SourceEntry, now func() time.Time, each func(Finding)) (err error) {
+	source, err := s.kind.open(c.env(s, slog.New(slog.DiscardHandler), now), s.settings)
+	if err != nil {
+		return err
+	}
+	checker, ok := source.(Checker)
+	if !ok {
+		return fmt.Errorf("sources of type %s cannot be tried", s.Type)
+	}
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	names := newRegistry()
+	err = contained(func() error {
+		return checker.Check(ctx, func(r Reading) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !seen[r.Address] {
+				seen[r.Address] = true
+				each(c.find(s, names, r, now()))
+			}
+		})
+	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil // time was up
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, address := range s.mapping.addresses {
+		if err == nil && !seen[address] {
+			each(Finding{Reading: Reading{Address: address}, Tag: s.mapping.exact[address].name(s.Name, address, nil), Problem: "no value came"})
+		}
+	}
+	return err
+}
+
+// contained makes a panic an error.
+func contained(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do()
+}
+
+// find is what a reading would become.
+func (c *Config) find(s *SourceEntry, names *registry, r Reading, now time.Time) Finding {
+	f := Finding{Reading: r}
+	rule, groups := s.mapping.rule(r.Address)
+	switch {
+	case rule == nil:
+		f.Problem = "no tag: none of the rules is for it"
+		return f
+	case rule.Skip:
+		return f
+	}
+	f.Tag, f.Type = rule.name(s.Name, r.Address, groups), rule.typ
+	if f.Type == 0 {
+		f.Type = r.Value.Type
+	}
+	err := model.CheckName(f.Tag)
+	if err == nil {
+		err = names.claim(f.Tag, s.Name, r.Address, rule)
+	}
+	if err == nil && !r.Value.IsNull() {
+		_, _, err = rule.sampleValue(r.Value, f.Type)
+	}
+	off := time.Duration(satSub(r.Time, now.UnixNano()))
+	switch {
+	case err != nil:
+		f.Problem = err.Error()
+	case f.Type == 0:
+		f.Problem = "it has no value and its type is not known; give its tag a type"
+	case r.HasTime && off > s.Clock.Ahead:
+		f.Problem = fmt.Sprintf("its time is %s ahead of this machine's clock; it would go to the quarantine", off.Round(time.Second))
+	case r.HasTime && s.Clock.Behind > 0 && -off > s.Clock.Behind && !r.Historical:
+		f.Problem = fmt.Sprintf("its time is %s behind this machine's clock; it would go to the quarantine", (-off).Round(time.Second))
+	}
+	return f
+}
+
+// BrowseSource lists what a source offers below at.
+func BrowseSource(ctx context.Context, c *Config, s *SourceEntry, at string, each func(Offer) error) error {
+	source, err := s.kind.open(c.env(s, slog.New(slog.DiscardHandler), time.Now), s.settings)
+	if err != nil {
+		return err
+	}
+	b, ok := source.(Browser)
+	if !ok {
+		return fmt.Errorf("sources of type %s cannot say what they offer", s.Type)
+	}
+	return contained(func() error { return b.Browse(ctx, at, each) })
+}
+
+// WriteDraft writes the tags of a source as a configuration has them, a rule for each offer. Names are made of the offers' own.
+func WriteDraft(w io.Writer, source string, offers []Offer) error {
+	type rule struct {
+		Address     string `yaml:"address"`
+		Tag         string `yaml:"tag"`
+		Type        string `yaml:"type,omitempty"`
+		Unit        string `yaml:"unit,omitempty"`
+		Description string `yaml:"description,omitempty"`
+	}
+	used := map[string]bool{}
+	var rules []rule
+	var states []string
+	for _, o := range offers {
+		name := o.Name
+		if name == "" {
+			name = o.Address
+		}
+		name = source + "." + plainTag(name)
+		for n := 2; used[name]; n++ {
+			name = strings.TrimSuffix(name, "-"+strconv.Itoa(n-1)) + "-" + strconv.Itoa(n)
+		}
+		used[name] = true
+		r := rule{Address: o.Address, Tag: strings.NewReplacer("{", "{{", "}", "}}").Replace(name), Unit: o.Unit, Description: o.Description}
+		if o.Type != 0 && o.Type != model.State {
+			r.Type = o.Type.String()
+		}
+		if len(o.States) > 0 {
+			var all []string
+			for code, text := range o.States {
+				all = append(all, fmt.Sprintf("%d %s", code, strings.ReplaceAll(text, "\n", " ")))
+			}
+			slices.Sort(all)
+			states = append(states, fmt.Sprintf("# %s has the states %s: make a set of them (varve tags states set) and name it as state_set",
+				strings.ReplaceAll(name, "\n", " "), strings.Join(all, ", ")))
+		}
+		rules = append(rules, r)
+	}
+	for _, s := range states {
+		if _, err := fmt.Fprintln(w, s); err != nil {
+			return err
+		}
+	}
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(map[string]any{"tags": rules}); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// plainTag is a text as the name of a tag may be: without control characters and white space at its ends, and not too long.
+func plainTag(s string) string {
+	s = strings.ToValidUTF8(s, "_")
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '_'
+		}
+		return r
+	}, s))
+	const most = 512 // leaves room for the source's name and a number
+	for len(s) > most {
+		s = s[:most]
+		s = strings.ToValidUTF8(s, "")
+	}
+	if s == "" {
+		return "_"
+	}
+	return s
+}

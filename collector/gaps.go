@@ -1,0 +1,134 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+)
+
+// openGapLocked says that samples of a tag are missing from an instant on, until a reading comes.
+func (f *feed) openGapLocked(t *tag, kind varvev1.GapKind, from int64, reason string) {
+	if t.refused != "" || t.open.has(kind) {
+		return
+	}
+	f.flushTagLocked(t)
+	t.open |= 1 << kind
+	t.openFrom = from
+	f.addGapLocked(Gap{Tags: []string{t.name}, Kind: kind, Start: from, Reason: reason})
+}
+
+// endGapLocked ends the gaps of a tag that began before an instant, if any.
+func (f *feed) endGapLocked(t *tag, at int64) {
+	if t.open == 0 || at <= t.openFrom {
+		return
+	}
+	f.flushTagLocked(t)
+	if t.filter != nil { // what comes behind a gap is sent, whatever it is: a reader has nothing else to go on with
+		f.settleTypeLocked(t)
+	}
+	t.open = 0
+	f.addGapLocked(Gap{Tags: []string{t.name}, End: at, Ends: true})
+}
+
+// addGapLocked adds to the gaps that are to be put; tags of which the same is said go together.
+func (f *feed) addGapLocked(g Gap) {
+	if n := len(f.mu.gaps); n > 0 {
+		last := &f.mu.gaps[n-1]
+		if last.Kind == g.Kind && last.Start == g.Start && last.End == g.End && last.Ends == g.Ends && last.Reason == g.Reason {
+			last.Tags = append(last.Tags, g.Tags...)
+			return
+		}
+	}
+	f.mu.gaps = append(f.mu.gaps, g)
+}
+
+func (f *feed) takeGapsLocked() []Gap {
+	g := f.mu.gaps
+	f.mu.gaps = nil
+	return g
+}
+
+// affectedLocked is the tags of addresses, or all; those that are not collected are left out.
+func (f *feed) affectedLocked(addresses []string) (out []*tag) {
+	if len(addresses) == 0 {
+		for _, t := range f.mu.tags {
+			out = append(out, t)
+		}
+		slices.SortFunc(out, func(a, b *tag) int { return cmp.Compare(a.name, b.name) })
+	}
+	for _, a := range addresses {
+		if t := f.tagLocked(a); t != nil {
+			out = append(out, t)
+		}
+	}
+	return slices.DeleteFunc(out, func(t *tag) bool { return t.refused != "" })
+}
+
+// down opens gaps of a kind.
+func (f *feed) down(ctx context.Context, addresses []string, kind varvev1.GapKind, at int64, reason string) error {
+	f.mu.Lock()
+	for _, t := range f.affectedLocked(addresses) {
+		f.openGapLocked(t, kind, at, reason)
+	}
+	return f.sendAndUnlock(ctx)
+}
+
+func (f *feed) up(ctx context.Context, addresses []string, at int64) error {
+	f.mu.Lock()
+	for _, t := range f.affectedLocked(addresses) {
+		f.endGapLocked(t, at)
+	}
+	return f.sendAndUnlock(ctx)
+}
+
+func (f *feed) lost(ctx context.Context, addresses []string, from, to int64, reason string) error {
+	if to <= from {
+		return nil
+	}
+	f.mu.Lock()
+	for _, t := range f.affectedLocked(addresses) {
+		f.addGapLocked(Gap{Tags: []string{t.name}, Kind: varvev1.GapKind_GAP_KIND_LOST, Start: from, End: to, Reason: reason})
+	}
+	return f.sendAndUnlock(ctx)
+}
+
+// sendAndUnlock hands on what was added while f.mu was held.
+func (f *feed) sendAndUnlock(ctx context.Context) error {
+	runs, gaps := f.takeRunsLocked(), f.takeGapsLocked()
+	f.mu.Unlock()
+	return f.send(ctx, runs, gaps)
+}
+
+// notRunning is the reason of gaps from when a collector stopped to when it reads again.
+const notRunning = "the collector did not run"
+
+// resumed says that the source was not read since an instant, when the collector was off. The tags are those that it had then.
+func (f *feed) resumed(ctx context.Context, since int64) error {
+	f.mu.Lock()
+	for _, t := range f.affectedLocked(nil) {
+		if t.before {
+			f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, since, notRunning)
+		}
+	}
+	return f.sendAndUnlock(ctx)
+}
+
+// stale opens gaps for tags that had no reading for too long, from behind their last one.
+func (f *feed) stale(ctx context.Context) error {
+	now := f.now().UnixNano()
+	f.mu.Lock()
+	for _, t := range f.mu.tags {
+		if t.rule.StaleAfter <= 0 || t.open != 0 || satSub(now, t.seen) <= int64(t.rule.StaleAfter) {
+			continue
+		}
+		from := t.seen
+		if t.newest != math.MinInt64 {
+			from = t.newest + 1
+		}
+		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, from, "no reading for "+t.rule.StaleAfter.String())
+	}
+	return f.sendAndUnlock(ctx)
+}

@@ -1,0 +1,63 @@
+package collector
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Kind is one kind of source, such as file or modbus: the type that a configuration names. Make one with [NewKind].
+type Kind struct {
+	Name string // as the configuration has it
+	// ByAddress says that the source asks only for the addresses that its tags name (Env.Addresses), so that it has to be started anew when
+	// they change. Others are started anew only when their settings change.
+	ByAddress bool
+	// Resumes says that the source goes on where it was and misses nothing while the collector is off, as one that reads files does. The tags of
+	// others get a gap for that time.
+	Resumes bool
+
+	settings func() any // a pointer to zero settings
+	open     func(e Env, settings any) (Source, error)
+}
+
+// NewKind makes a kind whose settings are the struct S, read from YAML by its yaml tags: keys that S does not have are errors, and so is what
+// its method Check() error reports, if it has one. Zero means the default, as everywhere. The errors of Check may say where with [At].
+//
+// open is called when the configuration is checked as well as before a source runs, so it connects to nothing.
+func NewKind[S any](name string, open func(e Env, settings *S) (Source, error)) Kind {
+	return Kind{
+		Name:     name,
+		settings: func() any { return new(S) },
+		open:     func(e Env, settings any) (Source, error) { return open(e, settings.(*S)) },
+	}
+}
+
+// Env is what a source is given besides its settings.
+type Env struct {
+	Name string // of the source
+	// Dir is a folder of the source's own, for its place and certificates. The source makes it where it needs it.
+	Dir string
+	// Addresses are those that its tags name exactly, in the order of the configuration. Patterns are not among them.
+	Addresses []string
+	Logger    *slog.Logger
+	Now       func() time.Time
+}
+
+// placed is an error with the path, in the configuration, of what it is about.
+type placed struct {
+	path []any // keys and positions, from the outside
+	err  error
+}
+
+func (e *placed) Error() string { return e.err.Error() }
+func (e *placed) Unwrap() error { return e.err }
+
+// At says which part of the settings err is about, by keys and positions: At(err, "registers", 3, "type"). The configuration's errors have its
+// line then.
+func At(err error, path ...any) error {
+	var inner *placed
+	if errors.As(err, &inner) {
+		return &placed{append(append([]any(nil), path...), inner.path...), inner.err}
+	}
+	return &placed{path, err}
+}
