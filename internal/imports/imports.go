@@ -101,6 +101,9 @@ var layers = []layer{
 		"storage/log":     "a queue is a log, with the same promises after a crash; the package knows nothing of an archive",
 		"storage/durable": "as the log does",
 	}},
+	{folder: "collector/file", allow: map[string]string{
+		"server/lineprotocol": "agents write the same lines into files as to the server; the package that reads them imports nothing",
+	}},
 	{folder: "server", forbid: map[string]string{
 		"collector": "the server takes batches from any sender and knows none of them",
 		"cmd":       programsAreLast,
