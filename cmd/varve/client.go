@@ -87,12 +87,17 @@ func (f *clientFlags) dial() (*client, error) {
 	if token != "" && !secure && !loopback(host) {
 		return nil, usageError(fmt.Errorf("a token would cross the network to %s in the clear; use --tls or --tls-ca", address))
 	}
-	options := []grpc.DialOption{
+	return dialTo(address, transport, token)
+}
+
+// dialTo makes a client of the server at an address, which knows who asks by token where it is not empty.
+func dialTo(address string, transport credentials.TransportCredentials, token string, more ...grpc.DialOption) (*client, error) {
+	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
 		grpc.WithInitialWindowSize(windowBytes), grpc.WithInitialConnWindowSize(windowBytes),
 		grpc.WithUserAgent("varve"),
-	}
+	}, more...)
 	if token != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearer(token)))
 	}

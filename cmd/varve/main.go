@@ -60,6 +60,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(),
 		newTokenCommand(),
+		newCollectCommand(),
 		newImportCommand(),
 		newQueryCommand(),
 		newExportCommand(),

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/varvedb/varve/collector"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/server"
 	"github.com/varvedb/varve/storage"
@@ -24,7 +25,7 @@ import (
 type serveFlags struct {
 	data, listen, metrics, checkpoints       string
 	http, postgres                           string
-	pprof                                    string
+	pprof, collect                           string
 	logFormat, logLevel                      string
 	memory                                   size
 	security                                 server.Security
@@ -65,6 +66,9 @@ An address that other machines can reach needs TLS and authentication: --tls-cer
   varve token new collector-1 --scope write > collector-1.token 2>> /etc/varve/tokens
   varve serve --data /var/lib/varve --listen 0.0.0.0:7420 \
     --tls-cert /etc/varve/server.pem --tls-key /etc/varve/server.key --tokens /etc/varve/tokens
+
+  # and read devices and files itself, without a varve collect beside it
+  varve serve --data /var/lib/varve --collect /etc/varve/collect.yaml
 
   # for clients of PostgreSQL on this machine too: psql -h 127.0.0.1 -U me varve
   varve serve --data /var/lib/varve --postgres 127.0.0.1:5432`,
@@ -137,6 +141,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.storage.AcceptLoss, "accept-loss", false, "go on behind damaged parts of the log; what is lost stays reported")
 	flags.StringVar(&f.checkpoints, "checkpoint-dir", "", "directory that checkpoints may be made in; empty refuses them")
 
+	flags.StringVar(&f.collect, "collect", "", "configuration of sources to read, as varve collect has it, with the destination address self for this server; empty for none")
 	flags.StringVar(&f.pprof, "pprof-listen", "", "loopback address for profiles at /debug/pprof, for who works on the server")
 	_ = flags.MarkHidden("pprof-listen") // an error says only that there is no such flag
 
@@ -194,6 +199,11 @@ func (f *serveFlags) check() error {
 	if f.postgres != "" {
 		if err := f.security.Check(f.postgres); err != nil {
 			return fmt.Errorf("--postgres: %w", err)
+		}
+	}
+	if f.collect != "" {
+		if _, err := collector.ReadConfig(f.collect, collectKinds()); err != nil {
+			return fmt.Errorf("--collect: %w", err)
 		}
 	}
 	return f.security.Check(f.listen)
@@ -259,6 +269,12 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if postgres != nil {
 		group.Go(func() error { return s.ServePostgres(ctx, postgres) })
 		fmt.Fprintf(stderr, "listening for PostgreSQL on %s\n", postgres.Addr())
+	}
+	if f.collect != "" {
+		group.Go(func() error {
+			f.runCollector(ctx, l.Addr(), logger)
+			return nil
+		})
 	}
 	group.Go(func() error { return s.Serve(ctx, l) })
 	fmt.Fprintf(stderr, "listening on %s\n", l.Addr())
