@@ -69,6 +69,7 @@ if [ "$when" = full ]; then
 	source "$interop/spark/run.sh" "$varve" "$address"
 fi
 "$interop/agents/run.sh" "$varve" "$python" "$work"
+"$interop/mqtt/run.sh" "$varve" "$address" "$work"
 
 # Pages that people follow, with what the clients above left installed.
 if [ -x "$(dirname "$varve")/varve-sql" ]; then

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs a broker and edge nodes that share no code with this project, a collector between them and a running server: run.sh VARVE ADDRESS WORK
+# Says of each whether it ran; one that cannot be had on this machine is named and fails nothing, one value that is not as it was sent does.
+set -euo pipefail
+varve=$1 address=$2 work=$3/mqtt
+here=$(dirname "$(realpath "$0")")
+source "$here/versions"
+mkdir -p "$work"
+
+mosquitto=$(command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true)
+if [ -z "$mosquitto" ]; then
+	echo "mosquitto, pysparkplug: did not run, there is no mosquitto here (apt-get install mosquitto)"
+	exit 0
+fi
+# shellcheck disable=SC2086
+if ! { python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check $PYTHON; } >"$work/pip" 2>&1; then
+	tail -n 3 "$work/pip"
+	echo "pysparkplug: did not run, it could not be installed here"
+	exit 0
+fi
+"$work/venv/bin/python" "$here/edge.py" "$varve" "$address" "$mosquitto" "$work"
