@@ -30,16 +30,18 @@ func valueOf(s model.Sample) collector.Value {
 }
 
 func (k *connection) Define(d sparkplug.Definition) {
-	if k.offer == nil {
-		return
-	}
 	o := collector.Offer{Address: d.Address, Type: d.Type, Description: d.Description}
 	if _, err := unit.Parse(d.Unit); err == nil {
 		o.Unit = d.Unit
 	} else if o.Description == "" {
 		o.Description = d.Unit
 	}
-	k.offer(o)
+	if k.offer != nil {
+		k.offer(o)
+	}
+	if out, ok := k.out.(collector.Describer); ok {
+		out.Describe([]collector.Offer{o})
+	}
 }
 
 // inOrder does something with the sink behind the readings that came before.

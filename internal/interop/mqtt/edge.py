@@ -192,6 +192,10 @@ def raw_node(port, watcher):
                 m.name, m.datatype = name, 10
             if alias is not None:
                 m.alias = alias
+            if kind == "NBIRTH" and name == "a":
+                for key, text in ("engUnit", "Cel"), ("documentation", "of the furnace"):
+                    m.properties.keys.append(key)
+                    m.properties.values.add(type=12, string_value=text)
             if code is not None:
                 m.properties.keys.append("Quality")
                 m.properties.values.add(type=3, int_value=code)
@@ -332,6 +336,9 @@ def compare():
                               ("SPB.Plant/RAW//b", "device_down", "alias")]:
         if not any(g["kind"] == kind and reason in g["reason"] for g in gaps[tag]):
             sys.exit(f"MQTT: {tag} has no gap of kind {kind} that says {reason}: {gaps[tag]}")
+    a = json.loads(subprocess.run([varve, "tags", "list", "--output", "json", "--server", address, "SPB.Plant/RAW//a"], capture_output=True, text=True, check=True).stdout)
+    if a["unit"] != "Cel" or a["description"] != "of the furnace":
+        sys.exit(f"MQTT: the birth told a unit and a description, the tag has {a}")
     return sum(len(g) for g in gaps.values())
 
 
