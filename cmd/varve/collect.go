@@ -21,6 +21,7 @@ import (
 
 	"github.com/varvedb/varve/collector"
 	"github.com/varvedb/varve/collector/file"
+	"github.com/varvedb/varve/collector/modbus"
 	"github.com/varvedb/varve/collector/mqtt"
 	"github.com/varvedb/varve/collector/session"
 	"github.com/varvedb/varve/collector/simulator"
@@ -30,7 +31,7 @@ import (
 
 // collectKinds are the sources that a configuration may name.
 func collectKinds() []collector.Kind {
-	return []collector.Kind{file.Kind(), mqtt.Kind(), simulator.Kind()}
+	return []collector.Kind{file.Kind(), modbus.Kind(), mqtt.Kind(), simulator.Kind()}
 }
 
 type collectFlags struct {
