@@ -382,7 +382,7 @@ func (f *Field) read(b []byte) (wrong string) {
 	case last == 'i':
 		f.Kind = Int
 		if f.Bits, ok = parseInt(b[:len(b)-1]); !ok {
-			return fmt.Sprintf("is no integer from %d to %d", math.MinInt64, math.MaxInt64)
+			return fmt.Sprintf("is no integer from %d to %d", int64(math.MinInt64), int64(math.MaxInt64))
 		}
 	case last == 'u':
 		f.Kind = Uint
