@@ -8,8 +8,8 @@ here=$(dirname "$(realpath "$0")")
 source "$here/versions"
 
 mkdir -p "$work/agents"
-telegraf=${TELEGRAF_BINARY:-$work/agents/telegraf}
-if [ -x "$telegraf" ] || { command -v go >/dev/null && CGO_ENABLED=0 GOBIN="$work/agents" go install -tags "$TELEGRAF_TAGS" "github.com/influxdata/telegraf/cmd/telegraf@$TELEGRAF"; } >"$work/agents/go" 2>&1; then
+telegraf=${TELEGRAF_BINARY:-$work/agents/bin/telegraf}
+if [ -x "$telegraf" ] || { command -v go >/dev/null && CGO_ENABLED=0 GOBIN="$work/agents/bin" go install -tags "$TELEGRAF_TAGS" "github.com/influxdata/telegraf/cmd/telegraf@$TELEGRAF"; } >"$work/agents/go" 2>&1; then
 	"$python" "$here/agents.py" telegraf "$telegraf" "$varve" "$work/agents"
 else
 	tail -n 3 "$work/agents/go"
@@ -19,8 +19,8 @@ fi
 # Debian's package, unpacked and not installed: nothing is started by it.
 prometheus=$(command -v prometheus || true)
 if [ -z "$prometheus" ] && command -v apt-get >/dev/null; then
-	{ (cd "$work/agents" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb prometheus) || { apt-get update && cd "$work/agents" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb prometheus; }; } >"$work/agents/apt" 2>&1 || true
-	prometheus=$work/agents/prometheus/usr/bin/prometheus
+	{ (cd "$work/agents" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb debian) || { apt-get update && cd "$work/agents" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb debian; }; } >"$work/agents/apt" 2>&1 || true
+	prometheus=$work/agents/debian/usr/bin/prometheus
 fi
 if [ -n "$prometheus" ] && "$prometheus" --version >"$work/agents/version" 2>&1; then
 	"$python" "$here/agents.py" prometheus "$prometheus" "$varve" "$work/agents"
