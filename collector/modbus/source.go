@@ -5,9 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +28,7 @@ type Settings struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Gap is how many registers, or bits, of no use are read to save a request. The default is 8; negative: none.
 	Gap int `yaml:"gap"`
-	// Speed, Parity (none, even or odd) and StopBits are of a serial line. The defaults are 19200, even and 1.
+	// Speed, Parity (none, even or odd) and StopBits are of a serial line. The defaults are 19200, even and 1; 2 without parity.
 	Speed    uint   `yaml:"speed"`
 	Parity   string `yaml:"parity"`
 	StopBits uint   `yaml:"stop_bits"`
@@ -117,9 +115,6 @@ func (x *source) dial() (*modbus.ModbusClient, error) {
 	c := &modbus.ClientConfiguration{
 		URL: x.s.URL, Timeout: x.s.Timeout, Speed: x.s.Speed, Parity: parities[x.s.Parity], StopBits: x.s.StopBits,
 		Logger: slog.NewLogLogger(x.env.Logger.Handler(), slog.LevelDebug),
-	}
-	if c.Logger == nil {
-		c.Logger = log.New(os.Stderr, "", 0)
 	}
 	if strings.HasPrefix(x.s.URL, "tcp+tls:") {
 		if err := x.secure(c); err != nil {

@@ -13,7 +13,6 @@ import (
 // reading follows a lane through the log, record by record.
 type reading struct {
 	s        *sender
-	lane     lane
 	sequence uint64 // of the record to come
 	reader   *log.Reader
 	at       uint64 // offset that the reader gives next
@@ -150,7 +149,7 @@ func (s *sender) sendLive(ctx context.Context, epoch uint64) error {
 	}
 	return during(ctx, x, func(ctx context.Context) error {
 		s.mu.Lock()
-		r := reading{s: s, lane: live, sequence: s.place.firstOf(live).sequence}
+		r := reading{s: s, sequence: s.place.firstOf(live).sequence}
 		s.mu.Unlock()
 		defer r.close()
 		k, sure := known{}, x.Welcome().HighestSequence+1 // what has this sequence, or a later one, was never sent
@@ -236,7 +235,7 @@ func (s *sender) sendBacklog(ctx context.Context, epoch uint64) error {
 	}
 	return during(ctx, x, func(ctx context.Context) error {
 		s.mu.Lock()
-		r := reading{s: s, lane: backlog, sequence: s.place.next}
+		r := reading{s: s, sequence: s.place.next}
 		if first := s.place.firstOf(backlog); first != nil {
 			r.sequence = first.sequence
 		}

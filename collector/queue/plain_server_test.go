@@ -21,10 +21,11 @@ import (
 type plainServer struct {
 	serving sync.WaitGroup
 
-	mu      sync.Mutex
-	down    bool
-	latency time.Duration
-	breaks  func() bool // before a message is taken, and before it is answered: the connection is lost there
+	mu         sync.Mutex
+	down       bool
+	latency    time.Duration
+	maxMessage uint64
+	breaks     func() bool // before a message is taken, and before it is answered: the connection is lost there
 
 	streams map[string]*plainStream // the one of each source
 	queues  map[identity]*plainQueue
@@ -60,7 +61,7 @@ type value struct {
 }
 
 func newPlainServer() *plainServer {
-	return &plainServer{streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
+	return &plainServer{maxMessage: 16 << 20, streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
 		ranks: map[string][]uint64{}}
 }
 
@@ -203,7 +204,7 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 		}
 		p.streams[h.Source] = s
 		s.archived = h.WantArchived
-		w := &varvev1.Welcome{MaxMessageBytes: 16 << 20}
+		w := &varvev1.Welcome{MaxMessageBytes: p.maxMessage}
 		if q := p.queues[*who]; q != nil {
 			w.AppliedThrough, w.HighestSequence = q.through, q.highest
 		}

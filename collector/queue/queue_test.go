@@ -230,3 +230,33 @@ func TestGapsAreTold(t *testing.T) {
 		x.stop()
 	})
 }
+
+// A batch that a server never takes does not hold up what is behind it, and is told as a gap.
+func TestABatchThatIsTooLargeIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newOutage(t, 6, 1, Options{})
+		p := x.servers[0]
+		p.mu.Lock()
+		p.breaks, p.maxMessage = nil, 64<<10
+		p.mu.Unlock()
+		x.stop()
+		x.start()
+		x.collect(1, 1)
+		x.drain()
+		n := 20_000
+		large := &varvev1.Run{Tag: "tag-0", FirstTimeNs: 1000, StepNs: 1, Count: uint32(n), Float64: make([]float64, n)}
+		require.NoError(t, x.q.Put(t.Context(), []*varvev1.Run{large}))
+		x.collect(1, 1)
+		x.drain()
+		time.Sleep(time.Minute)
+		for k := range x.put {
+			require.Contains(t, p.values, k)
+		}
+		require.Len(t, p.values, len(x.put))
+		require.EqualValues(t, 1, x.q.Status().Destinations[0].Dropped)
+		require.Len(t, p.gaps, 1)
+		require.EqualValues(t, 1000, p.gaps[0].StartNs)
+		require.EqualValues(t, 1000+n, p.gaps[0].GetEndNs())
+		x.stop()
+	})
+}

@@ -137,7 +137,7 @@ def same_text(got, value):
 
 def telegraf(binary, varve, work):
     lines, want = plant()
-    version = re.search(r"^TELEGRAF=v(\S+)", (Path(__file__).parent / "versions").read_text(), re.M).group(1)
+    version = re.search(r"^program telegraf v(\S+)", (Path(__file__).parent.parent / "clients.lock").read_text(), re.M).group(1)
     outputs = {
         "version 2": lambda s: f'[[outputs.influxdb_v2]]\n urls = ["http://{s.http}"]\n token = "{s.token["write"]}"\n organization = "o"\n bucket = "b"\n',
         "version 1": lambda s: f'[[outputs.influxdb]]\n urls = ["http://{s.http}"]\n database = "plant"\n username = "writer"\n password = "{s.token["write"]}"\n',

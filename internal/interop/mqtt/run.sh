@@ -4,7 +4,7 @@
 set -euo pipefail
 varve=$1 address=$2 work=$3/mqtt
 here=$(dirname "$(realpath "$0")")
-source "$here/versions"
+PYTHON=$(awk '$1 == "pypi" && ($2 == "pysparkplug" || $2 == "paho-mqtt") { print $2 "==" $3 }' "$here/../clients.lock")
 mkdir -p "$work"
 
 mosquitto=$(command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true)
