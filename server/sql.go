@@ -62,6 +62,12 @@ func (s *Server) runStatement(ctx context.Context, st statement, to answerTo) er
 	if st.sql = inner; explain {
 		return s.explainStatement(ctx, st, to.put)
 	}
+	if answer, err := commandOf(ctx, st); answer != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return sendCommand(answer, to.put)
+	}
 	return s.withStatement(ctx, st, func(ctx context.Context, x *openStatement, r *sqlchildv1.StatementRequest) error {
 		return s.runOpen(ctx, x, r, to)
 	})
@@ -71,6 +77,11 @@ func (s *Server) runStatement(ctx context.Context, st statement, to answerTo) er
 func (s *Server) describeStatement(ctx context.Context, st statement) (out *varvev1.SqlDescription, err error) {
 	inner, explain := explained(st.sql)
 	st.sql = inner
+	if !explain {
+		if answer, err := commandOf(ctx, st); answer != nil || err != nil {
+			return describeCommand(answer, err)
+		}
+	}
 	err = s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
 		r.Parameters = nil
 		p, err := s.sql.Prepare(ctx, callerOf(ctx).name, r)

@@ -240,19 +240,30 @@ func (s *session) setCommand(st statement) (*command, error) {
 			}
 			return errorf(codeForbidden, "a session cannot become %.60q", who)
 		}), nil
-	case st.is(n, "NAMES"):
-		return s.setter("client_encoding", st.value(n+1), local), nil
-	case st.is(n, "TIME", "ZONE"):
-		return s.setter("TimeZone", st.list(n+2), local), nil
 	}
-	name, ok := st.name(n)
-	if equals := st.key(n + 1); !ok || equals != "TO" && equals != "=" || len(st.tokens) < n+3 {
-		return nil, errorf(codeSyntax, "SET must be SET name TO value")
+	name, value, err := st.assignment(n)
+	if err != nil {
+		return nil, err
 	}
-	if st.is(n+2, "DEFAULT") {
+	if st.is(n+2, "DEFAULT") && len(st.tokens) == n+3 {
 		return plain("SET", func() error { return s.reset(name) }), nil
 	}
-	return s.setter(name, st.list(n+2), local), nil
+	return s.setter(name, value, local), nil
+}
+
+// assignment is the name of a setting and its value, from the n-th token on.
+func (s *statement) assignment(n int) (name, value string, err error) {
+	switch {
+	case s.is(n, "NAMES"):
+		return "client_encoding", s.value(n + 1), nil
+	case s.is(n, "TIME", "ZONE"):
+		return "TimeZone", s.list(n + 2), nil
+	}
+	name, ok := s.name(n)
+	if equals := s.key(n + 1); !ok || equals != "TO" && equals != "=" || len(s.tokens) < n+3 {
+		return "", "", errorf(codeSyntax, "SET must be SET name TO value")
+	}
+	return name, s.list(n + 2), nil
 }
 
 func (s *session) setter(name, value string, local bool) *command {
@@ -291,6 +302,9 @@ func (s *statement) list(n int) string {
 }
 
 func (s *session) showCommand(st statement) (*command, error) {
+	if st.is(1, "TABLES") || st.is(1, "ALL", "TABLES") {
+		return nil, nil // which are the store's
+	}
 	if st.is(1, "ALL") && len(st.tokens) == 2 {
 		return &command{tag: "SHOW", rows: shown([]string{"name", "setting", "description"}, func() ([][]string, error) {
 			var out [][]string
