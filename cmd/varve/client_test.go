@@ -30,6 +30,15 @@ func serveInProcess(t testing.TB, dir string, flags ...string) (address string, 
 
 // serveOverHTTP is serveInProcess with the address of the HTTP door, empty unless flags open it.
 func serveOverHTTP(t testing.TB, dir string, flags ...string) (address, web string, stop func()) {
+	a, stop := serveDoors(t, dir, flags...)
+	return a.grpc, a.http, stop
+}
+
+// addresses is where a server listens, empty where flags open no door.
+type addresses struct{ grpc, http, postgres string }
+
+// serveDoors is serveInProcess with the addresses of all doors.
+func serveDoors(t testing.TB, dir string, flags ...string) (at addresses, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	read, write := io.Pipe()
 	code := make(chan int, 1)
@@ -39,18 +48,18 @@ func serveOverHTTP(t testing.TB, dir string, flags ...string) (address, web stri
 		_ = write.Close()
 	}()
 	lines := bufio.NewScanner(read)
-	for lines.Scan() {
+	for at.grpc == "" && lines.Scan() {
 		if a, ok := strings.CutPrefix(lines.Text(), "listening for HTTP on "); ok {
-			web = a
-			continue
+			at.http = a
+		} else if a, ok := strings.CutPrefix(lines.Text(), "listening for PostgreSQL on "); ok {
+			at.postgres = a
+		} else if a, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
+			at.grpc = a
+		} else {
+			t.Log(lines.Text())
 		}
-		if a, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-			address = a
-			break
-		}
-		t.Log(lines.Text())
 	}
-	require.NotEmpty(t, address, "the server ended before it listened")
+	require.NotEmpty(t, at.grpc, "the server ended before it listened")
 	go func() { _, _ = io.Copy(io.Discard, read) }()
 	stopped := false
 	stop = func() {
@@ -61,7 +70,7 @@ func serveOverHTTP(t testing.TB, dir string, flags ...string) (address, web stri
 		}
 	}
 	t.Cleanup(stop)
-	return address, web, stop
+	return at, stop
 }
 
 // varve runs a command line that must succeed and returns what it prints.

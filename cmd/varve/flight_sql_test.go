@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -152,42 +151,6 @@ func TestStatementsOverFlightSQL(t *testing.T) {
 		require.NoError(t, err)
 		_, err = rowsOf(t.Context(), c, info)
 		require.ErrorContains(t, err, `"TI-007"`)
-	}
-}
-
-// TestHostileStatementsAreRefusedOverFlightSQL: every one of them, in each way that this door has to ask.
-func TestHostileStatementsAreRefusedOverFlightSQL(t *testing.T) {
-	address, _ := serveSQL(t, "--sql-timeout", "10s", "--sql-memory", "64MiB", "--sql-temp-bytes", "16MiB")
-	fillSQL(t, address)
-	secret := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(secret, []byte("the secret"), 0o644))
-	c, ask := flightSQL(t, address)
-	for _, text := range append(hostileStatements(secret), "x", strings.Repeat("x", 2<<20)) {
-		ways := map[string]func() (*flight.FlightInfo, error){
-			"execute": func() (*flight.FlightInfo, error) { return c.Execute(t.Context(), text) },
-			"prepare": func() (*flight.FlightInfo, error) {
-				p, err := c.Prepare(t.Context(), text)
-				if err != nil {
-					return nil, err
-				}
-				return p.Execute(t.Context())
-			},
-		}
-		for way, of := range ways {
-			info, err := of()
-			if err == nil {
-				_, err = rowsOf(t.Context(), c, info)
-			}
-			require.Error(t, err, "%s %.200s", way, text)
-			require.NotContains(t, err.Error(), "the secret", "%s %.200s", way, text)
-			require.NotEqual(t, codes.Internal, status.Code(err), "%s %.200s: %v", way, text, err)
-		}
-	}
-	for _, text := range deepStatements() {
-		if info, err := c.Execute(t.Context(), text); err == nil {
-			_, _ = rowsOf(t.Context(), c, info)
-		}
-		require.Equal(t, [][]string{{"2000"}}, ask("select count(*) from samples"), "behind %.200s", text)
 	}
 }
 

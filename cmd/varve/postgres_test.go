@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,84 +19,13 @@ import (
 // servePostgres is a server with samples that answers clients of PostgreSQL, and a client of it.
 func servePostgres(t *testing.T) (address string, conn *pgx.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	read, write := io.Pipe()
-	code := make(chan int, 1)
-	go func() {
-		code <- run(ctx, []string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--metrics-listen", "", "--log-level", "error", "--ballast", "0", "--min-free", "0",
-			"--sql-binary", sqlBinary(t), "--postgres", "127.0.0.1:0"}, io.Discard, write)
-		_ = write.Close()
-	}()
-	lines, postgres := bufio.NewScanner(read), ""
-	for lines.Scan() {
-		if a, ok := strings.CutPrefix(lines.Text(), "listening for PostgreSQL on "); ok {
-			postgres = a
-		}
-		if a, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-			address = a
-			break
-		}
-	}
-	require.NotEmpty(t, postgres)
-	go func() { _, _ = io.Copy(io.Discard, read) }()
-	t.Cleanup(func() {
-		cancel()
-		require.Zero(t, <-code)
-	})
+	at, _ := serveDoors(t, t.TempDir(), "--sql-binary", sqlBinary(t), "--postgres", "127.0.0.1:0")
+	address = at.grpc
 	fillSQL(t, address)
-	conn, err := pgx.Connect(ctx, "postgres://me@"+postgres+"/varve?sslmode=disable")
+	conn, err := pgx.Connect(context.Background(), "postgres://me@"+at.postgres+"/varve?sslmode=disable")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
 	return address, conn
-}
-
-// harmless is statements that this door answers itself, without the SQL process: what they set is the session's own, and of settings, and of the
-// catalogue, it knows what clients of PostgreSQL ask for.
-var harmless = regexp.MustCompile(`(?i)current_setting\(|information_schema|pg_catalog|pg_[a-z]+|^(begin|commit|rollback|explain |set variable |deallocate |select 1; *(begin|commit|rollback|set variable|deallocate)|(begin|commit|rollback|deallocate p|set variable x = 1); *select 1)`)
-
-// TestHostileStatementsAreRefusedOverPostgres asks every one of them in one message and in several, and what is left of the session afterwards.
-func TestHostileStatementsAreRefusedOverPostgres(t *testing.T) {
-	_, conn := servePostgres(t)
-	secret := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(secret, []byte("the secret"), 0o644))
-	ctx := t.Context()
-	for _, text := range append(hostileStatements(secret), "copy samples to stdout", "copy samples from stdin", "copy (select 1) to program 'id'", "select pg_read_file('"+secret+"')",
-		"select pg_ls_dir('/')", "select lo_import('"+secret+"')", "do $$ begin end $$", "load 'x'", "listen x", "lock table samples", "alter system set x = 1") {
-		if strings.ContainsRune(text, 0) {
-			continue // which ends the message there, and with it the session
-		}
-		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec, pgx.QueryExecModeDescribeExec} {
-			rows, err := conn.Query(ctx, text, mode)
-			var got []string
-			if err == nil {
-				for rows.Next() {
-					for _, v := range rows.RawValues() {
-						got = append(got, string(v))
-					}
-				}
-				rows.Close()
-				err = rows.Err()
-			}
-			require.NotContains(t, fmt.Sprint(got, err), "the secret", "%.200s", text)
-			if !harmless.MatchString(text) && !blank(strings.ReplaceAll(text, ";", "")) {
-				require.Error(t, err, "%.200s answered %.300s", text, got)
-			}
-			require.False(t, conn.IsClosed(), "%.200s ended the session: %v", text, err)
-		}
-		_, err := conn.Exec(ctx, "rollback")
-		require.NoError(t, err)
-	}
-	for _, text := range deepStatements() {
-		_, _ = conn.Exec(ctx, text) // whatever it says, the next one is answered
-		require.Equal(t, []string{"2000"}, answerOf(t, conn, "select count(*) from samples"), "behind %.200s", text)
-	}
-}
-
-// answerOf is linesOf of a statement.
-func answerOf(t *testing.T, conn *pgx.Conn, text string) []string {
-	t.Helper()
-	rows, err := conn.Query(t.Context(), text)
-	return linesOf(t, rows, err)
 }
 
 // linesOf is the rows of an answer, columns with commas between.

@@ -2,13 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -74,43 +70,4 @@ func TestStatementsOverHTTP(t *testing.T) {
 	}
 	require.Contains(t, post(400, `{"sql": 1}`), "SqlRequest")
 	require.Contains(t, post(413, `{"sql": "`+strings.Repeat(" ", 5<<20)+`"}`), "4194304 bytes")
-}
-
-// TestHostileStatementsAreRefusedOverHTTP asks every one of them in parameters and in a body, in a format each.
-func TestHostileStatementsAreRefusedOverHTTP(t *testing.T) {
-	address, web, _ := serveOverHTTP(t, t.TempDir(), "--http-listen", "127.0.0.1:0", "--sql-binary", sqlBinary(t), "--sql-timeout", "10s", "--sql-memory", "64MiB",
-		"--sql-temp-bytes", "16MiB")
-	fillSQL(t, address)
-	secret := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(secret, []byte("the secret"), 0o644))
-	formats := []string{"csv", "json", "ndjson", "arrow", "parquet"}
-	ask := func(i int, text string) (answers []string) {
-		at, format := "http://"+web+"/api/v1/sql?format=", formats[i%len(formats)]
-		body, err := json.Marshal(map[string]string{"sql": text})
-		require.NoError(t, err)
-		post, err := http.Post(at+format, "application/json", bytes.NewReader(body))
-		require.NoError(t, err)
-		all := []*http.Response{post}
-		if len(text) < 4<<10 { // no line of a request may be much longer
-			get, err := http.Get(at + format + "&sql=" + url.QueryEscape(text))
-			require.NoError(t, err)
-			all = append(all, get)
-		}
-		for _, r := range all {
-			b, err := io.ReadAll(r.Body)
-			require.NoError(t, errors.Join(err, r.Body.Close()), "%.200s", text)
-			answers = append(answers, r.Status+string(b))
-		}
-		return answers
-	}
-	for i, text := range hostileStatements(secret) {
-		for _, answer := range ask(i, text) {
-			require.True(t, answer[0] == '4' || answer[0] == '5', "%.200s: %.300s", text, answer)
-			require.NotContains(t, answer, "the secret", "%.200s", text)
-		}
-	}
-	for i, text := range deepStatements() {
-		ask(i, text)
-		require.Contains(t, ask(0, "select count(*) from samples")[0], "2000", "behind %.200s", text)
-	}
 }

@@ -156,8 +156,15 @@ func TestSQLOutlastsItsProcess(t *testing.T) {
 	}
 }
 
-// childrenOf is the processes of a program that a process started.
+// childrenOf is the processes of a program that a process started; there must be one.
 func childrenOf(t *testing.T, parent int, program string) (pids []int) {
+	t.Helper()
+	pids = runningChildren(t, parent, program)
+	require.NotEmpty(t, pids, "no process of SQL runs")
+	return pids
+}
+
+func runningChildren(t *testing.T, parent int, program string) (pids []int) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	require.NoError(t, err)
@@ -174,7 +181,6 @@ func childrenOf(t *testing.T, parent int, program string) (pids []int) {
 			pids = append(pids, pid)
 		}
 	}
-	require.NotEmpty(t, pids, "no process of SQL runs")
 	return pids
 }
 
@@ -221,9 +227,26 @@ func TestSQLExamples(t *testing.T) {
 			require.True(t, ok, text)
 			require.Equal(t, want, varve(t, "sql", "--server", address, "-o", "csv", statement), statement)
 			examples++
+		case "script":
+			script, want, ok := strings.Cut(text, "\n----\n")
+			require.True(t, ok, text)
+			require.Equal(t, want, runScript(t, address, script), script)
+			examples++
 		}
 	}
 	require.Equal(t, 5, examples)
+}
+
+// runScript runs what standard input has and returns what is printed.
+func runScript(t *testing.T, address, script string) string {
+	t.Helper()
+	var out bytes.Buffer
+	root := newRootCommand()
+	root.SetArgs([]string{"sql", "--server", address})
+	root.SetIn(strings.NewReader(script))
+	root.SetOut(&out)
+	require.NoError(t, root.ExecuteContext(context.Background()))
+	return out.String()
 }
 
 // EXPLAIN says what scans are narrowed by; of a day of one tag no other chunk is decoded.

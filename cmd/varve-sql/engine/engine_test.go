@@ -537,6 +537,7 @@ func TestRefusedStatements(t *testing.T) {
 		{"select tag from samples order by (select count(*) from glob('*'))", "no table function glob"},
 		{"select \x00", "zero byte"},
 		{"selec 1", "syntax error"},
+		{"select 1e999", "larger than a double holds"},
 	} {
 		_, err := answer(d, &testScanner{}, x.sql)
 		require.ErrorContains(t, err, x.says, x.sql)

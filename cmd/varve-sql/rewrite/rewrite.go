@@ -114,7 +114,7 @@ type Set struct {
 func Rewrite(serialized []byte, tables map[string]*Table, titles func(tree []byte) (string, error)) (*Statement, error) {
 	root, err := decode(serialized)
 	if err != nil {
-		return nil, fmt.Errorf("read the tree of the statement: %w", err)
+		return nil, fmt.Errorf("%w: it cannot be taken apart: a number in it is larger than a double holds, or it is nested too deeply (%w)", ErrRefused, err)
 	}
 	if failed, _ := root["error"].(bool); failed {
 		message := text(root, "error_message")
