@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/query/table"
@@ -134,6 +135,24 @@ func FuzzSession(f *testing.F) {
 		login + "Q\x00\x00\x00\x20set datestyle=iso;discard all\x00F\x00\x00\x00\x0e\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 	} {
 		f.Add([]byte(s))
+	}
+	// What drivers send: statements with parameters of both formats, described and executed in parts, closed; cursors; an end.
+	for _, messages := range [][]pgproto3.FrontendMessage{
+		{&pgproto3.Query{String: "select n; set timezone to 'UTC'; show all"}},
+		{&pgproto3.Parse{Name: "s", Query: "select n", ParameterOIDs: []uint32{20, 25, 1184}}, &pgproto3.Describe{ObjectType: 'S', Name: "s"}, &pgproto3.Sync{},
+			&pgproto3.Bind{PreparedStatement: "s", DestinationPortal: "p", ParameterFormatCodes: []int16{1, 0}, Parameters: [][]byte{{0, 0, 0, 0, 0, 0, 0, 7}, []byte("x"), nil}, ResultFormatCodes: []int16{1}},
+			&pgproto3.Describe{ObjectType: 'P', Name: "p"}, &pgproto3.Execute{Portal: "p", MaxRows: 2}, &pgproto3.Flush{}, &pgproto3.Execute{Portal: "p"}, &pgproto3.Sync{},
+			&pgproto3.Close{ObjectType: 'P', Name: "p"}, &pgproto3.Close{ObjectType: 'S', Name: "s"}, &pgproto3.Sync{}, &pgproto3.Terminate{}},
+		{&pgproto3.Query{String: "begin"}, &pgproto3.Query{String: "declare c cursor for select n"}, &pgproto3.Query{String: "fetch forward 2 from c"}, &pgproto3.Query{String: "selct"}, &pgproto3.Query{String: "rollback"}},
+		{&pgproto3.FunctionCall{Function: 1, ArgFormatCodes: []uint16{0}, Arguments: [][]byte{{1}}}, &pgproto3.CopyData{Data: []byte("x")}, &pgproto3.CopyDone{}, &pgproto3.CopyFail{Message: "x"}, &pgproto3.Sync{}},
+	} {
+		b := []byte(login)
+		for _, m := range messages {
+			var err error
+			b, err = m.Encode(b)
+			require.NoError(f, err)
+		}
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { feed(t, b) })
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,12 @@ func FuzzStatement(f *testing.F) {
 		"select count(*) from samples where tag in (select name from tags where unit = 'bar') and severity = 'Good'", "select * from echo(tags => ['a'], pixels => 3)", "select 1; select 2", "from samples",
 		"select tag, date_trunc('day', time) as d, count(*), avg(value), max(time) from samples where severity = 'Good' and time > '2026-01-01' group by all having min(value) > 1 order by d",
 		"select time_bucket(interval '1 day', time) as time, sum(value) / count(value) as value from samples where tag in ('beta', 'gamma') group by rollup (1) order by value, time",
+		"select time_bucket(interval 1 minute, time) b, tag, avg(value), stddev(value) from samples where severity = 'Good' group by all having count(*) > 1 order by all",
+		"pivot samples on tag in ('alpha', 'beta') using max(value) group by severity", "select tag, value - lag(value) over (partition by tag order by time_ns) from samples qualify row_number() over (order by time_ns, tag) < 9",
+		"with recursive r as (select 1 as i union all select i + 1 from r where i < 9) select i, (select count(*) from samples where quality = i) from r", "select * from tags where name in (select tag from samples where value between 3 and 5) and unit is distinct from 'bar'",
+		"select list_transform([1, 2], lambda x: x + 1), {'a': 1e999}, map {'a': 1}, 'x'::blob, time '1:00', interval 1 day, 1::decimal(30, 3), null, $1", "select * from samples s, lateral (select s.value * 2 as d) where s.tag = $$beta$$ -- ;",
+		"select * exclude (seq) replace (value * 2 as value) from main.samples t(time) union by name select * from varve.main.good_samples", "select * from unnest([timestamptz '2026-01-01']) u(at) asof left join samples on u.at >= samples.time",
+		"select\u00a01", "select 'a\x00b'", "select '\xff'", "(((", "select " + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300), "describe samples", "show tables", "set threads = 1", "select getenv('HOME')", "from '/etc/passwd'",
 	} {
 		f.Add(sql)
 	}
