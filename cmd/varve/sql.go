@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -37,23 +36,25 @@ func newSQLCommand() *cobra.Command {
 		Long: `Runs one SELECT statement over samples, tags and what else docs/reference/sql.md lists, and prints its rows. The SQL is that of DuckDB:
 joins, ASOF joins, windows, common table expressions, PIVOT with a list of values. Statements read; they change nothing.
 
-Without a statement it is a shell, with history, completion by Tab, and commands that \? lists; from a pipe it runs the statements that come, each ended
-by a semicolon, and stops at the first that fails.
-
 Times are instants in UTC, in whole microseconds; time_ns has the nanoseconds. Conditions on tag, time, severity and quality are looked up,
 all others looked at row by row.
 
 --parameter gives the values of $1, $2 and so on, in order: true, false and null are that, numbers are numbers, all else is text, as is
 what stands in double quotes.
 
-csv, json and parquet have the columns of the statement; in json whole numbers are numbers, however long. NaN and infinities are strings.`,
+csv and json have the columns of the statement; in json whole numbers are numbers, however long. NaN and infinities are strings.
+
+Without a statement those on standard input are run, each up to its semicolon, up to the first that fails. On a terminal that is a shell: \? says
+what it knows beside SQL, Tab completes, Ctrl-C stops a statement, Ctrl-D leaves. It keeps what was typed in varve/sql_history in the folder for
+state ($XDG_STATE_HOME, else ~/.local/state), but for statements with words such as token and password.`,
 		Example: `  varve sql "select tag, count(*), avg(value) from samples where time >= now() - interval 1 day group by tag"
   varve sql -o csv --parameter FI-101 "select time, value, severity from samples where tag = \$1 order by time"
-  varve sql "select t.name, l.value, l.age_s from latest l join tags t using (tag_id) where t.unit = 'degC'"
   varve sql < report.sql
-  varve sql`,
+  varve sql
+  varve sql -o parquet --file day.parquet "select * from samples where time >= now() - interval 1 day"
+  varve sql "select t.name, l.value, l.age_s from latest l join tags t using (tag_id) where t.unit = 'degC'"`,
 		Args: asUsage(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		RunE: f.run,
 	}
 	f.client.register(cmd)
 	flags := cmd.Flags()
@@ -68,6 +69,7 @@ csv, json and parquet have the columns of the statement; in json whole numbers a
 
 var sqlOutputs = []string{"table", "record", "csv", "json", "arrow", "parquet"}
 
+// run runs the statement that is given, or else what standard input has: a script, or a person at a terminal.
 func (f *sqlFlags) run(cmd *cobra.Command, args []string) error {
 	if !slices.Contains(sqlOutputs, f.output) {
 		return usageError(fmt.Errorf("output %q: must be one of %s", f.output, strings.Join(sqlOutputs, ", ")))
@@ -75,8 +77,8 @@ func (f *sqlFlags) run(cmd *cobra.Command, args []string) error {
 	if f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond {
 		return usageError(fmt.Errorf("--timeout %s: must be at least 1ms", f.timeout))
 	}
-	if len(args) == 0 && (f.describe || len(f.parameters) > 0) {
-		return usageError(errors.New("--describe and --parameter are of a statement, and none is given"))
+	if f.describe && len(args) == 0 {
+		return usageError(errors.New("--describe: describe what? give a statement"))
 	}
 	zone, err := loadZone(f.zone)
 	if err != nil {
@@ -87,45 +89,30 @@ func (f *sqlFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer c.close()
-	if len(args) > 0 {
-		if f.describe {
-			return f.print(cmd, c, f.request(args[0]))
-		}
-		_, err = f.answer(cmd.Context(), c, args[0], cmd.OutOrStdout(), zone, 0)
-		return err
+	if f.describe {
+		return f.print(cmd, c, &varvev1.SqlRequest{Sql: args[0], TimeoutMs: uint32(min(f.timeout.Milliseconds(), 1<<32-1))})
 	}
-	s := &sqlShell{f: f, c: c, out: cmd.OutOrStdout(), zone: zone}
-	in, isFile := cmd.InOrStdin().(*os.File)
-	out, toFile := s.out.(*os.File)
-	if isFile && toFile && term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(out.Fd())) {
-		s.person = true
-		return s.terminal(cmd.Context(), cmd.ErrOrStderr())
+	s := &sqlSession{
+		client: c, out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), startZone: zone, zone: zone, startTimeout: f.timeout, timeout: f.timeout, output: f.output, file: f.file,
 	}
-	return s.pipe(cmd.Context(), cmd.InOrStdin())
-}
-
-// request is a statement as the flags say.
-func (f *sqlFlags) request(sql string) *varvev1.SqlRequest {
-	r := &varvev1.SqlRequest{Sql: sql, TimeoutMs: uint32(min(f.timeout.Milliseconds(), 1<<32-1))}
 	for _, p := range f.parameters {
-		r.Parameters = append(r.Parameters, sqlValue(p))
+		s.parameters = append(s.parameters, sqlValue(p))
 	}
-	return r
+	if len(args) == 1 {
+		_, err := s.answer(cmd.Context(), args[0])
+		return c.explainSQL(err)
+	}
+	in := cmd.InOrStdin()
+	if isTerminal(in) && isTerminal(s.out) {
+		s.said, s.terminal = s.out, true
+		return s.shell(cmd.Context())
+	}
+	return s.script(cmd.Context(), in)
 }
 
-func (f *sqlFlags) write(w io.Writer, stream answer.Stream, zone *time.Location) (rows uint64, err error) {
-	r, err := answer.NewReader(stream)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	switch f.output {
-	case "arrow":
-		return answer.WriteArrow(w, r)
-	case "parquet":
-		return answer.WriteParquet(w, r, answer.ForFiles)
-	}
-	return answer.WriteStatement(w, r, f.output, zone)
+func isTerminal(x any) bool {
+	file, ok := x.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // print prints what a statement has.

@@ -226,7 +226,7 @@ func longCells(cells []bucketCell, names []string, shown []int, zone *time.Locat
 func tableCells(cells []bucketCell, zone *time.Location) []string {
 	line := make([]string, len(cells))
 	for i, x := range cells {
-		switch line[i] = printable(x.text); {
+		switch line[i] = Printable(x.text); {
 		case x.null:
 			line[i] = "-"
 		case x.time:

@@ -142,7 +142,7 @@ func (c *ChangeWriter) row(r *Row) {
 		c.out.Write(append(appendJSONRecord(strconv.AppendUint(b, uint64(r.Seq), 10), e), "}\n"...))
 	default:
 		c.table.add([]string{
-			time.Unix(0, r.Time).In(c.Zone).Format(tableTime), r.Tag, printable(r.Value.String()), r.Quality.Text(), e.Kind, printable(e.Author), printable(e.Reason),
+			time.Unix(0, r.Time).In(c.Zone).Format(tableTime), r.Tag, Printable(r.Value.String()), r.Quality.Text(), e.Kind, Printable(e.Author), Printable(e.Reason),
 		})
 	}
 }
@@ -159,7 +159,7 @@ func (c *ChangeWriter) rangeChange(offset uint64, r *varvev1.RangeChange, tag st
 		c.out.Write(append(appendJSONRecord(appendJSONString(append(b, `","tag":`...), tag), e), "}\n"...))
 	default:
 		end := "to " + time.Unix(0, in.EndNs).In(c.Zone).Format(tableTime)
-		c.table.add([]string{time.Unix(0, in.StartNs).In(c.Zone).Format(tableTime), tag, end, "", kind, printable(r.Author), printable(r.Reason)})
+		c.table.add([]string{time.Unix(0, in.StartNs).In(c.Zone).Format(tableTime), tag, end, "", kind, Printable(r.Author), Printable(r.Reason)})
 	}
 }
 

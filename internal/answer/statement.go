@@ -8,12 +8,12 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/mattn/go-runewidth"
 )
 
 // WriteStatement writes the rows of an SQL statement as csv, json, a table for people, or a record: a line for each value. Columns may be of any type that statements have:
@@ -32,7 +32,7 @@ func WriteStatement(w io.Writer, r *Reader, output string, zone *time.Location) 
 	case "table":
 		line := make([]string, len(names))
 		for i, n := range names {
-			line[i] = printable(strings.ToUpper(n))
+			line[i] = Printable(strings.ToUpper(n))
 		}
 		t.add(line)
 	}
@@ -71,11 +71,12 @@ func WriteStatement(w io.Writer, r *Reader, output string, zone *time.Location) 
 func writeRecord(out *bufio.Writer, n uint64, names, cells []string) {
 	widest := 0
 	for _, name := range names {
-		widest = max(widest, utf8.RuneCountInString(name))
+		widest = max(widest, runewidth.StringWidth(Printable(name)))
 	}
 	fmt.Fprintf(out, "-- %d\n", n)
 	for i, name := range names {
-		fmt.Fprintf(out, "%-*s | %s\n", widest, printable(name), cells[i])
+		name = Printable(name)
+		fmt.Fprintf(out, "%s%s | %s\n", name, strings.Repeat(" ", widest-runewidth.StringWidth(name)), cells[i])
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/varvedb/varve/model"
@@ -280,7 +281,7 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 			}
 			return samples, errors.Join(err, out.Flush())
 		}
-		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, printable(row.Value.String()), row.Quality.Text()}
+		line := []string{time.Unix(0, row.Time).In(zone).Format(tableTime), row.Tag, Printable(row.Value.String()), row.Quality.Text()}
 		if x.Bound {
 			line = append(line, strconv.FormatBool(row.Bound))
 		}
@@ -289,7 +290,7 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 			if row.GapEnd != nil {
 				end = time.Unix(0, *row.GapEnd).In(zone).Format(tableTime)
 			}
-			line = append(line, printable(row.Gap), end)
+			line = append(line, Printable(row.Gap), end)
 		}
 		if x.Seq {
 			line = append(line, strconv.Itoa(int(row.Seq)))
@@ -303,17 +304,17 @@ func WriteTable(w io.Writer, rows *Rows, zone *time.Location, x Extra) (samples 
 		}
 		if x.Ends {
 			e := &row.End
-			line = append(line, e.Kind, time.Unix(0, e.Time).In(zone).Format(tableTime), printable(e.Author), printable(e.Reason))
+			line = append(line, e.Kind, time.Unix(0, e.Time).In(zone).Format(tableTime), Printable(e.Author), Printable(e.Reason))
 		}
 		t.add(line)
 		samples++
 	}
 }
 
-// printable keeps control characters, which could steer a terminal, out of a table.
-func printable(s string) string {
+// Printable keeps out of a text what could steer a terminal: control characters, and those that turn the direction of writing around.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) {
 			return '·'
 		}
 		return r

@@ -119,13 +119,14 @@ func acceptZone(v string) (string, error) {
 
 // acceptTimeout reads milliseconds, or a number with a unit: 500, 500ms, 5s, 1min, 1h.
 func acceptTimeout(v string) (string, error) {
-	if _, err := parseTimeout(v); err != nil {
+	if _, err := ParseTimeout(v); err != nil {
 		return "", err
 	}
 	return v, nil
 }
 
-func parseTimeout(v string) (time.Duration, error) {
+// ParseTimeout is a value of statement_timeout: milliseconds, or a number with its unit. 0 is none.
+func ParseTimeout(v string) (time.Duration, error) {
 	digits := strings.TrimRight(v, "abcdefghijklmnopqrstuvwxyz ")
 	units := map[string]time.Duration{"": time.Millisecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
 	unit, ok := units[strings.TrimSpace(v[len(digits):])]
@@ -164,7 +165,7 @@ func (s *session) set(name, value string) error {
 		return err
 	}
 	if key == "statement_timeout" {
-		s.timeout, _ = parseTimeout(value)
+		s.timeout, _ = ParseTimeout(value)
 	}
 	s.values[key] = value
 	if known.report {
