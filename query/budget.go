@@ -16,12 +16,15 @@ type budget struct {
 // workers is how many goroutines answer a query of so many windows: one for each processor, eight at most, and fewer where so many would
 // need more than its share.
 func (b *budget) workers(windows int, need func(workers int) int64) int {
-	n := max(1, min(runtime.GOMAXPROCS(0), 8, windows))
+	n := max(1, min(processors(), 8, windows))
 	for n > 1 && need(n) > b.share {
 		n--
 	}
 	return n
 }
+
+// processors is how many goroutines may calculate at once: one for each that the machine has, of those that this program may use.
+func processors() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
 // reserve takes n bytes until release is called with the same n.
 func (b *budget) reserve(n int64) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -220,7 +219,7 @@ func (x *wide) size(share int64) {
 		x.batchRows = min(x.batchRows, len(x.times))
 	}
 	left := share - x.fixedBytes()
-	x.workers = min(runtime.GOMAXPROCS(0), 8, len(x.columns), int(max(1, left/2/x.workerBytes())))
+	x.workers = min(processors(), 8, len(x.columns), int(max(1, left/2/x.workerBytes())))
 	window := min(left-int64(x.workers)*x.workerBytes(), wideWindowBytes) / row
 	batches := min(window, maxWindow) / int64(x.batchRows)
 	x.windowRows = x.batchRows * int(max(1, batches))

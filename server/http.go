@@ -278,10 +278,15 @@ func httpStatus(err error) (httpCode int, name, message string) {
 	switch {
 	case errors.As(err, &own):
 		httpCode = own.status
-	case errors.Is(err, query.ErrTooLarge):
+	case errors.Is(err, query.ErrTooLarge), st.Code() == codes.ResourceExhausted && wantsTooMuch(st.Message()):
 		httpCode = http.StatusBadRequest // asking again does not help
 	}
 	return httpCode, name, st.Message()
+}
+
+// wantsTooMuch tells a statement that needs more than the SQL process may have from one that came when there was nothing left, by what the process says.
+func wantsTooMuch(message string) bool {
+	return strings.Contains(message, "for want of memory") || strings.Contains(message, "larger than results may be")
 }
 
 // retry reports whether asking again later may help.

@@ -147,7 +147,7 @@ func postgresError(err error) *pgwire.Error {
 	if !ok {
 		state = "XX000" // internal_error
 	}
-	if told.Code() == codes.InvalidArgument {
+	if told.Code() == codes.InvalidArgument || told.Code() == codes.ResourceExhausted {
 		for _, s := range statementStates {
 			if strings.Contains(told.Message(), s.words) {
 				state = s.state

@@ -80,6 +80,7 @@ type Server struct {
 	sessions      sessions
 	subscriptions subscriptions
 	statements    statements
+	scanTurns     chan struct{}
 	sql           *sqlchild.Runner
 	buffers       sendBuffers
 	rejects       ingestRejects
@@ -113,7 +114,7 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	}
 	s := &Server{
 		db: db, options: o, log: o.Logger, engine: engine, auth: auth, started: o.Now(),
-		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}},
+		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}}, scanTurns: newScanTurns(),
 		agents: newAgents(),
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())

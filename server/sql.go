@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -262,9 +263,31 @@ func (s *tableService) scan(r *sqlchildv1.ScanRequest, stream grpc.ServerStreami
 	defer cancel(nil)
 	read := scanRead{table: table, scan: scanOf(r)}
 	at.Read = func(r storage.Reading) { read.Reading = r }
-	read.rows, err = table.Read(ctx, at, read.scan, newArrowSender(stream, &s.buffers))
+	turn := scanTurn{stream, s.scanTurns}
+	turn.take()
+	defer turn.give()
+	read.rows, err = table.Read(ctx, at, read.scan, newArrowSender(turn, &s.buffers))
 	x.note(read)
 	return err
+}
+
+// scanTurn is the stream of a scan for the SQL process, which has a turn while it makes rows and none while it sends them. There are fewer turns than
+// processors: the scheduler of Go leaves one to what calculates for 10 ms at a time, and for so long a batch of samples that comes in would wait.
+type scanTurn struct {
+	grpc.ServerStream
+	turns chan struct{}
+}
+
+func newScanTurns() chan struct{} { return make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-2)) }
+
+func (t scanTurn) take() { t.turns <- struct{}{} }
+func (t scanTurn) give() { <-t.turns }
+
+// SendMsg is part of grpc.ServerStream.
+func (t scanTurn) SendMsg(m any) error {
+	t.give()
+	defer t.take()
+	return t.ServerStream.SendMsg(m)
 }
 
 // moment is the table that a scan is of and where it is read, with the rights of the statement that it is for. done ends the scan.

@@ -133,6 +133,8 @@ func toStatus(err error) error {
 		return s.GRPCStatus().Err()
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
+	case errors.Is(err, engine.ErrMemory), errors.Is(err, engine.ErrTooLarge):
+		return status.Error(codes.ResourceExhausted, err.Error())
 	case errors.Is(err, rewrite.ErrRefused), errors.Is(err, engine.ErrStatement):
 		return status.Error(codes.InvalidArgument, err.Error())
 	}

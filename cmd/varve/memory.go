@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -14,6 +16,15 @@ const tagBytes = 3072
 // memoryLimit is what the process may take before the collector works harder. The budget covers what the store and queries
 // keep, and a fifth more what passes through.
 func memoryLimit(budget int64, tags int) int64 { return budget + budget/5 + int64(tags)*tagBytes }
+
+// spareProcessor lets one goroutine more run at once than there are processors, unless the environment says how many. What calculates (a scan, a seal)
+// keeps the scheduler's processor for up to 10 ms, and when all have one, a batch of samples that comes in waits that long before it is read; on the
+// one more the kernel lets it in at once.
+func spareProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+}
 
 // A process that allocated less than idleBytes in each of idleSeconds gives back what it does not use.
 const (

@@ -215,6 +215,7 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if err != nil {
 		return usageError(err)
 	}
+	spareProcessor()
 	ours := os.Getenv("GOMEMLIMIT") == ""
 	if ours {
 		debug.SetMemoryLimit(memoryLimit(int64(f.memory), 0))

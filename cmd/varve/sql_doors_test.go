@@ -15,7 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -190,4 +192,26 @@ func take(rows *pgconn.ResultReader, b *beginning) {
 			_, _ = b.Write([]byte{'\n'})
 		}
 	}
+}
+
+// TestSQLForWantOfMemory is a statement that needs more memory and temporary space than there is: it is told as that, and not as a mistake in the statement.
+func TestSQLForWantOfMemory(t *testing.T) {
+	at, _ := serveDoors(t, t.TempDir(), "--sql-binary", sqlBinary(t), "--postgres", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--sql-memory", "64MiB", "--sql-temp-bytes", "1MiB")
+	statement := "select list(i order by i desc) from range(20000000) t(i)"
+	doors := map[string]sqlDoor{}
+	for _, d := range sqlDoors(t, at) {
+		doors[d.name] = d
+	}
+	for _, name := range []string{"gRPC", "Flight SQL"} {
+		_, err := doors[name].ask(t.Context(), statement)
+		require.Equal(t, codes.ResourceExhausted, status.Code(err), "%s: %v", name, err)
+		require.Contains(t, err.Error(), "for want of memory")
+	}
+	_, err := doors["HTTP GET"].ask(t.Context(), statement)
+	require.ErrorContains(t, err, "400")
+	require.ErrorContains(t, err, "RESOURCE_EXHAUSTED")
+	_, err = doors["PostgreSQL"].ask(t.Context(), statement)
+	var told *pgconn.PgError
+	require.ErrorAs(t, err, &told)
+	require.Equal(t, "53200", told.Code, told.Message)
 }

@@ -234,7 +234,7 @@ func TestSQLExamples(t *testing.T) {
 			examples++
 		}
 	}
-	require.Equal(t, 5, examples)
+	require.Equal(t, 6, examples)
 }
 
 // runScript runs what standard input has and returns what is printed.

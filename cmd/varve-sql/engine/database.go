@@ -70,6 +70,9 @@ func (t Type) engine() mapping.Type {
 // ErrStatement is a statement that the engine does not take, or that fails for what it says.
 var ErrStatement = errors.New("statement fails")
 
+// ErrMemory is a statement that needs more memory, or temporary space, than it may have. It is an ErrStatement.
+var ErrMemory = fmt.Errorf("%w for want of memory", ErrStatement)
+
 // Open opens an empty database that knows tables.
 func Open(o Options, tables []*Table) (*Database, error) {
 	d := &Database{tables: map[string]*Table{}, sessions: map[uint64]*session{}}

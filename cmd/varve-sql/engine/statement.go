@@ -95,6 +95,9 @@ func (s *Statement) failed(message string) error {
 		return s.err
 	}
 	message, _, _ = strings.Cut(message, "\n\nPossible solutions") // which are settings, and locked
+	if strings.HasPrefix(message, "Out of Memory Error") {
+		return fmt.Errorf("%w: %s", ErrMemory, message)
+	}
 	return fmt.Errorf("%w: %s", ErrStatement, strings.ReplaceAll(message, rewrite.Function, "scan"))
 }
 

@@ -30,7 +30,8 @@ func Again(l Limits, args []string) error {
 	}
 	// The first to go when memory runs out, the last to run when processors do.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10) // where the next is refused
+	idle()
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
@@ -39,6 +40,23 @@ func Again(l Limits, args []string) error {
 		return err
 	}
 	return fmt.Errorf("execute %s anew: %w", program, unix.Exec(program, args, nil))
+}
+
+// idle lets this thread, and what it executes, run when nothing else does, and never on the first of the processors, if there are others. Whatever
+// wakes up on a processor of its has that at once, and not when a slice of time is over; and the server's threads find one that does nothing.
+func idle() {
+	var parameters struct{ priority int32 }
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_IDLE, uintptr(unsafe.Pointer(&parameters)))
+	var processors unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &processors); err != nil || processors.Count() < 2 {
+		return
+	}
+	first := 0
+	for !processors.IsSet(first) {
+		first++
+	}
+	processors.Clear(first)
+	_ = unix.SchedSetaffinity(0, &processors)
 }
 
 // landlockFiles is every right to files that a version of Landlock knows.
