@@ -87,7 +87,7 @@ SELECT time, tag, value, quality, status, severity, value_int, value_text, time_
 SELECT COUNT(*) FROM varve.main.samples
 
 -- dbeaver-filter
-SELECT x.time, x.value FROM main.samples x WHERE x.tag = 'SITE1.TI-103' AND x.value > 105 ORDER BY x.time
+SELECT x.time, x.value FROM main.samples x WHERE x.tag = 'SITE1.TI-103' AND x.value > 82.5 ORDER BY x.time
 
 -- dbeaver-tags
 SELECT name, description, type, unit, stepped FROM main.tags t ORDER BY name
