@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +31,7 @@ func Again(l Limits, args []string) error {
 	}
 	// The first to go when memory runs out, the last to run when processors do.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10) // where the next is refused
-	idle()
+	stepBack()
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
@@ -42,11 +42,18 @@ func Again(l Limits, args []string) error {
 	return fmt.Errorf("execute %s anew: %w", program, unix.Exec(program, args, nil))
 }
 
-// idle lets this thread, and what it executes, run when nothing else does, and never on the first of the processors, if there are others. Whatever
-// wakes up on a processor of its has that at once, and not when a slice of time is over; and the server's threads find one that does nothing.
-func idle() {
-	var parameters struct{ priority int32 }
-	_, _, _ = unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_IDLE, uintptr(unsafe.Pointer(&parameters)))
+// niceness is how this process shares a processor that another wants too: it has a tenth of it, and still answers. With SCHED_IDLE, a 300th, it would not.
+const niceness = 10
+
+// longSlice is how long the slices of time of this process are. From Linux 6.12 on whoever wakes up and has shorter ones, as everybody has,
+// need not wait until one of these is over.
+const longSlice = 100 * time.Millisecond
+
+// stepBack lets this thread, and what it executes, stand behind others for processors, and leave the first of them alone, if there are more: there
+// the server's threads find one that does nothing.
+func stepBack() {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: niceness, Runtime: uint64(longSlice)}, 0)
 	var processors unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &processors); err != nil || processors.Count() < 2 {
 		return
