@@ -29,13 +29,13 @@ type Finding struct {
 // CheckSource tries a source: it connects, and calls each with the first value of every address and what it would become. Addresses that the
 // configuration names and that had no value when ctx ended, or the source was through, come last. Nothing is stored.
 func CheckSource(ctx context.Context, c *Config, s *SourceEntry, now func() time.Time, each func(Finding)) (err error) {
-	source, err := s.kind.open(c.env(s, slog.New(slog.DiscardHandler), now), s.settings)
+	source, err := s.open(c.env(s, slog.New(slog.DiscardHandler), now), apartGrace)
 	if err != nil {
 		return err
 	}
 	checker, ok := source.(Checker)
 	if !ok {
-		return fmt.Errorf("sources of type %s cannot be tried", s.Type)
+		return errNotChecked(s.Type)
 	}
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -61,6 +61,12 @@ func CheckSource(ctx context.Context, c *Config, s *SourceEntry, now func() time
 		}
 	}
 	return err
+}
+
+func errNotChecked(kind string) error { return fmt.Errorf("sources of type %s cannot be tried", kind) }
+
+func errNotBrowsed(kind string) error {
+	return fmt.Errorf("sources of type %s cannot say what they offer", kind)
 }
 
 // contained makes a panic an error.
@@ -111,13 +117,13 @@ func (c *Config) find(s *SourceEntry, names *registry, r Reading, now time.Time)
 
 // BrowseSource lists what a source offers below at.
 func BrowseSource(ctx context.Context, c *Config, s *SourceEntry, at string, each func(Offer) error) error {
-	source, err := s.kind.open(c.env(s, slog.New(slog.DiscardHandler), time.Now), s.settings)
+	source, err := s.open(c.env(s, slog.New(slog.DiscardHandler), time.Now), apartGrace)
 	if err != nil {
 		return err
 	}
 	b, ok := source.(Browser)
 	if !ok {
-		return fmt.Errorf("sources of type %s cannot say what they offer", s.Type)
+		return errNotBrowsed(s.Type)
 	}
 	return contained(func() error { return b.Browse(ctx, at, each) })
 }

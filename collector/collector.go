@@ -206,7 +206,7 @@ func runOnce(ctx context.Context, r *running, env Env) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	s, err := r.entry.kind.open(env, r.entry.settings)
+	s, err := r.entry.open(env, r.grace*3/2) // less than what the collector waits
 	if err != nil {
 		return err
 	}

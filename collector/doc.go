@@ -22,6 +22,7 @@
 //	registry.go   every tag it writes; outlet.go where samples go
 //	check.go      trying a source, browsing
 //	service.go    a collector with its queue, as the program runs it
+//	apart.go      a source that runs in a process of its own; apart_serve.go that process; apart_message.go what they say to each other
 //
 // Sources are packages of their own below this one: each gives a [Kind], which the program hands to [ReadConfig].
 package collector

@@ -1,11 +1,13 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"gopkg.in/yaml.v3"
 )
@@ -19,8 +21,18 @@ var envReference = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
 // maxSecretBytes bounds a file with a secret.
 const maxSecretBytes = 64 << 10
 
+// givenSecrets are those that the process of a source was given, by what refers to them; nil in a collector. It looks for none by itself.
+var givenSecrets atomic.Pointer[map[string]string]
+
 // NewSecret finds the secret that ref refers to.
 func NewSecret(ref string) (Secret, error) {
+	if given := givenSecrets.Load(); given != nil {
+		v, ok := (*given)[ref]
+		if !ok {
+			return Secret{}, errors.New("the collector did not give the process of the source this secret")
+		}
+		return Secret{ref, v}, nil
+	}
 	if m := envReference.FindStringSubmatch(ref); m != nil {
 		v, ok := os.LookupEnv(m[1])
 		if !ok || strings.TrimSpace(v) == "" {

@@ -75,8 +75,19 @@ becomes, and ends with status 1 if anything is wrong. Exit status: 0 after a sig
 	flags.DurationVar(&f.checkFor, "check-for", 5*time.Second, "how long --check waits for values of each source")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newCollectBrowseCommand(), newCollectQuarantineCommand())
+	cmd.AddCommand(newCollectBrowseCommand(), newCollectQuarantineCommand(), newCollectSourceCommand())
 	return cmd
+}
+
+// newCollectSourceCommand is how a collector starts the process of a source that runs apart.
+func newCollectSourceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    collector.ApartCommand[1] + " NAME",
+		Short:  "Read one source; a collector starts this by itself",
+		Hidden: true,
+		Args:   asUsage(cobra.ExactArgs(1)),
+		RunE:   func(*cobra.Command, []string) error { return collector.ServeApart(collectKinds()) },
+	}
 }
 
 func (f *collectFlags) register(cmd *cobra.Command) {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/collector"
 	"github.com/varvedb/varve/collector/simulator"
 )
 
@@ -159,6 +160,66 @@ sources:
 	eventually(t, "the row that came later", func() bool { return len(stored(t, address, "L1.TEMP")) == 3 })
 	stop()
 	require.Len(t, stored(t, address, "plant.sensor/1"), 100)
+}
+
+// Sources that run in processes of their own give a server the same samples and gaps; what they say is logged.
+func TestCollectApart(t *testing.T) {
+	var got [2][]string
+	for i, apart := range []bool{false, true} {
+		address, _ := serveInProcess(t, t.TempDir())
+		dir := t.TempDir()
+		log := filepath.Join(dir, "line1.csv")
+		require.NoError(t, os.WriteFile(log, []byte("time,temp,note\n2026-03-01T10:00:00Z,20.5,ä\n2026-03-01T10:00:01Z,21,\nx,1,2\n2026-03-01T10:00:02Z,1e300,b\n"), 0o644))
+		config := filepath.Join(dir, "collect.yaml")
+		require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `collector: plant
+destinations: [{address: %s}]
+queue: {dir: %s/queue, max_bytes: 16MiB}
+health: {every: 1s}
+sources:
+  - {name: line1, type: file, settings: {path: %s, poll: 20ms}}
+  - name: plant
+    type: simulator
+    settings:
+      {seed: 3, sensors: 2, pumps: 1, counters: 1, start: 2026-01-01T00:00:00Z, steps: 2000,
+       faults: {bad: 0.1, duplicates: 0.1, late: 0.1, down: {every: 10m, for: 1m}}}
+    tags: [{match: "**", exc_dev: 0.5}]
+`, address, dir, log), 0o644))
+		var says lockedLines
+		logger, err := newLogger(&says, "text", "debug")
+		require.NoError(t, err)
+		s := collectService(config, logger, dialDestination)
+		for k := range s.Kinds {
+			s.Kinds[k].Apart = apart
+		}
+		c, err := collector.ReadConfig(config, s.Kinds)
+		require.NoError(t, err)
+		require.NoError(t, collector.CheckSource(t.Context(), c, &c.Sources[1], time.Now, func(f collector.Finding) { got[i] = append(got[i], fmt.Sprint(f)) }))
+		require.NoError(t, collector.BrowseSource(t.Context(), c, &c.Sources[1], "", func(o collector.Offer) error {
+			got[i] = append(got[i], fmt.Sprint(o))
+			return nil
+		}))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		last := func(tag string) string {
+			all := stored(t, address, tag)
+			return append(all, "")[max(len(all)-1, 0)]
+		}
+		eventually(t, "the end of the plant, and the line without a time", func() bool { // what the health tags say is behind what they say it of
+			return strings.HasSuffix(last("plant.plant.running"), " false Good") && strings.HasSuffix(last("plant.line1.rejected"), " 1 Good")
+		})
+		for _, tag := range []string{"line1.temp", "line1.note", "plant.sensor/1", "plant.sensor/2", "plant.pump/1", "plant.counter/1"} {
+			samples := stored(t, address, tag)
+			require.NotEmpty(t, samples, tag)
+			got[i] = append(append(got[i], tag), samples...)
+			got[i] = append(got[i], varve(t, "gaps", "list", "--server", address, tag))
+		}
+		cancel()
+		require.NoError(t, <-ended, says.String())
+		require.Equal(t, apart, strings.Contains(says.String(), "a process of its own"))
+		require.NotContains(t, says.String(), "a source failed")
+	}
+	require.Equal(t, got[0], got[1])
 }
 
 func appendFile(t *testing.T, path, text string) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/collector"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -55,7 +56,12 @@ var buildSQL struct {
 	err  error
 }
 
+// TestMain lets the test binary be started as the process of a source, the way a collector starts the program.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && [2]string(os.Args[1:3]) == collector.ApartCommand {
+		main()
+		return
+	}
 	code := m.Run()
 	if buildSQL.dir != "" {
 		_ = os.RemoveAll(buildSQL.dir)
