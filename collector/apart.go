@@ -411,7 +411,7 @@ type sparing struct {
 }
 
 // sparingLines is how many.
-const sparingLines = 200
+const sparingLines = 100
 
 func (s *sparing) write(level slog.Level, message string, args ...any) {
 	s.mu.Lock()

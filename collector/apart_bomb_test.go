@@ -7,8 +7,12 @@ import (
 	"fmt"
 )
 
-// The race detector would write to memory beside every byte.
+// A process can ask for no more than it has here. With the race detector other things are said then, and memory beside every byte is written to.
 func init() {
+	wildDeeds["bomb"] = func(*wildSource, context.Context, Sink) error {
+		bomb := make([]byte, 100<<30)
+		return fmt.Errorf("it got %d bytes", len(bomb))
+	}
 	wildDeeds["slow bomb"] = func(*wildSource, context.Context, Sink) error {
 		var all [][]byte
 		for len(all) < 100<<10 {

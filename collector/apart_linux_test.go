@@ -17,11 +17,6 @@ import (
 )
 
 func init() {
-	// A process can ask for no more than it has here.
-	wildDeeds["bomb"] = func(*wildSource, context.Context, Sink) error {
-		bomb := make([]byte, 100<<30)
-		return fmt.Errorf("it got %d bytes", len(bomb))
-	}
 	wildDeeds["load"] = func(_ *wildSource, ctx context.Context, out Sink) error {
 		readings := make([]Reading, 5000)
 		for i := range readings {
