@@ -61,8 +61,12 @@ func TestApartSourceIsStopped(t *testing.T) {
 	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "the process is gone, and nothing waits for it")
 }
 
-// runCollectorToKill collects from a source that listens on a socket in dir until it is killed.
+// runCollectorToKill collects from a source that listens on a socket in dir until it is killed. The file of the program is gone by then, as it is
+// after an update.
 func runCollectorToKill(dir string) {
+	if err := os.Remove(os.Args[0]); err != nil {
+		panic(err)
+	}
 	c, err := ParseConfig("c.yaml", []byte("collector: plant\ndestinations: [{address: '127.0.0.1:7420'}]\nqueue: {dir: "+dir+"}\nsources:\n  - {name: w, type: wild, settings: {do: listen first}}\n"), wildKinds(true))
 	if err != nil {
 		panic(err)
@@ -79,8 +83,11 @@ func TestApartDiesWithTheCollector(t *testing.T) {
 	dir, err := os.MkdirTemp("", "varve") // a socket's name must be short
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	program, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), program, 0o755))
 	var said lockedBuffer
-	collector := exec.Command(os.Args[0], collectorToKill, dir)
+	collector := exec.Command(filepath.Join(dir, "program"), collectorToKill, dir)
 	collector.Stderr = &said
 	require.NoError(t, collector.Start())
 	listens := func() bool {
