@@ -23,6 +23,7 @@ import (
 	"github.com/varvedb/varve/collector/file"
 	"github.com/varvedb/varve/collector/modbus"
 	"github.com/varvedb/varve/collector/mqtt"
+	"github.com/varvedb/varve/collector/opcua"
 	"github.com/varvedb/varve/collector/session"
 	"github.com/varvedb/varve/collector/simulator"
 	"github.com/varvedb/varve/model"
@@ -31,7 +32,7 @@ import (
 
 // collectKinds are the sources that a configuration may name.
 func collectKinds() []collector.Kind {
-	return []collector.Kind{file.Kind(), modbus.Kind(), mqtt.Kind(), simulator.Kind()}
+	return []collector.Kind{file.Kind(), modbus.Kind(), mqtt.Kind(), opcua.Kind(), simulator.Kind()}
 }
 
 type collectFlags struct {

@@ -70,6 +70,7 @@ if [ "$when" = full ]; then
 fi
 "$interop/agents/run.sh" "$varve" "$python" "$work"
 "$interop/mqtt/run.sh" "$varve" "$address" "$work"
+"$interop/opcua/run.sh" "$varve" "$address" "$python" "$work"
 
 # Pages that people follow, with what the clients above left installed.
 if [ -x "$(dirname "$varve")/varve-sql" ]; then

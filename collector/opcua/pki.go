@@ -1,0 +1,218 @@
+package opcua
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/varvedb/varve/collector"
+)
+
+// pki is the certificates of a source, in folders of its own:
+//
+//	pki/own/cert.der, key.pem   the client's, made where there is none
+//	pki/trusted/*.der           servers, and authorities, that are trusted
+//	pki/rejected/*.der          servers that were met and are not trusted, yet
+type pki struct {
+	dir  string // of the source
+	name string // of the source
+}
+
+// ErrUntrusted is returned for a server whose certificate is not trusted.
+var ErrUntrusted = errors.New("the server's certificate is not trusted")
+
+const (
+	ownYears     = 10
+	maxCertBytes = 64 << 10
+	maxRejected  = 100 // files; a hostile network must not fill the disk
+	leastKeyBits = 2048
+)
+
+func (p pki) folder(name string) string { return filepath.Join(p.dir, "pki", name) }
+
+// own is the client's certificate and key. They are made where there are none.
+func (p pki) own() (cert []byte, key *rsa.PrivateKey, err error) {
+	certPath, keyPath := filepath.Join(p.folder("own"), "cert.der"), filepath.Join(p.folder("own"), "key.pem")
+	_, certErr := os.Stat(certPath)
+	if _, err := os.Stat(keyPath); errors.Is(err, fs.ErrNotExist) && errors.Is(certErr, fs.ErrNotExist) {
+		if err := p.make(certPath, keyPath); err != nil {
+			return nil, nil, fmt.Errorf("make a client certificate: %w", err)
+		}
+	}
+	return readPair(certPath, keyPath)
+}
+
+func readPair(certPath, keyPath string) ([]byte, *rsa.PrivateKey, error) {
+	cert, err := readCert(certPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := os.ReadFile(keyPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	if block, _ := pem.Decode(b); block != nil {
+		b = block.Bytes
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(b)
+	if err != nil {
+		if parsed, err = x509.ParsePKCS1PrivateKey(b); err != nil {
+			return nil, nil, fmt.Errorf("read %s: it holds no RSA key", keyPath)
+		}
+	}
+	key, ok := parsed.(*rsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, nil, fmt.Errorf("the key in %s is not that of the certificate in %s", keyPath, certPath)
+	}
+	return cert.Raw, key, nil
+}
+
+// readCert reads a file with a certificate, DER or PEM.
+func readCert(path string) (*x509.Certificate, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxCertBytes {
+		return nil, fmt.Errorf("%s has %d bytes, most is %d", path, st.Size(), maxCertBytes)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if block, _ := pem.Decode(b); block != nil {
+		b = block.Bytes
+	}
+	c, err := x509.ParseCertificate(b)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: it holds no certificate: %w", path, err)
+	}
+	return c, nil
+}
+
+// make makes a certificate that signs itself, as Part 6, 6.2.2 wants those of applications.
+func (p pki) make(certPath, keyPath string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	c := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Varve collector " + p.name, Organization: []string{"Varve"}},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(ownYears, 0, 0), URIs: []*url.URL{{Scheme: "urn", Opaque: host + ":varve:collector:" + p.name}},
+		DNSNames: []string{host}, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment | x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	// The file has mode 0600: it is made by os.CreateTemp.
+	if err := collector.WriteFile(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})); err != nil {
+		return err
+	}
+	return collector.WriteFile(certPath, der)
+}
+
+// Fingerprint is how people compare certificates: SHA-256 in hexadecimal.
+func Fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// trusts reports whether a server's certificate is trusted for an application: it is in the folder, or an authority that is has signed it. One that is not is
+// kept, for people to look at.
+func (p pki) trusts(der []byte, application string, now time.Time) error {
+	if len(der) == 0 || len(der) > maxCertBytes {
+		return fmt.Errorf("the server has a certificate of %d bytes: %w", len(der), ErrUntrusted)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("the server's certificate cannot be read: %w: %w", err, ErrUntrusted)
+	}
+	key, ok := c.PublicKey.(*rsa.PublicKey)
+	switch {
+	case !ok || key.N.BitLen() < leastKeyBits:
+		return fmt.Errorf("the server's certificate has no RSA key of at least %d bits: %w", leastKeyBits, ErrUntrusted)
+	case now.Before(c.NotBefore) || now.After(c.NotAfter):
+		return fmt.Errorf("the server's certificate is valid from %s to %s, and it is %s: have it renewed, or set the clock: %w",
+			c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), ErrUntrusted)
+	case application != "" && !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == application }):
+		return fmt.Errorf("the server says that it is %.200q and its certificate does not: %w", application, ErrUntrusted)
+	}
+	trusted, err := p.read("trusted")
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	for _, t := range trusted {
+		if t.Equal(c) {
+			return nil
+		}
+		if t.IsCA {
+			roots.AddCert(t)
+		}
+	}
+	if _, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+		return nil
+	}
+	kept := p.reject(c)
+	return errors.Join(fmt.Errorf("%q, SHA-256 %s, lies in %s: compare it with the server's own and move it to %s: %w",
+		c.Subject.CommonName, Fingerprint(der), filepath.Join(p.folder("rejected"), Fingerprint(der)+".der"), p.folder("trusted"), ErrUntrusted), kept)
+}
+
+func (p pki) read(folder string) (out []*x509.Certificate, err error) {
+	entries, err := os.ReadDir(p.folder(folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		c, err := readCert(filepath.Join(p.folder(folder), e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// reject keeps a certificate for people to look at.
+func (p pki) reject(c *x509.Certificate) error {
+	path := filepath.Join(p.folder("rejected"), Fingerprint(c.Raw)+".der")
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if entries, err := os.ReadDir(p.folder("rejected")); err == nil && len(entries) >= maxRejected {
+		return fmt.Errorf("%s has %d certificates already; the server's was not kept", p.folder("rejected"), len(entries))
+	}
+	return collector.WriteFile(path, c.Raw)
+}
