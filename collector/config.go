@@ -351,6 +351,9 @@ func (c *Config) sourceDir(source string) string {
 	return filepath.Join(c.Queue.Dir, "sources", source)
 }
 
+// SourceDir is the folder of a source's own: its place, its certificates.
+func (c *Config) SourceDir(s *SourceEntry) string { return c.sourceDir(s.Name) }
+
 // Source is the entry of a source by its name.
 func (c *Config) Source(name string) (*SourceEntry, error) {
 	var names []string

@@ -76,7 +76,7 @@ becomes, and ends with status 1 if anything is wrong. Exit status: 0 after a sig
 	flags.DurationVar(&f.checkFor, "check-for", 5*time.Second, "how long --check waits for values of each source")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newCollectBrowseCommand(), newCollectQuarantineCommand(), newCollectSourceCommand())
+	cmd.AddCommand(newCollectBrowseCommand(), newCollectQuarantineCommand(), newCollectSourceCommand(), newCollectTrustCommand())
 	return cmd
 }
 

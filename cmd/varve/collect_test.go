@@ -287,7 +287,7 @@ func TestCollectSaysWhatIsWrong(t *testing.T) {
 	for _, args := range [][]string{{"collect", "--config", config}, {"collect", "--config", config, "--check"}, {"collect", "browse", "--config", config, "a"}, {"serve", "--data", dir + "/s", "--collect", config}} {
 		code, says = fails(t, args...)
 		require.Equal(t, exitUsage, code)
-		require.Contains(t, says, `c.yaml:4: source type "opcda": must be one of file, modbus, mqtt, simulator`)
+		require.Contains(t, says, `c.yaml:4: source type "opcda": must be one of file, modbus, mqtt, opcua, simulator`)
 	}
 	write("destinations: [{address: self}]\nqueue: {dir: DIR/q}\nsources:\n  - {name: a, type: simulator}\n")
 	_, says = fails(t, "collect", "--config", config)

@@ -8,7 +8,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"math"
 	"math/big"
 	"net/url"
@@ -295,6 +294,66 @@ func TestMessageLost(t *testing.T) {
 	require.Empty(t, out.lost)
 }
 
+// TestMessagesForgotten: of messages that did not arrive the server has some no more. Those that it has come, and only what is between is lost.
+func TestMessagesForgotten(t *testing.T) {
+	for _, forgotten := range [][]int{{0}, {1}, {2}, {0, 1}, {0, 2}, {0, 1, 2}} {
+		t.Run(fmt.Sprint(forgotten), func(t *testing.T) {
+			p := newPlant(t)
+			p.noHistory = true
+			t0 := time.Now().UnixNano()
+			p.set("a", at(t0, int64(0), 0))
+			out := start(t, open(t, quick(p.url), "ns=2;s=a"))
+			out.until(t, "the first value", func() bool { return len(out.readings) > 0 })
+			want := []int64{0}
+			published := []time.Time{}
+			p.do(func() {
+				s := p.subs[1]
+				for i := range 3 { // messages that nobody gets
+					s.items[0].push(at(t0+int64(i+1)*1000, int64(i+1), 0))
+					m := s.message()
+					m.PublishTime = time.Now().Add(time.Duration(i-3) * time.Millisecond)
+					if published = append(published, m.PublishTime); slices.Contains(forgotten, i) {
+						delete(s.sent, m.SequenceNumber)
+					} else {
+						want = append(want, int64(i+1))
+					}
+				}
+			})
+			p.set("a", at(t0+4000, int64(4), 0))
+			want = append(want, 4)
+			stretches := 1
+			if slices.Equal(forgotten, []int{0, 2}) {
+				stretches = 2
+			}
+			out.until(t, "all that can be had, and what is lost", func() bool { return slices.Contains(values(out.readings), 4) && len(out.lost) > 0 })
+			out.mu.Lock()
+			defer out.mu.Unlock()
+			require.Equal(t, want, slices.Compact(values(out.of("ns=2;s=a", false))))
+			if stretches == 1 { // two may be told as one
+				require.Len(t, out.lost, 1)
+				end := time.Unix(0, out.lost[0][1])
+				if last := forgotten[len(forgotten)-1]; last < 2 {
+					require.WithinDuration(t, published[last+1], end, time.Microsecond) // not farther than the next that came
+				}
+			}
+		})
+	}
+}
+
+// TestEachChange: the server is asked not to sample.
+func TestEachChange(t *testing.T) {
+	p := newPlant(t)
+	p.set("a", at(1000, int64(1), 0))
+	p.set("b", at(1000, int64(2), 0))
+	s := quick(p.url)
+	s.Groups = []Group{{Regexp: "ns=2;s=a", Sampling: Sampling{EachChange: true}}, {Regexp: "ns=2;s=b", Sampling: Sampling{Every: 50 * time.Millisecond}}}
+	out := start(t, open(t, s, "ns=2;s=a", "ns=2;s=b"))
+	out.until(t, "values", func() bool { return len(out.of("ns=2;s=a", false)) > 0 && len(out.of("ns=2;s=b", false)) > 0 })
+	p.do(func() {
+		require.Equal(t, map[string][2]float64{"ns=2;s=a": {0, 1000}, "ns=2;s=b": {50, 10}}, p.sampled)
+	})
+}
+
 // TestHistory: the server forgets the subscription during an outage; what was missed comes from its history, in pages that end inside values of
 // one time.
 func TestHistory(t *testing.T) {
@@ -498,6 +557,7 @@ func TestSettingsAreLookedAt(t *testing.T) {
 		"lifetime":         func(s *Settings) { s.Lifetime = time.Second },
 		"queue":            func(s *Settings) { s.Queue = 10_001 },
 		"deadband":         func(s *Settings) { s.Deadband = math.NaN() },
+		"each_change":      func(s *Settings) { s.Every, s.EachChange = time.Second, true },
 		"deadband_percent": func(s *Settings) { s.Deadband, s.DeadbandPercent = 1, 1 },
 		"regexp":           func(s *Settings) { s.Groups = []Group{{Regexp: "("}} },
 	} {
@@ -515,7 +575,7 @@ func TestSettingsAreLookedAt(t *testing.T) {
 
 func ptr(s Settings) *Settings { return &s }
 
-func certificate(t *testing.T, name string, change func(*x509.Certificate), signer *x509.Certificate, signerKey *rsa.PrivateKey) (*x509.Certificate, *rsa.PrivateKey) {
+func makeCertificate(t *testing.T, name string, change func(*x509.Certificate), signer *x509.Certificate, signerKey *rsa.PrivateKey) (*x509.Certificate, *rsa.PrivateKey) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
@@ -539,25 +599,60 @@ func certificate(t *testing.T, name string, change func(*x509.Certificate), sign
 func TestTrust(t *testing.T) {
 	p := pki{dir: t.TempDir(), name: "plc"}
 	now := time.Now()
-	c, _ := certificate(t, "server", nil, nil, nil)
-	require.ErrorIs(t, p.trusts(c.Raw, "urn:server", now), ErrUntrusted)
-	rejected := filepath.Join(p.folder("rejected"), Fingerprint(c.Raw)+".der")
-	require.FileExists(t, rejected)
-	require.NoError(t, os.MkdirAll(p.folder("trusted"), 0o755))
-	require.NoError(t, os.Rename(rejected, filepath.Join(p.folder("trusted"), "plc.der")))
+	c, _ := makeCertificate(t, "server", nil, nil, nil)
+	err := p.trusts(c.Raw, "urn:server", now)
+	require.ErrorIs(t, err, ErrUntrusted)
+	require.ErrorContains(t, err, "varve collect trust accept --config FILE plc "+Fingerprint(c.Raw))
+	require.FileExists(t, filepath.Join(p.folder(rejectedFolder), Fingerprint(c.Raw)+".der"))
+	accepted, err := Accept(p.dir, Fingerprint(c.Raw), now)
+	require.NoError(t, err)
+	require.True(t, accepted.Trusted)
 	require.NoError(t, p.trusts(c.Raw, "urn:server", now))
 	require.ErrorContains(t, p.trusts(c.Raw, "urn:other", now), "urn:other")
 	require.ErrorContains(t, p.trusts(c.Raw, "urn:server", now.Add(2*time.Hour)), "have it renewed")
+	require.ErrorContains(t, p.trusts(c.Raw, "urn:server", now.Add(-2*time.Hour)), "set the clock")
 	require.ErrorIs(t, p.trusts(nil, "", now), ErrUntrusted)
 	require.ErrorIs(t, p.trusts([]byte("no certificate"), "", now), ErrUntrusted)
-	other, _ := certificate(t, "server", nil, nil, nil) // of the same name
+	other, _ := makeCertificate(t, "server", nil, nil, nil) // of the same name
 	require.ErrorIs(t, p.trusts(other.Raw, "urn:server", now), ErrUntrusted)
 
-	authority, key := certificate(t, "authority", func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }, nil, nil)
-	signed, _ := certificate(t, "signed", nil, authority, key)
+	_, err = Reject(p.dir, Fingerprint(c.Raw))
+	require.NoError(t, err)
+	require.ErrorIs(t, p.trusts(c.Raw, "urn:server", now), ErrUntrusted)
+	_, err = Reject(p.dir, Fingerprint(c.Raw))
+	require.ErrorIs(t, err, ErrNoCertificate)
+	_, err = Accept(p.dir, Fingerprint(c.Raw)[:8], now) // the first digits are easily made to be those of another
+	require.ErrorIs(t, err, ErrFingerprint)
+
+	authority, key := makeCertificate(t, "authority", func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }, nil, nil)
+	signed, _ := makeCertificate(t, "signed", nil, authority, key)
 	require.ErrorIs(t, p.trusts(signed.Raw, "urn:signed", now), ErrUntrusted)
-	require.NoError(t, os.WriteFile(filepath.Join(p.folder("trusted"), "authority.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(p.folder(trustedFolder), "authority.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}), 0o644))
 	require.NoError(t, p.trusts(signed.Raw, "urn:signed", now))
+
+	all, err := Certificates(p.dir)
+	require.NoError(t, err)
+	var seen []string
+	for _, c := range all {
+		seen = append(seen, fmt.Sprint(c.Trusted, c.Authority, " ", c.Name))
+	}
+	require.Equal(t, []string{"true true authority", "false false server", "false false server", "false false signed"}, seen)
+	require.NoError(t, os.WriteFile(filepath.Join(p.folder(trustedFolder), "broken.der"), []byte("no certificate"), 0o644))
+	require.ErrorContains(t, p.trusts(signed.Raw, "urn:signed", now), "broken.der")
+}
+
+// TestExpiredServersAreKept: what is wrong with them is told, and they can be looked at.
+func TestExpiredServersAreKept(t *testing.T) {
+	p := pki{dir: t.TempDir(), name: "plc"}
+	now := time.Now()
+	c, _ := makeCertificate(t, "server", func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour) }, nil, nil)
+	err := p.trusts(c.Raw, "urn:server", now)
+	require.ErrorIs(t, err, ErrUntrusted)
+	require.ErrorContains(t, err, `the certificate of "server" expired at `)
+	require.FileExists(t, filepath.Join(p.folder(rejectedFolder), Fingerprint(c.Raw)+".der"))
+	_, err = Accept(p.dir, Fingerprint(c.Raw), now)
+	require.ErrorContains(t, err, "expired at ")
+	require.NoFileExists(t, filepath.Join(p.folder(trustedFolder), Fingerprint(c.Raw)+".der"))
 }
 
 func TestOwnCertificate(t *testing.T) {
@@ -582,40 +677,3 @@ func TestOwnCertificate(t *testing.T) {
 	_, _, err = p.own()
 	require.ErrorContains(t, err, "is not that of the certificate")
 }
-
-// BenchmarkPublish is what becomes of publish responses as they came: decoded, and mapped to readings that a sink takes.
-func BenchmarkPublish(b *testing.B) {
-	const items, each = 1000, 5
-	r := &run{source: &source{env: collector.Env{Logger: slog.New(slog.DiscardHandler), Now: time.Now}}, out: nothing{}, sub: 1, next: 1}
-	n := &ua.DataChangeNotification{DiagnosticInfos: []*ua.DiagnosticInfo{}}
-	for i := range items {
-		r.items = append(r.items, &item{readers: []reader{{address: fmt.Sprintf("ns=2;s=Boiler.FT%d", i)}}})
-		for k := range each {
-			n.MonitoredItems = append(n.MonitoredItems, &ua.MonitoredItemNotification{ClientHandle: uint32(i + 1), Value: at(int64(1e18)+int64(k), float64(i)+0.5, 0)})
-		}
-	}
-	m := &ua.PublishResponse{
-		ResponseHeader: &ua.ResponseHeader{ServiceDiagnostics: &ua.DiagnosticInfo{}, AdditionalHeader: ua.NewExtensionObject(nil)}, SubscriptionID: 1,
-		NotificationMessage: &ua.NotificationMessage{SequenceNumber: 1, PublishTime: time.Now(), NotificationData: []*ua.ExtensionObject{ua.NewExtensionObject(n)}},
-	}
-	bytes, err := ua.Encode(m)
-	require.NoError(b, err)
-	b.SetBytes(int64(len(bytes)))
-	b.ReportAllocs()
-	for b.Loop() {
-		got := new(ua.PublishResponse)
-		if _, err := ua.Decode(bytes, got); err != nil {
-			b.Fatal(err)
-		}
-		r.acks = r.acks[:0]
-		if err := r.take(context.Background(), got.NotificationMessage); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.N)*items*each/b.Elapsed().Seconds(), "values/s")
-}
-
-// nothing is a sink that keeps nothing.
-type nothing struct{ collector.Sink }
-
-func (nothing) Put(context.Context, []collector.Reading) error { return nil }

@@ -40,6 +40,9 @@ const (
 	maxCertBytes = 64 << 10
 	maxRejected  = 100 // files; a hostile network must not fill the disk
 	leastKeyBits = 2048
+
+	trustedFolder  = "trusted"
+	rejectedFolder = "rejected"
 )
 
 func (p pki) folder(name string) string { return filepath.Join(p.dir, "pki", name) }
@@ -156,63 +159,92 @@ func (p pki) trusts(der []byte, application string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("the server's certificate cannot be read: %w: %w", err, ErrUntrusted)
 	}
-	key, ok := c.PublicKey.(*rsa.PublicKey)
-	switch {
-	case !ok || key.N.BitLen() < leastKeyBits:
-		return fmt.Errorf("the server's certificate has no RSA key of at least %d bits: %w", leastKeyBits, ErrUntrusted)
-	case now.Before(c.NotBefore) || now.After(c.NotAfter):
-		return fmt.Errorf("the server's certificate is valid from %s to %s, and it is %s: have it renewed, or set the clock: %w",
-			c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), ErrUntrusted)
-	case application != "" && !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == application }):
-		return fmt.Errorf("the server says that it is %.200q and its certificate does not: %w", application, ErrUntrusted)
-	}
-	trusted, err := p.read("trusted")
+	trusted, err := p.trusted(c, now)
 	if err != nil {
 		return err
 	}
+	var kept error
+	if !trusted {
+		kept = p.reject(c)
+	}
+	switch err := usable(c, now); {
+	case err != nil:
+		return errors.Join(err, kept)
+	case application != "" && !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == application }):
+		return errors.Join(fmt.Errorf("the server says that it is %.200q and its certificate does not: %w", application, ErrUntrusted), kept)
+	case trusted:
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%q, SHA-256 %s, lies in %s: compare it with the server's own, and then varve collect trust accept --config FILE %s %s: %w",
+		c.Subject.CommonName, Fingerprint(der), p.folder(rejectedFolder), p.name, Fingerprint(der), ErrUntrusted), kept)
+}
+
+// usable is why a certificate is of no use, trusted or not; nil if it is.
+func usable(c *x509.Certificate, now time.Time) error {
+	key, ok := c.PublicKey.(*rsa.PublicKey)
+	switch {
+	case !ok || key.N.BitLen() < leastKeyBits:
+		return fmt.Errorf("the certificate of %q has no RSA key of at least %d bits: %w", c.Subject.CommonName, leastKeyBits, ErrUntrusted)
+	case now.After(c.NotAfter):
+		return fmt.Errorf("the certificate of %q expired at %s, and it is %s: have it renewed: %w",
+			c.Subject.CommonName, c.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), ErrUntrusted)
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("the certificate of %q is valid from %s on, and it is %s: set the clock, here or there: %w",
+			c.Subject.CommonName, c.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), ErrUntrusted)
+	}
+	return nil
+}
+
+// trusted reports whether a certificate is in the folder, or signed by an authority that is.
+func (p pki) trusted(c *x509.Certificate, now time.Time) (yes bool, err error) {
 	roots := x509.NewCertPool()
-	for _, t := range trusted {
-		if t.Equal(c) {
-			return nil
-		}
+	err = p.each(trustedFolder, func(t *x509.Certificate, _ string) error {
+		yes = yes || t.Equal(c)
 		if t.IsCA {
 			roots.AddCert(t)
 		}
-	}
-	if _, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
 		return nil
+	})
+	if yes || err != nil {
+		return yes, err
 	}
-	kept := p.reject(c)
-	return errors.Join(fmt.Errorf("%q, SHA-256 %s, lies in %s: compare it with the server's own and move it to %s: %w",
-		c.Subject.CommonName, Fingerprint(der), filepath.Join(p.folder("rejected"), Fingerprint(der)+".der"), p.folder("trusted"), ErrUntrusted), kept)
+	_, err = c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil, nil
 }
 
-func (p pki) read(folder string) (out []*x509.Certificate, err error) {
+// each calls do with the certificates of a folder and their files. One that cannot be read is an error: whoever put it there thinks that it counts.
+func (p pki) each(folder string, do func(c *x509.Certificate, file string) error) error {
 	entries, err := os.ReadDir(p.folder(folder))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return err
 	}
 	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(filepath.Ext(e.Name()), ".new") { // the last is being written
 			continue
 		}
-		c, err := readCert(filepath.Join(p.folder(folder), e.Name()))
-		if err != nil {
-			return nil, err
+		file := filepath.Join(p.folder(folder), e.Name())
+		c, err := readCert(file)
+		if errors.Is(err, fs.ErrNotExist) { // it was moved meanwhile
+			continue
 		}
-		out = append(out, c)
+		if err != nil {
+			return err
+		}
+		if err := do(c, file); err != nil {
+			return err
+		}
 	}
-	return out, nil
+	return nil
 }
 
 // reject keeps a certificate for people to look at.
 func (p pki) reject(c *x509.Certificate) error {
-	path := filepath.Join(p.folder("rejected"), Fingerprint(c.Raw)+".der")
+	path := filepath.Join(p.folder(rejectedFolder), Fingerprint(c.Raw)+".der")
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if entries, err := os.ReadDir(p.folder("rejected")); err == nil && len(entries) >= maxRejected {
-		return fmt.Errorf("%s has %d certificates already; the server's was not kept", p.folder("rejected"), len(entries))
+	if entries, err := os.ReadDir(p.folder(rejectedFolder)); err == nil && len(entries) >= maxRejected {
+		return fmt.Errorf("%s has %d certificates already; the server's was not kept", p.folder(rejectedFolder), len(entries))
 	}
 	return collector.WriteFile(path, c.Raw)
 }

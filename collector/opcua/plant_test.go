@@ -40,6 +40,7 @@ type plant struct {
 	points     map[string]historyPlace
 	pages      int
 	reads      []*ua.ReadRawModifiedDetails
+	sampled    map[string][2]float64 // interval and queue that were asked for, by node
 }
 
 type historyPlace struct {
@@ -75,6 +76,7 @@ func newPlant(t *testing.T) *plant {
 	p := &plant{
 		namespaces: []string{"http://opcfoundation.org/UA/", "urn:plant:server", "http://plant/"}, level: 255, page: 1000,
 		values: map[string]*ua.DataValue{}, history: map[string][]*ua.DataValue{}, subs: map[uint32]*plantSub{}, points: map[string]historyPlace{},
+		sampled: map[string][2]float64{},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -190,6 +192,7 @@ func (p *plant) monitor(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Respo
 		} else if s := p.subs[req.SubscriptionID]; s != nil {
 			x := &plantItem{node: i.ItemToMonitor.NodeID.String(), handle: i.RequestedParameters.ClientHandle, size: int(max(i.RequestedParameters.QueueSize, 1))}
 			x.push(v)
+			p.sampled[x.node] = [2]float64{i.RequestedParameters.SamplingInterval, float64(i.RequestedParameters.QueueSize)}
 			s.items = append(s.items, x)
 		}
 		res.Results = append(res.Results, result)

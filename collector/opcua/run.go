@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,6 +70,7 @@ type run struct {
 	url      string // of the session
 	sub      uint32 // 0 for none
 	next     uint32 // sequence number of the message that is expected
+	lostFrom int64  // since when messages before the next are lost; 0 for none
 	patience time.Duration
 	items    []*item         // by client handle - 1
 	elements map[*point]bool // points that turned out to be elements, where their names could have been nodes
@@ -277,7 +279,11 @@ func (r *run) republish(ctx context.Context, c *conn, upto uint32) error {
 		}
 		res, err := ask[*ua.RepublishResponse](ctx, c, &ua.RepublishRequest{SubscriptionID: r.sub, RetransmitSequenceNumber: r.next})
 		if errors.Is(err, ua.StatusBadMessageNotAvailable) {
-			return nil
+			if upto == 0 {
+				return nil
+			}
+			r.skip(after(r.next)) // those behind it may be there
+			continue
 		}
 		if err != nil {
 			return err
@@ -332,7 +338,7 @@ func (r *run) subscribe(ctx context.Context, c *conn) error {
 	if err != nil {
 		return fmt.Errorf("make a subscription: %w", err)
 	}
-	r.sub, r.next, r.items, r.refused, r.acks = res.SubscriptionID, 1, nil, nil, nil
+	r.sub, r.next, r.lostFrom, r.items, r.refused, r.acks = res.SubscriptionID, 1, 0, nil, nil, nil
 	keep := time.Duration(res.RevisedPublishingInterval * float64(time.Millisecond) * float64(res.RevisedMaxKeepAliveCount))
 	r.patience = min(max(2*keep, 0)+s.Timeout, longestAnswer(&r.s))
 	from := r.heard.Load()
@@ -347,7 +353,10 @@ func (r *run) subscribe(ctx context.Context, c *conn) error {
 	if err := r.watchNodes(ctx, c, all, held); err != nil {
 		return err
 	}
-	r.downAt = 0 // the first value of each tag ends its gap
+	r.downAt = 0   // the first value of each tag ends its gap
+	if from == 0 { // what was before nobody was to have
+		r.heard.Store(cmp.Or(c.status.now, r.env.Now().UnixNano()))
+	}
 	if from == 0 || s.History != nil && !*s.History {
 		return nil
 	}
@@ -394,7 +403,7 @@ func (r *run) watchNodes(ctx context.Context, c *conn, points []*point, held int
 				ItemToMonitor:  &ua.ReadValueID{NodeID: i.id, AttributeID: ua.AttributeIDValue, DataEncoding: &ua.QualifiedName{}},
 				MonitoringMode: ua.MonitoringModeReporting,
 				RequestedParameters: &ua.MonitoringParameters{
-					ClientHandle: handle, SamplingInterval: float64(i.sampling.Every) / float64(time.Millisecond), QueueSize: i.sampling.Queue,
+					ClientHandle: handle, SamplingInterval: i.sampling.interval(), QueueSize: i.sampling.Queue,
 					DiscardOldest: true, Filter: i.sampling.filter(),
 				},
 			})
@@ -578,26 +587,42 @@ func (r *run) publish(ctx context.Context, c *conn) error {
 
 // ordered takes a message, after those before it that did not come.
 func (r *run) ordered(ctx context.Context, c *conn, m *ua.NotificationMessage) error {
-	if ahead := m.SequenceNumber - r.next; ahead != 0 && ahead < 1<<31 {
-		since := r.heard.Load()
+	if ahead := m.SequenceNumber - r.next; ahead >= 1<<31 {
+		return nil // it came already
+	} else if ahead != 0 {
 		if err := r.republish(ctx, c, m.SequenceNumber); err != nil {
 			return err
 		}
-		if r.next != m.SequenceNumber {
-			r.env.Logger.Warn("messages are lost", "from", r.next, "to", m.SequenceNumber)
-			to, ok := instant(m.PublishTime, 0)
-			if !ok {
-				to = r.env.Now().UnixNano()
-			}
-			for _, i := range r.items {
-				r.missing.add(i, window{from: max(since, r.heard.Load()) - int64(r.s.Publishing+i.sampling.Every), to: to, lost: true})
-			}
-			r.next = m.SequenceNumber
-		}
-	} else if ahead != 0 {
-		return nil // it came already
+		r.skip(m.SequenceNumber)
 	}
 	return r.take(ctx, m)
+}
+
+// after is the sequence number that follows: it goes on with 1 (Part 4, 7.9).
+func after(n uint32) uint32 { return max(n+1, 1) }
+
+// skip goes on with another message than the next, which is not to be had. What was in those between is missing from the last one that came to the first
+// that comes now.
+func (r *run) skip(to uint32) {
+	if to == r.next {
+		return
+	}
+	r.env.Logger.Warn("messages are lost", "from", r.next, "before", to)
+	if r.lostFrom == 0 {
+		r.lostFrom = r.heard.Load()
+	}
+	r.next = to
+}
+
+// found ends a loss: what was lost lies before the instant at.
+func (r *run) found(at int64) {
+	if r.lostFrom == 0 {
+		return
+	}
+	for _, i := range r.items {
+		r.missing.add(i, window{from: r.lostFrom - int64(r.s.Publishing+i.sampling.Every), to: at, lost: true})
+	}
+	r.lostFrom = 0
 }
 
 // take hands on what a message says. A message without data says that the server is there, and the number of the next.
@@ -606,6 +631,7 @@ func (r *run) take(ctx context.Context, m *ua.NotificationMessage) error {
 	if !ok { // servers are met that do not say
 		at = r.env.Now().UnixNano()
 	}
+	r.found(at)
 	if len(m.NotificationData) > 0 {
 		for _, data := range m.NotificationData {
 			if data == nil {
@@ -626,9 +652,7 @@ func (r *run) take(ctx context.Context, m *ua.NotificationMessage) error {
 			return err
 		}
 		r.acks = append(r.acks, &ua.SubscriptionAcknowledgement{SubscriptionID: r.sub, SequenceNumber: m.SequenceNumber})
-		if r.next = m.SequenceNumber + 1; r.next == 0 { // Part 4, 7.9: it goes on with 1
-			r.next = 1
-		}
+		r.next = after(m.SequenceNumber)
 	}
 	r.heard.Store(at)
 	return nil

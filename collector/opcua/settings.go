@@ -43,10 +43,14 @@ type Settings struct {
 
 // Sampling is how the server samples variables.
 type Sampling struct {
-	// Every is the sampling interval. The default is the publishing interval; 0s in a group too. The server may choose another.
+	// Every is the sampling interval. The default is the publishing interval; 0s in a group too. The server may choose another. What changes and
+	// changes again within it the server never sees.
 	Every time.Duration `yaml:"every"`
+	// EachChange asks for every change instead of samples, which is a sampling interval of 0. Servers that sample the variable all the same take
+	// the shortest interval that they have.
+	EachChange bool `yaml:"each_change"`
 	// Queue is how many values the server keeps of a variable between two publishings; when it overflows the oldest are lost. The default
-	// is 10 times as many as are sampled in a publishing interval, at least 10, at most 10,000.
+	// is 10 times as many as are sampled in a publishing interval, at least 10, at most 10,000; of each change 1,000.
 	Queue uint32 `yaml:"queue"`
 	// Deadband leaves out values nearer to the one before, in units of the value; DeadbandPercent in percent of the variable's EURange.
 	// Both leave out in the server what the archive then never has. The default is none.
@@ -73,6 +77,7 @@ const (
 	longest       = 24 * time.Hour
 	maxURLs       = 8
 	mostQueue     = 10_000
+	changesQueue  = 1000
 )
 
 const none = "none"
@@ -154,6 +159,8 @@ func (s Sampling) check() error {
 	switch {
 	case s.Every < 0 || s.Every > longest:
 		return collector.At(fmt.Errorf("every %s: must be at most %s", s.Every, longest), "every")
+	case s.EachChange && s.Every != 0:
+		return collector.At(errors.New("give one of every and each_change"), "each_change")
 	case s.Queue > mostQueue:
 		return collector.At(fmt.Errorf("queue %d: most is %d", s.Queue, mostQueue), "queue")
 	case !(s.Deadband >= 0) || !(s.DeadbandPercent >= 0 && s.DeadbandPercent <= 100):
@@ -190,10 +197,21 @@ func (s Sampling) filled(publishing time.Duration) Sampling {
 	if s.Every == 0 {
 		s.Every = publishing
 	}
+	if s.Queue == 0 && s.EachChange {
+		s.Queue = changesQueue
+	}
 	if s.Queue == 0 {
 		s.Queue = uint32(min(max(10*(publishing/s.Every), 10), mostQueue))
 	}
 	return s
+}
+
+// interval is what the server is asked to sample at, in milliseconds.
+func (s Sampling) interval() float64 {
+	if s.EachChange {
+		return 0
+	}
+	return float64(s.Every) / float64(time.Millisecond)
 }
 
 // filter is the server's deadband; nil for none.
@@ -233,9 +251,12 @@ func (x samplings) sampling(address string) Sampling {
 	return x.of[i]
 }
 
+// Type is the kind's name, as a configuration has it.
+const Type = "opcua"
+
 // Kind is sources of type opcua.
 func Kind() collector.Kind {
-	k := collector.NewKind("opcua", newSource)
+	k := collector.NewKind(Type, newSource)
 	k.ByAddress = true
 	return k
 }
