@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -31,6 +32,25 @@ func TestModulesAreThoseOfTheLock(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(of[0], "go.mod"))
 		require.NoError(t, err)
 		require.Regexp(t, `(?m)^\s+`+regexp.QuoteMeta(of[1]+" "+of[2])+"$", string(text), of[0])
+	}
+}
+
+// TestNodePackagesAreThoseOfTheLock: npm reads a file of its own.
+func TestNodePackagesAreThoseOfTheLock(t *testing.T) {
+	for _, of := range lock(t, "npm") {
+		var locked struct {
+			Packages map[string]struct{ Version, Integrity string }
+		}
+		text, err := os.ReadFile(filepath.Join("opcua", "package-lock.json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &locked))
+		require.Equal(t, of[1], locked.Packages["node_modules/"+of[0]].Version)
+		for name, p := range locked.Packages {
+			require.True(t, name == "" || strings.HasPrefix(p.Integrity, "sha512-"), name)
+		}
+		text, err = os.ReadFile(filepath.Join("opcua", "package.json"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), `"`+of[0]+`": "`+of[1]+`"`)
 	}
 }
 

@@ -1,14 +1,20 @@
-"""Waits until an archive has what a plant's server says, each sample once and nothing else at these times: compare.py VARVE ADDRESS EXPECTED NAME"""
+"""Waits until an archive has what a plant's server says, each sample once and nothing else at these times, and says that a test of a client held.
+
+    compare.py VARVE ADDRESS EXPECTED CLIENT VERSION TEST WHAT
+"""
+import calendar
 import collections
 import csv
-import io
 import json
 import struct
 import subprocess
 import sys
 import time
 
-varve, address, expected, name = sys.argv[1:]
+from report import ran
+
+varve, address, expected, client, version, test, what = sys.argv[1:]
+name = f"{client}, {what}"
 want = collections.defaultdict(dict)
 with open(expected, newline="") as f:
     for tag, at, value, status in csv.reader(f):
@@ -34,7 +40,6 @@ def read(tag):
 
 def nanoseconds(text):
     head, _, fraction = text.rstrip("Z").partition(".")
-    import calendar
     return calendar.timegm(time.strptime(head, "%Y-%m-%dT%H:%M:%S")) * 10**9 + int((fraction + "000000000")[:9])
 
 
@@ -60,7 +65,7 @@ for tag in sorted(want):
         if q != status:
             sys.exit(f"{name}: {tag} at {r['time']} has quality {r['quality']}, {status:#x} was sent")
         v = r["value"]
-        if v is None and status >> 30 >= 2: # of these only time and status are compared
+        if v is None and status >> 30 >= 2:  # of these only time and status are compared
             compared += 1
             continue
         if isinstance(v, bool) or v is None:
@@ -69,4 +74,4 @@ for tag in sorted(want):
         if not same(kind, str(v), value):
             sys.exit(f"{name}: {tag} at {r['time']} is {v!r}, {value!r} was sent")
         compared += 1
-print(f"{name}: {compared} samples of {len(want)} tags, equal to what the server sent one by one")
+ran(client, version, test, f"{what}: {compared} samples of {len(want)} tags, equal to what the server sent one by one")

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Collects from OPC UA servers of others into a running server: run.sh VARVE ADDRESS PYTHON WORK
-# PYTHON has a pip beside it, WORK is a folder for what is made. A peer that cannot be had on this machine is named and fails nothing.
+# PYTHON has a pip beside it, WORK is a folder for what is made. A peer that cannot be had on this machine is named.
 set -euo pipefail
-varve=$1 address=$2 python=$3 work=$4/opcua
+varve=$1 address=$2 python=$3 work=$4
 here=$(dirname "$(realpath "$0")")
-source "$here/versions"
-mkdir -p "$work"
+interop=$(dirname "$here")
+source "$interop/lib.sh"
+plant=$work/opcua
+mkdir -p "$plant"
 pids=()
 stop() {
 	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
@@ -28,22 +30,38 @@ await() {
 
 # config NAME URL SECURITY RULES writes a configuration.
 config() {
-	cat >"$work/$1.yaml" <<-END
+	cat >"$plant/$1.yaml" <<-END
 	collector: interop-$1
 	destinations: [{address: $address}]
-	queue: {dir: $work/spool-$1}
+	queue: {dir: $plant/spool-$1}
 	sources:
 	  - name: plc
 	    type: opcua
-	    settings: {urls: ["$2"], security: $3, publishing: 100ms, every: 20ms, queue: 10000, keepalive: 1s}
+	    settings: {urls: ["$2"], security: $3, publishing: 100ms, each_change: true, queue: 5000, keepalive: 1s}
 	    tags:
 	$4
 	END
 }
 
+# trust NAME CERT: a source trusts nobody by itself, and then the server that it met, whose certificate is in a file of the server's own.
+trust() {
+	if "$varve" collect --config "$plant/$1.yaml" --check >"$plant/$1.untrusted" 2>&1; then
+		echo "OPC UA $1: a certificate that nobody trusts was trusted"
+		exit 1
+	fi
+	grep 'certificate is not trusted' "$plant/$1.untrusted" >/dev/null
+	local fingerprint
+	fingerprint=$("$python" -c 'import base64, hashlib, re, sys
+b = open(sys.argv[1], "rb").read()
+m = re.search(rb"-----BEGIN CERTIFICATE-----(.*?)-----END", b, re.S)
+print(hashlib.sha256(base64.b64decode(m[1]) if m else b).hexdigest())' "$2")
+	"$varve" collect trust list --config "$plant/$1.yaml" plc | grep "^rejected .*$fingerprint" >/dev/null
+	"$varve" collect trust accept --config "$plant/$1.yaml" plc "$fingerprint" >/dev/null
+}
+
 # collect NAME starts a collector, and waits for its first values.
 collect() {
-	"$varve" collect --config "$work/$1.yaml" >"$work/$1.log" 2>&1 &
+	"$varve" collect --config "$plant/$1.yaml" >"$plant/$1.log" 2>&1 &
 	collector=$!
 	pids+=("$collector")
 	for _ in $(seq 300); do
@@ -52,18 +70,19 @@ collect() {
 		sleep 0.1
 	done
 	echo "OPC UA $1: no first value"
-	tail -n 20 "$work/$1.log"
+	tail -n 20 "$plant/$1.log"
 	exit 1
 }
 
-if "$(dirname "$python")/pip" install --quiet --disable-pip-version-check "$ASYNCUA" >"$work/pip" 2>&1; then
+client="asyncua (OPC UA)"
+if packages asyncua cryptography; then
 	for security in none Basic256Sha256; do
 		name=asyncua-$security
-		mkdir "$work/$name"
+		mkdir "$plant/$name"
 		url=opc.tcp://127.0.0.1:$(port)/plant/
-		"$python" "$here/asyncua_server.py" "$url" "$work/$name" >"$work/$name/log" 2>&1 &
+		"$python" "$here/asyncua_server.py" "$url" "$plant/$name" >"$plant/$name/log" 2>&1 &
 		pids+=($!)
-		await "$work/$name/ready" "$work/$name/log"
+		await "$plant/$name/ready" "$plant/$name/log"
 		rules=
 		for v in Double Float Int64 UInt64 SByte Boolean String LocalizedText Guid; do
 			rules+="      - {address: \"nsu=http://plant/;s=Boiler.$v\", tag: P.$v}"$'\n'
@@ -73,57 +92,51 @@ if "$(dirname "$python")/pip" install --quiet --disable-pip-version-check "$ASYN
 		done
 		rules=${rules//P./P.$security.}
 		config "$name" "$url" "$security" "$rules"
-		if [ "$security" != none ]; then # nobody trusts the server yet
-			if "$varve" collect --config "$work/$name.yaml" --check >"$work/$name.untrusted" 2>&1; then
-				echo "OPC UA $name: a certificate that nobody trusts was trusted"
-				exit 1
-			fi
-			grep -q 'certificate is not trusted' "$work/$name.untrusted"
-			mkdir -p "$work/spool-$name/sources/plc/pki/trusted"
-			cp "$work/$name/cert.der" "$work/spool-$name/sources/plc/pki/trusted/"
-		fi
-		"$varve" collect browse --config "$work/$name.yaml" plc >"$work/$name.browse"
-		grep -E '^nsu=http://plant/;s=Boiler.Double +Boiler.Double +float64 +Cel' "$work/$name.browse" >/dev/null || { cat "$work/$name.browse"; exit 1; }
+		[ "$security" = none ] || trust "$name" "$plant/$name/cert.der"
+		"$varve" collect browse --config "$plant/$name.yaml" plc >"$plant/$name.browse"
+		grep -E '^nsu=http://plant/;s=Boiler.Double +Boiler.Double +float64 +Cel' "$plant/$name.browse" >/dev/null || { cat "$plant/$name.browse"; exit 1; }
+		ran "$client" "$(version asyncua)" metadata "what it offers is listed with types and units, security $security"
 		collect "$name" "P.$security.Double"
-		touch "$work/$name/go"
-		await "$work/$name/expected.csv" "$work/$name/log"
-		sed "s/^P\./P.$security./" "$work/$name/expected.csv" >"$work/$name/want.csv"
-		"$python" "$here/compare.py" "$varve" "$address" "$work/$name/want.csv" "OPC UA, $ASYNCUA, security $security"
+		touch "$plant/$name/go"
+		await "$plant/$name/expected.csv" "$plant/$name/log"
+		sed "s/^P\./P.$security./" "$plant/$name/expected.csv" >"$plant/$name/want.csv"
+		held "$python" "$here/compare.py" "$varve" "$address" "$plant/$name/want.csv" "$client" "$(version asyncua)" ingest "live, security $security"
 		kill "$collector" && wait "$collector"
 	done
 else
-	tail -n 3 "$work/pip"
-	echo "OPC UA, asyncua: did not run, it could not be installed here"
+	skipped "$client" "it could not be installed here"
 fi
 
-mkdir "$work/node"
-if command -v npm >/dev/null && (cd "$work/node" && npm install --no-audit --no-fund --silent "$NODE_OPCUA") >"$work/npm" 2>&1; then
+client="node-opcua (OPC UA)"
+mkdir "$plant/node"
+cp "$here"/package*.json "$plant/node/"
+if command -v npm >/dev/null && (cd "$plant/node" && npm ci --no-audit --no-fund --ignore-scripts --loglevel error) >"$plant/npm" 2>&1; then
 	for security in none Basic256Sha256; do
 		name=node-$security
-		mkdir "$work/$name"
+		mkdir "$plant/$name"
 		p=$(port)
-		NODE_PATH=$work/node/node_modules node "$here/node_server.js" "$p" "$work/$name" >"$work/$name/log" 2>&1 &
+		NODE_PATH=$plant/node/node_modules node "$here/node_server.js" "$p" "$plant/$name" >"$plant/$name/log" 2>&1 &
 		pids+=($!)
-		await "$work/$name/ready" "$work/$name/log"
+		await "$plant/$name/ready" "$plant/$name/log"
 		config "$name" "opc.tcp://127.0.0.1:$p/plant" "$security" "      - {address: \"nsu=http://plant/;s=Boiler.Live\", tag: N.$security.Live}
 	      - {address: \"nsu=http://plant/;s=Boiler.Kept\", tag: N.$security.Kept}"
-		sed -i 's/^\t*//' "$work/$name.yaml"
-		mkdir -p "$work/spool-$name/sources/plc/pki/trusted"
-		cp "$work/$name/cert.pem" "$work/spool-$name/sources/plc/pki/trusted/"
+		sed -i 's/^\t*//' "$plant/$name.yaml"
+		[ "$security" = none ] || trust "$name" "$plant/$name/cert.pem"
 		collect "$name" "N.$security.Live"
-		touch "$work/$name/go"
-		await "$work/$name/expected.csv" "$work/$name/log"
-		sed "s/^N\./N.$security./" "$work/$name/expected.csv" >"$work/$name/want.csv"
-		"$python" "$here/compare.py" "$varve" "$address" "$work/$name/want.csv" "OPC UA, $NODE_OPCUA, security $security"
+		touch "$plant/$name/go"
+		await "$plant/$name/expected.csv" "$plant/$name/log"
+		sed "s/^N\./N.$security./" "$plant/$name/expected.csv" >"$plant/$name/want.csv"
+		held "$python" "$here/compare.py" "$varve" "$address" "$plant/$name/want.csv" "$client" "$(version node-opcua)" ingest "live, security $security"
 		kill "$collector" && wait "$collector"
-		touch "$work/$name/go2"
-		await "$work/$name/expected2.csv" "$work/$name/log"
+		touch "$plant/$name/go2"
+		await "$plant/$name/expected2.csv" "$plant/$name/log"
 		collect "$name" "N.$security.Live"
-		sed "s/^N\./N.$security./" "$work/$name/expected2.csv" >"$work/$name/want2.csv"
-		"$python" "$here/compare.py" "$varve" "$address" "$work/$name/want2.csv" "OPC UA, $NODE_OPCUA, security $security, history"
+		sed "s/^N\./N.$security./" "$plant/$name/expected2.csv" >"$plant/$name/want2.csv"
+		held "$python" "$here/compare.py" "$varve" "$address" "$plant/$name/want2.csv" "$client" "$(version node-opcua)" read "its history, three values at each time and pages that end between them, security $security"
 		kill "$collector" && wait "$collector"
 	done
 else
-	tail -n 3 "$work/npm" 2>/dev/null || true
-	echo "OPC UA, node-opcua: did not run, it could not be installed here"
+	tail -n 3 "$plant/npm" 2>/dev/null || true
+	command -v npm >/dev/null && grep -qiE 'ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|E40[13]' "$plant/npm" && echo npm >>"$work/unreachable"
+	skipped "$client" "there is no npm here, or it could not be installed"
 fi
