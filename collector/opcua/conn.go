@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -55,6 +56,9 @@ func askFor[R ua.Response](ctx context.Context, c *conn, req ua.Request, patienc
 // endpoint is the way into a server that the settings want.
 func (x *source) endpoint(ctx context.Context, url string) (*ua.EndpointDescription, error) {
 	all, err := opcua.GetEndpoints(ctx, url, opcua.DialTimeout(x.s.Timeout), opcua.RequestTimeout(x.s.Timeout))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("it closed the connection, or what it sends is no message of OPC UA: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its endpoints: %w", url, err)
 	}

@@ -258,6 +258,7 @@ const Type = "opcua"
 func Kind() collector.Kind {
 	k := collector.NewKind(Type, newSource)
 	k.ByAddress = true
+	k.Apart = true // the library decodes what a server sends in a goroutine of its own, and believes its lengths
 	return k
 }
 
