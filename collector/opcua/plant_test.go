@@ -40,6 +40,7 @@ type plant struct {
 	points     map[string]historyPlace
 	pages      int
 	reads      []*ua.ReadRawModifiedDetails
+	samples    bool                  // variables are sampled as often as is asked for; else each change is reported
 	sampled    map[string][2]float64 // interval and queue that were asked for, by node
 }
 
@@ -63,6 +64,9 @@ type plantItem struct {
 	handle uint32
 	size   int
 	queue  []*ua.DataValue
+	every  time.Duration // sampled so often; 0 for each change
+	newest *ua.DataValue // since the last sample; nil for none
+	due    time.Time
 }
 
 type parked struct {
@@ -191,6 +195,9 @@ func (p *plant) monitor(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Respo
 			result.StatusCode = v.Status
 		} else if s := p.subs[req.SubscriptionID]; s != nil {
 			x := &plantItem{node: i.ItemToMonitor.NodeID.String(), handle: i.RequestedParameters.ClientHandle, size: int(max(i.RequestedParameters.QueueSize, 1))}
+			if p.samples {
+				x.every = time.Duration(i.RequestedParameters.SamplingInterval * float64(time.Millisecond))
+			}
 			x.push(v)
 			p.sampled[x.node] = [2]float64{i.RequestedParameters.SamplingInterval, float64(i.RequestedParameters.QueueSize)}
 			s.items = append(s.items, x)
@@ -198,6 +205,22 @@ func (p *plant) monitor(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Respo
 		res.Results = append(res.Results, result)
 	}
 	return res, nil
+}
+
+// changed notes a value of the variable. What changes between two samples is not seen.
+func (i *plantItem) changed(v *ua.DataValue) {
+	if i.every == 0 {
+		i.push(v)
+		return
+	}
+	i.newest = v
+}
+
+func (i *plantItem) sample(now time.Time) {
+	if i.newest != nil && now.After(i.due) {
+		i.push(i.newest)
+		i.newest, i.due = nil, now.Add(i.every)
+	}
 }
 
 // push queues a value; the oldest goes when the queue is full, and the next says so.
@@ -235,6 +258,9 @@ func (p *plant) flush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.subs {
+		for _, i := range s.items {
+			i.sample(time.Now())
+		}
 		for len(s.parked) > 0 {
 			m := s.message()
 			if m.NotificationData == nil && time.Since(s.quiet) < 50*time.Millisecond {
@@ -335,16 +361,16 @@ func (p *plant) readHistory(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.R
 }
 
 // set changes a variable, and keeps it in the history.
-func (p *plant) set(name string, d *ua.DataValue) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *plant) set(name string, d *ua.DataValue) { p.do(func() { p.setLocked(name, d) }) }
+
+func (p *plant) setLocked(name string, d *ua.DataValue) {
 	node := ua.NewStringNodeID(2, name).String()
 	p.values[node] = d
 	p.history[node] = append(p.history[node], d)
 	for _, s := range p.subs {
 		for _, i := range s.items {
 			if i.node == node {
-				i.push(d)
+				i.changed(d)
 			}
 		}
 	}
