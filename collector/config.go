@@ -55,7 +55,7 @@ type Queue struct {
 	Dir string `yaml:"dir"`
 	// MaxBytes bounds it on disk. The default is 1GiB, the least 1MiB.
 	MaxBytes Size `yaml:"max_bytes"`
-	// Full is what happens then: block (sources wait) or drop-oldest. The default is block.
+	// Full is what happens then: block (sources wait), drop-oldest or thin. The default is block.
 	Full string `yaml:"full"`
 }
 
@@ -287,8 +287,8 @@ func (c *Config) checkQueue(f *faults) {
 	if q.Full == "" {
 		q.Full = "block"
 	}
-	if q.Full != "block" && q.Full != "drop-oldest" {
-		f.at([]any{"queue", "full"}, "full %.40q: must be block or drop-oldest", q.Full)
+	if q.Full != "block" && q.Full != "drop-oldest" && q.Full != "thin" {
+		f.at([]any{"queue", "full"}, "full %.40q: must be block, drop-oldest or thin", q.Full)
 	}
 }
 

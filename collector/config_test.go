@@ -57,7 +57,7 @@ func TestConfigErrors(t *testing.T) {
 		"address":                        {strings.Replace(source, "127.0.0.1:7420", "host", 1), []string{`c.yaml:3: address "host": must be HOST:PORT`}},
 		"ack":                            {strings.Replace(source, "7420\n", "7420\n    ack: perhaps\n", 1), []string{`c.yaml:4: ack "perhaps": must be accepted or archived`}},
 		"two destinations without names": {strings.Replace(source, "queue:", "  - address: h:1\nqueue:", 1), []string{`c.yaml:3: destination name "": must be`, `c.yaml:4: destination name "": must be`}},
-		"policy":                         {strings.Replace(source, "dir: q\n", "dir: q\n  full: never\n", 1), []string{`c.yaml:6: full "never": must be block or drop-oldest`}},
+		"policy":                         {strings.Replace(source, "dir: q\n", "dir: q\n  full: never\n", 1), []string{`c.yaml:6: full "never": must be block, drop-oldest or thin`}},
 		"size":                           {strings.Replace(source, "dir: q\n", "dir: q\n  max_bytes: 10 lots\n", 1), []string{`c.yaml:6: "10 lots" is no size such as 64MiB or 1GB`}},
 		"small":                          {strings.Replace(source, "dir: q\n", "dir: q\n  max_bytes: 10kB\n", 1), []string{`c.yaml:6: max_bytes 10000: must be at least 1MiB`}},
 		"type":                           {strings.Replace(source, "type: scripted", "type: modbuz", 1), []string{`c.yaml:8: source type "modbuz": must be one of scripted`}},

@@ -91,7 +91,8 @@ func (d DestinationStatus) health() []figure {
 		whole("sent", "records that it has", int64(d.Sent)),
 		whole("reconnects", "connections made anew", int64(d.Reconnects)),
 		whole("rejected", "samples that it refused", int64(d.Rejected)),
-		whole("dropped", "records lost before it had them", int64(d.Dropped)),
+		whole("dropped", "records lost, or thinned out, before it had them", int64(d.Dropped)),
+		whole("thinned", "samples left out of those", int64(d.Thinned)),
 	}
 }
 

@@ -41,5 +41,6 @@ type DestinationStatus struct {
 	Sent       uint64        // records that it has
 	Reconnects uint64
 	Rejected   uint64 // samples that it refused for good
-	Dropped    uint64 // records lost before it had them
+	Dropped    uint64 // records lost, or thinned out, before it had them
+	Thinned    uint64 // samples left out of those
 }

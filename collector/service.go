@@ -53,8 +53,11 @@ func (s *Service) Run(ctx context.Context) (err error) {
 			}
 		},
 	}
-	if c.Queue.Full == "drop-oldest" {
+	switch c.Queue.Full {
+	case "drop-oldest":
 		o.Full = queue.DropOldest
+	case "thin":
+		o.Full = queue.Thin
 	}
 	for _, d := range c.Destinations {
 		ingest, gaps, hangUp, err := s.Dial(d)
@@ -130,7 +133,7 @@ func (o queued) Status() OutletStatus {
 	for _, d := range st.Destinations {
 		out.Destinations = append(out.Destinations, DestinationStatus{
 			Name: d.Name, Connected: d.Connected, Waiting: d.Waiting, OldestAge: d.OldestAge, Sent: d.Sent, Reconnects: d.Reconnects,
-			Rejected: d.Rejected, Dropped: d.Dropped,
+			Rejected: d.Rejected, Dropped: d.Dropped, Thinned: d.Thinned,
 		})
 	}
 	return out

@@ -41,12 +41,13 @@ const (
 	Lost         GapKind = 2
 	DeviceDown   GapKind = 3
 	Quarantined  GapKind = 4
+	Thinned      GapKind = 5
 )
 
-var gapKindNames = [...]string{NotCollected: "not_collected", Lost: "lost", DeviceDown: "device_down", Quarantined: "quarantined"}
+var gapKindNames = [...]string{NotCollected: "not_collected", Lost: "lost", DeviceDown: "device_down", Quarantined: "quarantined", Thinned: "thinned"}
 
 func (k GapKind) String() string {
-	if k >= NotCollected && k <= Quarantined {
+	if k >= NotCollected && k <= Thinned {
 		return gapKindNames[k]
 	}
 	return "unknown"
@@ -54,7 +55,7 @@ func (k GapKind) String() string {
 
 // Quality is what a tag has while a gap of the kind is open.
 func (k GapKind) Quality() Quality {
-	if k == Lost {
+	if k == Lost || k == Thinned {
 		return BadDataLost
 	}
 	return BadNoCommunication

@@ -28,7 +28,7 @@ func (s *gapService) RecordGaps(ctx context.Context, r *varvev1.RecordGapsReques
 	if err != nil {
 		return nil, fmt.Errorf("record gaps: %w", err)
 	}
-	if r.Kind < varvev1.GapKind_GAP_KIND_NOT_COLLECTED || r.Kind > varvev1.GapKind_GAP_KIND_QUARANTINED {
+	if r.Kind < varvev1.GapKind_GAP_KIND_NOT_COLLECTED || r.Kind > varvev1.GapKind_GAP_KIND_THINNED {
 		return nil, fmt.Errorf("kind of gap %d is unknown: %w", r.Kind, errBadField)
 	}
 	if n := len(r.Source); n > storage.MaxGapSource {

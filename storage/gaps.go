@@ -284,7 +284,7 @@ func (db *DB) eraseGaps(e *erasure) {
 // RecordGap reports that samples of tags are missing for [from, to), to model.OpenGap where the end is not known, and is the id of the
 // gaps it made: of none that stands just so already. ErrGapQuota where gaps take too much memory.
 func (db *DB) RecordGap(ctx context.Context, tags []model.TagID, g model.Gap, author, reason string) (uint64, error) {
-	if g.From >= g.To || g.From < model.MinTime || g.Kind < model.NotCollected || g.Kind > model.Quarantined {
+	if g.From >= g.To || g.From < model.MinTime || g.Kind < model.NotCollected || g.Kind > model.Thinned {
 		return 0, fmt.Errorf("gap from %d to %d of kind %s: %w", g.From, g.To, g.Kind, ErrBadBatch)
 	}
 	db.mu.RLock()

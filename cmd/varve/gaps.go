@@ -24,7 +24,7 @@ func newGapsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gaps",
 		Short: "Say of which times samples are missing, and why",
-		Long: `A gap says that samples of a tag are missing from one time to another: not_collected, lost, device_down or quarantined. Reads take the tag for
+		Long: `A gap says that samples of a tag are missing from one time to another: not_collected, lost, device_down, quarantined or thinned. Reads take the tag for
 Bad there, up to the next sample, in place of a line or a value held across; samples that are written later count where they stand. A gap
 without an end is open. Ends and withdrawals leave what was said before readable.`,
 		Example: `  varve gaps add --kind device_down --start 2026-03-01T10:04:00Z --end 2026-03-01T10:20:00Z 'BOILER1.*'
@@ -137,7 +137,7 @@ func (n gapNumbers) print(w io.Writer, output string) error {
 }
 
 // gapKinds are the kinds of gaps, from the number 1 of the wire on.
-var gapKinds = []string{model.NotCollected.String(), model.Lost.String(), model.DeviceDown.String(), model.Quarantined.String()}
+var gapKinds = []string{model.NotCollected.String(), model.Lost.String(), model.DeviceDown.String(), model.Quarantined.String(), model.Thinned.String()}
 
 func newGapsAddCommand() *cobra.Command {
 	f := &gapFlags{}
@@ -146,7 +146,7 @@ func newGapsAddCommand() *cobra.Command {
 		Use:   "add --kind KIND --start TIME [--end TIME] TAG...",
 		Short: "Report that samples are missing",
 		Long: `Reports that samples of tags are missing from --start up to, but not including, --end; without it the gap is open. A name with * or ?
-means every tag that matches. KIND is not_collected, lost, device_down or quarantined. Prints the id of the gap and of how many tags it
+means every tag that matches. KIND is not_collected, lost, device_down, quarantined or thinned. Prints the id of the gap and of how many tags it
 is: a tag of which the same gap stands already gets no other one.
 
 Times are ` + timeexpr.Help + `.`,

@@ -12,10 +12,12 @@
 // on the backlog lane, which has a quarter of the turns while the live lane is busy and all of them while it is not. Order holds within a
 // lane. Each lane is a source of its own to the server, so that neither fences the other.
 //
-// The disk is bounded. A full queue makes Put wait, or drops its oldest segment, as its owner chose; what is dropped becomes gaps.
+// The disk is bounded. A full queue makes Put wait, or drops or thins out its oldest segment, as its owner chose; what is dropped or left out
+// becomes gaps.
 //
 // # The parts
 //
 // queue.go is what callers use. place.go is how far a destination is and which sequence each record has: a value without locks, kept in a
-// small file. sender.go and lane.go send, gaps.go reports what is missing, drop.go makes room.
+// small file. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, and drop.go and
+// thin.go make room.
 package queue

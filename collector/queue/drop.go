@@ -26,7 +26,7 @@ func (q *Queue) room(ctx context.Context, n int64) error {
 			return ErrClosed
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case int64(q.samples.Bytes())+n <= q.o.MaxBytes:
+		case int64(q.samples.Bytes())+n <= q.bound():
 			return nil
 		case q.making:
 			q.changed.Wait()
@@ -47,20 +47,32 @@ func (q *Queue) room(ctx context.Context, n int64) error {
 	}
 }
 
+// bound is how many bytes of samples may lie on disk when something is put. Thinning writes what is left of a segment before that goes.
+func (q *Queue) bound() int64 {
+	if q.o.Full == Thin {
+		return q.o.MaxBytes - int64(q.thinRoom())
+	}
+	return q.o.MaxBytes
+}
+
+// queueFull is the reason of gaps where a queue lost what it had.
+const queueFull = "the queue of the collector was full"
+
 // makeRoom takes away what every destination has and, if it may and must, the oldest segment. It reports whether there is room now.
 func (q *Queue) makeRoom(ctx context.Context, n int64) (bool, error) {
 	q.settle()
-	if int64(q.samples.Bytes())+n <= q.o.MaxBytes {
+	if int64(q.samples.Bytes())+n <= q.bound() {
 		return true, nil
 	}
-	if q.o.Full != DropOldest {
-		return false, nil
-	}
 	segments := q.samples.Segments()
-	if len(segments) < 2 {
+	if q.o.Full == Block || len(segments) < 2 {
 		return false, nil
 	}
-	if err := q.drop(ctx, segments[1].First); err != nil {
+	free := q.drop
+	if q.o.Full == Thin {
+		free = q.thin
+	}
+	if err := free(ctx, segments[1].First); err != nil {
 		return false, fmt.Errorf("make room in the queue: %w", err)
 	}
 	return true, nil
@@ -75,7 +87,7 @@ func (q *Queue) drop(ctx context.Context, end uint64) error {
 		s.mu.Unlock()
 		for _, x := range stretches {
 			if x.first < end {
-				if err := q.reportLost(ctx, s, x.first, min(x.end, end), "the queue of the collector was full"); err != nil {
+				if err := q.reportLost(ctx, s, x.first, min(x.end, end), queueFull); err != nil {
 					return err
 				}
 			}
@@ -91,62 +103,88 @@ func (q *Queue) drop(ctx context.Context, end uint64) error {
 	return nil
 }
 
-// span is the times of samples.
-type span struct{ from, to int64 }
+// span is the times of samples, and the type of their values.
+type span struct {
+	from, to int64
+	typ      varvev1.Type
+}
 
 // reportLost tells a destination that the samples of records [first, end) are lost: for each tag the range of their times.
 func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, reason string) error {
 	spans := map[string]span{}
+	err := q.eachBatch(ctx, s, first, end, func(b *varvev1.Batch) error {
+		for _, run := range b.Runs {
+			if from, to, ok := timesOf(run); ok {
+				widen(spans, run.Tag, span{from, to, typeOf(run)})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return q.putSpans(ctx, s.d.Name, bySpan(spans), varvev1.GapKind_GAP_KIND_LOST, reason)
+}
+
+// eachBatch calls f with what a destination is to get of records [first, end), but for what is damaged.
+func (q *Queue) eachBatch(ctx context.Context, s *sender, first, end uint64, f func(*varvev1.Batch) error) error {
 	r, err := q.samples.NewReader(first)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }() // it was only read
-	for {
+	for next := first; next < end; {
 		offset, record, err := r.Next(ctx)
 		var lost *log.LostError
 		if errors.As(err, &lost) {
-			if lost.Lost.End >= end {
-				break
-			}
+			next = lost.Lost.End
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		if offset >= end {
-			break
+			return nil
 		}
-		_, b, err := decodeRecord(record)
+		_, b, err := decodeRecord(record, s.d.Name)
 		if err != nil {
 			return err
 		}
-		for _, run := range b.Runs {
-			from, to, ok := timesOf(run)
-			if !ok {
-				continue
-			}
-			if x, had := spans[run.Tag]; had {
-				from, to = min(from, x.from), max(to, x.to)
-			}
-			spans[run.Tag] = span{from, to}
+		if err := f(b); err != nil {
+			return err
 		}
-		if offset == end-1 {
-			break
-		}
+		next = offset + 1
 	}
-	bySpan := map[span][]string{}
+	return nil
+}
+
+// widen makes the span of a tag hold another one too.
+func widen(spans map[string]span, tag string, x span) {
+	if had, ok := spans[tag]; ok {
+		x = span{min(x.from, had.from), max(x.to, had.to), max(x.typ, had.typ)}
+	}
+	spans[tag] = x
+}
+
+// bySpan is the tags of each span.
+func bySpan(spans map[string]span) map[span][]string {
+	out := map[span][]string{}
 	for tag, x := range spans {
-		bySpan[x] = append(bySpan[x], tag)
+		out[x] = append(out[x], tag)
 	}
-	for x, tags := range bySpan {
+	return out
+}
+
+// putSpans puts a gap for the tags of each span, from its first time to its last.
+func (q *Queue) putSpans(ctx context.Context, destination string, spans map[span][]string, kind varvev1.GapKind, reason string) error {
+	for x, tags := range spans {
 		slices.Sort(tags)
 		to := x.to
 		if to < math.MaxInt64 {
 			to++ // a gap ends behind its last instant
 		}
-		g := Gap{Tags: tags, Kind: varvev1.GapKind_GAP_KIND_LOST, Start: x.from, End: to, Reason: reason}
-		if err := q.putGap(ctx, s.d.Name, g); err != nil {
+		g := Gap{Tags: tags, Kind: kind, Start: x.from, End: to, Reason: reason, typ: x.typ}
+		if err := q.putGap(ctx, destination, g); err != nil {
 			return err
 		}
 	}

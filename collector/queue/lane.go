@@ -68,20 +68,28 @@ func (s *sender) resolve(ctx context.Context, x *session.Session, k known, b *va
 			continue
 		}
 		k[r.Tag] = struct{}{}
-		var t *varvev1.NewTag
-		if s.q.o.Tags != nil {
-			t = s.q.o.Tags(r.Tag)
-		}
-		if t == nil {
-			t = &varvev1.NewTag{Name: r.Tag, Type: typeOf(r)}
-		}
-		ask = append(ask, t)
+		ask = append(ask, s.newTag(r.Tag, typeOf(r)))
 	}
 	if len(ask) == 0 {
 		return nil
 	}
-	_, err := x.Resolve(ctx, ask)
-	return err
+	if _, err := x.Resolve(ctx, ask); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made++
+	return nil
+}
+
+// newTag is what a tag is made with where the destination does not have it; typ is the type of its values, where nothing else is known.
+func (s *sender) newTag(name string, typ varvev1.Type) *varvev1.NewTag {
+	if s.q.o.Tags != nil {
+		if t := s.q.o.Tags(name); t != nil {
+			return t
+		}
+	}
+	return &varvev1.NewTag{Name: name, Type: typ}
 }
 
 // typeOf is the type of the values of a run.
@@ -150,6 +158,8 @@ func (s *sender) sendLive(ctx context.Context, epoch uint64) error {
 	return during(ctx, x, func(ctx context.Context) error {
 		s.mu.Lock()
 		r := reading{s: s, sequence: s.place.firstOf(live).sequence}
+		s.session = x // for the gaps too
+		s.changed.Broadcast()
 		s.mu.Unlock()
 		defer r.close()
 		k, sure := known{}, x.Welcome().HighestSequence+1 // what has this sequence, or a later one, was never sent
@@ -161,7 +171,7 @@ func (s *sender) sendLive(ctx context.Context, epoch uint64) error {
 			if err != nil {
 				return s.failed(err)
 			}
-			at, b, err := decodeRecord(record)
+			at, b, err := decodeRecord(record, s.d.Name)
 			if err != nil {
 				return err
 			}
@@ -258,7 +268,7 @@ func (s *sender) sendBacklog(ctx context.Context, epoch uint64) error {
 			if err != nil {
 				return s.failed(err)
 			}
-			_, b, err := decodeRecord(record)
+			_, b, err := decodeRecord(record, s.d.Name)
 			if err != nil {
 				return err
 			}

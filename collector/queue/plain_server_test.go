@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -32,6 +34,7 @@ type plainServer struct {
 	values  map[key]value
 	tags    map[string]bool
 	gaps    []*varvev1.RecordGapsRequest
+	told    map[string][]string // by tag what it was told of gaps, in order
 
 	twice  int                 // samples that came under two identities
 	ranks  map[string][]uint64 // of each source, sequences in the order applied, as far as they were fresh
@@ -62,7 +65,7 @@ type value struct {
 
 func newPlainServer() *plainServer {
 	return &plainServer{maxMessage: 16 << 20, streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
-		ranks: map[string][]uint64{}}
+		ranks: map[string][]uint64{}, told: map[string][]string{}}
 }
 
 // plainStream is one Ingest stream, both ends of it.
@@ -216,6 +219,10 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 	if r := m.GetResolve(); r != nil {
 		out := &varvev1.Resolved{}
 		for _, t := range r.Tags {
+			if t.Type == varvev1.Type_TYPE_UNSPECIFIED && !p.tags[t.Name] {
+				out.Tags = append(out.Tags, &varvev1.ResolvedTag{Code: varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG})
+				continue
+			}
 			p.tags[t.Name] = true
 			out.Tags = append(out.Tags, &varvev1.ResolvedTag{Id: 1, Type: t.Type})
 		}
@@ -267,12 +274,19 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 			p.week.take(run)
 			continue
 		}
-		for i := range int(run.Count) {
-			k := key{run.Tag, run.FirstTimeNs + int64(i)*run.StepNs}
-			if had, ok := p.values[k]; ok && (had.by != who || had.float != run.Float64[i]) {
+		samples, _, ok := plainSamples(run)
+		if !ok {
+			return nil, status.Errorf(codes.InvalidArgument, "run of tag %q", run.Tag)
+		}
+		for _, x := range samples {
+			k, float := key{run.Tag, x.time}, math.Float64frombits(x.bits)
+			had, stands := p.values[k]
+			if stands && (had.by != who || had.float != float) {
 				p.twice++
 			}
-			p.values[k] = value{run.Float64[i], who}
+			if !stands || run.Mode != varvev1.WriteMode_WRITE_MODE_NO_REPLACE {
+				p.values[k] = value{float, who}
+			}
 		}
 		if p.onTake != nil {
 			p.onTake(who.source, run)
@@ -301,20 +315,38 @@ func (p *plainServer) RecordGaps(_ context.Context, r *varvev1.RecordGapsRequest
 	if p.down {
 		return nil, errAway
 	}
-	for _, t := range r.Tags {
-		if !p.tags[t] {
-			return nil, status.Errorf(codes.NotFound, "tag %q", t)
-		}
+	if err := p.haveLocked(r.Tags); err != nil {
+		return nil, err
 	}
 	p.gaps = append(p.gaps, r)
+	for _, t := range r.Tags {
+		p.told[t] = append(p.told[t], fmt.Sprint("from ", r.StartNs))
+	}
 	return &varvev1.RecordGapsResponse{}, nil
 }
 
-func (p *plainServer) EndGaps(context.Context, *varvev1.EndGapsRequest, ...grpc.CallOption) (*varvev1.EndGapsResponse, error) {
+// haveLocked is the error of calls about tags that are not there.
+func (p *plainServer) haveLocked(tags []string) error {
+	for _, t := range tags {
+		if !p.tags[t] {
+			return status.Errorf(codes.NotFound, "tag %q", t)
+		}
+	}
+	return nil
+}
+
+// EndGaps is part of varvev1.GapServiceClient.
+func (p *plainServer) EndGaps(_ context.Context, r *varvev1.EndGapsRequest, _ ...grpc.CallOption) (*varvev1.EndGapsResponse, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.down {
 		return nil, errAway
+	}
+	if err := p.haveLocked(r.Tags); err != nil {
+		return nil, err
+	}
+	for _, t := range r.Tags {
+		p.told[t] = append(p.told[t], fmt.Sprint("to ", r.EndNs))
 	}
 	return &varvev1.EndGapsResponse{}, nil
 }

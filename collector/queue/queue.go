@@ -35,6 +35,8 @@ const (
 	Block Policy = iota
 	// DropOldest makes room by losing the oldest records, of which gaps tell the destinations that did not have them.
 	DropOldest
+	// Thin makes room by thinning out the oldest records, of which gaps of kind thinned tell the destinations that did not have them.
+	Thin
 )
 
 // Destination is a server that gets everything.
@@ -150,12 +152,13 @@ const (
 	samplesFolder = "samples"
 	gapsFolder    = "gaps"
 	placesFolder  = "places"
+	waitingFolder = "waiting"
 )
 
 // Recovery is what Open found that is not as it was left.
 type Recovery struct {
 	Samples, Gaps log.Recovery
-	Places        []error // of destinations that begin anew for it
+	Places        []error // of destinations that begin anew for it, or lose gaps that waited for their tags
 }
 
 // Open opens the queue in dir, made where there is none. One process may have it open.
@@ -174,7 +177,7 @@ func Open(dir string, o Options) (*Queue, Recovery, error) {
 }
 
 func (q *Queue) open() (r Recovery, err error) {
-	for _, folder := range []string{"", samplesFolder, gapsFolder, placesFolder} {
+	for _, folder := range []string{"", samplesFolder, gapsFolder, placesFolder, waitingFolder} {
 		if err := durable.MakeDir(q.o.FS, q.o.FS.PathJoin(q.dir, folder)); err != nil {
 			return r, err
 		}
@@ -194,7 +197,7 @@ func (q *Queue) open() (r Recovery, err error) {
 	}
 	options := log.Options{
 		FS: q.o.FS, Rand: q.o.Rand, Logger: q.o.Logger, OnFatal: q.o.OnFatal, Applied: applied, BacklogBytes: 1 << 50,
-		SegmentBytes: min(max(q.o.MaxBytes/segmentsOfQueue, 64<<10), 64<<20),
+		SegmentBytes: q.segmentBytes(),
 	}
 	if q.samples, r.Samples, err = log.Open(q.o.FS.PathJoin(q.dir, samplesFolder), options); err != nil {
 		return r, err
@@ -212,7 +215,12 @@ func (q *Queue) open() (r Recovery, err error) {
 			places[i] = newPlace(epoch, max(q.samples.LowWatermark(), 1))
 			places[i].gap = max(q.gaps.LowWatermark(), 1)
 		}
-		s := newSender(q, d, places[i])
+		w, err := q.readWaiting(d.Name)
+		if err != nil {
+			r.Places = append(r.Places, fmt.Errorf("destination %s: %w", d.Name, err))
+			q.o.Logger.Error("gaps of tags that a destination does not have are lost", "destination", d.Name, "error", err)
+		}
+		s := newSender(q, d, places[i], w)
 		if err := s.fit(); err != nil {
 			return r, err
 		}
@@ -220,6 +228,8 @@ func (q *Queue) open() (r Recovery, err error) {
 	}
 	return r, nil
 }
+
+func (q *Queue) segmentBytes() int64 { return min(max(q.o.MaxBytes/segmentsOfQueue, 64<<10), 64<<20) }
 
 // newEpoch is a number that no queue had.
 func (q *Queue) newEpoch() (uint64, error) {
@@ -289,10 +299,9 @@ func (q *Queue) Submit(ctx context.Context, runs []*varvev1.Run) (c *log.Commit,
 			}
 			n, size = n+1, size+r
 		}
-		head := binary.AppendVarint(nil, now)
-		record, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(head, &varvev1.Batch{OriginTimeNs: now, Runs: runs[:n]})
+		record, err := encodeRecord(now, "", runs[:n])
 		if err != nil {
-			return nil, fmt.Errorf("encode batch: %w", err)
+			return nil, err
 		}
 		if err := q.room(ctx, int64(len(record))); err != nil {
 			return nil, err
@@ -305,14 +314,56 @@ func (q *Queue) Submit(ctx context.Context, runs []*varvev1.Run) (c *log.Commit,
 	return c, nil
 }
 
-// decodeRecord takes a record apart: when it was put, and its batch, which shares no memory with it.
-func decodeRecord(record []byte) (at int64, b *varvev1.Batch, err error) {
+// encodeRecord is a record of the queue: when it was put, ns UTC as varint; the batch. In one that is for a destination alone the time stands
+// as its complement, below 0, and the destination's name behind it with its length before.
+func encodeRecord(at int64, destination string, runs []*varvev1.Run) ([]byte, error) {
+	var b []byte
+	if destination == "" {
+		b = binary.AppendVarint(nil, at)
+	} else {
+		b = binary.AppendVarint(nil, ^at)
+		b = binary.AppendUvarint(b, uint64(len(destination)))
+		b = append(b, destination...)
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, &varvev1.Batch{OriginTimeNs: at, Runs: runs})
+	if err != nil {
+		return nil, fmt.Errorf("encode batch: %w", err)
+	}
+	return b, nil
+}
+
+// recordTime is when a record was put, and what stands behind that.
+func recordTime(record []byte) (at int64, alone bool, rest []byte, err error) {
 	at, n := binary.Varint(record)
 	if n <= 0 {
-		return 0, nil, errors.New("record of the queue has no time")
+		return 0, false, nil, errors.New("record of the queue has no time")
+	}
+	if at < 0 {
+		return ^at, true, record[n:], nil
+	}
+	return at, false, record[n:], nil
+}
+
+// decodeRecord takes a record apart: when it was put, and its batch as a destination gets it, which shares no memory with the record. A record
+// for another destination has no runs here: it goes under its sequence all the same, since those are dense.
+func decodeRecord(record []byte, destination string) (at int64, b *varvev1.Batch, err error) {
+	at, alone, message, err := recordTime(record)
+	if err != nil {
+		return 0, nil, err
+	}
+	name := ""
+	if alone {
+		size, n := binary.Uvarint(message)
+		if n <= 0 || size > uint64(len(message)-n) {
+			return 0, nil, errors.New("record of the queue has no destination")
+		}
+		name, message = string(message[n:n+int(size)]), message[n+int(size):]
 	}
 	b = &varvev1.Batch{}
-	if err := proto.Unmarshal(record[n:], b); err != nil {
+	if name != "" && name != destination {
+		return at, b, nil
+	}
+	if err := proto.Unmarshal(message, b); err != nil {
 		return 0, nil, fmt.Errorf("record of the queue: %w", err)
 	}
 	return at, b, nil
@@ -396,8 +447,12 @@ type DestinationStatus struct {
 	Sent       uint64        // records that it has, since the queue was opened
 	Reconnects uint64
 	Rejected   uint64 // samples that it refused for good
-	Dropped    uint64 // records dropped or damaged before it had them, since the queue was opened
+	Dropped    uint64 // records dropped, thinned out or damaged before it had them, since the queue was opened
+	Thinned    uint64 // samples left out where records were thinned out, since the queue was opened
 	LastError  string // why it is not connected, or was not last
+
+	GapsWaiting int    // gaps that it is told of when it has their tags, each counted once for each tag
+	GapsDropped uint64 // of them, given up since the queue was opened: too many waited
 }
 
 // Status is how the queue stands now.
@@ -430,6 +485,9 @@ func (q *Queue) ageOf(s *sender) time.Duration {
 	if err != nil {
 		return 0
 	}
-	at, _ := binary.Varint(record)
+	at, _, _, err := recordTime(record)
+	if err != nil {
+		return 0
+	}
 	return max(q.o.Now().Sub(time.Unix(0, at)), 0)
 }

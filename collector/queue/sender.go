@@ -25,14 +25,20 @@ type sender struct {
 	dirty   bool   // the place is not on disk as it is
 	end     func() // ends the lanes that run; nil while none do
 
+	waiting      waiting // gaps of tags that the destination does not have
+	waitingDirty bool    // it is not on disk as it is
+
+	session *session.Session // of the live lane; nil while there is none
+	made    uint64           // how often lanes asked for tags, which are there then
+
 	idle     bool   // the live lane has nothing to send
 	liveSent uint64 // records it handed over, since the beginning
 
 	st DestinationStatus
 }
 
-func newSender(q *Queue, d Destination, p place) *sender {
-	s := &sender{q: q, d: d, place: p, dirty: true, st: DestinationStatus{Name: d.Name}}
+func newSender(q *Queue, d Destination, p place, w waiting) *sender {
+	s := &sender{q: q, d: d, place: p, waiting: w, dirty: true, st: DestinationStatus{Name: d.Name}}
 	s.changed.L = &s.mu
 	return s
 }
@@ -43,6 +49,9 @@ func (s *sender) fit() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.place.gap = max(s.place.gap, gap)
+	if high := s.q.gaps.HighWatermark(); s.waiting.through <= high { // else the log was lost, and counts anew
+		s.place.gap = max(s.place.gap, s.waiting.through+1)
+	}
 	if s.place.undone() >= low {
 		return nil
 	}
@@ -87,7 +96,15 @@ func (s *sender) persist() (undone, gap uint64, err error) {
 	return s.place.undone(), s.place.gap, nil
 }
 
+// writeLocked writes the place, and before it the gaps that wait: those below place.gap were told or wait.
 func (s *sender) writeLocked() error {
+	if s.waitingDirty {
+		s.waiting.through = s.place.gap - 1
+		if err := s.q.writeWaiting(s.d.Name, &s.waiting); err != nil {
+			return err
+		}
+		s.waitingDirty = false
+	}
 	if err := s.q.writePlace(s.d.Name, &s.place); err != nil {
 		return err
 	}
@@ -191,7 +208,7 @@ func (s *sender) lanes(ctx context.Context) error {
 	wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.end, s.st.Connected = nil, false
+	s.end, s.session, s.st.Connected = nil, nil, false
 	if anew {
 		return nil
 	}
@@ -281,7 +298,7 @@ func (s *sender) status() DestinationStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.st
-	st.Waiting = s.place.waiting(high)
+	st.Waiting, st.GapsWaiting = s.place.waiting(high), s.waiting.size
 	for _, x := range s.place.stretches {
 		if x.lane == backlog {
 			st.Backlog += x.end - x.first

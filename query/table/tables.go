@@ -39,7 +39,7 @@ func All() []Table {
 		{Name: "gaps", Remarks: "times of which samples are missing", Columns: []Column{
 			tagID(false), tagName(false), {Name: "source", Type: Text, Remarks: "the source whose tags are meant, NULL where a tag is named"},
 			{Name: "start", Type: Time, NotNull: true}, {Name: "stop", Type: Time, Remarks: "NULL: still open"},
-			{Name: "kind", Type: Text, NotNull: true, Remarks: "not_collected, lost, device_down or quarantined"},
+			{Name: "kind", Type: Text, NotNull: true, Remarks: "not_collected, lost, device_down, quarantined or thinned"},
 			{Name: "recorded_at", Type: Time, NotNull: true}, {Name: "superseded_at", Type: Time, Remarks: "NULL: in force"},
 		}},
 		{Name: "good_samples", View: true, Key: sampleKey, Columns: sampleColumns(true), Remarks: "samples of severity Good"},

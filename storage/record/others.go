@@ -198,7 +198,7 @@ func DecodeState(b []byte) (State, error) {
 	s := State{Source: string(r.bytes("source")), State: Collector(r.byte("state")), Gap: model.GapKind(r.byte("gap kind"))}
 	s.Tags, s.From, s.To = r.tags(), int64(r.fixed64("from")), int64(r.fixed64("to"))
 	s.Of, s.Author, s.Reason = r.fixed64("of"), string(r.bytes("author")), string(r.bytes("reason"))
-	if r.err == nil && (s.State < Alive || s.State > Withdrawn || s.State == Missing && (s.Gap < model.NotCollected || s.Gap > model.Quarantined)) {
+	if r.err == nil && (s.State < Alive || s.State > Withdrawn || s.State == Missing && (s.Gap < model.NotCollected || s.Gap > model.Thinned)) {
 		r.fail(fmt.Sprintf("collector state %d, gap kind %d", s.State, s.Gap))
 	}
 	return s, r.end()

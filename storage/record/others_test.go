@@ -117,7 +117,7 @@ func TestNewerReleaseIsNotDamage(t *testing.T) {
 
 func TestStatesAndGapsThatDoNotExist(t *testing.T) {
 	for _, s := range []State{
-		{State: 0}, {State: 5}, {State: Missing, Gap: 0}, {State: Missing, Gap: model.Quarantined + 1},
+		{State: 0}, {State: 5}, {State: Missing, Gap: 0}, {State: Missing, Gap: model.Thinned + 1},
 	} {
 		_, err := DecodeState(AppendState(nil, &s))
 		require.ErrorIs(t, err, ErrCorrupt, "%+v", s)
