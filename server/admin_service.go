@@ -63,8 +63,8 @@ func scrubOf(x *storage.Scrub) *varvev1.Scrub {
 	}
 }
 
-// hashesPerMessage bounds a message of content hashes to some 300 kB.
-const hashesPerMessage = 4096
+// hashesPerMessage bounds a message of content hashes to some 100 kB, and to 1.2 MB with the longest names there are.
+const hashesPerMessage = 1024
 
 func (s *adminService) ContentHashes(r *varvev1.ContentHashesRequest, stream grpc.ServerStreamingServer[varvev1.ContentHashesResponse]) error {
 	in := model.All
@@ -96,6 +96,7 @@ func (s *adminService) ContentHashes(r *varvev1.ContentHashesRequest, stream grp
 			}
 			row = &varvev1.ContentHash{Day: c.Partition.Number, Tag: uint32(c.Tag), Damage: err.Error()}
 		}
+		row.Name = s.nameOf(c.Tag)
 		if out.Rows = append(out.Rows, row); len(out.Rows) == hashesPerMessage {
 			if err := stream.Send(out); err != nil {
 				return err
@@ -104,6 +105,18 @@ func (s *adminService) ContentHashes(r *varvev1.ContentHashesRequest, stream grp
 		}
 	}
 	return stream.Send(out)
+}
+
+// nameOf is the name of a tag that an id is of, or was of while it had another type; empty where there is none.
+func (s *adminService) nameOf(id model.TagID) string {
+	t, ok := s.db.Catalog().Tag(id)
+	if ok && t.Of != 0 {
+		t, ok = s.db.Catalog().Tag(t.Of)
+	}
+	if !ok {
+		return ""
+	}
+	return t.Name
 }
 
 func (s *adminService) Flush(ctx context.Context, _ *varvev1.FlushRequest) (*varvev1.FlushResponse, error) {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,13 +27,21 @@ type contentSide struct {
 
 	catalog uint64 // hash; 0 for not known
 	tags    uint64
-	rows    iter.Seq2[storage.Content, error]
+	rows    iter.Seq2[contentRow, error]
+}
+
+// contentRow is what a side holds of a tag and day.
+type contentRow struct {
+	storage.Content
+	name string // of the tag; empty where that is not known
+	nth  int    // which of the rows of a day and name, where rows ascend by name: a tag that had several types has one for each
 }
 
 // contentDifference is a tag and day that two sides have differently; empty for a side that has nothing there.
 type contentDifference struct {
 	Day   string `json:"day"`
-	Tag   uint32 `json:"tag"`
+	Tag   uint32 `json:"tag"` // its number on the left side, or on the right one where only that has it
+	Name  string `json:"name,omitempty"`
 	Left  string `json:"left,omitempty"` // hash, or what is damaged
 	Right string `json:"right,omitempty"`
 }
@@ -43,6 +53,8 @@ type comparison struct {
 	Right       contentSide         `json:"right"`
 	Rows        uint64              `json:"rows"` // compared
 	Differences []contentDifference `json:"differences"`
+
+	byName bool // rows ascend by the names of tags
 }
 
 // online lists what a server holds, or compares it.
@@ -107,14 +119,49 @@ func (f *verifyFlags) interval() (model.TimeRange, error) {
 }
 
 // meeting is the rows of days that meet the range.
-func meeting(rows iter.Seq2[storage.Content, error], in model.TimeRange) iter.Seq2[storage.Content, error] {
-	return func(yield func(storage.Content, error) bool) {
+func meeting(rows iter.Seq2[storage.Content, error], in model.TimeRange) iter.Seq2[contentRow, error] {
+	return func(yield func(contentRow, error) bool) {
 		for c, err := range rows {
 			day := c.Partition.Range()
-			if (err != nil || in.Overlaps(day.Start, day.End-1)) && !yield(c, err) {
+			if (err != nil || in.Overlaps(day.Start, day.End-1)) && !yield(contentRow{Content: c}, err) {
 				return
 			}
 		}
+	}
+}
+
+// byName gives rows ascending by day, then name. Stores that do not share a log gave their tags numbers of their own.
+func byName(rows iter.Seq2[contentRow, error]) iter.Seq2[contentRow, error] {
+	type row struct {
+		contentRow
+		err error
+	}
+	return func(yield func(contentRow, error) bool) {
+		var day []row
+		flush := func() bool {
+			slices.SortStableFunc(day, func(a, b row) int { return strings.Compare(a.name, b.name) })
+			for i := range day {
+				if i > 0 && day[i].name == day[i-1].name {
+					day[i].nth = day[i-1].nth + 1
+				}
+				if !yield(day[i].contentRow, day[i].err) {
+					return false
+				}
+			}
+			day = day[:0]
+			return true
+		}
+		for c, err := range rows {
+			if _, ok := errors.AsType[*damagedRow](err); err != nil && !ok {
+				yield(c, err)
+				return
+			}
+			if len(day) > 0 && day[0].Partition != c.Partition && !flush() {
+				return
+			}
+			day = append(day, row{c, err})
+		}
+		flush()
 	}
 }
 
@@ -136,13 +183,13 @@ func (c *client) contents(ctx context.Context, in model.TimeRange) (*contentSide
 	s := &contentSide{
 		Name: c.address, Store: first.Uuid, Offset: first.Offset, Revision: first.CatalogRevision, catalog: first.CatalogHash, tags: first.Tags,
 	}
-	s.rows = func(yield func(storage.Content, error) bool) {
+	s.rows = func(yield func(contentRow, error) bool) {
 		for m := first; ; {
 			for _, r := range m.Rows {
-				x := storage.Content{
+				x := contentRow{name: r.Name, Content: storage.Content{
 					Partition: keys.Partition{Span: keys.Day, Number: r.Day}, Tag: model.TagID(r.Tag),
 					Samples: r.Samples, Versions: r.Versions, First: r.FirstNs, Last: r.LastNs, Hash: r.Hash,
-				}
+				}}
 				var damaged error
 				if r.Damage != "" {
 					damaged = &damagedRow{r.Damage}
@@ -156,7 +203,7 @@ func (c *client) contents(ctx context.Context, in model.TimeRange) (*contentSide
 				return
 			}
 			if err != nil {
-				yield(storage.Content{}, c.explain(err))
+				yield(contentRow{}, c.explain(err))
 				return
 			}
 			m = next
@@ -216,13 +263,18 @@ func (f *verifyFlags) list(w io.Writer, s *contentSide) error {
 	return nil
 }
 
-// compare lists what two sides have differently.
+// compare lists what two sides have differently. Of two servers it is the tags of one name that are to be equal, and the catalogues only where
+// they have one log.
 func (f *verifyFlags) compare(w io.Writer, left, right *contentSide) error {
-	out := comparison{Left: *left, Right: *right, Differences: []contentDifference{}}
+	servers := f.against != ""
+	if servers {
+		left.rows, right.rows = byName(left.rows), byName(right.rows)
+	}
+	out := comparison{Left: *left, Right: *right, Differences: []contentDifference{}, byName: servers}
 	if err := out.run(); err != nil {
 		return err
 	}
-	out.Equal = len(out.Differences) == 0 && (left.catalog == 0 || right.catalog == 0 || left.catalog == right.catalog)
+	out.Equal = len(out.Differences) == 0 && (left.Store != right.Store || left.catalog == 0 || right.catalog == 0 || left.catalog == right.catalog)
 	if f.output == "json" {
 		if err := printJSON(w, &out); err != nil {
 			return err
@@ -232,7 +284,11 @@ func (f *verifyFlags) compare(w io.Writer, left, right *contentSide) error {
 			fmt.Fprintf(w, "%s: store %s at log offset %d, catalogue revision %d\n", s.Name, s.Store, s.Offset, s.Revision)
 		}
 		for _, d := range out.Differences {
-			fmt.Fprintf(w, "differs: %s tag %d: %s, %s\n", d.Day, d.Tag, orNothing(d.Left), orNothing(d.Right))
+			tag := fmt.Sprint("tag ", d.Tag)
+			if servers {
+				tag = d.Name
+			}
+			fmt.Fprintf(w, "differs: %s %s: %s, %s\n", d.Day, tag, orNothing(d.Left), orNothing(d.Right))
 		}
 		fmt.Fprintf(w, "%d tags and days compared, %d differ\n", out.Rows, len(out.Differences))
 	}
@@ -249,7 +305,7 @@ func orNothing(s string) string {
 	return s
 }
 
-// run walks both sides at once; both ascend by day, then tag.
+// run walks both sides at once; both ascend by day, then tag, or by day, then name.
 func (c *comparison) run() error {
 	nextLeft, stopLeft := iter.Pull2(c.Left.rows)
 	defer stopLeft()
@@ -265,18 +321,21 @@ func (c *comparison) run() error {
 		}
 		order := 0
 		switch {
-		case !bMore || aMore && before(a, b):
+		case !bMore || aMore && c.before(a, b):
 			order = -1
-		case !aMore || before(b, a):
+		case !aMore || c.before(b, a):
 			order = 1
 		}
 		c.Rows++
 		d := contentDifference{}
 		if order <= 0 {
-			d.Day, d.Tag, d.Left = a.Partition.String(), uint32(a.Tag), hashText(a, aErr)
+			d.Day, d.Tag, d.Name, d.Left = a.Partition.String(), uint32(a.Tag), a.name, hashText(a.Content, aErr)
 		}
 		if order >= 0 {
-			d.Day, d.Tag, d.Right = b.Partition.String(), uint32(b.Tag), hashText(b, bErr)
+			d.Right = hashText(b.Content, bErr)
+		}
+		if order > 0 {
+			d.Day, d.Tag, d.Name = b.Partition.String(), uint32(b.Tag), b.name
 		}
 		if d.Left != d.Right || aErr != nil && order <= 0 || bErr != nil && order >= 0 {
 			c.Differences = append(c.Differences, d)
@@ -291,11 +350,15 @@ func (c *comparison) run() error {
 	return nil
 }
 
-func before(a, b storage.Content) bool {
+// before reports whether a row comes before another one.
+func (c *comparison) before(a, b contentRow) bool {
 	if c := a.Partition.Compare(b.Partition); c != 0 {
 		return c < 0
 	}
-	return a.Tag < b.Tag
+	if !c.byName {
+		return a.Tag < b.Tag
+	}
+	return cmp.Or(strings.Compare(a.name, b.name), a.nth-b.nth) < 0
 }
 
 // hashText is what is compared: the hash, with the counts that make a difference plain.

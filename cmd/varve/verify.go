@@ -36,7 +36,8 @@ would be restored to, which is held against the hashes taken with it.
 
 With --server a running server hashes what it holds, and the list is printed, one line for each tag and day; or it is
 compared with that of another server (--against) or of a backup (--backup), and what differs is listed. Two that stand
-at different log offsets differ in what was written between: give --end, or let both come to rest.`,
+at different log offsets differ in what was written between: give --end, or let both come to rest. Of two servers with
+logs of their own, as the two of a pair are, tags of one name are compared, with their versions.`,
 		Example: `  varve verify --data /var/lib/varve
   varve verify --server plant1:7420 --against plant1b:7420 --end 2026-11-25T00:00:00Z
   varve verify --server plant1:7420 --backup /mnt/backup/plant1 --id 12

@@ -2589,6 +2589,7 @@ type ContentHash struct {
 	LastNs        int64                  `protobuf:"zigzag64,6,opt,name=last_ns,json=lastNs,proto3" json:"last_ns,omitempty"`
 	Hash          uint64                 `protobuf:"fixed64,7,opt,name=hash,proto3" json:"hash,omitempty"`
 	Damage        string                 `protobuf:"bytes,8,opt,name=damage,proto3" json:"damage,omitempty"` // why there is no hash; empty for a sound one
+	Name          string                 `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`     // of the tag now. A tag that had several types has an id, and a row, for each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2675,6 +2676,13 @@ func (x *ContentHash) GetHash() uint64 {
 func (x *ContentHash) GetDamage() string {
 	if x != nil {
 		return x.Damage
+	}
+	return ""
+}
+
+func (x *ContentHash) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -2865,7 +2873,7 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\x10catalog_revision\x18\x03 \x01(\x04R\x0fcatalogRevision\x12\x12\n" +
 	"\x04tags\x18\x04 \x01(\x04R\x04tags\x12!\n" +
 	"\fcatalog_hash\x18\x05 \x01(\x06R\vcatalogHash\x12)\n" +
-	"\x04rows\x18\x06 \x03(\v2\x15.varve.v1.ContentHashR\x04rows\"\xc7\x01\n" +
+	"\x04rows\x18\x06 \x03(\v2\x15.varve.v1.ContentHashR\x04rows\"\xdb\x01\n" +
 	"\vContentHash\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\x11R\x03day\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\rR\x03tag\x12\x18\n" +
@@ -2874,7 +2882,8 @@ const file_varve_v1_admin_proto_rawDesc = "" +
 	"\bfirst_ns\x18\x05 \x01(\x12R\afirstNs\x12\x17\n" +
 	"\alast_ns\x18\x06 \x01(\x12R\x06lastNs\x12\x12\n" +
 	"\x04hash\x18\a \x01(\x06R\x04hash\x12\x16\n" +
-	"\x06damage\x18\b \x01(\tR\x06damage*q\n" +
+	"\x06damage\x18\b \x01(\tR\x06damage\x12\x12\n" +
+	"\x04name\x18\t \x01(\tR\x04name*q\n" +
 	"\n" +
 	"ErasedWhat\x12\x1b\n" +
 	"\x17ERASED_WHAT_UNSPECIFIED\x10\x00\x12\x18\n" +
