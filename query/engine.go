@@ -23,6 +23,8 @@ type Options struct {
 	QueryBytes int64
 	// Now is the clock by which a state that is still open has lasted. The default is time.Now.
 	Now func() time.Time
+	// Collecting is what a collector said last of a tag; false where none reads it. The default is that none reads any.
+	Collecting func(model.TagID) (Collecting, bool)
 }
 
 // Engine answers questions. It is safe for concurrent use.
@@ -30,6 +32,9 @@ type Engine struct {
 	store  Store
 	budget *budget
 	now    func() time.Time
+
+	collecting func(model.TagID) (Collecting, bool)
+	present    *Engine // of an engine over a moment: the one that it was made of; else nil
 }
 
 // New makes an engine over a store.
@@ -46,7 +51,10 @@ func New(store Store, o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Engine{store: store, now: o.Now, budget: &budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
+	if o.Collecting == nil {
+		o.Collecting = func(model.TagID) (Collecting, bool) { return Collecting{}, false }
+	}
+	return &Engine{store: store, now: o.Now, collecting: o.Collecting, budget: &budget{total: o.MemoryBytes, share: o.QueryBytes}}, nil
 }
 
 // MemoryTaken is what running queries hold.

@@ -99,9 +99,10 @@ type Moment struct {
 // At is the moment of a view, which stays the caller's to close.
 func (e *Engine) At(v *storage.View) *Moment { return &Moment{e, dbView{v}} }
 
-// Engine answers every question at the moment, out of the same memory for queries.
+// Engine answers every question at the moment, out of the same memory for queries; but for completeness, which is of the present: what
+// collectors said is of no view.
 func (m *Moment) Engine() *Engine {
-	return &Engine{store: momentStore{m.engine.store.Catalog(), m.view}, budget: m.engine.budget, now: m.engine.now}
+	return &Engine{store: momentStore{m.engine.store.Catalog(), m.view}, budget: m.engine.budget, now: m.engine.now, present: m.engine}
 }
 
 // momentStore is a store whose every view is one that someone else closes.
