@@ -87,7 +87,7 @@ func checkCounts(b []byte, request proto.Message) error {
 			return err
 		}
 		most = query.MaxRangeTags
-	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ListDaysRequest, *varvev1.ReadWideRequest:
+	case *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ReadCompletenessRequest, *varvev1.ListDaysRequest, *varvev1.ReadWideRequest:
 		most = query.MaxRangeTags
 	case *varvev1.SubscribeRequest:
 		if n := countField(b, subscribeGlobs); n > query.MaxGlobs {
@@ -98,6 +98,8 @@ func checkCounts(b []byte, request proto.Message) error {
 		most = query.MaxLatestTags
 	case *varvev1.ListAnnotationsRequest, *varvev1.RecordGapsRequest, *varvev1.EndGapsRequest, *varvev1.ListGapsRequest:
 		most = storage.MaxDeleteTags
+	case *varvev1.ReportCollectingRequest:
+		element, most = 4, storage.MaxGapTags
 	case *varvev1.WithdrawGapsRequest:
 		element, most = 2, storage.MaxDeleteTags
 	case *varvev1.PutStateSetRequest:
@@ -132,7 +134,7 @@ func checkCounts(b []byte, request proto.Message) error {
 	}
 	if n > most {
 		switch request.(type) {
-		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ListDaysRequest, *varvev1.FlightQuestion:
+		case *varvev1.ReadRangeRequest, *varvev1.ReadAggregatesRequest, *varvev1.ReadProcessedRequest, *varvev1.ReadAtTimesRequest, *varvev1.ReadModifiedRequest, *varvev1.LatestRequest, *varvev1.SubscribeRequest, *varvev1.ReadWideRequest, *varvev1.TuneRequest, *varvev1.ReadPlotRequest, *varvev1.ReadTimeInStateRequest, *varvev1.ReadCompletenessRequest, *varvev1.ListDaysRequest, *varvev1.FlightQuestion:
 			return fmt.Errorf("%d tags are asked for, most is %d: %w", n, most, query.ErrBadRequest) // as for ids
 		}
 		return fmt.Errorf("%s has %d elements, most is %d: %w", request.ProtoReflect().Descriptor().Name(), n, most, errTooMany)

@@ -97,6 +97,8 @@ func parseTicket(ticket []byte) (question, error) {
 		return askAtTimes(q.AtTimes)
 	case *varvev1.FlightQuestion_TimeInState:
 		return askStates(q.TimeInState)
+	case *varvev1.FlightQuestion_Completeness:
+		return askCompleteness(q.Completeness)
 	case *varvev1.FlightQuestion_Wide:
 		return askWide(q.Wide)
 	case *varvev1.FlightQuestion_Plot:

@@ -86,6 +86,7 @@ type Server struct {
 	rejects       ingestRejects
 	flightSQL     *flightSQL
 	agents        *agents
+	collecting    *collecting
 
 	// drain ends when the server is told to stop: no new work, streams finish what they hold.
 	drain      context.Context
@@ -104,6 +105,8 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	if o.Query.Now == nil {
 		o.Query.Now = o.Now
 	}
+	said := newCollecting()
+	o.Query.Collecting = said.of
 	engine, err := query.New(query.FromDB(db), o.Query)
 	if err != nil {
 		return nil, fmt.Errorf("memory for queries: %w", err)
@@ -115,7 +118,7 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	s := &Server{
 		db: db, options: o, log: o.Logger, engine: engine, auth: auth, started: o.Now(),
 		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}}, scanTurns: newScanTurns(),
-		agents: newAgents(),
+		agents: newAgents(), collecting: said,
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)

@@ -21,6 +21,7 @@ var answers = map[string]bool{
 	"/varve.v1.QueryService/ReadAtTimes":         true,
 	"/varve.v1.QueryService/ReadWide":            true,
 	"/varve.v1.QueryService/ReadTimeInState":     true,
+	"/varve.v1.QueryService/ReadCompleteness":    true,
 	"/varve.v1.QueryService/Tune":                true,
 	"/varve.v1.QueryService/ReadForecast":        true,
 	"/varve.v1.QueryService/CompareForecast":     true,

@@ -53,7 +53,7 @@ type Parameter struct {
 }
 
 // durations are the fields in nanoseconds that are a length of time; all others are an instant.
-var durations = []protoreflect.Name{"every_ns", "max_age_ns", "max_gap_ns", "time_resolution_ns", "min_time_ns", "max_time_ns", "lead_ns"}
+var durations = []protoreflect.Name{"every_ns", "max_age_ns", "max_gap_ns", "time_resolution_ns", "min_time_ns", "max_time_ns", "lead_ns", "interval_ns"}
 
 // Parameters are the parameters of a read, in the order of the fields of its request.
 func Parameters(request protoreflect.MessageDescriptor) (out []Parameter) {

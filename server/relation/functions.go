@@ -514,3 +514,24 @@ var timeInState = &function{
 		}
 	},
 }
+
+var completenessFunction = &function{
+	name: "completeness",
+	fields: append(pick(answerFields, "tag", "tag_id"), textOf("source"), answerFields["bucket"], answerFields["bucket_end"], floatOf("complete"), floatOf("collected"),
+		floatOf("unchanged"), floatOf("not_collected"), floatOf("device_down"), floatOf("quarantined"), floatOf("lost"), floatOf("buffered"), floatOf("unknown"),
+		intOf("samples"), floatOf("late_s")),
+	arguments: []Argument{{"every", aText}, {"zone", aText}, {"calendar", aText}, {"interval", aText}},
+	ask: func(a *arguments, ids []model.TagID) func(context.Context, *query.Engine, query.Sink) (uint64, error) {
+		r := query.CompletenessRequest{Tags: query.Tags{IDs: ids}, Buckets: a.buckets()}
+		if text := a.text("interval"); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil || d <= 0 {
+				a.fail("interval", "%.80q, must be a length of time, such as '1m'", text)
+			}
+			r.Interval = d.Nanoseconds()
+		}
+		return func(ctx context.Context, e *query.Engine, out query.Sink) (uint64, error) {
+			return e.ReadCompleteness(ctx, r, out)
+		}
+	},
+}

@@ -161,7 +161,7 @@ func Find(name string) (*Table, bool) {
 var Tables = []*Table{
 	samplesTable("samples", 0), samplesTable("good_samples", query.SeverityGood), latest.table(), tags.table(), tagNames.table(), tagAttributes.table(), stateSets.table(),
 	gaps.table(), versions.table(), annotations.table(), ingestRejects.table(), rollups.table(),
-	rawFunction.table(), atTimes.table(), interpolated.table(), aggregate.table(), plotFunction.table(), timeInState.table(), wideTable(),
+	rawFunction.table(), atTimes.table(), interpolated.table(), aggregate.table(), plotFunction.table(), timeInState.table(), completenessFunction.table(), wideTable(),
 }
 
 // Internal is the tables that no statement names: they take the place of others in statements that they answer sooner.

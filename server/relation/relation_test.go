@@ -368,6 +368,11 @@ func TestFunctions(t *testing.T) {
 	states := rows(t, at, "time_in_state", call("time_in_state", map[string]any{"tags": []string{"plant/state"}, "start": start, "stop": stop, "every": "10s"}))
 	require.NotEmpty(t, states)
 	require.Contains(t, []string{"on", "off"}, states[0]["state"])
+	parts := rows(t, at, "completeness", call("completeness", map[string]any{"tags": []string{"plant/state", "plant/string"}, "start": start, "stop": stop, "every": "5s", "interval": "1h"}))
+	require.Len(t, parts, 4)
+	for _, r := range parts {
+		require.Equal(t, []string{"5", fmt.Sprint(math.Float64bits(100)), fmt.Sprint(math.Float64bits(0))}, []string{r["samples"], r["collected"], r["unknown"]})
+	}
 
 	wide, _ := Find("wide")
 	s := call("wide", map[string]any{"tags": []string{"plant/float64", "plant/state"}, "start": start, "stop": stop, "every": "2s", "quality": true})
@@ -415,6 +420,7 @@ func TestFunctions(t *testing.T) {
 		{"aggregate", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "1s", "functions": []string{"Nothing"}}, "Nothing"},
 		{"aggregate", map[string]any{"tags": "plant/bool", "start": start, "stop": stop, "every": "1s", "functions": "Count", "percent_good": 101}, "must be 0 to 100"},
 		{"plot", map[string]any{"tags": "plant/bool", "start": start, "stop": stop}, "pixels of plot: missing"},
+		{"completeness", map[string]any{"tags": "plant/float64", "start": start, "stop": stop, "interval": "x"}, "must be a length of time"},
 		{"time_in_state", map[string]any{"tags": "plant/float64", "start": start, "stop": stop, "every": "1s"}, "must be bool, state or of integers"},
 	} {
 		_, err := tryRows(t, at, x.name, call(x.name, x.arguments))

@@ -21,7 +21,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// GapKind is why samples are missing. In a gap of kind LOST or THINNED the quality is Bad_DataLost, in others Bad_NoCommunication.
+// GapKind is why samples are missing. In a gap of kind LOST the quality is Bad_DataLost, in others Bad_NoCommunication.
 type GapKind int32
 
 const (
@@ -30,7 +30,6 @@ const (
 	GapKind_GAP_KIND_LOST          GapKind = 2 // read, and lost on the way
 	GapKind_GAP_KIND_DEVICE_DOWN   GapKind = 3 // the device did not answer
 	GapKind_GAP_KIND_QUARANTINED   GapKind = 4 // set aside as not to be trusted
-	GapKind_GAP_KIND_THINNED       GapKind = 5 // read, and only some kept: those that stand in it
 )
 
 // Enum value maps for GapKind.
@@ -41,7 +40,6 @@ var (
 		2: "GAP_KIND_LOST",
 		3: "GAP_KIND_DEVICE_DOWN",
 		4: "GAP_KIND_QUARANTINED",
-		5: "GAP_KIND_THINNED",
 	}
 	GapKind_value = map[string]int32{
 		"GAP_KIND_UNSPECIFIED":   0,
@@ -49,7 +47,6 @@ var (
 		"GAP_KIND_LOST":          2,
 		"GAP_KIND_DEVICE_DOWN":   3,
 		"GAP_KIND_QUARANTINED":   4,
-		"GAP_KIND_THINNED":       5,
 	}
 )
 
@@ -768,6 +765,135 @@ func (x *ListGapsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type ReportCollectingRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // collector and source, such as plant-a.line1; 1 to 256 bytes
+	Part   uint32                 `protobuf:"varint,2,opt,name=part,proto3" json:"part,omitempty"`    // of a source that has more tags than a call: which, from 0
+	List   uint64                 `protobuf:"varint,3,opt,name=list,proto3" json:"list,omitempty"`    // names the list of tags: another number where a tag came or went; not 0
+	Tags   []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`     // at most 10,000; none where the server has the list of this number
+	// Until when the tags were read, and all samples and gaps read before have arrived, ns UTC. An earlier one than before is not taken back: it counts.
+	ThroughNs     int64 `protobuf:"zigzag64,5,opt,name=through_ns,json=throughNs,proto3" json:"through_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportCollectingRequest) Reset() {
+	*x = ReportCollectingRequest{}
+	mi := &file_varve_v1_gaps_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportCollectingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportCollectingRequest) ProtoMessage() {}
+
+func (x *ReportCollectingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_gaps_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportCollectingRequest.ProtoReflect.Descriptor instead.
+func (*ReportCollectingRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_gaps_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReportCollectingRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReportCollectingRequest) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *ReportCollectingRequest) GetList() uint64 {
+	if x != nil {
+		return x.List
+	}
+	return 0
+}
+
+func (x *ReportCollectingRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReportCollectingRequest) GetThroughNs() int64 {
+	if x != nil {
+		return x.ThroughNs
+	}
+	return 0
+}
+
+type ReportCollectingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`                                // false: send the tags too
+	UnknownTags   uint32                 `protobuf:"varint,2,opt,name=unknown_tags,json=unknownTags,proto3" json:"unknown_tags,omitempty"` // of the list: names that no tag has, of which nothing is kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportCollectingResponse) Reset() {
+	*x = ReportCollectingResponse{}
+	mi := &file_varve_v1_gaps_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportCollectingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportCollectingResponse) ProtoMessage() {}
+
+func (x *ReportCollectingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_gaps_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportCollectingResponse.ProtoReflect.Descriptor instead.
+func (*ReportCollectingResponse) Descriptor() ([]byte, []int) {
+	return file_varve_v1_gaps_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReportCollectingResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *ReportCollectingResponse) GetUnknownTags() uint32 {
+	if x != nil {
+		return x.UnknownTags
+	}
+	return 0
+}
+
 var File_varve_v1_gaps_proto protoreflect.FileDescriptor
 
 const file_varve_v1_gaps_proto_rawDesc = "" +
@@ -835,21 +961,31 @@ const file_varve_v1_gaps_proto_rawDesc = "" +
 	"\a_end_ns\"]\n" +
 	"\x10ListGapsResponse\x12!\n" +
 	"\x04gaps\x18\x01 \x03(\v2\r.varve.v1.GapR\x04gaps\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x9c\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x01\n" +
+	"\x17ReportCollectingRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\rR\x04part\x12\x12\n" +
+	"\x04list\x18\x03 \x01(\x04R\x04list\x12\x12\n" +
+	"\x04tags\x18\x04 \x03(\tR\x04tags\x12\x1d\n" +
+	"\n" +
+	"through_ns\x18\x05 \x01(\x12R\tthroughNs\"S\n" +
+	"\x18ReportCollectingResponse\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12!\n" +
+	"\funknown_tags\x18\x02 \x01(\rR\vunknownTags*\x86\x01\n" +
 	"\aGapKind\x12\x18\n" +
 	"\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16GAP_KIND_NOT_COLLECTED\x10\x01\x12\x11\n" +
 	"\rGAP_KIND_LOST\x10\x02\x12\x18\n" +
 	"\x14GAP_KIND_DEVICE_DOWN\x10\x03\x12\x18\n" +
-	"\x14GAP_KIND_QUARANTINED\x10\x04\x12\x14\n" +
-	"\x10GAP_KIND_THINNED\x10\x052\xa7\x02\n" +
+	"\x14GAP_KIND_QUARANTINED\x10\x042\x82\x03\n" +
 	"\n" +
 	"GapService\x12G\n" +
 	"\n" +
 	"RecordGaps\x12\x1b.varve.v1.RecordGapsRequest\x1a\x1c.varve.v1.RecordGapsResponse\x12>\n" +
 	"\aEndGaps\x12\x18.varve.v1.EndGapsRequest\x1a\x19.varve.v1.EndGapsResponse\x12M\n" +
 	"\fWithdrawGaps\x12\x1d.varve.v1.WithdrawGapsRequest\x1a\x1e.varve.v1.WithdrawGapsResponse\x12A\n" +
-	"\bListGaps\x12\x19.varve.v1.ListGapsRequest\x1a\x1a.varve.v1.ListGapsResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
+	"\bListGaps\x12\x19.varve.v1.ListGapsRequest\x1a\x1a.varve.v1.ListGapsResponse\x12Y\n" +
+	"\x10ReportCollecting\x12!.varve.v1.ReportCollectingRequest\x1a\".varve.v1.ReportCollectingResponseB1Z/github.com/varvedb/varve/proto/varve/v1;varvev1b\x06proto3"
 
 var (
 	file_varve_v1_gaps_proto_rawDescOnce sync.Once
@@ -864,36 +1000,40 @@ func file_varve_v1_gaps_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_gaps_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_gaps_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_varve_v1_gaps_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_varve_v1_gaps_proto_goTypes = []any{
-	(GapKind)(0),                 // 0: varve.v1.GapKind
-	(*Gap)(nil),                  // 1: varve.v1.Gap
-	(*RecordGapsRequest)(nil),    // 2: varve.v1.RecordGapsRequest
-	(*RecordGapsResponse)(nil),   // 3: varve.v1.RecordGapsResponse
-	(*EndGapsRequest)(nil),       // 4: varve.v1.EndGapsRequest
-	(*EndGapsResponse)(nil),      // 5: varve.v1.EndGapsResponse
-	(*WithdrawGapsRequest)(nil),  // 6: varve.v1.WithdrawGapsRequest
-	(*WithdrawGapsResponse)(nil), // 7: varve.v1.WithdrawGapsResponse
-	(*ListGapsRequest)(nil),      // 8: varve.v1.ListGapsRequest
-	(*ListGapsResponse)(nil),     // 9: varve.v1.ListGapsResponse
+	(GapKind)(0),                     // 0: varve.v1.GapKind
+	(*Gap)(nil),                      // 1: varve.v1.Gap
+	(*RecordGapsRequest)(nil),        // 2: varve.v1.RecordGapsRequest
+	(*RecordGapsResponse)(nil),       // 3: varve.v1.RecordGapsResponse
+	(*EndGapsRequest)(nil),           // 4: varve.v1.EndGapsRequest
+	(*EndGapsResponse)(nil),          // 5: varve.v1.EndGapsResponse
+	(*WithdrawGapsRequest)(nil),      // 6: varve.v1.WithdrawGapsRequest
+	(*WithdrawGapsResponse)(nil),     // 7: varve.v1.WithdrawGapsResponse
+	(*ListGapsRequest)(nil),          // 8: varve.v1.ListGapsRequest
+	(*ListGapsResponse)(nil),         // 9: varve.v1.ListGapsResponse
+	(*ReportCollectingRequest)(nil),  // 10: varve.v1.ReportCollectingRequest
+	(*ReportCollectingResponse)(nil), // 11: varve.v1.ReportCollectingResponse
 }
 var file_varve_v1_gaps_proto_depIdxs = []int32{
-	0, // 0: varve.v1.Gap.kind:type_name -> varve.v1.GapKind
-	0, // 1: varve.v1.RecordGapsRequest.kind:type_name -> varve.v1.GapKind
-	1, // 2: varve.v1.ListGapsResponse.gaps:type_name -> varve.v1.Gap
-	2, // 3: varve.v1.GapService.RecordGaps:input_type -> varve.v1.RecordGapsRequest
-	4, // 4: varve.v1.GapService.EndGaps:input_type -> varve.v1.EndGapsRequest
-	6, // 5: varve.v1.GapService.WithdrawGaps:input_type -> varve.v1.WithdrawGapsRequest
-	8, // 6: varve.v1.GapService.ListGaps:input_type -> varve.v1.ListGapsRequest
-	3, // 7: varve.v1.GapService.RecordGaps:output_type -> varve.v1.RecordGapsResponse
-	5, // 8: varve.v1.GapService.EndGaps:output_type -> varve.v1.EndGapsResponse
-	7, // 9: varve.v1.GapService.WithdrawGaps:output_type -> varve.v1.WithdrawGapsResponse
-	9, // 10: varve.v1.GapService.ListGaps:output_type -> varve.v1.ListGapsResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	0,  // 0: varve.v1.Gap.kind:type_name -> varve.v1.GapKind
+	0,  // 1: varve.v1.RecordGapsRequest.kind:type_name -> varve.v1.GapKind
+	1,  // 2: varve.v1.ListGapsResponse.gaps:type_name -> varve.v1.Gap
+	2,  // 3: varve.v1.GapService.RecordGaps:input_type -> varve.v1.RecordGapsRequest
+	4,  // 4: varve.v1.GapService.EndGaps:input_type -> varve.v1.EndGapsRequest
+	6,  // 5: varve.v1.GapService.WithdrawGaps:input_type -> varve.v1.WithdrawGapsRequest
+	8,  // 6: varve.v1.GapService.ListGaps:input_type -> varve.v1.ListGapsRequest
+	10, // 7: varve.v1.GapService.ReportCollecting:input_type -> varve.v1.ReportCollectingRequest
+	3,  // 8: varve.v1.GapService.RecordGaps:output_type -> varve.v1.RecordGapsResponse
+	5,  // 9: varve.v1.GapService.EndGaps:output_type -> varve.v1.EndGapsResponse
+	7,  // 10: varve.v1.GapService.WithdrawGaps:output_type -> varve.v1.WithdrawGapsResponse
+	9,  // 11: varve.v1.GapService.ListGaps:output_type -> varve.v1.ListGapsResponse
+	11, // 12: varve.v1.GapService.ReportCollecting:output_type -> varve.v1.ReportCollectingResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_gaps_proto_init() }
@@ -910,7 +1050,7 @@ func file_varve_v1_gaps_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_gaps_proto_rawDesc), len(file_varve_v1_gaps_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	GapService_RecordGaps_FullMethodName   = "/varve.v1.GapService/RecordGaps"
-	GapService_EndGaps_FullMethodName      = "/varve.v1.GapService/EndGaps"
-	GapService_WithdrawGaps_FullMethodName = "/varve.v1.GapService/WithdrawGaps"
-	GapService_ListGaps_FullMethodName     = "/varve.v1.GapService/ListGaps"
+	GapService_RecordGaps_FullMethodName       = "/varve.v1.GapService/RecordGaps"
+	GapService_EndGaps_FullMethodName          = "/varve.v1.GapService/EndGaps"
+	GapService_WithdrawGaps_FullMethodName     = "/varve.v1.GapService/WithdrawGaps"
+	GapService_ListGaps_FullMethodName         = "/varve.v1.GapService/ListGaps"
+	GapService_ReportCollecting_FullMethodName = "/varve.v1.GapService/ReportCollecting"
 )
 
 // GapServiceClient is the client API for GapService service.
@@ -42,6 +43,10 @@ type GapServiceClient interface {
 	WithdrawGaps(ctx context.Context, in *WithdrawGapsRequest, opts ...grpc.CallOption) (*WithdrawGapsResponse, error)
 	// ListGaps is the gaps of tags that meet a range, page by page.
 	ListGaps(ctx context.Context, in *ListGapsRequest, opts ...grpc.CallOption) (*ListGapsResponse, error)
+	// ReportCollecting says until when a source was read and what was read of it has arrived, which tells a tag that does not change from one whose
+	// samples are still on their way. Collectors call it every few seconds. It is kept in memory alone: after a restart of the server nothing is known
+	// until the next call.
+	ReportCollecting(ctx context.Context, in *ReportCollectingRequest, opts ...grpc.CallOption) (*ReportCollectingResponse, error)
 }
 
 type gapServiceClient struct {
@@ -92,6 +97,16 @@ func (c *gapServiceClient) ListGaps(ctx context.Context, in *ListGapsRequest, op
 	return out, nil
 }
 
+func (c *gapServiceClient) ReportCollecting(ctx context.Context, in *ReportCollectingRequest, opts ...grpc.CallOption) (*ReportCollectingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportCollectingResponse)
+	err := c.cc.Invoke(ctx, GapService_ReportCollecting_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GapServiceServer is the server API for GapService service.
 // All implementations must embed UnimplementedGapServiceServer
 // for forward compatibility.
@@ -109,6 +124,10 @@ type GapServiceServer interface {
 	WithdrawGaps(context.Context, *WithdrawGapsRequest) (*WithdrawGapsResponse, error)
 	// ListGaps is the gaps of tags that meet a range, page by page.
 	ListGaps(context.Context, *ListGapsRequest) (*ListGapsResponse, error)
+	// ReportCollecting says until when a source was read and what was read of it has arrived, which tells a tag that does not change from one whose
+	// samples are still on their way. Collectors call it every few seconds. It is kept in memory alone: after a restart of the server nothing is known
+	// until the next call.
+	ReportCollecting(context.Context, *ReportCollectingRequest) (*ReportCollectingResponse, error)
 	mustEmbedUnimplementedGapServiceServer()
 }
 
@@ -130,6 +149,9 @@ func (UnimplementedGapServiceServer) WithdrawGaps(context.Context, *WithdrawGaps
 }
 func (UnimplementedGapServiceServer) ListGaps(context.Context, *ListGapsRequest) (*ListGapsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGaps not implemented")
+}
+func (UnimplementedGapServiceServer) ReportCollecting(context.Context, *ReportCollectingRequest) (*ReportCollectingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportCollecting not implemented")
 }
 func (UnimplementedGapServiceServer) mustEmbedUnimplementedGapServiceServer() {}
 func (UnimplementedGapServiceServer) testEmbeddedByValue()                    {}
@@ -224,6 +246,24 @@ func _GapService_ListGaps_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GapService_ReportCollecting_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportCollectingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GapServiceServer).ReportCollecting(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GapService_ReportCollecting_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GapServiceServer).ReportCollecting(ctx, req.(*ReportCollectingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // GapService_ServiceDesc is the grpc.ServiceDesc for GapService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -246,6 +286,10 @@ var GapService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListGaps",
 			Handler:    _GapService_ListGaps_Handler,
+		},
+		{
+			MethodName: "ReportCollecting",
+			Handler:    _GapService_ReportCollecting_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -2053,6 +2053,147 @@ func (x *ReadTimeInStateRequest) GetWhile() string {
 	return ""
 }
 
+type ReadCompletenessRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tags   []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`                           // names, current or former; at most 100,000
+	TagIds []uint32               `protobuf:"varint,2,rep,packed,name=tag_ids,json=tagIds,proto3" json:"tag_ids,omitempty"` // ids; read after the names
+	// The buckets, as in ReadAggregatesRequest, but forward.
+	StartNs       int64   `protobuf:"zigzag64,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64   `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	StepNs        int64   `protobuf:"varint,5,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`
+	EdgesNs       []int64 `protobuf:"zigzag64,6,rep,packed,name=edges_ns,json=edgesNs,proto3" json:"edges_ns,omitempty"`
+	Every         string  `protobuf:"bytes,7,opt,name=every,proto3" json:"every,omitempty"` // buckets of a calendar, as in ReadAggregatesRequest
+	Zone          string  `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
+	Calendar      string  `protobuf:"bytes,9,opt,name=calendar,proto3" json:"calendar,omitempty"`
+	IntervalNs    int64   `protobuf:"varint,10,opt,name=interval_ns,json=intervalNs,proto3" json:"interval_ns,omitempty"`          // how long a sample stands for the tag's being collected; behind that it is unchanged, or unknown. 0: up to the next sample
+	BySource      bool    `protobuf:"varint,11,opt,name=by_source,json=bySource,proto3" json:"by_source,omitempty"`                // rows of sources, of all their tags together
+	WithDurations bool    `protobuf:"varint,12,opt,name=with_durations,json=withDurations,proto3" json:"with_durations,omitempty"` // nanoseconds of each class too; not with by_source
+	BatchRows     uint32  `protobuf:"varint,13,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`             // rows per Arrow batch, 1 to 1,048,576; 0 means 8,192
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadCompletenessRequest) Reset() {
+	*x = ReadCompletenessRequest{}
+	mi := &file_varve_v1_query_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadCompletenessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadCompletenessRequest) ProtoMessage() {}
+
+func (x *ReadCompletenessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_query_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadCompletenessRequest.ProtoReflect.Descriptor instead.
+func (*ReadCompletenessRequest) Descriptor() ([]byte, []int) {
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReadCompletenessRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadCompletenessRequest) GetTagIds() []uint32 {
+	if x != nil {
+		return x.TagIds
+	}
+	return nil
+}
+
+func (x *ReadCompletenessRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *ReadCompletenessRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *ReadCompletenessRequest) GetStepNs() int64 {
+	if x != nil {
+		return x.StepNs
+	}
+	return 0
+}
+
+func (x *ReadCompletenessRequest) GetEdgesNs() []int64 {
+	if x != nil {
+		return x.EdgesNs
+	}
+	return nil
+}
+
+func (x *ReadCompletenessRequest) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *ReadCompletenessRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReadCompletenessRequest) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
+}
+
+func (x *ReadCompletenessRequest) GetIntervalNs() int64 {
+	if x != nil {
+		return x.IntervalNs
+	}
+	return 0
+}
+
+func (x *ReadCompletenessRequest) GetBySource() bool {
+	if x != nil {
+		return x.BySource
+	}
+	return false
+}
+
+func (x *ReadCompletenessRequest) GetWithDurations() bool {
+	if x != nil {
+		return x.WithDurations
+	}
+	return false
+}
+
+func (x *ReadCompletenessRequest) GetBatchRows() uint32 {
+	if x != nil {
+		return x.BatchRows
+	}
+	return 0
+}
+
 type ExplainRequest struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Tag                 string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`                           // name, current or former
@@ -2075,7 +2216,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2228,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[10]
+	mi := &file_varve_v1_query_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2241,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{10}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExplainRequest) GetTag() string {
@@ -2215,7 +2356,7 @@ type TuneRequest struct {
 
 func (x *TuneRequest) Reset() {
 	*x = TuneRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2368,7 @@ func (x *TuneRequest) String() string {
 func (*TuneRequest) ProtoMessage() {}
 
 func (x *TuneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[11]
+	mi := &file_varve_v1_query_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2381,7 @@ func (x *TuneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TuneRequest.ProtoReflect.Descriptor instead.
 func (*TuneRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{11}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TuneRequest) GetTags() []string {
@@ -2344,6 +2485,7 @@ type FlightQuestion struct {
 	//	*FlightQuestion_Processed
 	//	*FlightQuestion_AtTimes
 	//	*FlightQuestion_TimeInState
+	//	*FlightQuestion_Completeness
 	//	*FlightQuestion_Wide
 	//	*FlightQuestion_Tune
 	//	*FlightQuestion_Plot
@@ -2358,7 +2500,7 @@ type FlightQuestion struct {
 
 func (x *FlightQuestion) Reset() {
 	*x = FlightQuestion{}
-	mi := &file_varve_v1_query_proto_msgTypes[12]
+	mi := &file_varve_v1_query_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2512,7 @@ func (x *FlightQuestion) String() string {
 func (*FlightQuestion) ProtoMessage() {}
 
 func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[12]
+	mi := &file_varve_v1_query_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2525,7 @@ func (x *FlightQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlightQuestion.ProtoReflect.Descriptor instead.
 func (*FlightQuestion) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{12}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FlightQuestion) GetQuestion() isFlightQuestion_Question {
@@ -2433,6 +2575,15 @@ func (x *FlightQuestion) GetTimeInState() *ReadTimeInStateRequest {
 	if x != nil {
 		if x, ok := x.Question.(*FlightQuestion_TimeInState); ok {
 			return x.TimeInState
+		}
+	}
+	return nil
+}
+
+func (x *FlightQuestion) GetCompleteness() *ReadCompletenessRequest {
+	if x != nil {
+		if x, ok := x.Question.(*FlightQuestion_Completeness); ok {
+			return x.Completeness
 		}
 	}
 	return nil
@@ -2525,6 +2676,10 @@ type FlightQuestion_TimeInState struct {
 	TimeInState *ReadTimeInStateRequest `protobuf:"bytes,106,opt,name=time_in_state,json=timeInState,proto3,oneof"`
 }
 
+type FlightQuestion_Completeness struct {
+	Completeness *ReadCompletenessRequest `protobuf:"bytes,107,opt,name=completeness,proto3,oneof"`
+}
+
 type FlightQuestion_Wide struct {
 	Wide *ReadWideRequest `protobuf:"bytes,112,opt,name=wide,proto3,oneof"`
 }
@@ -2563,6 +2718,8 @@ func (*FlightQuestion_AtTimes) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_TimeInState) isFlightQuestion_Question() {}
 
+func (*FlightQuestion_Completeness) isFlightQuestion_Question() {}
+
 func (*FlightQuestion_Wide) isFlightQuestion_Question() {}
 
 func (*FlightQuestion_Tune) isFlightQuestion_Question() {}
@@ -2598,7 +2755,7 @@ type ReadForecastRequest struct {
 
 func (x *ReadForecastRequest) Reset() {
 	*x = ReadForecastRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[13]
+	mi := &file_varve_v1_query_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2767,7 @@ func (x *ReadForecastRequest) String() string {
 func (*ReadForecastRequest) ProtoMessage() {}
 
 func (x *ReadForecastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[13]
+	mi := &file_varve_v1_query_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2780,7 @@ func (x *ReadForecastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadForecastRequest.ProtoReflect.Descriptor instead.
 func (*ReadForecastRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{13}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadForecastRequest) GetTags() []string {
@@ -2728,7 +2885,7 @@ type CompareForecastRequest struct {
 
 func (x *CompareForecastRequest) Reset() {
 	*x = CompareForecastRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[14]
+	mi := &file_varve_v1_query_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2897,7 @@ func (x *CompareForecastRequest) String() string {
 func (*CompareForecastRequest) ProtoMessage() {}
 
 func (x *CompareForecastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[14]
+	mi := &file_varve_v1_query_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2910,7 @@ func (x *CompareForecastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareForecastRequest.ProtoReflect.Descriptor instead.
 func (*CompareForecastRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{14}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CompareForecastRequest) GetForecast() *ReadForecastRequest {
@@ -2788,7 +2945,7 @@ type ListDaysRequest struct {
 
 func (x *ListDaysRequest) Reset() {
 	*x = ListDaysRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[15]
+	mi := &file_varve_v1_query_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2957,7 @@ func (x *ListDaysRequest) String() string {
 func (*ListDaysRequest) ProtoMessage() {}
 
 func (x *ListDaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[15]
+	mi := &file_varve_v1_query_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2970,7 @@ func (x *ListDaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDaysRequest.ProtoReflect.Descriptor instead.
 func (*ListDaysRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{15}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListDaysRequest) GetTags() []string {
@@ -2849,7 +3006,7 @@ type ListDaysResponse struct {
 
 func (x *ListDaysResponse) Reset() {
 	*x = ListDaysResponse{}
-	mi := &file_varve_v1_query_proto_msgTypes[16]
+	mi := &file_varve_v1_query_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3018,7 @@ func (x *ListDaysResponse) String() string {
 func (*ListDaysResponse) ProtoMessage() {}
 
 func (x *ListDaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[16]
+	mi := &file_varve_v1_query_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3031,7 @@ func (x *ListDaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDaysResponse.ProtoReflect.Descriptor instead.
 func (*ListDaysResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{16}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListDaysResponse) GetLog() string {
@@ -2911,7 +3068,7 @@ type StoredDay struct {
 
 func (x *StoredDay) Reset() {
 	*x = StoredDay{}
-	mi := &file_varve_v1_query_proto_msgTypes[17]
+	mi := &file_varve_v1_query_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +3080,7 @@ func (x *StoredDay) String() string {
 func (*StoredDay) ProtoMessage() {}
 
 func (x *StoredDay) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[17]
+	mi := &file_varve_v1_query_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3093,7 @@ func (x *StoredDay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredDay.ProtoReflect.Descriptor instead.
 func (*StoredDay) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{17}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StoredDay) GetDay() int32 {
@@ -2964,7 +3121,7 @@ type HashDayRequest struct {
 
 func (x *HashDayRequest) Reset() {
 	*x = HashDayRequest{}
-	mi := &file_varve_v1_query_proto_msgTypes[18]
+	mi := &file_varve_v1_query_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3133,7 @@ func (x *HashDayRequest) String() string {
 func (*HashDayRequest) ProtoMessage() {}
 
 func (x *HashDayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[18]
+	mi := &file_varve_v1_query_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3146,7 @@ func (x *HashDayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashDayRequest.ProtoReflect.Descriptor instead.
 func (*HashDayRequest) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{18}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HashDayRequest) GetTagIds() []uint32 {
@@ -3022,7 +3179,7 @@ type HashDayResponse struct {
 
 func (x *HashDayResponse) Reset() {
 	*x = HashDayResponse{}
-	mi := &file_varve_v1_query_proto_msgTypes[19]
+	mi := &file_varve_v1_query_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3191,7 @@ func (x *HashDayResponse) String() string {
 func (*HashDayResponse) ProtoMessage() {}
 
 func (x *HashDayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[19]
+	mi := &file_varve_v1_query_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3204,7 @@ func (x *HashDayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashDayResponse.ProtoReflect.Descriptor instead.
 func (*HashDayResponse) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{19}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HashDayResponse) GetRows() []*DayHash {
@@ -3072,7 +3229,7 @@ type DayHash struct {
 
 func (x *DayHash) Reset() {
 	*x = DayHash{}
-	mi := &file_varve_v1_query_proto_msgTypes[20]
+	mi := &file_varve_v1_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3241,7 @@ func (x *DayHash) String() string {
 func (*DayHash) ProtoMessage() {}
 
 func (x *DayHash) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[20]
+	mi := &file_varve_v1_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3254,7 @@ func (x *DayHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayHash.ProtoReflect.Descriptor instead.
 func (*DayHash) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{20}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DayHash) GetTagId() uint32 {
@@ -3151,7 +3308,7 @@ type ArrowData struct {
 
 func (x *ArrowData) Reset() {
 	*x = ArrowData{}
-	mi := &file_varve_v1_query_proto_msgTypes[21]
+	mi := &file_varve_v1_query_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3320,7 @@ func (x *ArrowData) String() string {
 func (*ArrowData) ProtoMessage() {}
 
 func (x *ArrowData) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_v1_query_proto_msgTypes[21]
+	mi := &file_varve_v1_query_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3333,7 @@ func (x *ArrowData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrowData.ProtoReflect.Descriptor instead.
 func (*ArrowData) Descriptor() ([]byte, []int) {
-	return file_varve_v1_query_proto_rawDescGZIP(), []int{21}
+	return file_varve_v1_query_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ArrowData) GetIpc() []byte {
@@ -3412,7 +3569,24 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x04zone\x18\v \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcalendar\x18\f \x01(\tR\bcalendar\x12 \n" +
 	"\vexpressions\x18\r \x03(\tR\vexpressions\x12\x14\n" +
-	"\x05while\x18\x0e \x01(\tR\x05while\"\xc9\x04\n" +
+	"\x05while\x18\x0e \x01(\tR\x05while\"\xf6\x02\n" +
+	"\x17ReadCompletenessRequest\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
+	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x12R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x12R\x05endNs\x12\x17\n" +
+	"\astep_ns\x18\x05 \x01(\x03R\x06stepNs\x12\x19\n" +
+	"\bedges_ns\x18\x06 \x03(\x12R\aedgesNs\x12\x14\n" +
+	"\x05every\x18\a \x01(\tR\x05every\x12\x12\n" +
+	"\x04zone\x18\b \x01(\tR\x04zone\x12\x1a\n" +
+	"\bcalendar\x18\t \x01(\tR\bcalendar\x12\x1f\n" +
+	"\vinterval_ns\x18\n" +
+	" \x01(\x03R\n" +
+	"intervalNs\x12\x1b\n" +
+	"\tby_source\x18\v \x01(\bR\bbySource\x12%\n" +
+	"\x0ewith_durations\x18\f \x01(\bR\rwithDurations\x12\x1d\n" +
+	"\n" +
+	"batch_rows\x18\r \x01(\rR\tbatchRows\"\xc9\x04\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x15\n" +
 	"\x06tag_id\x18\x02 \x01(\rR\x05tagId\x12\x19\n" +
@@ -3449,7 +3623,7 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	" \x01(\x0e2\x14.varve.v1.FilterFormR\x04form\x12\x16\n" +
 	"\x06limits\x18\v \x03(\x01R\x06limits\x12\x1b\n" +
 	"\twith_kept\x18\f \x01(\bR\bwithKept\x127\n" +
-	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\xd6\x05\n" +
+	"\vconsistency\x18\r \x01(\x0e2\x15.varve.v1.ConsistencyR\vconsistency\"\x9f\x06\n" +
 	"\x0eFlightQuestion\x122\n" +
 	"\x05range\x18e \x01(\v2\x1a.varve.v1.ReadRangeRequestH\x00R\x05range\x12A\n" +
 	"\n" +
@@ -3457,7 +3631,8 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"aggregates\x12>\n" +
 	"\tprocessed\x18g \x01(\v2\x1e.varve.v1.ReadProcessedRequestH\x00R\tprocessed\x129\n" +
 	"\bat_times\x18h \x01(\v2\x1c.varve.v1.ReadAtTimesRequestH\x00R\aatTimes\x12F\n" +
-	"\rtime_in_state\x18j \x01(\v2 .varve.v1.ReadTimeInStateRequestH\x00R\vtimeInState\x12/\n" +
+	"\rtime_in_state\x18j \x01(\v2 .varve.v1.ReadTimeInStateRequestH\x00R\vtimeInState\x12G\n" +
+	"\fcompleteness\x18k \x01(\v2!.varve.v1.ReadCompletenessRequestH\x00R\fcompleteness\x12/\n" +
 	"\x04wide\x18p \x01(\v2\x19.varve.v1.ReadWideRequestH\x00R\x04wide\x12+\n" +
 	"\x04tune\x18n \x01(\v2\x15.varve.v1.TuneRequestH\x00R\x04tune\x12/\n" +
 	"\x04plot\x18i \x01(\v2\x19.varve.v1.ReadPlotRequestH\x00R\x04plot\x12;\n" +
@@ -3544,14 +3719,15 @@ const file_varve_v1_query_proto_rawDesc = "" +
 	"\x14FORECAST_PICK_NEWEST\x10\x01\x12\x16\n" +
 	"\x12FORECAST_PICK_EACH\x10\x02\x12\x17\n" +
 	"\x13FORECAST_PICK_CURVE\x10\x03\x12\x19\n" +
-	"\x15FORECAST_PICK_CURRENT\x10\x042\xf5\a\n" +
+	"\x15FORECAST_PICK_CURRENT\x10\x042\xc3\b\n" +
 	"\fQueryService\x12>\n" +
 	"\tReadRange\x12\x1a.varve.v1.ReadRangeRequest\x1a\x13.varve.v1.ArrowData0\x01\x12D\n" +
 	"\fReadModified\x12\x1d.varve.v1.ReadModifiedRequest\x1a\x13.varve.v1.ArrowData0\x01\x128\n" +
 	"\x06Latest\x12\x17.varve.v1.LatestRequest\x1a\x13.varve.v1.ArrowData0\x01\x12H\n" +
 	"\x0eReadAggregates\x12\x1f.varve.v1.ReadAggregatesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12F\n" +
 	"\rReadProcessed\x12\x1e.varve.v1.ReadProcessedRequest\x1a\x13.varve.v1.ArrowData0\x01\x12J\n" +
-	"\x0fReadTimeInState\x12 .varve.v1.ReadTimeInStateRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
+	"\x0fReadTimeInState\x12 .varve.v1.ReadTimeInStateRequest\x1a\x13.varve.v1.ArrowData0\x01\x12L\n" +
+	"\x10ReadCompleteness\x12!.varve.v1.ReadCompletenessRequest\x1a\x13.varve.v1.ArrowData0\x01\x12B\n" +
 	"\vReadAtTimes\x12\x1c.varve.v1.ReadAtTimesRequest\x1a\x13.varve.v1.ArrowData0\x01\x12:\n" +
 	"\aExplain\x12\x18.varve.v1.ExplainRequest\x1a\x15.varve.v1.Explanation\x12<\n" +
 	"\bReadWide\x12\x19.varve.v1.ReadWideRequest\x1a\x13.varve.v1.ArrowData0\x01\x124\n" +
@@ -3575,39 +3751,40 @@ func file_varve_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_varve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_varve_v1_query_proto_goTypes = []any{
-	(Consistency)(0),               // 0: varve.v1.Consistency
-	(Bounds)(0),                    // 1: varve.v1.Bounds
-	(Severity)(0),                  // 2: varve.v1.Severity
-	(FilterForm)(0),                // 3: varve.v1.FilterForm
-	(ForecastPick)(0),              // 4: varve.v1.ForecastPick
-	(Comparison_Operator)(0),       // 5: varve.v1.Comparison.Operator
-	(ReadWideRequest_Mode)(0),      // 6: varve.v1.ReadWideRequest.Mode
-	(*Comparison)(nil),             // 7: varve.v1.Comparison
-	(*ReadRangeRequest)(nil),       // 8: varve.v1.ReadRangeRequest
-	(*ReadAtTimesRequest)(nil),     // 9: varve.v1.ReadAtTimesRequest
-	(*ReadWideRequest)(nil),        // 10: varve.v1.ReadWideRequest
-	(*ReadPlotRequest)(nil),        // 11: varve.v1.ReadPlotRequest
-	(*ReadModifiedRequest)(nil),    // 12: varve.v1.ReadModifiedRequest
-	(*LatestRequest)(nil),          // 13: varve.v1.LatestRequest
-	(*ReadAggregatesRequest)(nil),  // 14: varve.v1.ReadAggregatesRequest
-	(*ReadProcessedRequest)(nil),   // 15: varve.v1.ReadProcessedRequest
-	(*ReadTimeInStateRequest)(nil), // 16: varve.v1.ReadTimeInStateRequest
-	(*ExplainRequest)(nil),         // 17: varve.v1.ExplainRequest
-	(*TuneRequest)(nil),            // 18: varve.v1.TuneRequest
-	(*FlightQuestion)(nil),         // 19: varve.v1.FlightQuestion
-	(*ReadForecastRequest)(nil),    // 20: varve.v1.ReadForecastRequest
-	(*CompareForecastRequest)(nil), // 21: varve.v1.CompareForecastRequest
-	(*ListDaysRequest)(nil),        // 22: varve.v1.ListDaysRequest
-	(*ListDaysResponse)(nil),       // 23: varve.v1.ListDaysResponse
-	(*StoredDay)(nil),              // 24: varve.v1.StoredDay
-	(*HashDayRequest)(nil),         // 25: varve.v1.HashDayRequest
-	(*HashDayResponse)(nil),        // 26: varve.v1.HashDayResponse
-	(*DayHash)(nil),                // 27: varve.v1.DayHash
-	(*ArrowData)(nil),              // 28: varve.v1.ArrowData
-	(*Filter)(nil),                 // 29: varve.v1.Filter
-	(*Explanation)(nil),            // 30: varve.v1.Explanation
+	(Consistency)(0),                // 0: varve.v1.Consistency
+	(Bounds)(0),                     // 1: varve.v1.Bounds
+	(Severity)(0),                   // 2: varve.v1.Severity
+	(FilterForm)(0),                 // 3: varve.v1.FilterForm
+	(ForecastPick)(0),               // 4: varve.v1.ForecastPick
+	(Comparison_Operator)(0),        // 5: varve.v1.Comparison.Operator
+	(ReadWideRequest_Mode)(0),       // 6: varve.v1.ReadWideRequest.Mode
+	(*Comparison)(nil),              // 7: varve.v1.Comparison
+	(*ReadRangeRequest)(nil),        // 8: varve.v1.ReadRangeRequest
+	(*ReadAtTimesRequest)(nil),      // 9: varve.v1.ReadAtTimesRequest
+	(*ReadWideRequest)(nil),         // 10: varve.v1.ReadWideRequest
+	(*ReadPlotRequest)(nil),         // 11: varve.v1.ReadPlotRequest
+	(*ReadModifiedRequest)(nil),     // 12: varve.v1.ReadModifiedRequest
+	(*LatestRequest)(nil),           // 13: varve.v1.LatestRequest
+	(*ReadAggregatesRequest)(nil),   // 14: varve.v1.ReadAggregatesRequest
+	(*ReadProcessedRequest)(nil),    // 15: varve.v1.ReadProcessedRequest
+	(*ReadTimeInStateRequest)(nil),  // 16: varve.v1.ReadTimeInStateRequest
+	(*ReadCompletenessRequest)(nil), // 17: varve.v1.ReadCompletenessRequest
+	(*ExplainRequest)(nil),          // 18: varve.v1.ExplainRequest
+	(*TuneRequest)(nil),             // 19: varve.v1.TuneRequest
+	(*FlightQuestion)(nil),          // 20: varve.v1.FlightQuestion
+	(*ReadForecastRequest)(nil),     // 21: varve.v1.ReadForecastRequest
+	(*CompareForecastRequest)(nil),  // 22: varve.v1.CompareForecastRequest
+	(*ListDaysRequest)(nil),         // 23: varve.v1.ListDaysRequest
+	(*ListDaysResponse)(nil),        // 24: varve.v1.ListDaysResponse
+	(*StoredDay)(nil),               // 25: varve.v1.StoredDay
+	(*HashDayRequest)(nil),          // 26: varve.v1.HashDayRequest
+	(*HashDayResponse)(nil),         // 27: varve.v1.HashDayResponse
+	(*DayHash)(nil),                 // 28: varve.v1.DayHash
+	(*ArrowData)(nil),               // 29: varve.v1.ArrowData
+	(*Filter)(nil),                  // 30: varve.v1.Filter
+	(*Explanation)(nil),             // 31: varve.v1.Explanation
 }
 var file_varve_v1_query_proto_depIdxs = []int32{
 	5,  // 0: varve.v1.Comparison.operator:type_name -> varve.v1.Comparison.Operator
@@ -3625,7 +3802,7 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	0,  // 12: varve.v1.ReadProcessedRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 13: varve.v1.ReadTimeInStateRequest.consistency:type_name -> varve.v1.Consistency
 	0,  // 14: varve.v1.ExplainRequest.consistency:type_name -> varve.v1.Consistency
-	29, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
+	30, // 15: varve.v1.TuneRequest.exception:type_name -> varve.v1.Filter
 	3,  // 16: varve.v1.TuneRequest.form:type_name -> varve.v1.FilterForm
 	0,  // 17: varve.v1.TuneRequest.consistency:type_name -> varve.v1.Consistency
 	8,  // 18: varve.v1.FlightQuestion.range:type_name -> varve.v1.ReadRangeRequest
@@ -3633,55 +3810,58 @@ var file_varve_v1_query_proto_depIdxs = []int32{
 	15, // 20: varve.v1.FlightQuestion.processed:type_name -> varve.v1.ReadProcessedRequest
 	9,  // 21: varve.v1.FlightQuestion.at_times:type_name -> varve.v1.ReadAtTimesRequest
 	16, // 22: varve.v1.FlightQuestion.time_in_state:type_name -> varve.v1.ReadTimeInStateRequest
-	10, // 23: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
-	18, // 24: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
-	11, // 25: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
-	12, // 26: varve.v1.FlightQuestion.modified:type_name -> varve.v1.ReadModifiedRequest
-	13, // 27: varve.v1.FlightQuestion.latest:type_name -> varve.v1.LatestRequest
-	20, // 28: varve.v1.FlightQuestion.forecast:type_name -> varve.v1.ReadForecastRequest
-	21, // 29: varve.v1.FlightQuestion.comparison:type_name -> varve.v1.CompareForecastRequest
-	4,  // 30: varve.v1.ReadForecastRequest.pick:type_name -> varve.v1.ForecastPick
-	0,  // 31: varve.v1.ReadForecastRequest.consistency:type_name -> varve.v1.Consistency
-	20, // 32: varve.v1.CompareForecastRequest.forecast:type_name -> varve.v1.ReadForecastRequest
-	0,  // 33: varve.v1.ListDaysRequest.consistency:type_name -> varve.v1.Consistency
-	24, // 34: varve.v1.ListDaysResponse.days:type_name -> varve.v1.StoredDay
-	0,  // 35: varve.v1.HashDayRequest.consistency:type_name -> varve.v1.Consistency
-	27, // 36: varve.v1.HashDayResponse.rows:type_name -> varve.v1.DayHash
-	8,  // 37: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
-	12, // 38: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
-	13, // 39: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
-	14, // 40: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
-	15, // 41: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
-	16, // 42: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
-	9,  // 43: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
-	17, // 44: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
-	10, // 45: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
-	18, // 46: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
-	11, // 47: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
-	20, // 48: varve.v1.QueryService.ReadForecast:input_type -> varve.v1.ReadForecastRequest
-	21, // 49: varve.v1.QueryService.CompareForecast:input_type -> varve.v1.CompareForecastRequest
-	22, // 50: varve.v1.QueryService.ListDays:input_type -> varve.v1.ListDaysRequest
-	25, // 51: varve.v1.QueryService.HashDay:input_type -> varve.v1.HashDayRequest
-	28, // 52: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
-	28, // 53: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
-	28, // 54: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
-	28, // 55: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
-	28, // 56: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
-	28, // 57: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
-	28, // 58: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
-	30, // 59: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
-	28, // 60: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
-	28, // 61: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
-	28, // 62: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
-	28, // 63: varve.v1.QueryService.ReadForecast:output_type -> varve.v1.ArrowData
-	28, // 64: varve.v1.QueryService.CompareForecast:output_type -> varve.v1.ArrowData
-	23, // 65: varve.v1.QueryService.ListDays:output_type -> varve.v1.ListDaysResponse
-	26, // 66: varve.v1.QueryService.HashDay:output_type -> varve.v1.HashDayResponse
-	52, // [52:67] is the sub-list for method output_type
-	37, // [37:52] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	17, // 23: varve.v1.FlightQuestion.completeness:type_name -> varve.v1.ReadCompletenessRequest
+	10, // 24: varve.v1.FlightQuestion.wide:type_name -> varve.v1.ReadWideRequest
+	19, // 25: varve.v1.FlightQuestion.tune:type_name -> varve.v1.TuneRequest
+	11, // 26: varve.v1.FlightQuestion.plot:type_name -> varve.v1.ReadPlotRequest
+	12, // 27: varve.v1.FlightQuestion.modified:type_name -> varve.v1.ReadModifiedRequest
+	13, // 28: varve.v1.FlightQuestion.latest:type_name -> varve.v1.LatestRequest
+	21, // 29: varve.v1.FlightQuestion.forecast:type_name -> varve.v1.ReadForecastRequest
+	22, // 30: varve.v1.FlightQuestion.comparison:type_name -> varve.v1.CompareForecastRequest
+	4,  // 31: varve.v1.ReadForecastRequest.pick:type_name -> varve.v1.ForecastPick
+	0,  // 32: varve.v1.ReadForecastRequest.consistency:type_name -> varve.v1.Consistency
+	21, // 33: varve.v1.CompareForecastRequest.forecast:type_name -> varve.v1.ReadForecastRequest
+	0,  // 34: varve.v1.ListDaysRequest.consistency:type_name -> varve.v1.Consistency
+	25, // 35: varve.v1.ListDaysResponse.days:type_name -> varve.v1.StoredDay
+	0,  // 36: varve.v1.HashDayRequest.consistency:type_name -> varve.v1.Consistency
+	28, // 37: varve.v1.HashDayResponse.rows:type_name -> varve.v1.DayHash
+	8,  // 38: varve.v1.QueryService.ReadRange:input_type -> varve.v1.ReadRangeRequest
+	12, // 39: varve.v1.QueryService.ReadModified:input_type -> varve.v1.ReadModifiedRequest
+	13, // 40: varve.v1.QueryService.Latest:input_type -> varve.v1.LatestRequest
+	14, // 41: varve.v1.QueryService.ReadAggregates:input_type -> varve.v1.ReadAggregatesRequest
+	15, // 42: varve.v1.QueryService.ReadProcessed:input_type -> varve.v1.ReadProcessedRequest
+	16, // 43: varve.v1.QueryService.ReadTimeInState:input_type -> varve.v1.ReadTimeInStateRequest
+	17, // 44: varve.v1.QueryService.ReadCompleteness:input_type -> varve.v1.ReadCompletenessRequest
+	9,  // 45: varve.v1.QueryService.ReadAtTimes:input_type -> varve.v1.ReadAtTimesRequest
+	18, // 46: varve.v1.QueryService.Explain:input_type -> varve.v1.ExplainRequest
+	10, // 47: varve.v1.QueryService.ReadWide:input_type -> varve.v1.ReadWideRequest
+	19, // 48: varve.v1.QueryService.Tune:input_type -> varve.v1.TuneRequest
+	11, // 49: varve.v1.QueryService.ReadPlot:input_type -> varve.v1.ReadPlotRequest
+	21, // 50: varve.v1.QueryService.ReadForecast:input_type -> varve.v1.ReadForecastRequest
+	22, // 51: varve.v1.QueryService.CompareForecast:input_type -> varve.v1.CompareForecastRequest
+	23, // 52: varve.v1.QueryService.ListDays:input_type -> varve.v1.ListDaysRequest
+	26, // 53: varve.v1.QueryService.HashDay:input_type -> varve.v1.HashDayRequest
+	29, // 54: varve.v1.QueryService.ReadRange:output_type -> varve.v1.ArrowData
+	29, // 55: varve.v1.QueryService.ReadModified:output_type -> varve.v1.ArrowData
+	29, // 56: varve.v1.QueryService.Latest:output_type -> varve.v1.ArrowData
+	29, // 57: varve.v1.QueryService.ReadAggregates:output_type -> varve.v1.ArrowData
+	29, // 58: varve.v1.QueryService.ReadProcessed:output_type -> varve.v1.ArrowData
+	29, // 59: varve.v1.QueryService.ReadTimeInState:output_type -> varve.v1.ArrowData
+	29, // 60: varve.v1.QueryService.ReadCompleteness:output_type -> varve.v1.ArrowData
+	29, // 61: varve.v1.QueryService.ReadAtTimes:output_type -> varve.v1.ArrowData
+	31, // 62: varve.v1.QueryService.Explain:output_type -> varve.v1.Explanation
+	29, // 63: varve.v1.QueryService.ReadWide:output_type -> varve.v1.ArrowData
+	29, // 64: varve.v1.QueryService.Tune:output_type -> varve.v1.ArrowData
+	29, // 65: varve.v1.QueryService.ReadPlot:output_type -> varve.v1.ArrowData
+	29, // 66: varve.v1.QueryService.ReadForecast:output_type -> varve.v1.ArrowData
+	29, // 67: varve.v1.QueryService.CompareForecast:output_type -> varve.v1.ArrowData
+	24, // 68: varve.v1.QueryService.ListDays:output_type -> varve.v1.ListDaysResponse
+	27, // 69: varve.v1.QueryService.HashDay:output_type -> varve.v1.HashDayResponse
+	54, // [54:70] is the sub-list for method output_type
+	38, // [38:54] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_query_proto_init() }
@@ -3701,13 +3881,14 @@ func file_varve_v1_query_proto_init() {
 	file_varve_v1_query_proto_msgTypes[3].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
 	file_varve_v1_query_proto_msgTypes[8].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[10].OneofWrappers = []any{}
-	file_varve_v1_query_proto_msgTypes[12].OneofWrappers = []any{
+	file_varve_v1_query_proto_msgTypes[11].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[13].OneofWrappers = []any{
 		(*FlightQuestion_Range)(nil),
 		(*FlightQuestion_Aggregates)(nil),
 		(*FlightQuestion_Processed)(nil),
 		(*FlightQuestion_AtTimes)(nil),
 		(*FlightQuestion_TimeInState)(nil),
+		(*FlightQuestion_Completeness)(nil),
 		(*FlightQuestion_Wide)(nil),
 		(*FlightQuestion_Tune)(nil),
 		(*FlightQuestion_Plot)(nil),
@@ -3716,14 +3897,14 @@ func file_varve_v1_query_proto_init() {
 		(*FlightQuestion_Forecast)(nil),
 		(*FlightQuestion_Comparison)(nil),
 	}
-	file_varve_v1_query_proto_msgTypes[13].OneofWrappers = []any{}
+	file_varve_v1_query_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_query_proto_rawDesc), len(file_varve_v1_query_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

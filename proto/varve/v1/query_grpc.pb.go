@@ -19,21 +19,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QueryService_ReadRange_FullMethodName       = "/varve.v1.QueryService/ReadRange"
-	QueryService_ReadModified_FullMethodName    = "/varve.v1.QueryService/ReadModified"
-	QueryService_Latest_FullMethodName          = "/varve.v1.QueryService/Latest"
-	QueryService_ReadAggregates_FullMethodName  = "/varve.v1.QueryService/ReadAggregates"
-	QueryService_ReadProcessed_FullMethodName   = "/varve.v1.QueryService/ReadProcessed"
-	QueryService_ReadTimeInState_FullMethodName = "/varve.v1.QueryService/ReadTimeInState"
-	QueryService_ReadAtTimes_FullMethodName     = "/varve.v1.QueryService/ReadAtTimes"
-	QueryService_Explain_FullMethodName         = "/varve.v1.QueryService/Explain"
-	QueryService_ReadWide_FullMethodName        = "/varve.v1.QueryService/ReadWide"
-	QueryService_Tune_FullMethodName            = "/varve.v1.QueryService/Tune"
-	QueryService_ReadPlot_FullMethodName        = "/varve.v1.QueryService/ReadPlot"
-	QueryService_ReadForecast_FullMethodName    = "/varve.v1.QueryService/ReadForecast"
-	QueryService_CompareForecast_FullMethodName = "/varve.v1.QueryService/CompareForecast"
-	QueryService_ListDays_FullMethodName        = "/varve.v1.QueryService/ListDays"
-	QueryService_HashDay_FullMethodName         = "/varve.v1.QueryService/HashDay"
+	QueryService_ReadRange_FullMethodName        = "/varve.v1.QueryService/ReadRange"
+	QueryService_ReadModified_FullMethodName     = "/varve.v1.QueryService/ReadModified"
+	QueryService_Latest_FullMethodName           = "/varve.v1.QueryService/Latest"
+	QueryService_ReadAggregates_FullMethodName   = "/varve.v1.QueryService/ReadAggregates"
+	QueryService_ReadProcessed_FullMethodName    = "/varve.v1.QueryService/ReadProcessed"
+	QueryService_ReadTimeInState_FullMethodName  = "/varve.v1.QueryService/ReadTimeInState"
+	QueryService_ReadCompleteness_FullMethodName = "/varve.v1.QueryService/ReadCompleteness"
+	QueryService_ReadAtTimes_FullMethodName      = "/varve.v1.QueryService/ReadAtTimes"
+	QueryService_Explain_FullMethodName          = "/varve.v1.QueryService/Explain"
+	QueryService_ReadWide_FullMethodName         = "/varve.v1.QueryService/ReadWide"
+	QueryService_Tune_FullMethodName             = "/varve.v1.QueryService/Tune"
+	QueryService_ReadPlot_FullMethodName         = "/varve.v1.QueryService/ReadPlot"
+	QueryService_ReadForecast_FullMethodName     = "/varve.v1.QueryService/ReadForecast"
+	QueryService_CompareForecast_FullMethodName  = "/varve.v1.QueryService/CompareForecast"
+	QueryService_ListDays_FullMethodName         = "/varve.v1.QueryService/ListDays"
+	QueryService_HashDay_FullMethodName          = "/varve.v1.QueryService/HashDay"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -108,6 +109,16 @@ type QueryServiceClient interface {
 	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
 	// state. With a condition in while, seconds, entries and percent_good are of the time in which it holds, and while_ns follows. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
 	ReadTimeInState(ctx context.Context, in *ReadTimeInStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
+	// ReadCompleteness streams how much of the time of tags was collected, and what became of the rest, in consecutive buckets: a row per tag and
+	// bucket, in the orders asked, or per source and bucket. Each instant of a tag is of one class; docs/reference/completeness.md has the rules.
+	//
+	// Columns: tag dictionary(int32, utf8); source utf8, which collector and source reads the tag, else whom its newest sample is from, null where
+	// nobody knows; bucket and bucket_end timestamp[ns, UTC]; float64 percentages of the bucket's time: complete, which is collected + unchanged,
+	// collected, unchanged, not_collected, device_down, quarantined, lost, buffered, unknown; samples int64; late_s float64, the most seconds that one
+	// of them was taken in behind its time, at least, null without samples. with_durations adds int64 nanoseconds collected_ns to unknown_ns.
+	// by_source has source, tags int64, which is how many, and the columns from bucket on, of the time of all its tags. Buckets of a calendar add
+	// label utf8.
+	ReadCompleteness(ctx context.Context, in *ReadCompletenessRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error)
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
 	//
@@ -282,9 +293,28 @@ func (c *queryServiceClient) ReadTimeInState(ctx context.Context, in *ReadTimeIn
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadTimeInStateClient = grpc.ServerStreamingClient[ArrowData]
 
+func (c *queryServiceClient) ReadCompleteness(ctx context.Context, in *ReadCompletenessRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[6], QueryService_ReadCompleteness_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadCompletenessRequest, ArrowData]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadCompletenessClient = grpc.ServerStreamingClient[ArrowData]
+
 func (c *queryServiceClient) ReadAtTimes(ctx context.Context, in *ReadAtTimesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[6], QueryService_ReadAtTimes_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[7], QueryService_ReadAtTimes_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +343,7 @@ func (c *queryServiceClient) Explain(ctx context.Context, in *ExplainRequest, op
 
 func (c *queryServiceClient) ReadWide(ctx context.Context, in *ReadWideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[7], QueryService_ReadWide_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[8], QueryService_ReadWide_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +362,7 @@ type QueryService_ReadWideClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) Tune(ctx context.Context, in *TuneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[8], QueryService_Tune_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[9], QueryService_Tune_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +381,7 @@ type QueryService_TuneClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) ReadPlot(ctx context.Context, in *ReadPlotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[9], QueryService_ReadPlot_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[10], QueryService_ReadPlot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +400,7 @@ type QueryService_ReadPlotClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) ReadForecast(ctx context.Context, in *ReadForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[10], QueryService_ReadForecast_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[11], QueryService_ReadForecast_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -389,7 +419,7 @@ type QueryService_ReadForecastClient = grpc.ServerStreamingClient[ArrowData]
 
 func (c *queryServiceClient) CompareForecast(ctx context.Context, in *CompareForecastRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrowData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[11], QueryService_CompareForecast_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[12], QueryService_CompareForecast_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -418,7 +448,7 @@ func (c *queryServiceClient) ListDays(ctx context.Context, in *ListDaysRequest, 
 
 func (c *queryServiceClient) HashDay(ctx context.Context, in *HashDayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashDayResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[12], QueryService_HashDay_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[13], QueryService_HashDay_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -507,6 +537,16 @@ type QueryServiceServer interface {
 	// the end of the bucket or till now, whichever is earlier; percent_good float64, of the bucket's time under Good samples, whatever the
 	// state. With a condition in while, seconds, entries and percent_good are of the time in which it holds, and while_ns follows. Buckets of a calendar add label utf8. A bucket of which nothing is known has no row.
 	ReadTimeInState(*ReadTimeInStateRequest, grpc.ServerStreamingServer[ArrowData]) error
+	// ReadCompleteness streams how much of the time of tags was collected, and what became of the rest, in consecutive buckets: a row per tag and
+	// bucket, in the orders asked, or per source and bucket. Each instant of a tag is of one class; docs/reference/completeness.md has the rules.
+	//
+	// Columns: tag dictionary(int32, utf8); source utf8, which collector and source reads the tag, else whom its newest sample is from, null where
+	// nobody knows; bucket and bucket_end timestamp[ns, UTC]; float64 percentages of the bucket's time: complete, which is collected + unchanged,
+	// collected, unchanged, not_collected, device_down, quarantined, lost, buffered, unknown; samples int64; late_s float64, the most seconds that one
+	// of them was taken in behind its time, at least, null without samples. with_durations adds int64 nanoseconds collected_ns to unknown_ns.
+	// by_source has source, tags int64, which is how many, and the columns from bucket on, of the time of all its tags. Buckets of a calendar add
+	// label utf8.
+	ReadCompleteness(*ReadCompletenessRequest, grpc.ServerStreamingServer[ArrowData]) error
 	// ReadAtTimes streams the values of tags at instants, tag by tag in the order asked, each in the order of the instants:
 	// the sample that stands there, or what the samples next to it say, see docs/reference/at-time.md.
 	//
@@ -584,6 +624,9 @@ func (UnimplementedQueryServiceServer) ReadProcessed(*ReadProcessedRequest, grpc
 }
 func (UnimplementedQueryServiceServer) ReadTimeInState(*ReadTimeInStateRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadTimeInState not implemented")
+}
+func (UnimplementedQueryServiceServer) ReadCompleteness(*ReadCompletenessRequest, grpc.ServerStreamingServer[ArrowData]) error {
+	return status.Error(codes.Unimplemented, "method ReadCompleteness not implemented")
 }
 func (UnimplementedQueryServiceServer) ReadAtTimes(*ReadAtTimesRequest, grpc.ServerStreamingServer[ArrowData]) error {
 	return status.Error(codes.Unimplemented, "method ReadAtTimes not implemented")
@@ -698,6 +741,17 @@ func _QueryService_ReadTimeInState_Handler(srv interface{}, stream grpc.ServerSt
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type QueryService_ReadTimeInStateServer = grpc.ServerStreamingServer[ArrowData]
+
+func _QueryService_ReadCompleteness_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadCompletenessRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).ReadCompleteness(m, &grpc.GenericServerStream[ReadCompletenessRequest, ArrowData]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_ReadCompletenessServer = grpc.ServerStreamingServer[ArrowData]
 
 func _QueryService_ReadAtTimes_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ReadAtTimesRequest)
@@ -857,6 +911,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadTimeInState",
 			Handler:       _QueryService_ReadTimeInState_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadCompleteness",
+			Handler:       _QueryService_ReadCompleteness_Handler,
 			ServerStreams: true,
 		},
 		{

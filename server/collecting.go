@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/storage"
+)
+
+// collecting is what collectors said last of the tags that they read. It is not kept over a restart: a collector that runs says it again within
+// seconds, and of one that does not nothing is known but what it sent.
+type collecting struct {
+	mu    sync.RWMutex
+	lists map[listName]*collectedList
+	byTag map[model.TagID]*collectedList
+	calls uint64
+}
+
+// listName names a list of tags: a source may need several.
+type listName struct {
+	source string
+	part   uint32
+}
+
+// collectedList is one statement about many tags. A newer list of its name takes its place, and what it says of tags that are not in that stays:
+// it is what is known of them.
+type collectedList struct {
+	source  string
+	number  uint64
+	through int64
+	call    uint64 // when it was said last, by number
+}
+
+// maxCollectedLists bounds the lists that are known by name. The one that was said longest ago goes first.
+const maxCollectedLists = 4096
+
+func newCollecting() *collecting {
+	return &collecting{lists: map[listName]*collectedList{}, byTag: map[model.TagID]*collectedList{}}
+}
+
+// again takes a statement about a list that is known; false where it is not.
+func (c *collecting) again(name listName, number uint64, through int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.lists[name]
+	if l == nil || l.number != number {
+		return false
+	}
+	c.calls++
+	l.through, l.call = through, c.calls
+	return true
+}
+
+// report takes a statement with its tags.
+func (c *collecting) report(name listName, number uint64, tags []model.TagID, through int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.lists[name]; !ok && len(c.lists) >= maxCollectedLists {
+		oldest := listName{}
+		for n, l := range c.lists {
+			if o := c.lists[oldest]; o == nil || l.call < o.call {
+				oldest = n
+			}
+		}
+		delete(c.lists, oldest)
+	}
+	c.calls++
+	l := &collectedList{source: name.source, number: number, through: through, call: c.calls}
+	c.lists[name] = l
+	for _, t := range tags {
+		c.byTag[t] = l
+	}
+}
+
+// of is what was said last of a tag.
+func (c *collecting) of(tag model.TagID) (query.Collecting, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	l, ok := c.byTag[tag]
+	if !ok {
+		return query.Collecting{}, false
+	}
+	return query.Collecting{Source: l.source, Through: l.through}, true
+}
+
+func (s *gapService) ReportCollecting(_ context.Context, r *varvev1.ReportCollectingRequest) (*varvev1.ReportCollectingResponse, error) {
+	if err := checkText("source", r.Source, storage.MaxGapSource); err != nil {
+		return nil, err
+	}
+	switch {
+	case r.List == 0:
+		return nil, fmt.Errorf("list is 0, must be the number of a list of tags: %w", errBadField)
+	case len(r.Tags) > storage.MaxGapTags:
+		return nil, fmt.Errorf("%d tags, most is %d; send them in parts: %w", len(r.Tags), storage.MaxGapTags, errBadField)
+	case r.ThroughNs < model.MinTime || r.ThroughNs > model.MaxTime:
+		return nil, fmt.Errorf("through %d, the first instant is %d, the last %d: %w", r.ThroughNs, int64(model.MinTime), int64(model.MaxTime), errBadField)
+	}
+	name := listName{r.Source, r.Part}
+	if len(r.Tags) == 0 {
+		return &varvev1.ReportCollectingResponse{Known: s.collecting.again(name, r.List, r.ThroughNs)}, nil
+	}
+	catalog := s.db.Catalog()
+	var ids []model.TagID
+	for _, n := range r.Tags {
+		if tag, ok := catalog.ByName(n); ok {
+			ids = append(ids, tag.ID)
+		}
+	}
+	s.collecting.report(name, r.List, ids, r.ThroughNs)
+	return &varvev1.ReportCollectingResponse{Known: true, UnknownTags: uint32(len(r.Tags) - len(ids))}, nil
+}
