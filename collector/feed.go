@@ -40,8 +40,10 @@ type feed struct {
 		kept    []filter.Kept
 		gaps    []Gap // to be put when mu is free
 		told    map[string]time.Time
-		newest  int64 // time of the newest reading believed
-		skew    int64 // largest time of a reading minus that of its receipt, since the last health tags; MinInt64 for none
+		newest  int64    // time of the newest reading believed
+		list    uint64   // names listed
+		listed  []string // the tags that are collected, as they were told last; never written to
+		skew    int64    // largest time of a reading minus that of its receipt, since the last health tags; MinInt64 for none
 	}
 
 	// unsure are commits that are not known to be on disk, oldest first.
@@ -314,7 +316,11 @@ func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) b
 	f.counts.quarantined.Add(1)
 	f.complainLocked("clock", "readings are set aside: their times are too far from the clock; varve collect quarantine list shows them",
 		"address", r.Address, "time", model.FormatTime(r.Time), "received", model.FormatTime(received))
-	f.openGapLocked(t, varvev1.GapKind_GAP_KIND_QUARANTINED, max(received, satAdd(t.newest, 1)), "the time of a reading is too far from the clock")
+	from := max(received, satAdd(t.newest, 1))
+	if t.open.has(varvev1.GapKind_GAP_KIND_DEVICE_DOWN) {
+		f.endGapLocked(t, from) // it answers, whatever its clock says
+	}
+	f.openGapLocked(t, varvev1.GapKind_GAP_KIND_QUARANTINED, from, "the time of a reading is too far from the clock")
 	return false
 }
 

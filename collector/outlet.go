@@ -26,6 +26,14 @@ type Gap struct {
 	Reason     string
 }
 
+// Collecting is what is read: the tags of a source, and until when.
+type Collecting struct {
+	Source string   // {collector}.{source}
+	List   uint64   // names the tags: another number where one came or went
+	Tags   []string // in the order of their names
+	Until  int64    // ns UTC
+}
+
 // OutletStatus is how a queue stands, for the health tags.
 type OutletStatus struct {
 	Bytes        int64 // on disk

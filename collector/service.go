@@ -47,6 +47,12 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	o := queue.Options{
 		Source: c.Collector, MaxBytes: int64(c.Queue.MaxBytes), Logger: s.Logger, OnFatal: s.OnFatal,
 		Tags: func(name string) *varvev1.NewTag { return k.NewTag(name) },
+		Collecting: func() (out []queue.Collecting) {
+			for _, r := range k.Collecting() {
+				out = append(out, queue.Collecting(r))
+			}
+			return out
+		},
 		OnRejected: func(destination string, r *varvev1.BatchResult) {
 			for _, x := range r.Rejections[:min(len(r.Rejections), 3)] {
 				s.Logger.Warn("a server refused samples", "destination", destination, "tag", x.Tag, "samples", x.Count, "reason", x.Reason)

@@ -39,7 +39,11 @@ type plainServer struct {
 	twice  int                 // samples that came under two identities
 	ranks  map[string][]uint64 // of each source, sequences in the order applied, as far as they were fresh
 	onTake func(source string, r *varvev1.Run)
-	week   *week // keeps samples in place of values, where there are very many
+	noGaps bool            // it takes none for now
+	lists  map[part]uint64 // of what is read
+	said   []*varvev1.ReportCollectingRequest
+	onSaid func(r *varvev1.ReportCollectingRequest) // with mu held
+	week   *week                                    // keeps samples in place of values, where there are very many
 }
 
 type identity struct {
@@ -312,7 +316,7 @@ func (p *plainServer) setDown(down bool) {
 func (p *plainServer) RecordGaps(_ context.Context, r *varvev1.RecordGapsRequest, _ ...grpc.CallOption) (*varvev1.RecordGapsResponse, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.down {
+	if p.down || p.noGaps {
 		return nil, errAway
 	}
 	if err := p.haveLocked(r.Tags); err != nil {
@@ -323,6 +327,34 @@ func (p *plainServer) RecordGaps(_ context.Context, r *varvev1.RecordGapsRequest
 		p.told[t] = append(p.told[t], fmt.Sprint("from ", r.StartNs))
 	}
 	return &varvev1.RecordGapsResponse{}, nil
+}
+
+// ReportCollecting is part of varvev1.GapServiceClient.
+func (p *plainServer) ReportCollecting(_ context.Context, r *varvev1.ReportCollectingRequest, _ ...grpc.CallOption) (*varvev1.ReportCollectingResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return nil, errAway
+	}
+	name := part{r.Source, int(r.Part)}
+	if len(r.Tags) == 0 && p.lists[name] != r.List {
+		return &varvev1.ReportCollectingResponse{}, nil
+	}
+	if p.lists == nil {
+		p.lists = map[part]uint64{}
+	}
+	p.lists[name] = r.List
+	p.said = append(p.said, r)
+	if p.onSaid != nil {
+		p.onSaid(r)
+	}
+	a := &varvev1.ReportCollectingResponse{Known: true}
+	for _, t := range r.Tags {
+		if !p.tags[t] {
+			a.UnknownTags++
+		}
+	}
+	return a, nil
 }
 
 // haveLocked is the error of calls about tags that are not there.

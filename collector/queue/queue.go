@@ -70,6 +70,11 @@ type Options struct {
 	// OnRejected is told of samples that a destination did not take, and never will.
 	OnRejected func(destination string, r *varvev1.BatchResult)
 
+	// Collecting is what is read, and until when; destinations are told of it, and of how far it has arrived, every CollectingEvery. The defaults are
+	// nothing, and 5 s.
+	Collecting      func() []Collecting
+	CollectingEvery time.Duration
+
 	// MaxBytes bounds what lies on the disk. The default is 1 GiB, the least 1 MiB.
 	MaxBytes int64
 	// Full is what happens then. The default is Block.
@@ -89,6 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxBytes, 1<<30)
 	setDefault(&o.Behind, 2*time.Second)
 	setDefault(&o.BackoffMax, 10*time.Second)
+	setDefault(&o.CollectingEvery, 5*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -473,20 +479,8 @@ func (q *Queue) ageOf(s *sender) time.Duration {
 	s.mu.Lock()
 	undone := s.place.undone()
 	s.mu.Unlock()
-	if undone > q.samples.HighWatermark() {
-		return 0
-	}
-	r, err := q.samples.NewReader(undone)
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = r.Close() }() // it was only read
-	_, record, err := r.Next(context.Background())
-	if err != nil {
-		return 0
-	}
-	at, _, _, err := recordTime(record)
-	if err != nil {
+	at, ok := q.putAt(undone)
+	if !ok || at == 0 {
 		return 0
 	}
 	return max(q.o.Now().Sub(time.Unix(0, at)), 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type sender struct {
 	session *session.Session // of the live lane; nil while there is none
 	made    uint64           // how often lanes asked for tags, which are there then
 
+	named   map[part]told // what the destination knows of what is read; tellCollecting's alone, as is through
+	through int64         // what arrived told last
+
 	idle     bool   // the live lane has nothing to send
 	liveSent uint64 // records it handed over, since the beginning
 
@@ -38,7 +42,7 @@ type sender struct {
 }
 
 func newSender(q *Queue, d Destination, p place, w waiting) *sender {
-	s := &sender{q: q, d: d, place: p, waiting: w, dirty: true, st: DestinationStatus{Name: d.Name}}
+	s := &sender{q: q, d: d, place: p, waiting: w, dirty: true, named: map[part]told{}, through: math.MinInt64, st: DestinationStatus{Name: d.Name}}
 	s.changed.L = &s.mu
 	return s
 }
@@ -183,7 +187,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lanes runs both lanes and the gaps until one fails, which ends the others, or the place is numbered anew: nil then.
+// lanes runs both lanes, the gaps and what is read until one fails, which ends the others, or the place is numbered anew: nil then.
 func (s *sender) lanes(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -198,7 +202,7 @@ func (s *sender) lanes(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context, uint64) error{s.sendLive, s.sendBacklog, s.sendGaps} {
+	for _, part := range []func(context.Context, uint64) error{s.sendLive, s.sendBacklog, s.sendGaps, s.tellCollecting} {
 		wg.Go(func() {
 			if err := part(ctx, epoch); err != nil {
 				cancel(err)

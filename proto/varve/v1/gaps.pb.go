@@ -21,7 +21,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// GapKind is why samples are missing. In a gap of kind LOST the quality is Bad_DataLost, in others Bad_NoCommunication.
+// GapKind is why samples are missing. In a gap of kind LOST or THINNED the quality is Bad_DataLost, in others Bad_NoCommunication.
 type GapKind int32
 
 const (
@@ -30,6 +30,7 @@ const (
 	GapKind_GAP_KIND_LOST          GapKind = 2 // read, and lost on the way
 	GapKind_GAP_KIND_DEVICE_DOWN   GapKind = 3 // the device did not answer
 	GapKind_GAP_KIND_QUARANTINED   GapKind = 4 // set aside as not to be trusted
+	GapKind_GAP_KIND_THINNED       GapKind = 5 // read, and only some kept: those that stand in it
 )
 
 // Enum value maps for GapKind.
@@ -40,6 +41,7 @@ var (
 		2: "GAP_KIND_LOST",
 		3: "GAP_KIND_DEVICE_DOWN",
 		4: "GAP_KIND_QUARANTINED",
+		5: "GAP_KIND_THINNED",
 	}
 	GapKind_value = map[string]int32{
 		"GAP_KIND_UNSPECIFIED":   0,
@@ -47,6 +49,7 @@ var (
 		"GAP_KIND_LOST":          2,
 		"GAP_KIND_DEVICE_DOWN":   3,
 		"GAP_KIND_QUARANTINED":   4,
+		"GAP_KIND_THINNED":       5,
 	}
 )
 
@@ -971,13 +974,14 @@ const file_varve_v1_gaps_proto_rawDesc = "" +
 	"through_ns\x18\x05 \x01(\x12R\tthroughNs\"S\n" +
 	"\x18ReportCollectingResponse\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12!\n" +
-	"\funknown_tags\x18\x02 \x01(\rR\vunknownTags*\x86\x01\n" +
+	"\funknown_tags\x18\x02 \x01(\rR\vunknownTags*\x9c\x01\n" +
 	"\aGapKind\x12\x18\n" +
 	"\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16GAP_KIND_NOT_COLLECTED\x10\x01\x12\x11\n" +
 	"\rGAP_KIND_LOST\x10\x02\x12\x18\n" +
 	"\x14GAP_KIND_DEVICE_DOWN\x10\x03\x12\x18\n" +
-	"\x14GAP_KIND_QUARANTINED\x10\x042\x82\x03\n" +
+	"\x14GAP_KIND_QUARANTINED\x10\x04\x12\x14\n" +
+	"\x10GAP_KIND_THINNED\x10\x052\x82\x03\n" +
 	"\n" +
 	"GapService\x12G\n" +
 	"\n" +
