@@ -71,6 +71,7 @@ func newRootCommand() *cobra.Command {
 		newEditCommand(),
 		newAnnotateCommand(),
 		newGapsCommand(),
+		newCompletenessCommand(),
 		newForecastCommand(),
 		newDeleteCommand(),
 		newUndeleteCommand(),
