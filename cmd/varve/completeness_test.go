@@ -169,7 +169,7 @@ sources:
 	time.Sleep(200 * time.Millisecond) // steps that nobody reads
 	again := time.Now().UnixNano()
 	before := len(storedSteps(t, address, "p.sensor", plant))
-	stop = collectInProcess(t, config)
+	collectInProcess(t, config)
 	eventually(t, "samples behind the restart", func() bool { return len(storedSteps(t, address, "p.sensor", plant)) > before+150 })
 	eventually(t, "the word of the collector", func() bool {
 		return strings.Contains(varve(t, "completeness", "--server", address, "--start", "-5s", "--output", "csv", "p.pump"), "p.pump,c.p,")
