@@ -20,6 +20,7 @@ import (
 type varve struct {
 	binary string
 	data   string
+	args   []string // for the server, beside the usual
 	server *server
 	conn   *grpc.ClientConn
 	read   door
@@ -45,7 +46,7 @@ func (v *varve) describe() description {
 
 func (v *varve) start(ctx context.Context, dir string) (err error) {
 	v.data = dir
-	if v.server, err = startServer(ctx, v.binary, dir, nil); err != nil {
+	if v.server, err = startServer(ctx, v.binary, dir, v.args); err != nil {
 		return err
 	}
 	if v.conn, err = dial(v.server.address); err != nil {
