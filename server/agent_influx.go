@@ -104,7 +104,7 @@ func (a *agentRows) wrongLine(e *lineprotocol.Error) {
 
 // line gathers the values of a line.
 func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
-	series := a.names.find(l.Series)
+	series := a.names.find(l.Series, a.last)
 	if series == nil {
 		if len(l.Series) > maxSeriesBytes {
 			return fmt.Errorf("measurement and tags of more than %d bytes", maxSeriesBytes)
@@ -117,18 +117,19 @@ func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
 		for i, t := range s.Tags {
 			labels[i] = label{t.Key, t.Value}
 		}
-		series = a.names.add(l.Series, escapeMeasurement.Replace(s.Measurement)+".", labelsName(labels))
+		series = a.names.add(l.Series, a.last, escapeMeasurement.Replace(s.Measurement)+".", labelsName(labels))
 	}
+	a.last = series
 	at := l.Time
 	if !l.HasTime {
 		at = now
 		a.server.metrics.timeless.Add(float64(len(l.Fields)))
 	}
 	first := len(a.rows)
+	var tag *agentTag
 	for i := range l.Fields {
 		f := &l.Fields[i]
-		tag := series.tag(f.Key, i)
-		if tag == nil {
+		if tag = series.tag(f.Key, tag); tag == nil {
 			field, err := lineprotocol.Unescape(f.Key)
 			if err == nil && len(field) > maxSeriesBytes {
 				err = fmt.Errorf("field of more than %d bytes", maxSeriesBytes)

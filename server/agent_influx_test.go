@@ -514,24 +514,70 @@ func TestLinesAreDurableWhenAnswered(t *testing.T) {
 
 func TestSeriesOfAgentsAreForgottenWhenThereAreMany(t *testing.T) {
 	n := newAgentNames()
+	var all []*agentSeries
+	var last *agentSeries
 	for i := range 200_000 {
 		key := fmt.Appendf(nil, "measurement,tag=%d%s", i, strings.Repeat("x", 200))
-		s := n.add(key, "measurement.", "{}")
+		s := n.add(key, last, "measurement.", "{}")
 		s.addTag([]byte("v"), "v")
-		require.Same(t, s, n.find(key))
+		require.Same(t, s, n.find(key, nil))
+		all, last = append(all, s), s
 	}
 	for i := range n.shards {
 		require.LessOrEqual(t, n.shards[i].bytes.Load(), int64(agentShardBytes+2000))
 	}
-	s := n.add([]byte("many"), "m.", "")
+	// One that is forgotten keeps no others, and is not found through one that is not.
+	kept := 0
+	for _, s := range all {
+		next := s.next.Load()
+		if !s.forgotten.Load() {
+			kept++
+			continue
+		}
+		require.Nil(t, next)
+		require.NotSame(t, s, n.find([]byte(s.key), nil))
+		s.follow(all[0])
+		require.Nil(t, s.next.Load())
+	}
+	require.Positive(t, kept)
+	require.Less(t, kept, len(all))
+}
+
+func TestFieldsOfAgentsAreFoundInAnyOrder(t *testing.T) {
+	n := newAgentNames()
+	s := n.add([]byte("many"), nil, "m.", "")
+	var last *agentTag
 	for i := range 1000 {
 		key := fmt.Appendf(nil, "f%d", i)
-		require.Nil(t, s.tag(key, i))
+		require.Nil(t, s.tag(key, last))
 		tag := s.addTag(key, string(key))
-		require.Same(t, tag, s.tag(key, i))
-		require.Same(t, tag, s.tag(key, 1000-i))
+		for _, before := range []*agentTag{last, nil, tag} {
+			require.Same(t, tag, s.tag(key, before))
+		}
 		require.Same(t, tag, s.addTag(key, string(key)))
 		require.Equal(t, "m."+string(key), string(tag.name))
+		last = tag
+	}
+}
+
+// Whatever order series come in, each is found as itself.
+func TestSeriesOfAgentsAreFoundInAnyOrder(t *testing.T) {
+	n, rng := newAgentNames(), rand.New(rand.NewPCG(1, 2))
+	want := map[string]*agentSeries{}
+	var last *agentSeries
+	for range 20_000 {
+		key := fmt.Appendf(nil, "m,i=%d", rng.IntN(50))
+		s := n.find(key, last)
+		require.Equal(t, want[string(key)] == nil, s == nil)
+		if s == nil {
+			s = n.add(key, last, "", "")
+			want[string(key)] = s
+		}
+		require.Same(t, want[string(key)], s)
+		require.Equal(t, string(key), s.key)
+		if last = s; rng.IntN(10) == 0 {
+			last = nil
+		}
 	}
 }
 

@@ -33,17 +33,27 @@ type agentShard struct {
 // agentSeries is what samples of one agent have in common: a measurement and its tags, or a metric and its labels.
 type agentSeries struct {
 	shard         *agentShard
+	key           string // as it came
 	before, after string // the name of a field's tag is before, the field, after
 
-	mu    sync.RWMutex
-	tags  []*agentTag          // in the order in which fields were first seen
-	byKey map[string]*agentTag // once there are many
+	// next is the series that came behind this one when it was last looked at, nil where that is not known or this one is forgotten. It is written
+	// with the shard's lock.
+	next      atomic.Pointer[agentSeries]
+	forgotten atomic.Bool
+
+	first atomic.Pointer[agentTag] // of its fields, each of which leads to the next, in the order in which they were first seen
+
+	mu     sync.Mutex // guards what is below, and adding fields
+	newest *agentTag
+	fields int
+	byKey  map[string]*agentTag // once there are many
 }
 
 // agentTag is a field of a series: one tag.
 type agentTag struct {
 	key    []byte // as it came
 	name   []byte
+	next   atomic.Pointer[agentTag]
 	target atomic.Pointer[agentTarget] // nil until it was looked up
 }
 
@@ -67,42 +77,79 @@ func (n *agentNames) shardOf(key []byte) *agentShard {
 	return &n.shards[maphash.Bytes(n.seed, key)%uint64(len(n.shards))]
 }
 
-// find is the series that came in these bytes, nil for one that is new.
-func (n *agentNames) find(key []byte) *agentSeries {
+// find is the series that came in these bytes, nil for one that is new. last is the one that came before it in the same body, nil for the first: agents
+// send the same series in the same order, so that mostly it is known which one comes, without a lock or a hash.
+func (n *agentNames) find(key []byte, last *agentSeries) *agentSeries {
+	if last != nil {
+		if next := last.next.Load(); next != nil && next.key == string(key) && !next.forgotten.Load() {
+			return next
+		}
+		if last.key == string(key) {
+			return last
+		}
+	}
 	shard := n.shardOf(key)
 	shard.mu.RLock()
-	defer shard.mu.RUnlock()
-	return shard.series[string(key)]
+	s := shard.series[string(key)]
+	shard.mu.RUnlock()
+	if s != nil && last != nil {
+		last.follow(s)
+	}
+	return s
 }
 
-// add remembers a series.
-func (n *agentNames) add(key []byte, before, after string) *agentSeries {
-	shard := n.shardOf(key)
+// follow notes which series came behind s. One that is forgotten notes none, so that it keeps no others.
+func (s *agentSeries) follow(next *agentSeries) {
+	s.shard.mu.Lock()
+	defer s.shard.mu.Unlock()
+	if !s.forgotten.Load() {
+		s.next.Store(next)
+	}
+}
+
+// add remembers a series, behind last.
+func (n *agentNames) add(key []byte, last *agentSeries, before, after string) *agentSeries {
+	s := n.shardOf(key).add(key, before, after)
+	if last != nil {
+		last.follow(s)
+	}
+	return s
+}
+
+func (shard *agentShard) add(key []byte, before, after string) *agentSeries {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if s := shard.series[string(key)]; s != nil {
 		return s
 	}
 	if shard.bytes.Load() > agentShardBytes {
-		clear(shard.series) // whoever uses one of them now goes on doing so
+		for _, s := range shard.series { // whoever uses one of them now goes on doing so
+			s.forgotten.Store(true)
+			s.next.Store(nil)
+		}
+		clear(shard.series)
 		shard.bytes.Store(0)
 	}
-	s := &agentSeries{shard: shard, before: before, after: after}
-	shard.series[string(key)] = s
-	shard.bytes.Add(int64(len(key)+len(before)+len(after)) + 200)
+	s := &agentSeries{shard: shard, key: string(key), before: before, after: after}
+	shard.series[s.key] = s
+	shard.bytes.Add(int64(len(key)+len(before)+len(after)) + 250)
 	return s
 }
 
 // manyFields is from how many fields on a series has a map of them.
 const manyFields = 16
 
-// tag is the tag of a field, nil for one that is new. Agents send fields in one order, so that the one at position i is tried first.
-func (s *agentSeries) tag(key []byte, i int) *agentTag {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if i < len(s.tags) && bytes.Equal(s.tags[i].key, key) {
-		return s.tags[i]
+// tag is the tag of a field, nil for one that is new. last is that of the field before it in the line, nil for the first: agents send fields in one order.
+func (s *agentSeries) tag(key []byte, last *agentTag) *agentTag {
+	next := &s.first
+	if last != nil {
+		next = &last.next
 	}
+	if t := next.Load(); t != nil && bytes.Equal(t.key, key) {
+		return t
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.tagLocked(key)
 }
 
@@ -110,7 +157,7 @@ func (s *agentSeries) tagLocked(key []byte) *agentTag {
 	if s.byKey != nil {
 		return s.byKey[string(key)]
 	}
-	for _, t := range s.tags {
+	for t := s.first.Load(); t != nil; t = t.next.Load() {
 		if bytes.Equal(t.key, key) {
 			return t
 		}
@@ -126,9 +173,15 @@ func (s *agentSeries) addTag(key []byte, field string) *agentTag {
 		return t
 	}
 	t := &agentTag{key: bytes.Clone(key), name: []byte(s.before + field + s.after)}
-	if s.tags = append(s.tags, t); len(s.tags) == manyFields {
+	if s.newest == nil {
+		s.first.Store(t)
+	} else {
+		s.newest.next.Store(t)
+	}
+	s.newest = t
+	if s.fields++; s.fields == manyFields {
 		s.byKey = map[string]*agentTag{}
-		for _, t := range s.tags {
+		for t := s.first.Load(); t != nil; t = t.next.Load() {
 			s.byKey[string(t.key)] = t
 		}
 	} else if s.byKey != nil {

@@ -504,11 +504,12 @@ func withLabel(labels []label, key string, value float64) string {
 // tagOf is the tag of a metric, by its name.
 func (m *otlp) tagOf(metric, labels string) *agentTag {
 	key := []byte(metric + labels)
-	series := m.names.find(key)
+	series := m.names.find(key, m.last)
 	if series == nil {
-		series = m.names.add(key, metric, labels)
+		series = m.names.add(key, m.last, metric, labels)
 	}
-	if tag := series.tag(nil, 0); tag != nil {
+	m.last = series
+	if tag := series.tag(nil, nil); tag != nil {
 		return tag
 	}
 	return series.addTag(nil, "")

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -286,15 +285,21 @@ func (m *remoteWrite) labelsV2(b []byte) error {
 func (m *remoteWrite) takeSeries(b, key []byte, has seriesFields) error {
 	var tag *agentTag
 	var bad error
-	if series := m.names.find(key); series != nil && !m.long {
-		tag = series.tag(nil, 0)
+	series := m.names.find(key, m.last)
+	if series != nil && !m.long {
+		tag = series.tag(nil, nil)
 	}
 	switch {
 	case tag != nil:
 	case m.long || len(key) > maxSeriesBytes:
 		bad = fmt.Errorf("labels of more than %d bytes", maxSeriesBytes)
 	default:
-		tag, bad = m.newSeries(key)
+		if series, bad = m.newSeries(key); bad == nil {
+			tag = series.addTag(nil, "")
+		}
+	}
+	if bad == nil {
+		m.last = series
 	}
 	for f := (field{rest: b}); len(f.rest) > 0; {
 		_ = f.next(f.rest) // it went well before
@@ -353,7 +358,7 @@ func (m *remoteWrite) takeSample(b []byte, tag *agentTag) error {
 }
 
 // newSeries finds the name of a series that is new.
-func (m *remoteWrite) newSeries(key []byte) (*agentTag, error) {
+func (m *remoteWrite) newSeries(key []byte) (*agentSeries, error) {
 	var labels []label
 	metric := ""
 	for f := (field{rest: key}); len(f.rest) > 0; {
@@ -390,8 +395,7 @@ func (m *remoteWrite) newSeries(key []byte) (*agentTag, error) {
 			return nil, fmt.Errorf("label %.40q stands twice", labels[i].key)
 		}
 	}
-	series := m.names.add(bytes.Clone(key), escapeField.Replace(metric), labelsName(labels))
-	return series.addTag(nil, ""), nil
+	return m.names.add(key, m.last, escapeField.Replace(metric), labelsName(labels)), nil
 }
 
 // staleMark says that a metric ended.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type agentRows struct {
 	judge  *judge
 	most   int // samples of a piece
 
+	last  *agentSeries // that came before
 	rows  []agentRow
 	text  []byte // of rows
 	bytes int    // of the body, for metrics
@@ -41,7 +43,7 @@ type agentRows struct {
 	refused map[string]*refusal
 	slots   []agentSlot
 	slotOf  []int32 // by row; negative where it was refused
-	bySlot  map[uint64]int32
+	bySlot  []int32 // places in slots and one, 0 for none, by a hash of their ids or behind it; a power of two, at least twice the rows
 	lineOf  []uint32 // by place in the columns
 
 	lines *lineprotocol.Reader
@@ -64,7 +66,24 @@ type agentSlot struct {
 	id    model.TagID
 	typ   model.Type
 	texts bool // states by their texts
-	at, n int
+	at, n int32
+}
+
+// slot is the place of the slot of a tag, made if there is none.
+func (a *agentRows) slot(tag *agentTag, id model.TagID, typ model.Type, texts bool) int32 {
+	const golden = 0x9E3779B9 // multiplied by it ids are apart in their upper bits, whatever steps they come in
+	size := len(a.bySlot)
+	for i := int(uint32(id) * golden >> (32 - bits.Len(uint(size-1)))); ; i = (i + 1) & (size - 1) {
+		k := a.bySlot[i]
+		if k == 0 {
+			a.slots = append(a.slots, agentSlot{tag: tag, id: id, typ: typ, texts: texts})
+			a.bySlot[i] = int32(len(a.slots))
+			return int32(len(a.slots)) - 1
+		}
+		if s := &a.slots[k-1]; s.id == id && s.typ == typ && s.texts == texts {
+			return k - 1
+		}
+	}
 }
 
 // reset forgets the rows gathered.
@@ -208,6 +227,8 @@ var agentTypes = [...]model.Type{
 // assign finds the run of each row, makes its value one of the tag's type, and says how many rows are good.
 func (a *agentRows) assign() (good int) {
 	a.slots, a.slotOf = a.slots[:0], slices.Grow(a.slotOf[:0], len(a.rows))[:len(a.rows)]
+	size := 2 << bits.Len(uint(len(a.rows)))
+	a.bySlot = slices.Grow(a.bySlot[:0], size)[:size]
 	clear(a.bySlot)
 	for i := range a.rows {
 		r := &a.rows[i]
@@ -233,16 +254,7 @@ func (a *agentRows) assign() (good int) {
 			a.refuse(r, f)
 			continue
 		}
-		key := uint64(target.id)<<16 | uint64(typ)
-		if texts {
-			key |= 1 << 8
-		}
-		slot, ok := a.bySlot[key]
-		if !ok {
-			slot = int32(len(a.slots))
-			a.bySlot[key] = slot
-			a.slots = append(a.slots, agentSlot{tag: r.tag, id: target.id, typ: typ, texts: texts})
-		}
+		slot := a.slot(r.tag, target.id, typ, texts)
 		a.slots[slot].n++
 		a.slotOf[i] = slot
 		good++
@@ -351,13 +363,14 @@ func (r *agentRow) unsigned() (uint64, bool) {
 // judgeColumns makes runs of the rows that assign found good, n of them, and lets the judge take what it does. Rows of a tag keep their order.
 func (a *agentRows) judgeColumns(n int) {
 	j := a.judge
+	j.batch.Runs, j.origins = slices.Grow(j.batch.Runs, len(a.slots)), slices.Grow(j.origins, len(a.slots))
 	times, bits := j.times.take(n), j.bits.take(n)
 	a.lineOf = slices.Grow(a.lineOf[:0], n)[:n]
 	var blobs [][]byte
 	if len(a.text) > 0 {
 		blobs = j.blobs.take(n)
 	}
-	at := 0
+	at := int32(0)
 	for k := range a.slots {
 		s := &a.slots[k]
 		s.at = at
@@ -381,7 +394,8 @@ func (a *agentRows) judgeColumns(n int) {
 	for k := range a.slots {
 		s := &a.slots[k]
 		end := s.at + s.n
-		run := storage.Run{Tag: s.id, Mode: model.Update, Samples: model.Samples{Type: s.typ, Times: times[s.at:end:end]}}
+		run := &j.next // one of our own would be on the heap, each time
+		*run = storage.Run{Tag: s.id, Mode: model.Update, Samples: model.Samples{Type: s.typ, Times: times[s.at:end:end]}}
 		var texts [][]byte
 		switch {
 		case s.typ.Blob():
@@ -394,12 +408,12 @@ func (a *agentRows) judgeColumns(n int) {
 		}
 		j.judgeSamples(s.id, &run.Samples, model.Update, texts)
 		j.judgeEpochs(j.epochs(s.id), &run.Samples, model.Update)
-		j.keep(&run, runOrigin{wire: uint32(k), stride: 1}, tagRef{name: s.tag.name})
+		j.keep(run, runOrigin{wire: uint32(k), stride: 1}, tagRef{name: s.tag.name})
 	}
 	for _, r := range j.rejections.list {
 		s := &a.slots[r.GetRun()]
 		for k := r.GetFirst(); k < r.GetFirst()+r.GetCount(); k++ {
-			a.note(int(a.lineOf[s.at+int(k)]), fmt.Sprintf("tag %.200s: %s", r.GetTag(), r.GetReason()))
+			a.note(int(a.lineOf[s.at+int32(k)]), fmt.Sprintf("tag %.200s: %s", r.GetTag(), r.GetReason()))
 		}
 	}
 	a.dropped += j.rejections.count

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -43,41 +44,40 @@ type agents struct {
 	labels  *agentNames         // of Prometheus
 	metrics *agentNames         // of OpenTelemetry
 	room    *semaphore.Weighted // bytes of bodies that are held whole
-	free    chan *agentRows     // nil stands for one that was not made yet
+	places  *semaphore.Weighted // bodies that are taken at once
+	idle    sync.Pool           // of *agentRows: the one that was used last is used first, while it is in the processor's cache
 }
 
 func newAgents() *agents {
-	a := &agents{lines: newAgentNames(), labels: newAgentNames(), metrics: newAgentNames(), room: semaphore.NewWeighted(maxAgentHeld), free: make(chan *agentRows, maxAgentWrites)}
-	for range maxAgentWrites {
-		a.free <- nil
+	return &agents{
+		lines: newAgentNames(), labels: newAgentNames(), metrics: newAgentNames(),
+		room: semaphore.NewWeighted(maxAgentHeld), places: semaphore.NewWeighted(maxAgentWrites),
 	}
-	return a
 }
 
 // beginAgent waits for a place. Give it back with endAgent.
 func (s *Server) beginAgent(ctx context.Context, names *agentNames) (*agentRows, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, agentPatience, errBusy)
 	defer cancel()
-	select {
-	case a := <-s.agents.free:
-		if a == nil {
-			a = &agentRows{server: s, judge: newJudge(door{}, model.Update), wanted: map[string]bool{}, refused: map[string]*refusal{}, bySlot: map[uint64]int32{}}
-		}
-		a.names, a.judge.door = names, s.door()
-		a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
-		a.sent, a.stale, a.tags, a.gapSource, a.agentFaults = nil, nil, nil, "", agentFaults{}
-		a.reset()
-		return a, nil
-	case <-ctx.Done():
+	if err := s.agents.places.Acquire(ctx, 1); err != nil {
 		return nil, unavailable(context.Cause(ctx))
 	}
+	a, ok := s.agents.idle.Get().(*agentRows)
+	if !ok {
+		a = &agentRows{server: s, judge: newJudge(door{}, model.Update), wanted: map[string]bool{}, refused: map[string]*refusal{}}
+	}
+	a.names, a.judge.door = names, s.door()
+	a.most = min(agentPieceSamples, s.options.MaxBatchSamples, s.options.MaxBatchRuns)
+	a.sent, a.stale, a.tags, a.gapSource, a.agentFaults = nil, nil, nil, "", agentFaults{}
+	a.reset()
+	return a, nil
 }
 
 func (s *Server) endAgent(a *agentRows) {
-	if cap(a.rows) > 2*agentPieceSamples || cap(a.text) > 2*agentPieceText {
-		a = nil
+	if a.last = nil; cap(a.rows) <= 2*agentPieceSamples && cap(a.text) <= 2*agentPieceText {
+		s.agents.idle.Put(a)
 	}
-	s.agents.free <- a
+	s.agents.places.Release(1)
 }
 
 // serveAgent lets take gather what is in a body, and waits until it is stored. The error is the answer to the body as a whole; faults call what their

@@ -386,13 +386,14 @@ func (b *rowBatch) judgeAll(list *ingestRejected) {
 	b.judged = true
 	j := b.judge
 	for i, g := range b.order {
-		run := storage.Run{Tag: g.tag, Mode: b.mode, Samples: g.samples}
+		run := &j.next
+		*run = storage.Run{Tag: g.tag, Mode: b.mode, Samples: g.samples}
 		j.judgeSamples(g.tag, &run.Samples, b.mode, g.texts)
 		j.judgeEpochs(j.epochs(g.tag), &run.Samples, b.mode)
 		if len(j.faults) > 0 {
 			g.samples.Times = slices.Clone(g.samples.Times) // the judge closes up what it leaves of a run
 		}
-		j.keep(&run, runOrigin{wire: uint32(i), stride: 1}, g.ref)
+		j.keep(run, runOrigin{wire: uint32(i), stride: 1}, g.ref)
 	}
 	b.refuse(j.rejections.list, j.rejections.count, list)
 	j.rejections = rejections{} // they are in list, and are counted there

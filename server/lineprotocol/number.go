@@ -17,7 +17,15 @@ func parseBool(b []byte) (uint64, bool) {
 
 // parseUint reads decimal digits, at least one.
 func parseUint(b []byte) (v uint64, ok bool) {
-	for _, c := range b {
+	few := min(len(b), 18) // digits that are never too many
+	for _, c := range b[:few] {
+		d := uint64(c - '0')
+		if d > 9 {
+			return 0, false
+		}
+		v = v*10 + d
+	}
+	for _, c := range b[few:] {
 		d := uint64(c - '0')
 		if d > 9 || v > math.MaxUint64/10 || v*10 > math.MaxUint64-d {
 			return 0, false

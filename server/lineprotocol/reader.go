@@ -2,6 +2,7 @@ package lineprotocol
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -217,7 +218,7 @@ func wrong(at int, format string, args ...any) error {
 
 // parse reads the line that b begins with into r.Line and says how long it is.
 func (r *Reader) parse(b []byte) (n int, err error) {
-	i := 0
+	i := plainBytes(b)
 	for ; i < len(b) && class[b[i]]&endsSeries == 0; i++ {
 		if b[i] == '\\' && i+1 < len(b) && b[i+1] == ' ' {
 			i++
@@ -273,6 +274,20 @@ func noFields(b []byte, i int) error {
 		return wrong(i, "%s", err)
 	}
 	return wrong(i, "there are no fields")
+}
+
+// plainBytes is a number of bytes that b begins with, a multiple of eight, none of which ends a series or is a backslash.
+func plainBytes(b []byte) (n int) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; n+8 <= len(b); n += 8 {
+		// A byte below 0x21 borrows from its top bit where that is not set, and so does one that is 0.
+		w := binary.LittleEndian.Uint64(b[n:])
+		backslash, del := w^('\\'*ones), w^(0x7F*ones)
+		if ((w-0x21*ones)&^w|(backslash-ones)&^backslash|(del-ones)&^del)&tops != 0 {
+			break
+		}
+	}
+	return n
 }
 
 func skipSpaces(b []byte, i int) int {
