@@ -289,11 +289,16 @@ func (p *otlpPoint) read(kind protowire.Number, b []byte) error {
 			p.kind, p.value = lineprotocol.Float, x.number
 		case number && x.num == 6 && x.typ == protowire.Fixed64Type:
 			p.kind, p.value = lineprotocol.Int, x.number
-		case number || kind == otlpExponential:
+		case number:
 		case x.num == 4 && x.typ == protowire.Fixed64Type:
 			p.count = x.number
 		case x.num == 5 && x.typ == protowire.Fixed64Type:
 			p.sum = doubleOf(x.number)
+		case kind == otlpExponential && x.num == 12 && x.typ == protowire.Fixed64Type:
+			p.min = doubleOf(x.number)
+		case kind == otlpExponential && x.num == 13 && x.typ == protowire.Fixed64Type:
+			p.max = doubleOf(x.number)
+		case kind == otlpExponential: // its buckets move as it is filled, so that no tag could be one
 		case kind == otlpSummary && x.num == 6 && x.typ == protowire.BytesType:
 			var q [2]float64
 			if err := fields("quantile", x.data, func(y *field) error {
@@ -430,9 +435,6 @@ func (m *otlp) take(kind protowire.Number, p *otlpPoint) error {
 	case p.time > math.MaxInt64:
 		m.drop(fmt.Sprintf("time %d ns is none that 64 bits with a sign have", p.time), varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW)
 		return nil
-	case kind == otlpExponential:
-		m.drop("an exponential histogram, which is not stored here: have it sent with explicit buckets", varvev1.RejectCode_REJECT_CODE_VALUE_REFUSED)
-		return nil
 	}
 	labels := slices.Concat(m.resource, m.scope, p.labels)
 	slices.SortStableFunc(labels, func(a, b label) int { return cmp.Compare(a.key, b.key) })
@@ -458,7 +460,7 @@ func (m *otlp) take(kind protowire.Number, p *otlpPoint) error {
 			return nil
 		}
 		value("", names, p.kind, p.value)
-	case otlpHistogram, otlpSummary:
+	case otlpHistogram, otlpExponential, otlpSummary:
 		if n := len(p.counts); n > 0 && n != len(p.bounds)+1 {
 			m.drop(fmt.Sprintf("%d buckets and %d bounds", n, len(p.bounds)), varvev1.RejectCode_REJECT_CODE_MALFORMED)
 			return nil

@@ -72,6 +72,10 @@ func TestOTLP(t *testing.T) {
 	histogram := bytesField(bytesField(doubleField(fixedField(at(nil, 5), 4, 8), 5, 12.5), 6, counts), 7, bounds)
 	histogram = doubleField(doubleField(bytesField(histogram, 9, unit), 11, 0.1), 12, 9)
 	summary := bytesField(doubleField(fixedField(at(nil, 6), 4, 7), 5, 70), 6, doubleField(doubleField(nil, 1, 0.99), 2, 11))
+	// Scale, zero count and buckets of either sign, which are passed over.
+	exponential := varintField(fixedField(doubleField(fixedField(at(bytesField(nil, 1, unit), 7), 4, 9), 5, -3.5), 7, 2), 6, protowire.EncodeZigZag(-1))
+	exponential = bytesField(bytesField(exponential, 8, varintField(bytesField(nil, 2, []byte{3, 4}), 1, 2)), 9, bytesField(nil, 2, []byte{0}))
+	exponential = doubleField(doubleField(doubleField(exponential, 12, -4), 13, 2), 14, 1e-9)
 	everything := bytesField(nil, 7, keyValue("z", varintField(nil, 3, math.MaxUint64)))
 	everything = bytesField(everything, 7, keyValue("b", varintField(nil, 2, 1)))
 	everything = bytesField(everything, 7, keyValue("d", doubleField(nil, 4, 0.25)))
@@ -85,6 +89,7 @@ func TestOTLP(t *testing.T) {
 		metric("odd:name{", otlpGauge, doubleField(at(everything, 4), 4, 1)),
 		metric("latency", otlpHistogram, histogram),
 		metric("lag", otlpSummary, summary),
+		metric("sizes", otlpExponential, exponential),
 	)
 	inJSON := `{"resourceMetrics":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"pumps"}}]},"scopeMetrics":[{"scope":{"name":"meter","version":"1.2.3"},"metrics":[
 		{"name":"pump.flow","unit":"m3/h","gauge":{"dataPoints":[{"attributes":[{"key":"unit","value":{"stringValue":"P-1"}}],"timeUnixNano":"1","asDouble":12.5},{"attributes":[{"key":"unit","value":{"stringValue":"P-1"}}],"timeUnixNano":2,"asDouble":"NaN"}]}},
@@ -93,7 +98,9 @@ func TestOTLP(t *testing.T) {
 			{"key":"raw","value":{"bytesValue":"AQI="}},{"key":"list","value":{"arrayValue":{"values":[{"stringValue":"x,y"},{"intValue":2}]}}},
 			{"key":"map","value":{"kvlistValue":{"values":[{"key":"k2","value":{"stringValue":"v"}},{"key":"k1","value":{"stringValue":"w"}}]}}},{"key":"empty","value":{}}]}]}},
 		{"name":"latency","histogram":{"dataPoints":[{"attributes":[{"key":"unit","value":{"stringValue":"P-1"}}],"timeUnixNano":"5","count":"8","sum":12.5,"bucketCounts":["3","0","5"],"explicitBounds":[0.5,2],"min":0.1,"max":9}]}},
-		{"name":"lag","summary":{"dataPoints":[{"timeUnixNano":"6","count":7,"sum":70,"quantileValues":[{"quantile":0.99,"value":11}]}]}}
+		{"name":"lag","summary":{"dataPoints":[{"timeUnixNano":"6","count":7,"sum":70,"quantileValues":[{"quantile":0.99,"value":11}]}]}},
+		{"name":"sizes","exponentialHistogram":{"dataPoints":[{"attributes":[{"key":"unit","value":{"stringValue":"P-1"}}],"timeUnixNano":"7","count":"9","sum":-3.5,"scale":-1,"zeroCount":"2",
+			"positive":{"offset":1,"bucketCounts":["3","4"]},"negative":{"bucketCounts":["0"]},"min":-4,"max":2,"zeroThreshold":1e-9}]}}
 	]}]}]}`
 	want := map[string]string{
 		"pump.flow{" + inMeter + ",unit=P-1}": "1970-01-01T00:00:00.000000001Z 12.5\n1970-01-01T00:00:00.000000002Z NaN",
@@ -108,6 +115,10 @@ func TestOTLP(t *testing.T) {
 		"latency:bucket{le=+Inf," + inMeter + ",unit=P-1}":                     "1970-01-01T00:00:00.000000005Z 8",
 		"lag:count{" + inMeter + "}":                                           "1970-01-01T00:00:00.000000006Z 7",
 		"lag:sum{" + inMeter + "}":                                             "1970-01-01T00:00:00.000000006Z 70",
+		"sizes:count{" + inMeter + ",unit=P-1}":                                "1970-01-01T00:00:00.000000007Z 9",
+		"sizes:sum{" + inMeter + ",unit=P-1}":                                  "1970-01-01T00:00:00.000000007Z -3.5",
+		"sizes:min{" + inMeter + ",unit=P-1}":                                  "1970-01-01T00:00:00.000000007Z -4",
+		"sizes:max{" + inMeter + ",unit=P-1}":                                  "1970-01-01T00:00:00.000000007Z 2",
 		"lag:quantile{otel.scope.name=meter,quantile=0.99,service.name=pumps}": "1970-01-01T00:00:00.000000006Z 11",
 	}
 	for i, a := range []webAnswer{
@@ -156,7 +167,6 @@ func TestOTLPOfWhatIsNotStored(t *testing.T) {
 	s := startAgents(t, Options{})
 	good := metric("good", otlpGauge, fixedField(fixedField(nil, 3, 1), 6, 7))
 	message := export(
-		metric("e", otlpExponential, fixedField(fixedField(nil, 3, 1), 4, 7)),
 		metric("", otlpGauge, fixedField(fixedField(nil, 3, 1), 6, 7)),
 		metric("v", otlpGauge, fixedField(nil, 3, 1)),
 		metric("b", otlpHistogram, bytesField(fixedField(nil, 3, 1), 6, make([]byte, 24))),
@@ -168,9 +178,9 @@ func TestOTLPOfWhatIsNotStored(t *testing.T) {
 	a := s.otlp(t, message)
 	require.Equal(t, 200, a.code)
 	rejected, says := partialOf(t, a.body)
-	require.Equal(t, uint64(7), rejected)
-	require.Equal(t, "point 1: an exponential histogram, which is not stored here: have it sent with explicit buckets; point 2: a metric without a name; point 3: a data point without a value; "+
-		"point 4: 3 buckets and 0 bounds; point 5: time 18446744073709551615 ns is none that 64 bits with a sign have; and 2 more", says)
+	require.Equal(t, uint64(6), rejected)
+	require.Equal(t, "point 1: a metric without a name; point 2: a data point without a value; point 3: 3 buckets and 0 bounds; "+
+		"point 4: time 18446744073709551615 ns is none that 64 bits with a sign have; point 5: name and attributes make a name of more than 1024 bytes; and 1 more", says)
 	require.Equal(t, "1970-01-01T00:00:00.000000001Z 7", s.stored(t, "good{"+inMeter+"}"))
 
 	a = s.otlp(t, []byte(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x","gauge":{"dataPoints":[{"timeUnixNano":"1"},{"timeUnixNano":"2","asInt":"5"}]}}]}]}]}`), "Content-Type", "application/json")

@@ -56,18 +56,21 @@ func (s *Server) postRemoteWrite(ctx context.Context, out *reply, r *http.Reques
 		return err
 	}
 	defer release()
+	histograms := uint64(0)
 	stored, err := s.serveAgent(ctx, s.agents.labels, "series", func(a *agentRows) error {
 		a.gapSource = remoteWriteSource
 		m := remoteWrite{agentRows: a, ctx: ctx}
+		defer func() { histograms = m.taken }()
 		if message == messageV2 {
 			return m.takeV2(body)
 		}
 		return m.takeV1(body)
 	})
 	if message == messageV2 {
+		histograms = min(histograms, stored/histogramParts) // of what was refused it is not known whose it was
 		out.always = http.Header{
-			"X-Prometheus-Remote-Write-Samples-Written":    {strconv.FormatUint(stored, 10)},
-			"X-Prometheus-Remote-Write-Histograms-Written": {"0"},
+			"X-Prometheus-Remote-Write-Samples-Written":    {strconv.FormatUint(stored-histogramParts*histograms, 10)},
+			"X-Prometheus-Remote-Write-Histograms-Written": {strconv.FormatUint(histograms, 10)},
 			"X-Prometheus-Remote-Write-Exemplars-Written":  {"0"},
 		}
 	}
@@ -148,6 +151,8 @@ type remoteWrite struct {
 	series  int    // that is being taken, from 1
 	key     []byte // of it, where the message does not have it as it is
 	long    bool   // key would be too long, and is not whole
+	parts   []byte // key of the parts of its histograms
+	taken   uint64 // histograms
 }
 
 // Fields of a TimeSeries that both versions have under one number or another.
@@ -303,18 +308,21 @@ func (m *remoteWrite) takeSeries(b, key []byte, has seriesFields) error {
 	}
 	for f := (field{rest: b}); len(f.rest) > 0; {
 		_ = f.next(f.rest) // it went well before
-		switch {
-		case f.typ != protowire.BytesType:
-		case f.num == has.histograms:
-			m.drop("a native histogram, which is not stored here: have it sent as a classic one", varvev1.RejectCode_REJECT_CODE_VALUE_REFUSED)
-		case f.num == has.samples:
-			if bad != nil {
-				m.drop(bad.Error(), varvev1.RejectCode_REJECT_CODE_BAD_NAME)
-				continue
-			}
-			if err := m.takeSample(f.data, tag); err != nil {
-				return err
-			}
+		if f.typ != protowire.BytesType || f.num != has.samples && f.num != has.histograms {
+			continue
+		}
+		if bad != nil {
+			m.drop(bad.Error(), varvev1.RejectCode_REJECT_CODE_BAD_NAME)
+			continue
+		}
+		var err error
+		if f.num == has.samples {
+			err = m.takeSample(f.data, tag)
+		} else {
+			err = m.takeHistogram(f.data, series, key)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	m.bytes += len(b)
@@ -344,17 +352,80 @@ func (m *remoteWrite) takeSample(b []byte, tag *agentTag) error {
 			ms = f.number
 		}
 	}
-	at := int64(ms)
+	at, ok := m.time(ms)
+	switch {
+	case !ok:
+	case bits == staleNaN:
+		m.stale = append(m.stale, staleMark{tag, at, m.series})
+	default:
+		m.add(tag, at, lineprotocol.Float, bits, nil, m.series)
+	}
+	return nil
+}
+
+// time is milliseconds as they stand on the wire in nanoseconds; not ok, and noted, where those do not fit.
+func (m *remoteWrite) time(ms uint64) (at int64, ok bool) {
+	at = int64(ms)
 	if at > math.MaxInt64/nsPerMS || at < math.MinInt64/nsPerMS {
 		m.drop(fmt.Sprintf("time %d ms is none that 64 bits of nanoseconds have", at), varvev1.RejectCode_REJECT_CODE_TIME_OUT_OF_WINDOW)
+		return 0, false
+	}
+	return at * nsPerMS, true
+}
+
+// histogramParts is how many tags a native histogram becomes.
+const histogramParts = 2
+
+// takeHistogram gathers count and sum of a native histogram. Its buckets move as it is filled, so that no tag could be one of them.
+func (m *remoteWrite) takeHistogram(b []byte, of *agentSeries, key []byte) error {
+	kind, count, sum, ms := lineprotocol.Uint, uint64(0), uint64(0), uint64(0)
+	for f := (field{rest: b}); len(f.rest) > 0; {
+		if err := f.next(f.rest); err != nil {
+			return wireError("Histogram", err)
+		}
+		switch {
+		case f.num == 1 && f.typ == protowire.VarintType:
+			kind, count = lineprotocol.Uint, f.number
+		case f.num == 2 && f.typ == protowire.Fixed64Type:
+			kind, count = lineprotocol.Float, f.number
+		case f.num == 3 && f.typ == protowire.Fixed64Type:
+			sum = f.number
+		case f.num == 15 && f.typ == protowire.VarintType:
+			ms = f.number
+		}
+	}
+	at, ok := m.time(ms)
+	if !ok {
 		return nil
 	}
-	if bits == staleNaN {
-		m.stale = append(m.stale, staleMark{tag, at * nsPerMS, m.series})
+	m.taken++
+	countTag, sumTag := m.histogramTags(of, key)
+	if sum == staleNaN { // which says of the whole histogram that it ended
+		m.stale = append(m.stale, staleMark{countTag, at, m.series}, staleMark{sumTag, at, m.series})
 		return nil
 	}
-	m.add(tag, at*nsPerMS, lineprotocol.Float, bits, nil, m.series)
+	m.add(countTag, at, kind, count, nil, m.series)
+	m.add(sumTag, at, lineprotocol.Float, sum, nil, m.series)
 	return nil
+}
+
+// histogramTags are the tags of count and sum of a series of histograms: metric{…}:count and metric{…}:sum, also where there are no labels. A colon
+// stands in names of metrics too, and behind the brace in none.
+func (m *remoteWrite) histogramTags(of *agentSeries, key []byte) (count, sum *agentTag) {
+	m.parts = append(append(m.parts[:0], key...), 0) // no field of a message begins so
+	series := m.names.find(m.parts, of)
+	if series == nil {
+		series = m.names.add(m.parts, of, of.before+cmp.Or(of.after, "{}"), "")
+	}
+	m.last = series
+	part := func(name string, last *agentTag) *agentTag {
+		if tag := series.tag([]byte(name), last); tag != nil {
+			return tag
+		}
+		return series.addTag([]byte(name), name)
+	}
+	count = part(":count", nil)
+	return count, part(":sum", count)
 }
 
 // newSeries finds the name of a series that is new.

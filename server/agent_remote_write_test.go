@@ -161,11 +161,11 @@ func TestRemoteWriteInOtherEncodings(t *testing.T) {
 func TestRemoteWriteOfWhatIsNotStored(t *testing.T) {
 	s := startAgents(t, Options{})
 	good := prom("__name__=good", promSample(1, 1))
-	histogram := prom("__name__=h", promSample(1, 1))
-	histogram.more = bytesField(bytesField(nil, 3, varintField(nil, 1, 5)), 4, varintField(nil, 1, 5)) // of v2: a histogram and an exemplar; of v1 the other way round
+	late := prom("__name__=h")
+	late.more = bothHistograms(promHistogram(1, 1, math.MaxInt64))
 	series := []promSeries{
 		prom("job=x", promSample(1, 1), promSample(2, 2)), prom("__name__=a,x=1,x=2", promSample(1, 1)), prom("__name__=b,=1", promSample(1, 1)),
-		prom("__name__=c,x=\xff", promSample(1, 1)), prom("__name__=d", promSample(1, math.MaxInt64)), prom("__name__=far", promSample(1, 4_000_000_000_000)), histogram, good,
+		prom("__name__=c,x=\xff", promSample(1, 1)), prom("__name__=d", promSample(1, math.MaxInt64)), prom("__name__=far", promSample(1, 4_000_000_000_000)), late, good,
 		prom("__name__="+strings.Repeat("n", 2000), promSample(1, 1)), prom("__name__=e,x="+strings.Repeat("n", maxSeriesBytes), promSample(1, 1)),
 	}
 	for _, a := range []webAnswer{s.remoteWrite(t, promV1(series...)), s.remoteWrite(t, promV2(series[:9]...), "Content-Type", typeV2)} {
@@ -174,17 +174,90 @@ func TestRemoteWriteOfWhatIsNotStored(t *testing.T) {
 		require.True(t, strings.HasPrefix(a.body, "partial write: series 1: there is no label __name__; series 1: there is no label __name__; series 2: label \"x\" stands twice; "+
 			"series 3: a label of value \"1\" without a name; series 4: label \"x\": name or value is not UTF-8; and "), a.body)
 		if v2 := a.header.Get("X-Prometheus-Remote-Write-Samples-Written"); v2 != "" {
-			require.Equal(t, "2", v2)
+			require.Equal(t, "1", v2)
 			require.Contains(t, a.body, "dropped=9")
 		} else {
 			require.Contains(t, a.body, "dropped=10")
 		}
 	}
-	a := s.remoteWrite(t, promV2(histogram), "Content-Type", typeV2)
-	require.Equal(t, 400, a.code)
-	require.Equal(t, "partial write: series 1: a native histogram, which is not stored here: have it sent as a classic one dropped=1\n", a.body)
-	require.Equal(t, "1", a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
-	require.Equal(t, []string{"far", "good", "h"}, s.tagNames())
+	require.Equal(t, []string{"far", "good"}, s.tagNames())
+}
+
+// promHistogram is a native histogram of schema 3 as Prometheus writes it: two spans of buckets, of which the first is of zero.
+func promHistogram(count uint64, sum float64, ms int64) []byte {
+	b := varintField(nil, 1, count)
+	b = protowire.AppendFixed64(protowire.AppendTag(b, 3, protowire.Fixed64Type), math.Float64bits(sum))
+	b = varintField(b, 4, protowire.EncodeZigZag(3))
+	b = protowire.AppendFixed64(protowire.AppendTag(b, 5, protowire.Fixed64Type), math.Float64bits(1e-128))
+	b = varintField(b, 6, 0)
+	b = bytesField(b, 11, varintField(varintField(nil, 1, protowire.EncodeZigZag(-2)), 2, 1))
+	b = bytesField(b, 11, varintField(varintField(nil, 1, protowire.EncodeZigZag(4)), 2, 1))
+	b = bytesField(b, 12, protowire.AppendVarint(protowire.AppendVarint(nil, protowire.EncodeZigZag(2)), protowire.EncodeZigZag(int64(count)-4)))
+	return varintField(b, 15, uint64(ms))
+}
+
+// promFloatHistogram is one whose counts are no integers.
+func promFloatHistogram(count, sum float64, ms int64) []byte {
+	b := protowire.AppendFixed64(protowire.AppendTag(nil, 2, protowire.Fixed64Type), math.Float64bits(count))
+	b = protowire.AppendFixed64(protowire.AppendTag(b, 3, protowire.Fixed64Type), math.Float64bits(sum))
+	return varintField(b, 15, uint64(ms))
+}
+
+// bothHistograms are fields of a series with a histogram, beside an exemplar: of version 1 that has the number that the histogram has in version 2.
+func bothHistograms(histogram []byte) []byte {
+	return bytesField(bytesField(nil, 3, histogram), 4, histogram)
+}
+
+// Of a native histogram count and sum are stored, beside whatever else the metric has, and its end is that of both.
+func TestNativeHistograms(t *testing.T) {
+	s := startAgents(t, Options{})
+	write := func(v2 bool, samples, histograms string, series ...promSeries) {
+		t.Helper()
+		if !v2 {
+			a := s.remoteWrite(t, promV1(series...))
+			require.Equal(t, 204, a.code, a.body)
+			return
+		}
+		a := s.remoteWrite(t, promV2(series...), "Content-Type", typeV2)
+		require.Equal(t, 204, a.code, a.body)
+		require.Equal(t, samples, a.header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+		require.Equal(t, histograms, a.header.Get("X-Prometheus-Remote-Write-Histograms-Written"))
+	}
+	with := func(labels string, histogram []byte, samples ...[]byte) promSeries {
+		x := prom(labels, samples...)
+		x.more = bothHistograms(histogram)
+		return x
+	}
+	const count, sum = "d{job=a}:count", "d{job=a}:sum"
+	for _, v2 := range []bool{false, true} {
+		write(v2, "1", "2", with("__name__=d,job=a", promHistogram(7, 2.5, 1000)), with("__name__=d", promHistogram(1, math.NaN(), 1000), promSample(9, 1000)))
+		write(v2, "0", "1", with("__name__=d,job=a", promHistogram(9, 3, 2000)))
+		write(v2, "0", "1", with("__name__=rate", promFloatHistogram(0.25, 1.5, 1000)))
+	}
+	require.Equal(t, []string{"d", "d{job=a}:count", "d{job=a}:sum", "d{}:count", "d{}:sum", "rate{}:count", "rate{}:sum"}, s.tagNames())
+	require.Equal(t, "1970-01-01T00:00:01Z 7\n1970-01-01T00:00:02Z 9", s.stored(t, count))
+	require.Equal(t, "1970-01-01T00:00:01Z 2.5\n1970-01-01T00:00:02Z 3", s.stored(t, sum))
+	require.Equal(t, "1970-01-01T00:00:01Z 1", s.stored(t, "d{}:count"))
+	require.Equal(t, "1970-01-01T00:00:01Z NaN", s.stored(t, "d{}:sum"))
+	require.Equal(t, "1970-01-01T00:00:01Z 9", s.stored(t, "d"))
+	require.Equal(t, "1970-01-01T00:00:01Z 0.25", s.stored(t, "rate{}:count"))
+	for name, typ := range map[string]model.Type{count: model.Uint64, sum: model.Float64, "rate{}:count": model.Float64} {
+		tag, ok := s.db.Catalog().ByName(name)
+		require.True(t, ok)
+		require.Equal(t, typ, tag.Current().Type, name)
+	}
+	// A metric can be called like a part, and is another tag.
+	write(false, "", "", prom("__name__=d:count,job=a", promSample(1, 1)), prom("__name__=d{}:count", promSample(2, 1)))
+	require.Equal(t, "1970-01-01T00:00:01Z 1", s.stored(t, "d{}:count"))
+	require.Equal(t, "1970-01-01T00:00:00.001Z 1", s.stored(t, "d:count{job=a}"))
+	require.Equal(t, "1970-01-01T00:00:00.001Z 2", s.stored(t, `d\{}:count`))
+
+	write(true, "0", "1", with("__name__=d,job=a", promHistogram(0, nanStale, 3000)))
+	write(true, "0", "1", with("__name__=d,job=a", promHistogram(10, 4, 5000)))
+	for _, name := range []string{count, sum} {
+		require.Equal(t, []string{"3000–5000"}, s.gapsOf(t, name))
+		require.NotContains(t, s.stored(t, name), "00:00:03Z", "the mark is no sample")
+	}
 }
 
 // gapsOf is the gaps of a tag as START–END, END empty while it is open.
@@ -343,6 +416,9 @@ func TestRemoteWriteAgreesWithAModel(t *testing.T) {
 func FuzzRemoteWrite(f *testing.F) {
 	f.Add(promV1(prom("__name__=m,a=b", promSample(1, 1), promSample(nanStale, 2))), false)
 	f.Add(promV2(prom("__name__=m,a=b", promSample(1, 1))), true)
+	histogram := prom("__name__=h,a=b")
+	histogram.more = bothHistograms(promHistogram(3, 1.5, 2))
+	f.Add(promV2(histogram), true)
 	s := startAgents(f, Options{})
 	f.Fuzz(func(t *testing.T, message []byte, v2 bool) {
 		var header []string
