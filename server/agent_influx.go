@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ func (s *Server) postWriteV2(ctx context.Context, out *reply, r *http.Request) e
 	return s.postLines(ctx, out, r, unitsV2)
 }
 
-// postLines stores the lines of a body. Databases, buckets and the like are not part of a tag's name, and mean nothing here.
+// postLines stores the lines of a body. Databases and buckets are not part of a tag's name: at most they choose its template.
 func (s *Server) postLines(ctx context.Context, out *reply, r *http.Request, units map[string]int64) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -44,7 +45,8 @@ func (s *Server) postLines(ctx context.Context, out *reply, r *http.Request, uni
 	if !ok {
 		return fmt.Errorf("precision %.20q: must be one of ns, us, ms, s: %w", values.Get("precision"), errBadField)
 	}
-	if _, err := s.serveAgent(ctx, s.agents.lines, "line", func(a *agentRows) error { return s.takeLines(ctx, a, out, r, unit) }); err != nil {
+	names := s.agents.namesOf(doorLines, callerOf(ctx).name, cmp.Or(values.Get("db"), values.Get("bucket")))
+	if _, err := s.serveAgent(ctx, names, "line", func(a *agentRows) error { return s.takeLines(ctx, a, out, r, unit) }); err != nil {
 		return err
 	}
 	out.code = http.StatusNoContent
@@ -117,7 +119,7 @@ func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
 		for i, t := range s.Tags {
 			labels[i] = label{t.Key, t.Value}
 		}
-		series = a.names.add(l.Series, a.last, escapeMeasurement.Replace(s.Measurement)+".", labelsName(labels))
+		series = a.names.add(l.Series, a.last, a.names.name(s.Measurement, "", labels))
 	}
 	a.last = series
 	at := l.Time
@@ -138,7 +140,7 @@ func (a *agentRows) line(l *lineprotocol.Line, now int64) error {
 				a.rows = a.rows[:first] // the line as a whole is wrong
 				return err
 			}
-			tag = series.addTag(f.Key, escapeField.Replace(field))
+			tag = series.addTag(f.Key, field)
 		}
 		a.add(tag, at, f.Kind, f.Bits, f.Text, l.Number)
 	}

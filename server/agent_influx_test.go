@@ -278,6 +278,7 @@ func TestNamesOfAgentsAreNeverShared(t *testing.T) {
 	require.Equal(t, []string{`a,b c.f\{{x\=y=p\,q\}\\z}`, `a.b.c{k=1}`, `a\.b.c{k=1}`}, s.tagNames())
 
 	// From a name its parts can be read again, whatever they are made of; so no two have one name.
+	names := namesOfLines(t)
 	parts := []string{"a", ".", "{", "}", ",", "=", `\`, "é"}
 	for seed := range uint64(20_000) {
 		rng := rand.New(rand.NewPCG(seed, 3))
@@ -292,7 +293,8 @@ func TestNamesOfAgentsAreNeverShared(t *testing.T) {
 		for range rng.IntN(3) {
 			labels = append(labels, label{word(), word()})
 		}
-		name := escapeMeasurement.Replace(measurement) + "." + escapeField.Replace(field) + labelsName(labels)
+		made := names.name(measurement, "", labels)
+		name := made.before + made.template.field(field) + made.after
 		rest := name
 		cut := func(ends string) (word string, end byte) {
 			for i := 0; i < len(rest); i++ {
@@ -512,13 +514,20 @@ func TestLinesAreDurableWhenAnswered(t *testing.T) {
 	}
 }
 
+// namesOfLines are those of lines that no template is for.
+func namesOfLines(t *testing.T) *agentNames {
+	a, err := newAgents(nil)
+	require.NoError(t, err)
+	return a.namesOf(doorLines, "", "")
+}
+
 func TestSeriesOfAgentsAreForgottenWhenThereAreMany(t *testing.T) {
-	n := newAgentNames()
+	n := namesOfLines(t)
 	var all []*agentSeries
 	var last *agentSeries
 	for i := range 200_000 {
 		key := fmt.Appendf(nil, "measurement,tag=%d%s", i, strings.Repeat("x", 200))
-		s := n.add(key, last, "measurement.", "{}")
+		s := n.add(key, last, n.name("measurement", "", nil))
 		s.addTag([]byte("v"), "v")
 		require.Same(t, s, n.find(key, nil))
 		all, last = append(all, s), s
@@ -544,8 +553,8 @@ func TestSeriesOfAgentsAreForgottenWhenThereAreMany(t *testing.T) {
 }
 
 func TestFieldsOfAgentsAreFoundInAnyOrder(t *testing.T) {
-	n := newAgentNames()
-	s := n.add([]byte("many"), nil, "m.", "")
+	n := namesOfLines(t)
+	s := n.add([]byte("many"), nil, n.name("m", "", nil))
 	var last *agentTag
 	for i := range 1000 {
 		key := fmt.Appendf(nil, "f%d", i)
@@ -562,7 +571,7 @@ func TestFieldsOfAgentsAreFoundInAnyOrder(t *testing.T) {
 
 // Whatever order series come in, each is found as itself.
 func TestSeriesOfAgentsAreFoundInAnyOrder(t *testing.T) {
-	n, rng := newAgentNames(), rand.New(rand.NewPCG(1, 2))
+	n, rng := namesOfLines(t), rand.New(rand.NewPCG(1, 2))
 	want := map[string]*agentSeries{}
 	var last *agentSeries
 	for range 20_000 {
@@ -570,7 +579,7 @@ func TestSeriesOfAgentsAreFoundInAnyOrder(t *testing.T) {
 		s := n.find(key, last)
 		require.Equal(t, want[string(key)] == nil, s == nil)
 		if s == nil {
-			s = n.add(key, last, "", "")
+			s = n.add(key, last, n.name(string(key), "", nil))
 			want[string(key)] = s
 		}
 		require.Same(t, want[string(key)], s)

@@ -13,14 +13,17 @@ import (
 // agentNames remembers which tags the series of agents are, by the bytes in which they came: agents send the same ones over and over, and to take
 // one apart, sort it and write its name costs as much as all else that is done with a sample. It is bounded, and forgets a part of all when a part is full.
 type agentNames struct {
-	seed   maphash.Seed
-	shards [64]agentShard
+	template *AgentTemplate // and for series that lack a label with a place in it
+	plain    *AgentTemplate // the door's default
+	most     int64          // bytes of a part, about
+	seed     maphash.Seed
+	shards   [64]agentShard
 }
 
 // maxSeriesBytes is how long a series may be as it comes, and a field: no name of a tag can be made of more.
 const maxSeriesBytes = 4 << 10
 
-// agentShardBytes is about what a part may take; all of them 64 MiB.
+// agentShardBytes is about what a part may take; all of them 64 MiB. Where there are templates, which have a memory each, it is divided among those.
 const agentShardBytes = 1 << 20
 
 type agentShard struct {
@@ -32,9 +35,9 @@ type agentShard struct {
 
 // agentSeries is what samples of one agent have in common: a measurement and its tags, or a metric and its labels.
 type agentSeries struct {
-	shard         *agentShard
-	key           string // as it came
-	before, after string // the name of a field's tag is before, the field, after
+	shard *agentShard
+	key   string // as it came
+	seriesName
 
 	// next is the series that came behind this one when it was last looked at, nil where that is not known or this one is forgotten. It is written
 	// with the shard's lock.
@@ -65,12 +68,21 @@ type agentTarget struct {
 	epochs   []model.Epoch // nil where the type never changed
 }
 
-func newAgentNames() *agentNames {
-	n := &agentNames{seed: maphash.MakeSeed()}
+func newAgentNames(template, plain *AgentTemplate, most int64) *agentNames {
+	n := &agentNames{template: template, plain: plain, most: most, seed: maphash.MakeSeed()}
 	for i := range n.shards {
 		n.shards[i].series = map[string]*agentSeries{}
 	}
 	return n
+}
+
+// name names a series, see AgentTemplate.name.
+func (n *agentNames) name(name, part string, labels []label) seriesName {
+	x, ok := n.template.name(name, part, labels)
+	if !ok {
+		x, _ = n.plain.name(name, part, labels) // which has places for no labels
+	}
+	return x
 }
 
 func (n *agentNames) shardOf(key []byte) *agentShard {
@@ -108,21 +120,21 @@ func (s *agentSeries) follow(next *agentSeries) {
 }
 
 // add remembers a series, behind last.
-func (n *agentNames) add(key []byte, last *agentSeries, before, after string) *agentSeries {
-	s := n.shardOf(key).add(key, before, after)
+func (n *agentNames) add(key []byte, last *agentSeries, name seriesName) *agentSeries {
+	s := n.shardOf(key).add(key, name, n.most)
 	if last != nil {
 		last.follow(s)
 	}
 	return s
 }
 
-func (shard *agentShard) add(key []byte, before, after string) *agentSeries {
+func (shard *agentShard) add(key []byte, name seriesName, most int64) *agentSeries {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if s := shard.series[string(key)]; s != nil {
 		return s
 	}
-	if shard.bytes.Load() > agentShardBytes {
+	if shard.bytes.Load() > most {
 		for _, s := range shard.series { // whoever uses one of them now goes on doing so
 			s.forgotten.Store(true)
 			s.next.Store(nil)
@@ -130,9 +142,9 @@ func (shard *agentShard) add(key []byte, before, after string) *agentSeries {
 		clear(shard.series)
 		shard.bytes.Store(0)
 	}
-	s := &agentSeries{shard: shard, key: string(key), before: before, after: after}
+	s := &agentSeries{shard: shard, key: string(key), seriesName: name}
 	shard.series[s.key] = s
-	shard.bytes.Add(int64(len(key)+len(before)+len(after)) + 250)
+	shard.bytes.Add(int64(len(key)+len(name.before)+len(name.after)) + 250)
 	return s
 }
 
@@ -172,7 +184,7 @@ func (s *agentSeries) addTag(key []byte, field string) *agentTag {
 	if t := s.tagLocked(key); t != nil {
 		return t
 	}
-	t := &agentTag{key: bytes.Clone(key), name: []byte(s.before + field + s.after)}
+	t := &agentTag{key: bytes.Clone(key), name: []byte(s.before + s.template.field(field) + s.after)}
 	if s.newest == nil {
 		s.first.Store(t)
 	} else {
@@ -194,13 +206,11 @@ func (s *agentSeries) addTag(key []byte, field string) *agentTag {
 // label is a tag of a measurement, a label of a metric or an attribute.
 type label struct{ key, value string }
 
-// The default name of an agent's tag is measurement.field{key=value,…} with the keys in order, or metric{key=value,…}. A character that could be taken
-// for the end of its part has a backslash before it, so that two series never have one name.
+// Labels without a place of their own are {key=value,…} at the end of a name, in order. A character that could be taken for the end of its part has a
+// backslash before it, so that two series never have one name.
 var (
-	escapeMeasurement = strings.NewReplacer(`\`, `\\`, `.`, `\.`)
-	escapeField       = strings.NewReplacer(`\`, `\\`, `{`, `\{`)
-	escapeKey         = strings.NewReplacer(`\`, `\\`, `=`, `\=`)
-	escapeValue       = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `}`, `\}`)
+	escapeKey   = strings.NewReplacer(`\`, `\\`, `=`, `\=`)
+	escapeValue = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `}`, `\}`)
 )
 
 // labelsName is {key=value,…} of labels that are in order, nothing where there are none.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,9 +41,6 @@ const (
 	noRecordedValue = 1
 )
 
-// escapeMetric is for names of metrics: what stands behind a colon is a part of a histogram or a summary.
-var escapeMetric = strings.NewReplacer(`\`, `\\`, `{`, `\{`, `:`, `\:`)
-
 // postOTLP stores the data points of a message.
 func (s *Server) postOTLP(ctx context.Context, out *reply, r *http.Request) error {
 	typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -62,7 +60,7 @@ func (s *Server) postOTLP(ctx context.Context, out *reply, r *http.Request) erro
 		return err
 	}
 	defer release()
-	_, err = s.serveAgent(ctx, s.agents.metrics, "point", func(a *agentRows) error {
+	_, err = s.serveAgent(ctx, s.agents.namesOf(doorOpenTelemetry, callerOf(ctx).name, ""), "point", func(a *agentRows) error {
 		a.gapSource = otlpSource
 		m := otlp{agentRows: a, ctx: ctx, now: s.options.Now().UnixNano()}
 		if inJSON {
@@ -161,7 +159,8 @@ type otlp struct {
 	point int // that is being taken, from 1
 
 	resource, scope []label
-	metric          string // escaped
+	metric          string
+	key             []byte // of a series
 }
 
 // otlpPoint is a data point, of whatever kind of metric.
@@ -249,7 +248,7 @@ func (m *otlp) takeScope(b []byte) error {
 
 func (m *otlp) takeMetric(b []byte) error {
 	m.metric = ""
-	if err := messages("Metric", b, 1, func(name []byte) error { m.metric = escapeMetric.Replace(string(name)); return nil }); err != nil {
+	if err := messages("Metric", b, 1, func(name []byte) error { m.metric = string(name); return nil }); err != nil {
 		return err
 	}
 	return fields("Metric", b, func(x *field) error {
@@ -438,19 +437,18 @@ func (m *otlp) take(kind protowire.Number, p *otlpPoint) error {
 	}
 	labels := slices.Concat(m.resource, m.scope, p.labels)
 	slices.SortStableFunc(labels, func(a, b label) int { return cmp.Compare(a.key, b.key) })
-	names := labelsName(labels)
 	if p.flags&noRecordedValue != 0 {
 		if kind == otlpGauge || kind == otlpSum {
-			m.stale = append(m.stale, staleMark{m.tagOf(m.metric, names), at, m.point})
+			m.stale = append(m.stale, staleMark{m.tagOf("", labels), at, m.point})
 		}
 		return nil
 	}
-	value := func(part, names string, kind lineprotocol.Kind, bits uint64) {
-		m.add(m.tagOf(m.metric+part, names), at, kind, bits, nil, m.point)
+	value := func(part string, labels []label, kind lineprotocol.Kind, bits uint64) {
+		m.add(m.tagOf(part, labels), at, kind, bits, nil, m.point)
 	}
 	double := func(part string, f *float64) {
 		if f != nil {
-			value(part, names, lineprotocol.Float, math.Float64bits(*f))
+			value(part, labels, lineprotocol.Float, math.Float64bits(*f))
 		}
 	}
 	switch kind {
@@ -459,13 +457,13 @@ func (m *otlp) take(kind protowire.Number, p *otlpPoint) error {
 			m.drop("a data point without a value", varvev1.RejectCode_REJECT_CODE_MALFORMED)
 			return nil
 		}
-		value("", names, p.kind, p.value)
+		value("", labels, p.kind, p.value)
 	case otlpHistogram, otlpExponential, otlpSummary:
 		if n := len(p.counts); n > 0 && n != len(p.bounds)+1 {
 			m.drop(fmt.Sprintf("%d buckets and %d bounds", n, len(p.bounds)), varvev1.RejectCode_REJECT_CODE_MALFORMED)
 			return nil
 		}
-		value(":count", names, lineprotocol.Uint, p.count)
+		value(":count", labels, lineprotocol.Uint, p.count)
 		double(":sum", p.sum)
 		double(":min", p.min)
 		double(":max", p.max)
@@ -496,19 +494,25 @@ func sizeOf(labels []label) (n int) {
 	return n
 }
 
-// withLabel is the name of labels and one more.
-func withLabel(labels []label, key string, value float64) string {
+// withLabel is labels and one more, in order.
+func withLabel(labels []label, key string, value float64) []label {
 	all := append(slices.Clone(labels), label{key, formatDouble(value)})
 	slices.SortStableFunc(all, func(a, b label) int { return cmp.Compare(a.key, b.key) })
-	return labelsName(all)
+	return all
 }
 
-// tagOf is the tag of a metric, by its name.
-func (m *otlp) tagOf(metric, labels string) *agentTag {
-	key := []byte(metric + labels)
-	series := m.names.find(key, m.last)
+// tagOf is the tag of a part of the metric, and labels in order.
+func (m *otlp) tagOf(part string, labels []label) *agentTag {
+	m.key = binary.AppendUvarint(m.key[:0], uint64(len(m.metric)))
+	m.key = append(append(m.key, m.metric...), part...)
+	for _, l := range labels {
+		for _, text := range []string{l.key, l.value} {
+			m.key = append(binary.AppendUvarint(m.key, uint64(len(text))), text...)
+		}
+	}
+	series := m.names.find(m.key, m.last)
 	if series == nil {
-		series = m.names.add(key, m.last, metric, labels)
+		series = m.names.add(m.key, m.last, m.names.name(m.metric, part, labels))
 	}
 	m.last = series
 	if tag := series.tag(nil, nil); tag != nil {
@@ -630,7 +634,7 @@ func (m *otlp) takeJSON(body []byte) error {
 			}
 			addJSON(&m.scope, "otel.scope.", s.Scope.Attributes)
 			for _, x := range s.Metrics {
-				m.metric = escapeMetric.Replace(x.Name)
+				m.metric = x.Name
 				for kind, data := range map[protowire.Number]*struct{ DataPoints []otlpPointJSON }{
 					otlpGauge: x.Gauge, otlpSum: x.Sum, otlpHistogram: x.Histogram, otlpExponential: x.ExponentialHistogram, otlpSummary: x.Summary,
 				} {

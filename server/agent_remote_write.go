@@ -57,7 +57,7 @@ func (s *Server) postRemoteWrite(ctx context.Context, out *reply, r *http.Reques
 	}
 	defer release()
 	histograms := uint64(0)
-	stored, err := s.serveAgent(ctx, s.agents.labels, "series", func(a *agentRows) error {
+	stored, err := s.serveAgent(ctx, s.agents.namesOf(doorPrometheus, callerOf(ctx).name, ""), "series", func(a *agentRows) error {
 		a.gapSource = remoteWriteSource
 		m := remoteWrite{agentRows: a, ctx: ctx}
 		defer func() { histograms = m.taken }()
@@ -415,7 +415,11 @@ func (m *remoteWrite) histogramTags(of *agentSeries, key []byte) (count, sum *ag
 	m.parts = append(append(m.parts[:0], key...), 0) // no field of a message begins so
 	series := m.names.find(m.parts, of)
 	if series == nil {
-		series = m.names.add(m.parts, of, of.before+cmp.Or(of.after, "{}"), "")
+		name := seriesName{template: of.template, before: of.before + of.after}
+		if of.bare {
+			name.before += "{}"
+		}
+		series = m.names.add(m.parts, of, name)
 	}
 	m.last = series
 	part := func(name string, last *agentTag) *agentTag {
@@ -466,7 +470,7 @@ func (m *remoteWrite) newSeries(key []byte) (*agentSeries, error) {
 			return nil, fmt.Errorf("label %.40q stands twice", labels[i].key)
 		}
 	}
-	return m.names.add(key, m.last, escapeField.Replace(metric), labelsName(labels)), nil
+	return m.names.add(key, m.last, m.names.name(metric, "", labels)), nil
 }
 
 // staleMark says that a metric ended.

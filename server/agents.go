@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,19 +41,38 @@ var errBody = errors.New("the body cannot be read")
 
 // agents is what the doors for agents share.
 type agents struct {
-	lines   *agentNames
-	labels  *agentNames         // of Prometheus
-	metrics *agentNames         // of OpenTelemetry
-	room    *semaphore.Weighted // bytes of bodies that are held whole
-	places  *semaphore.Weighted // bodies that are taken at once
-	idle    sync.Pool           // of *agentRows: the one that was used last is used first, while it is in the processor's cache
+	names  []*agentNames       // for templates in their order, then for what none is for
+	room   *semaphore.Weighted // bytes of bodies that are held whole
+	places *semaphore.Weighted // bodies that are taken at once
+	idle   sync.Pool           // of *agentRows: the one that was used last is used first, while it is in the processor's cache
 }
 
-func newAgents() *agents {
-	return &agents{
-		lines: newAgentNames(), labels: newAgentNames(), metrics: newAgentNames(),
-		room: semaphore.NewWeighted(maxAgentHeld), places: semaphore.NewWeighted(maxAgentWrites),
+func newAgents(templates []AgentTemplate) (*agents, error) {
+	a := &agents{room: semaphore.NewWeighted(maxAgentHeld), places: semaphore.NewWeighted(maxAgentWrites)}
+	plain := map[string]*AgentTemplate{}
+	for _, t := range defaultTemplates {
+		if err := t.compile(); err != nil {
+			return nil, err
+		}
+		plain[t.Door] = &t
 	}
+	most := int64(agentShardBytes / (1 + len(templates)))
+	for _, t := range slices.Concat(templates, defaultTemplates) {
+		if err := t.compile(); err != nil {
+			return nil, fmt.Errorf("template of agents: %w", err)
+		}
+		a.names = append(a.names, newAgentNames(&t, plain[t.Door], most))
+	}
+	return a, nil
+}
+
+// namesOf is the names of what somebody writes at a door, to a database or to none.
+func (a *agents) namesOf(door, user, database string) *agentNames {
+	i := slices.IndexFunc(a.names, func(n *agentNames) bool {
+		t := n.template
+		return t.Door == door && (t.User == "" || t.User == user) && (t.Database == "" || t.Database == database)
+	})
+	return a.names[i] // each door has one for everybody
 }
 
 // beginAgent waits for a place. Give it back with endAgent.

@@ -63,6 +63,8 @@ type Options struct {
 	RefuseNonFinite bool
 	// NoCreate keeps sources from creating tags, whatever they ask for.
 	NoCreate bool
+	// AgentTemplates say what the tags of agents that write over HTTP are called: the first one that is for who writes. The default is none.
+	AgentTemplates []AgentTemplate
 
 	// CheckpointDir is the directory checkpoints may be made in. The default, empty, refuses them.
 	CheckpointDir string

@@ -118,7 +118,10 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	s := &Server{
 		db: db, options: o, log: o.Logger, engine: engine, auth: auth, started: o.Now(),
 		health: health.NewServer(), sessions: sessions{open: map[string]*session{}}, statements: statements{open: map[uint64]*openStatement{}}, scanTurns: newScanTurns(),
-		agents: newAgents(), collecting: said,
+		collecting: said,
+	}
+	if s.agents, err = newAgents(o.AgentTemplates); err != nil {
+		return nil, err
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)

@@ -25,7 +25,7 @@ import (
 type serveFlags struct {
 	data, listen, metrics, checkpoints       string
 	http, postgres                           string
-	pprof, collect                           string
+	pprof, collect, agentTemplates           string
 	logFormat, logLevel                      string
 	memory                                   size
 	security                                 server.Security
@@ -116,6 +116,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.minTime, "min-time", "", "first instant taken, RFC 3339; empty for no limit")
 	flags.BoolVar(&f.server.RefuseNonFinite, "refuse-non-finite", false, "refuse NaN and infinities instead of storing them")
 	flags.BoolVar(&f.server.NoCreate, "no-create", false, "keep sources from creating tags")
+	flags.StringVar(&f.agentTemplates, "agent-templates", "", "file that says what tags of agents that write over HTTP are called; empty for their default names")
 
 	flags.StringVar(&f.sql, "sql", "on", "on or off: answer SQL statements, in a process of their own that the first one starts")
 	flags.StringVar(&f.server.SQL.Binary, "sql-binary", "", "the program of that process (default varve-sql beside varve)")
@@ -199,6 +200,11 @@ func (f *serveFlags) check() error {
 	if f.postgres != "" {
 		if err := f.security.Check(f.postgres); err != nil {
 			return fmt.Errorf("--postgres: %w", err)
+		}
+	}
+	if f.agentTemplates != "" {
+		if f.server.AgentTemplates, err = server.ReadAgentTemplates(f.agentTemplates); err != nil {
+			return fmt.Errorf("--agent-templates: %w", err)
 		}
 	}
 	if f.collect != "" {

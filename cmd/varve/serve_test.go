@@ -68,8 +68,11 @@ func TestServePrintsItsAddressAndStopsBySignal(t *testing.T) {
 
 func TestServeRefusesWhatMakesNoSense(t *testing.T) {
 	dir := t.TempDir()
+	templates := filepath.Join(t.TempDir(), "agents.yaml")
+	require.NoError(t, os.WriteFile(templates, []byte("templates:\n- {door: lines, tag: '{host}.{field}'}\n"), 0o600))
 	for want, args := range map[string][]string{
 		"--data is required":        {},
+		templates + ":2: tag":       {"--data", dir, "--agent-templates", templates},
 		"--tls-cert":                {"--data", dir, "--listen", "0.0.0.0:0"},
 		"--http-listen: listen on":  {"--data", dir, "--http-listen", "0.0.0.0:0"},
 		"must be HOST:PORT":         {"--data", dir, "--listen", "somewhere"},
