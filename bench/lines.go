@@ -208,7 +208,9 @@ func (run *linesRun) measure(ctx context.Context, s lineStore, data string, p *l
 	}
 	profiled := make(chan error, 1)
 	if _, ours := s.(*varveLines); ours && o.Profile != "" {
-		go func() { profiled <- fetchProfile(ctx, &options{ServerArgs: o.ServerArgs}, o.Profile, max(2, o.Lines/1_000_000)) }()
+		go func() {
+			profiled <- fetchProfile(ctx, &options{ServerArgs: o.ServerArgs}, o.Profile, max(2, o.Lines/1_000_000))
+		}()
 	} else {
 		profiled <- nil
 	}

@@ -42,8 +42,8 @@ type agentRows struct {
 	wanted  map[string]bool // names in missing
 	refused map[string]*refusal
 	slots   []agentSlot
-	slotOf  []int32 // by row; negative where it was refused
-	bySlot  []int32 // places in slots and one, 0 for none, by a hash of their ids or behind it; a power of two, at least twice the rows
+	slotOf  []int32  // by row; negative where it was refused
+	bySlot  []int32  // places in slots and one, 0 for none, by a hash of their ids or behind it; a power of two, at least twice the rows
 	lineOf  []uint32 // by place in the columns
 
 	lines *lineprotocol.Reader
