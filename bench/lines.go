@@ -122,6 +122,7 @@ type linesRun struct {
 	StoredPerLine  float64 `json:"stored_bytes_per_line"`
 	WrittenPerLine float64 `json:"written_bytes_per_line"` // handed to the disk until then, log and all
 	PeakRSS        uint64  `json:"peak_rss_bytes"`
+	Note           string  `json:"note,omitempty"`
 }
 
 // measureLines runs every shape in every encoding. What it says while it goes is written to log.
@@ -253,6 +254,9 @@ func (run *linesRun) measure(ctx context.Context, s lineStore, data string, p *l
 	if err != nil {
 		return err
 	}
+	if s, ok := s.(interface{ remark() string }); ok {
+		run.Note = s.remark()
+	}
 	settled, err := s.usage()
 	if err != nil {
 		return err
@@ -327,6 +331,11 @@ func (r *linesReport) table(out io.Writer) error {
 	for _, run := range r.Runs {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.3f\t%.3f\t%.3f\t%.2f\t%.1f\t%.3f\t%.1f\t%.0f\t%.2f\n", run.Name, run.Together, run.Encoding, run.PerSecond/1e6, run.ServerCPU,
 			run.SettledCPU, run.ClientCPU, run.OthersCores, run.WirePerLine, run.StoredPerLine, run.WrittenPerLine, mib(run.PeakRSS), run.NewPerSecond/1e6)
+	}
+	for _, run := range r.Runs {
+		if run.Note != "" {
+			fmt.Fprintf(t, "\n%d together, %s: %s\n", run.Together, run.Encoding, run.Note)
+		}
 	}
 	fmt.Fprintln(t, "\ndatabase\tversion\tdurable when answered\tstored bytes are")
 	var told []string
