@@ -133,13 +133,3 @@ func BenchmarkApart(b *testing.B) {
 	b.ReportMetric(float64(cpuTime(b)-before)/n, "cpu-ns/reading")
 	b.ReportMetric(0, "ns/op")
 }
-
-// cpuTime is that of this process and of those it waited for.
-func cpuTime(b *testing.B) (total time.Duration) {
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var u syscall.Rusage
-		require.NoError(b, syscall.Getrusage(who, &u))
-		total += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	return total
-}
