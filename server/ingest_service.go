@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -76,10 +78,15 @@ func (s *Server) write(ctx context.Context, b []byte) (*varvev1.WriteResponse, e
 			return nil, err
 		}
 	}
+	author, err := passedOn(ctx, req.Author, req.Reason)
+	if err != nil {
+		return nil, err
+	}
 	j := newJudge(s.door(), mode)
 	if err := s.judgeBatch(ctx, j, batch, req.CreateTags); err != nil {
 		return nil, err
 	}
+	j.batch.Author, j.batch.Reason = author, req.Reason
 	if req.Source != "" && j.batch.Sequence == 0 {
 		return nil, fmt.Errorf("sequence of a batch is 0: %w", errBadField)
 	}
@@ -115,6 +122,22 @@ func (s *Server) edit(ctx context.Context, b []byte) (*varvev1.WriteResponse, er
 	j.batch.Sequence = 0
 	j.batch.Author, j.batch.Reason = author, req.Reason
 	return s.submitAndWait(ctx, j, len(runs))
+}
+
+// passedOn is the author of an edit that was made on another server, empty where a write is none. Who passes it on is known, who made it is
+// what they say.
+func passedOn(ctx context.Context, author, reason string) (string, error) {
+	if author == "" && reason == "" {
+		return "", nil
+	}
+	if err := errors.Join(checkText("author", author, maxAuthorBytes), checkText("reason", reason, maxReasonBytes)); err != nil {
+		return "", err
+	}
+	if who := callerOf(ctx); who.name != "" {
+		author = who.name + " for " + author
+		author = strings.ToValidUTF8(author[:min(len(author), maxAuthorBytes)], "")
+	}
+	return author, nil
 }
 
 func checkText(what, text string, most int) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -413,6 +414,22 @@ func TestWriteAndEdit(t *testing.T) {
 	id.Batch.Runs[0].Float64[0]++
 	_, err = client.Write(ctx, id)
 	requireCode(t, codes.FailedPrecondition, err, "other content")
+
+	// An edit of another server that is passed on: once, with who made it and why.
+	passed := &varvev1.WriteRequest{Source: "once", Epoch: 1, Author: "mara", Reason: "lab", Batch: &varvev1.Batch{Sequence: 2, Runs: []*varvev1.Run{floats("a", 5e9, 3)}}}
+	for i := range 2 {
+		w, err = client.Write(ctx, passed)
+		require.NoError(t, err)
+		require.Equal(t, i == 1, w.Result.Duplicate)
+	}
+	versions := s.versions(t, "a")
+	last := versions[len(versions)-1]
+	require.Equal(t, "mara lab", last.Author+" "+last.Reason)
+	for _, bad := range []*varvev1.WriteRequest{{Author: "mara"}, {Reason: "lab"}, {Author: strings.Repeat("m", 257), Reason: "lab"}, {Author: "mara", Reason: strings.Repeat("x", 4097)}} {
+		bad.Batch = &varvev1.Batch{Runs: []*varvev1.Run{floats("a", 5e9, 4)}}
+		_, err = client.Write(ctx, bad)
+		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", bad)
+	}
 }
 
 func TestToStatusKeepsWhatItIsGiven(t *testing.T) {

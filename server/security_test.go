@@ -165,6 +165,12 @@ func TestTokensAndScopes(t *testing.T) {
 	versions := s.versions(t, "a")
 	require.Equal(t, "admin", versions[len(versions)-1].Author, "the author of an edit is who is authenticated")
 
+	write.Author, write.Reason, write.Batch.Runs = "mara", "lab", []*varvev1.Run{floats("a", 1, 3)}
+	_, err = ingest.Write(ctx, write, with(token[Write]))
+	require.NoError(t, err)
+	versions = s.versions(t, "a")
+	require.Equal(t, "write for mara", versions[len(versions)-1].Author, "who passes an edit on is who is authenticated")
+
 	_, err = healthpb.NewHealthClient(s.conn).Check(ctx, &healthpb.HealthCheckRequest{})
 	require.NoError(t, err, "health is open")
 	reflection, err := reflectionpb.NewServerReflectionClient(s.conn).ServerReflectionInfo(ctx)

@@ -53,7 +53,7 @@ func (s *subscriptionService) Subscribe(r *varvev1.SubscribeRequest, stream grpc
 	defer changes.Close()
 	start := time.Now()
 	rows, err := s.engine.Subscribe(ctx, changes, q, func(d *query.Delivery) error {
-		m := &varvev1.SubscribeResponse{Token: s.db.Token(d.Position), Offset: d.Position.Offset - 1}
+		m := &varvev1.SubscribeResponse{Token: s.db.Token(d.Position), Offset: d.Position.Offset - 1, CatalogRevision: s.db.Catalog().Revision()}
 		switch {
 		case d.Changes != nil:
 			m.What, m.Rows = &varvev1.SubscribeResponse_Changes{Changes: d.Changes}, uint32(d.Rows)

@@ -73,10 +73,12 @@ func changeLines(t testing.TB, m *varvev1.SubscribeResponse) (lines []string) {
 func TestSubscribersAreToldWhatBecameOfTags(t *testing.T) {
 	s := start(t, Options{})
 	s.write(t, floats("A", 1e9, 1), floats("B.1", 1e9, 1))
+	revision := s.db.Catalog().Revision()
 	stream := s.subscribe(t, &varvev1.SubscribeRequest{Tags: []string{"A"}, Globs: []string{"B.*"}, LingerMs: new(uint32)})
 	recv := func() []string {
 		m, err := stream.Recv()
 		require.NoError(t, err)
+		require.GreaterOrEqual(t, m.CatalogRevision, revision, "the tags of the rows are in the catalogue of the message")
 		return changeLines(t, m)
 	}
 	ingest, admin, ctx := varvev1.NewIngestServiceClient(s.conn), varvev1.NewAdminServiceClient(s.conn), testContext(t)
@@ -98,6 +100,7 @@ func TestSubscribersAreToldWhatBecameOfTags(t *testing.T) {
 	edit(&varvev1.Run{Tag: "A", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{2e9}})
 	require.Equal(t, []string{"removed A 2000000000 by mara: scale"}, recv())
 	s.write(t, &varvev1.Run{Tag: "B.text", TimesNs: []int64{1e9}, Text: []string{"läuft"}}) // made now, and matches
+	revision = s.db.Catalog().Revision()
 	require.Equal(t, []string{"new B.text 1000000000 läuft"}, recv())
 
 	deleted, err := admin.DeleteRange(ctx, &varvev1.DeleteRangeRequest{Tags: []string{"A", "C"}, StartNs: 0, EndNs: 4e9, Author: "ann", Reason: "test run"})

@@ -961,12 +961,16 @@ func (x *BatchResult) GetDuplicate() bool {
 }
 
 type WriteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`                            // as in Hello; empty: no identity, the write is not deduplicated
-	Epoch         uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // as in Hello; 0 where source is empty
-	Kind          SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`      // as in Hello
-	CreateTags    bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"` // as in Hello
-	Batch         *Batch                 `protobuf:"bytes,5,opt,name=batch,proto3" json:"batch,omitempty"`                              // with a source its sequence is from 1
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Source     string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`                            // as in Hello; empty: no identity, the write is not deduplicated
+	Epoch      uint64                 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // as in Hello; 0 where source is empty
+	Kind       SourceKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=varve.v1.SourceKind" json:"kind,omitempty"`      // as in Hello
+	CreateTags bool                   `protobuf:"varint,4,opt,name=create_tags,json=createTags,proto3" json:"create_tags,omitempty"` // as in Hello
+	Batch      *Batch                 `protobuf:"bytes,5,opt,name=batch,proto3" json:"batch,omitempty"`                              // with a source its sequence is from 1
+	// Of an edit made on another server that is passed on: who made it there and why, both or neither, as in EditRequest. Where the caller is
+	// authenticated the author becomes "CALLER for AUTHOR".
+	Author        string `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,6 +1038,20 @@ func (x *WriteRequest) GetBatch() *Batch {
 		return x.Batch
 	}
 	return nil
+}
+
+func (x *WriteRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *WriteRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type EditRequest struct {
@@ -1204,14 +1222,16 @@ const file_varve_v1_ingest_proto_rawDesc = "" +
 	"\n" +
 	"rejections\x18\x06 \x03(\v2\x13.varve.v1.RejectionR\n" +
 	"rejections\x12\x1c\n" +
-	"\tduplicate\x18\a \x01(\bR\tduplicate\"\xae\x01\n" +
+	"\tduplicate\x18\a \x01(\bR\tduplicate\"\xde\x01\n" +
 	"\fWriteRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x06R\x05epoch\x12(\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x14.varve.v1.SourceKindR\x04kind\x12\x1f\n" +
 	"\vcreate_tags\x18\x04 \x01(\bR\n" +
 	"createTags\x12%\n" +
-	"\x05batch\x18\x05 \x01(\v2\x0f.varve.v1.BatchR\x05batch\"`\n" +
+	"\x05batch\x18\x05 \x01(\v2\x0f.varve.v1.BatchR\x05batch\x12\x16\n" +
+	"\x06author\x18\x06 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"`\n" +
 	"\vEditRequest\x12\x16\n" +
 	"\x06author\x18\x01 \x01(\tR\x06author\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12!\n" +

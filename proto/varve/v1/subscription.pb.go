@@ -239,10 +239,12 @@ type SubscribeResponse struct {
 	//	*SubscribeResponse_Changes
 	//	*SubscribeResponse_Range
 	//	*SubscribeResponse_Lost
-	What          isSubscribeResponse_What `protobuf_oneof:"what"`
-	Rows          uint32                   `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"` // in changes
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	What isSubscribeResponse_What `protobuf_oneof:"what"`
+	Rows uint32                   `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"` // in changes
+	// Of the catalogue when the message was made: tags as they are now, or since, have the types and names that the rows are of.
+	CatalogRevision uint64 `protobuf:"varint,7,opt,name=catalog_revision,json=catalogRevision,proto3" json:"catalog_revision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SubscribeResponse) Reset() {
@@ -326,6 +328,13 @@ func (x *SubscribeResponse) GetLost() *LostRecords {
 func (x *SubscribeResponse) GetRows() uint32 {
 	if x != nil {
 		return x.Rows
+	}
+	return 0
+}
+
+func (x *SubscribeResponse) GetCatalogRevision() uint64 {
+	if x != nil {
+		return x.CatalogRevision
 	}
 	return 0
 }
@@ -579,14 +588,15 @@ const file_varve_v1_subscription_proto_rawDesc = "" +
 	"\x04unit\x18\t \x01(\tR\x04unitB\x06\n" +
 	"\x04fromB\f\n" +
 	"\n" +
-	"_linger_ms\"\xd5\x01\n" +
+	"_linger_ms\"\x80\x02\n" +
 	"\x11SubscribeResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1a\n" +
 	"\achanges\x18\x03 \x01(\fH\x00R\achanges\x12-\n" +
 	"\x05range\x18\x04 \x01(\v2\x15.varve.v1.RangeChangeH\x00R\x05range\x12+\n" +
 	"\x04lost\x18\x05 \x01(\v2\x15.varve.v1.LostRecordsH\x00R\x04lost\x12\x12\n" +
-	"\x04rows\x18\x06 \x01(\rR\x04rowsB\x06\n" +
+	"\x04rows\x18\x06 \x01(\rR\x04rows\x12)\n" +
+	"\x10catalog_revision\x18\a \x01(\x04R\x0fcatalogRevisionB\x06\n" +
 	"\x04what\"\xe2\x01\n" +
 	"\vRangeChange\x12-\n" +
 	"\x06effect\x18\x01 \x01(\x0e2\x15.varve.v1.RangeEffectR\x06effect\x12\x12\n" +
