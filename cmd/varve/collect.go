@@ -169,7 +169,7 @@ const keepaliveEvery = 20 * time.Second
 
 func dialDestination(d collector.Destination) (*client, error) {
 	if d.Address == collector.Self {
-		return nil, usageError(fmt.Errorf("destination %s: address %s is the server that collects by itself: varve serve --collect; give HOST:PORT", d.Name, d.Address))
+		return nil, usageError(fmt.Errorf("destination %s: address %s is the server that runs the configuration: varve serve --collect, varve serve --forward; give HOST:PORT", d.Name, d.Address))
 	}
 	f := clientFlags{}
 	if d.TLS != nil {

@@ -61,6 +61,8 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newTokenCommand(),
 		newCollectCommand(),
+		newForwardCommand(),
+		newReceiveCommand(),
 		newImportCommand(),
 		newQueryCommand(),
 		newExportCommand(),

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/varvedb/varve/collector"
+	"github.com/varvedb/varve/forward"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/server"
 	"github.com/varvedb/varve/storage"
@@ -25,7 +26,7 @@ import (
 type serveFlags struct {
 	data, listen, metrics, checkpoints       string
 	http, postgres                           string
-	pprof, collect, agentTemplates           string
+	pprof, collect, forward, agentTemplates  string
 	logFormat, logLevel                      string
 	memory                                   size
 	security                                 server.Security
@@ -69,6 +70,9 @@ An address that other machines can reach needs TLS and authentication: --tls-cer
 
   # and read devices and files itself, without a varve collect beside it
   varve serve --data /var/lib/varve --collect /etc/varve/collect.yaml
+
+  # and bring what it stores to the server of the site
+  varve serve --data /var/lib/varve --forward /etc/varve/forward.yaml
 
   # for clients of PostgreSQL on this machine too: psql -h 127.0.0.1 -U me varve
   varve serve --data /var/lib/varve --postgres 127.0.0.1:5432`,
@@ -143,6 +147,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.checkpoints, "checkpoint-dir", "", "directory that checkpoints may be made in; empty refuses them")
 
 	flags.StringVar(&f.collect, "collect", "", "configuration of sources to read, as varve collect has it, with the destination address self for this server; empty for none")
+	flags.StringVar(&f.forward, "forward", "", "configuration of what to bring to another server, as varve forward has it, with the address self for this server; empty for none")
 	flags.StringVar(&f.pprof, "pprof-listen", "", "loopback address for profiles at /debug/pprof, for who works on the server")
 	_ = flags.MarkHidden("pprof-listen") // an error says only that there is no such flag
 
@@ -210,6 +215,11 @@ func (f *serveFlags) check() error {
 	if f.collect != "" {
 		if _, err := collector.ReadConfig(f.collect, collectKinds()); err != nil {
 			return fmt.Errorf("--collect: %w", err)
+		}
+	}
+	if f.forward != "" {
+		if _, err := forward.ReadConfig(f.forward); err != nil {
+			return fmt.Errorf("--forward: %w", err)
 		}
 	}
 	return f.security.Check(f.listen)
@@ -280,6 +290,12 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if f.collect != "" {
 		group.Go(func() error {
 			f.runCollector(ctx, l.Addr(), logger)
+			return nil
+		})
+	}
+	if f.forward != "" {
+		group.Go(func() error {
+			f.runForwarderInside(ctx, l.Addr(), logger)
 			return nil
 		})
 	}

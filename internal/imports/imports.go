@@ -2,7 +2,9 @@
 //
 //	cmd → server → query → storage → compression → model
 //	cmd → collector → compression, model
+//	cmd → forward → collector, compression, model
 //	collector/queue → storage/log, storage/durable
+//	forward → storage/durable
 //	server, collector, cmd → proto
 //
 // An arrow may skip down and never points up. The package is its test, which reads the import clauses of every file and
@@ -96,6 +98,15 @@ var layers = []layer{
 		"server":  "a collector is a client of the server",
 		"cmd":     programsAreLast,
 		"bench":   nobodyImportsBench,
+	}},
+	{folder: "forward", forbid: map[string]string{
+		"storage": "a forwarder reaches both archives through proto",
+		"query":   "what a question means is the server's",
+		"server":  "a forwarder is a client of both servers",
+		"cmd":     programsAreLast,
+		"bench":   nobodyImportsBench,
+	}, allow: map[string]string{
+		"storage/durable": "its place outlasts a power cut; the package knows nothing of an archive",
 	}},
 	{folder: "collector/queue", allow: map[string]string{
 		"storage/log":     "a queue is a log, with the same promises after a crash; the package knows nothing of an archive",
