@@ -5,7 +5,7 @@
 //	       → or all is created anew, and the window that is missing is read from the server's history
 //
 // An address is a node id, "ns=2;s=Boiler.FT101" or "nsu=http://plant/;s=Boiler.FT101", with [i] behind it for an element of an array. The source
-// reads and never writes. Times are those of the server's sources; qualities are their status codes, all 32 bits of them.
+// reads and never writes, in a process of its own ([collector.Kind]). Times are those of the server's sources; qualities are their status codes, all 32 bits of them.
 //
 // # The parts
 //
@@ -13,6 +13,7 @@
 //	address.go    node ids, and namespaces that move
 //	value.go      what a data value becomes
 //	pki.go        the client's own certificate, and which servers' are trusted
+//	trust.go      what people decide about them
 //	conn.go       a session with a server
 //	run.go        a run of the source: connect, subscribe, publish, go over to another server
 //	history.go    what was missed, from the server's history

@@ -5,7 +5,9 @@ import csv
 import datetime
 import math
 import os
+import pathlib
 import sys
+import time
 import uuid
 
 from asyncua import Server, ua
@@ -29,7 +31,7 @@ async def main():
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
     key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.der")
     await setup_self_signed_certificate(
-        __import__("pathlib").Path(key), __import__("pathlib").Path(cert), "urn:varve:interop:asyncua", "localhost",
+        pathlib.Path(key), pathlib.Path(cert), "urn:varve:interop:asyncua", "localhost",
         [ExtendedKeyUsageOID.SERVER_AUTH], {"commonName": "interop"})
     await server.load_certificate(cert)
     await server.load_private_key(key)
@@ -57,12 +59,12 @@ async def main():
         while not os.path.exists(os.path.join(folder, "go")):
             await asyncio.sleep(0.05)
         rows = []
+        begin = int(time.time()) - 1000
         for i in range(1, 201):
             for k, (name, (kind, value)) in enumerate(kinds.items()):
-                at = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=(i * 1000 + k) % 1000000)
                 status = [0, 0x40930000, 0x808C0000][i % 3] if name == "Double" else 0
                 v = value(i)
-                at = EPOCH + datetime.timedelta(seconds=int((at - EPOCH).total_seconds()) - 1000 + i, microseconds=k)
+                at = EPOCH + datetime.timedelta(seconds=begin + i, microseconds=k)
                 await server.iserver.aspace.write_attribute_value(nodes[name].nodeid, ua.AttributeIds.Value, ua.DataValue(
                     ua.Variant(v, kind), ua.StatusCode(status), SourceTimestamp=at))
                 if name == "Array":
