@@ -180,7 +180,11 @@ func TestAFullQueueThinsAndSaysWhat(t *testing.T) {
 				x.collect(20, 10)
 				time.Sleep(time.Minute)
 				x.servers[0].setDown(true)
-				for i := range 1000 {
+				scans := 1000
+				if testing.Short() {
+					scans = 600
+				}
+				for i := range scans {
 					x.collect(20, 10)
 					time.Sleep(time.Second)
 					require.LessOrEqual(t, x.q.Status().Bytes, int64(1<<20)+256<<10)
