@@ -59,12 +59,8 @@ func (q *Queue) thinFor(ctx context.Context, s *sender, parts [][2]uint64) error
 	for _, width := range thinWidths {
 		t := newThinner(width)
 		t.most = q.thinRoom() / len(q.senders)
-		for _, p := range parts {
-			if err := q.eachBatch(ctx, s, p[0], p[1], t.add); err != nil && !errors.Is(err, errThinner) {
-				return err
-			} else if err != nil {
-				break
-			}
+		if err := q.thinParts(ctx, s, parts, t); err != nil && !errors.Is(err, errThinner) {
+			return err
 		}
 		if runs, ok := t.finish(); ok {
 			if err := q.putThinned(ctx, s.d.Name, runs); err != nil {
@@ -83,6 +79,18 @@ func (q *Queue) thinFor(ctx context.Context, s *sender, parts [][2]uint64) error
 	for _, p := range parts {
 		if err := q.reportLost(ctx, s, p[0], p[1], queueFull); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// thinParts has a thinner look at some records, and then take them. It fails with errThinner when too much is left.
+func (q *Queue) thinParts(ctx context.Context, s *sender, parts [][2]uint64, t *thinner) error {
+	for _, take := range []func(*varvev1.Batch) error{t.look, t.add} {
+		for _, p := range parts {
+			if err := q.eachBatch(ctx, s, p[0], p[1], take); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -123,8 +131,10 @@ type thinner struct {
 	width int64
 	most  int // bytes that may be left, about
 	bytes int
+	late  int    // bytes of what came late, about
 	left  uint64 // samples left out
 
+	came    map[thinKey]*arrival
 	of      map[thinKey]*thinTag
 	order   []*thinTag        // as they came
 	lost    map[string]span   // of runs that are no plain samples
@@ -138,11 +148,18 @@ type thinKey struct {
 	typ  model.Type
 }
 
+// arrival is in which order samples of a tag came: the newest time so far, and the times of those that came behind newer ones, or another one of
+// their time. One of these may take the place of another sample, so that it is known of none at such a time whether it stays.
+type arrival struct {
+	newest int64
+	again  map[int64]bool
+}
+
 type thinTag struct {
 	thinKey
+	again    map[int64]bool
 	kept     []thinSample
 	now      thinPiece
-	newest   int64 // time of all so far
 	from, to int64 // of the pieces in which samples were left out; to below from where there are none
 }
 
@@ -163,7 +180,36 @@ type thinPiece struct {
 }
 
 func newThinner(width time.Duration) *thinner {
-	return &thinner{width: int64(width), of: map[thinKey]*thinTag{}, lost: map[string]span{}, leftOut: map[span][]string{}}
+	return &thinner{width: int64(width), came: map[thinKey]*arrival{}, of: map[thinKey]*thinTag{}, lost: map[string]span{}, leftOut: map[span][]string{}}
+}
+
+// look notes in which order the samples of a batch come. All batches are looked at before the first is taken. It fails with errThinner when too many
+// come late.
+func (t *thinner) look(b *varvev1.Batch) error {
+	for _, r := range b.Runs {
+		samples, typ, ok := plainSamples(r)
+		if !ok || len(samples) == 0 {
+			continue
+		}
+		k := thinKey{r.Tag, r.Mode, typ}
+		a := t.came[k]
+		if a == nil {
+			a = &arrival{newest: math.MinInt64, again: map[int64]bool{}}
+			t.came[k] = a
+		}
+		for _, x := range samples {
+			if x.time > a.newest {
+				a.newest = x.time
+			} else if !a.again[x.time] {
+				a.again[x.time] = true
+				t.late += sampleBytes
+			}
+		}
+		if t.late > t.most {
+			return errThinner
+		}
+	}
+	return nil
 }
 
 // add takes the runs of a batch. It fails with errThinner when too much is left.
@@ -182,7 +228,7 @@ func (t *thinner) add(b *varvev1.Batch) error {
 		k := thinKey{r.Tag, r.Mode, typ}
 		tag := t.of[k]
 		if tag == nil {
-			tag = &thinTag{thinKey: k, newest: math.MinInt64, from: math.MaxInt64, to: math.MinInt64}
+			tag = &thinTag{thinKey: k, again: t.came[k].again, from: math.MaxInt64, to: math.MinInt64}
 			t.of[k] = tag
 			t.order = append(t.order, tag)
 			t.bytes += len(r.Tag) + runBytes
@@ -192,7 +238,6 @@ func (t *thinner) add(b *varvev1.Batch) error {
 				t.cut(tag)
 			}
 			tag.now.add(x, typ)
-			tag.newest = max(tag.newest, x.time)
 		}
 		if t.bytes > t.most {
 			return errThinner
@@ -207,13 +252,13 @@ const (
 	sampleBytes = 12
 )
 
-// takes reports whether the piece goes on with a sample. One that is not newer than all before may take the place of one of them, so that it is kept.
+// takes reports whether the piece goes on with a sample. One at whose time another comes is a piece of its own: only what is sure to stay stands for others.
 func (t *thinTag) takes(x thinSample, width int64) bool {
 	last := t.now.last
 	if t.now.n == 0 {
 		return true
 	}
-	if x.time <= t.newest || floorDiv(x.time, width) != floorDiv(last.time, width) || x.quality != last.quality || x.null != last.null {
+	if t.again[x.time] || t.again[last.time] || floorDiv(x.time, width) != floorDiv(last.time, width) || x.quality != last.quality || x.null != last.null {
 		return false
 	}
 	return ordered(t.typ, x.bits) && ordered(t.typ, last.bits) || x.bits == last.bits && x.text == last.text

@@ -83,7 +83,9 @@ func TestThinnedIsWhatAModelKeeps(t *testing.T) {
 		all := drawThinSamples(t, typ)
 		th := newThinner(width)
 		th.most = 1 << 20
-		require.NoError(t, th.add(&varvev1.Batch{Runs: runsOfThin(t, "a", typ, all)}))
+		b := &varvev1.Batch{Runs: runsOfThin(t, "a", typ, all)}
+		require.NoError(t, th.look(b))
+		require.NoError(t, th.add(b))
 		runs, ok := th.finish()
 		require.True(t, ok)
 		newest := map[int64]thinSample{}
@@ -137,6 +139,21 @@ func TestThinnedIsWhatAModelKeeps(t *testing.T) {
 			require.Contains(t, kept, x.to)
 		}
 	})
+}
+
+// A sample that another one replaces stands for none beside it: what was greatest before is not what is left.
+func TestReplacedSamplesStandForNoOthers(t *testing.T) {
+	all := []thinSample{{time: 1, bits: 1}, {time: 2, bits: 8}, {time: 3, bits: 9}, {time: 4, bits: 1}, {time: 5, bits: 2}, {time: 3, bits: 2}}
+	b := &varvev1.Batch{Runs: []*varvev1.Run{runOfThin("a", model.Int64, all)}}
+	th := newThinner(time.Minute)
+	th.most = 1 << 20
+	require.NoError(t, th.look(b))
+	require.NoError(t, th.add(b))
+	runs, ok := th.finish()
+	require.True(t, ok)
+	samples, _, ok := plainSamples(runs[0])
+	require.True(t, ok)
+	require.Contains(t, samples, thinSample{time: 2, bits: 8}, "the greatest of those that stay")
 }
 
 // Runs that are more than values at times are not thinned out, and damaged ones do no harm.
