@@ -51,7 +51,7 @@ stress: ## 10,000 crash seeds, 100 kills, 100 weeks of outages, every fuzz targe
 	GO=$(GO) internal/stress/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: interop
-interop: build ## outside clients against a running server: ADBC, JDBC, Python, Go, psql, Grafana, Power BI, Telegraf, Prometheus, MQTT, OPC UA, questions of BI tools; a table at the end
+interop: build ## outside clients against a running server: ADBC, JDBC, Python, Go, psql, Grafana, Power BI, Telegraf, Prometheus, MQTT, Modbus, OPC UA, questions of BI tools; a table at the end
 	internal/interop/run.sh bin/varve
 
 # Spark is 400 MB to download. The log is kept beside those of other days.

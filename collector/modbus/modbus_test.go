@@ -73,13 +73,19 @@ type device struct {
 	wrote     bool
 }
 
-func newDevice(t *testing.T, seed uint64) (*device, string) {
+// plainDevice has contents, and nothing that asks for them.
+func plainDevice(seed uint64) *device {
 	d := &device{missing: map[uint16]bool{}, silent: map[uint8]bool{}}
 	r := rand.New(rand.NewPCG(seed, 1))
 	for i := range 1 << 16 {
 		d.registers[0][i], d.registers[1][i] = uint16(r.Uint32()), uint16(r.Uint32())
 		d.bits[0][i], d.bits[1][i] = r.IntN(2) == 0, r.IntN(2) == 0
 	}
+	return d
+}
+
+func newDevice(t *testing.T, seed uint64) (*device, string) {
+	d := plainDevice(seed)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	url := "tcp://" + l.Addr().String()
@@ -428,6 +434,8 @@ func TestSettingsAreLookedAt(t *testing.T) {
 	for want, s := range map[string]Settings{
 		"url":     {URL: "plc:502"},
 		"parity":  {URL: "rtu:///dev/ttyS0", Parity: "mark"},
+		"speed":   {URL: "rtu:///dev/ttyS0", Speed: 1},
+		"stop":    {URL: "rtu:///dev/ttyS0", StopBits: 3},
 		"every":   {URL: "tcp://plc:502", Every: time.Millisecond},
 		"timeout": {URL: "tcp://plc:502", Timeout: time.Hour},
 		"cert":    {URL: "tcp+tls://plc:802", Cert: "a"},

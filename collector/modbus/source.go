@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +42,14 @@ type Settings struct {
 const (
 	leastEvery = 10 * time.Millisecond
 	longestOff = time.Minute // a device that is down is asked no less often
+
+	dialTimeout = 5 * time.Second
 )
 
 var schemes = []string{"tcp", "tcp+tls", "udp", "rtu", "rtuovertcp", "rtuoverudp"}
 
-var parities = map[string]uint{"": modbus.PARITY_EVEN, "even": modbus.PARITY_EVEN, "none": modbus.PARITY_NONE, "odd": modbus.PARITY_ODD}
+// serial reports whether devices share a line.
+func (s *Settings) serial() bool { return strings.HasPrefix(s.URL, "rtu") }
 
 // Check is how the configuration asks whether the settings make sense.
 func (s *Settings) Check() error {
@@ -53,8 +57,14 @@ func (s *Settings) Check() error {
 	if !ok || rest == "" || !slices.Contains(schemes, scheme) {
 		return collector.At(fmt.Errorf("url %q: must be one of %s, then :// and where", s.URL, strings.Join(schemes, ", ")), "url")
 	}
-	if _, ok := parities[s.Parity]; !ok {
+	if !slices.Contains([]string{"", "none", "even", "odd"}, s.Parity) {
 		return collector.At(fmt.Errorf("parity %q: must be none, even or odd", s.Parity), "parity")
+	}
+	if s.Speed != 0 && (s.Speed < 50 || s.Speed > 10_000_000) {
+		return collector.At(fmt.Errorf("speed %d: must be 50 to 10000000 baud", s.Speed), "speed")
+	}
+	if s.StopBits > 2 {
+		return collector.At(fmt.Errorf("stop_bits %d: must be 1 or 2", s.StopBits), "stop_bits")
 	}
 	if s.Every != 0 && s.Every < leastEvery {
 		return collector.At(fmt.Errorf("every %s: least is %s", s.Every, leastEvery), "every")
@@ -97,10 +107,14 @@ func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 	if x.s.Gap == 0 {
 		x.s.Gap = 8
 	}
+	x.s.lineDefaults()
 	for _, a := range e.Addresses {
 		p, err := parseAddress(a, unit, x.s.Every)
 		if err != nil {
 			return nil, err
+		}
+		if p.unit == 0 && x.s.serial() {
+			return nil, fmt.Errorf("address %q: unit 0 is all devices of a line, and none of them answers", a)
 		}
 		x.points = append(x.points, p)
 	}
@@ -110,12 +124,52 @@ func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 	return x, nil
 }
 
-// dial opens the connection. The caller closes it.
-func (x *source) dial() (*modbus.ModbusClient, error) {
-	c := &modbus.ClientConfiguration{
-		URL: x.s.URL, Timeout: x.s.Timeout, Speed: x.s.Speed, Parity: parities[x.s.Parity], StopBits: x.s.StopBits,
-		Logger: slog.NewLogLogger(x.env.Logger.Handler(), slog.LevelDebug),
+// lineDefaults are those of the standard (Modbus over Serial Line 1.02, 2.5.1).
+func (s *Settings) lineDefaults() {
+	if s.Speed == 0 {
+		s.Speed = 19200
 	}
+	if s.Parity == "" {
+		s.Parity = "even"
+	}
+	if s.StopBits == 0 {
+		s.StopBits = 1
+		if s.Parity == "none" {
+			s.StopBits = 2
+		}
+	}
+}
+
+// connection asks devices. An error that is no exception means that nobody answered, and that the connection is to be made anew.
+type connection interface {
+	// read is the registers of a group, or its bits as 0 and 1.
+	read(g *group) ([]uint16, error)
+	Close() error
+}
+
+// dial opens the connection. The caller closes it.
+func (x *source) dial() (connection, error) {
+	scheme, rest, _ := strings.Cut(x.s.URL, "://")
+	switch scheme {
+	case "rtu":
+		p, err := openSerial(rest, x.s.Speed, x.s.Parity, x.s.StopBits)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", x.s.URL, err)
+		}
+		return newLine(p, x.s.Speed, x.s.Timeout), nil
+	case "rtuovertcp", "rtuoverudp":
+		c, err := net.DialTimeout(strings.TrimPrefix(scheme, "rtuover"), rest, dialTimeout)
+		if err != nil {
+			return nil, fmt.Errorf("connect to %s: %w", x.s.URL, err)
+		}
+		return newLine(c, x.s.Speed, x.s.Timeout), nil
+	}
+	return x.dialTCP()
+}
+
+// dialTCP opens a connection whose frames have numbers.
+func (x *source) dialTCP() (connection, error) {
+	c := &modbus.ClientConfiguration{URL: x.s.URL, Timeout: x.s.Timeout, Logger: slog.NewLogLogger(x.env.Logger.Handler(), slog.LevelDebug)}
 	if strings.HasPrefix(x.s.URL, "tcp+tls:") {
 		if err := x.secure(c); err != nil {
 			return nil, err
@@ -128,7 +182,37 @@ func (x *source) dial() (*modbus.ModbusClient, error) {
 	if err := m.Open(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", x.s.URL, err)
 	}
-	return m, nil
+	return numbered{m}, nil
+}
+
+// numbered is a connection whose frames have numbers: TCP, TLS or UDP.
+type numbered struct{ *modbus.ModbusClient }
+
+// read is part of connection.
+func (c numbered) read(g *group) ([]uint16, error) {
+	if err := c.SetUnitId(g.unit); err != nil {
+		return nil, err
+	}
+	n := uint16(g.quantity)
+	switch g.table {
+	case coil:
+		return ones(c.ReadCoils(g.first, n))
+	case discrete:
+		return ones(c.ReadDiscreteInputs(g.first, n))
+	case input:
+		return c.ReadRegisters(g.first, n, modbus.INPUT_REGISTER)
+	}
+	return c.ReadRegisters(g.first, n, modbus.HOLDING_REGISTER)
+}
+
+func ones(bits []bool, err error) ([]uint16, error) {
+	out := make([]uint16, len(bits))
+	for i, b := range bits {
+		if b {
+			out[i] = 1
+		}
+	}
+	return out, err
 }
 
 func (x *source) secure(c *modbus.ClientConfiguration) (err error) {
@@ -193,7 +277,7 @@ func (x *source) Check(ctx context.Context, report func(collector.Reading)) erro
 // poll is one run of a source: it asks group after group as each is due.
 type poll struct {
 	*source
-	client *modbus.ModbusClient
+	client connection
 	out    collector.Sink
 	groups []*group
 	off    map[uint8]*outage // units that do not answer
@@ -313,10 +397,7 @@ func (p *poll) redial() error {
 
 // read reads one group. All its readings have the time when the answer came: devices tell none.
 func (p *poll) read(g *group) ([]collector.Reading, error) {
-	if err := p.client.SetUnitId(g.unit); err != nil {
-		return nil, err
-	}
-	registers, err := p.fetch(g)
+	registers, err := p.client.read(g)
 	if err != nil {
 		return nil, err
 	}
@@ -335,29 +416,6 @@ func (p *poll) read(g *group) ([]collector.Reading, error) {
 		readings[i] = r
 	}
 	return readings, nil
-}
-
-func (p *poll) fetch(g *group) ([]uint16, error) {
-	n := uint16(g.quantity)
-	switch g.table {
-	case coil:
-		return ones(p.client.ReadCoils(g.first, n))
-	case discrete:
-		return ones(p.client.ReadDiscreteInputs(g.first, n))
-	case input:
-		return p.client.ReadRegisters(g.first, n, modbus.INPUT_REGISTER)
-	}
-	return p.client.ReadRegisters(g.first, n, modbus.HOLDING_REGISTER)
-}
-
-func ones(bits []bool, err error) ([]uint16, error) {
-	out := make([]uint16, len(bits))
-	for i, b := range bits {
-		if b {
-			out[i] = 1
-		}
-	}
-	return out, err
 }
 
 // bad is readings without values.

@@ -70,6 +70,11 @@ if [ "$when" = full ]; then
 fi
 "$interop/agents/run.sh" "$varve" "$python" "$work"
 "$interop/mqtt/run.sh" "$varve" "$address" "$work"
+if packages pymodbus pyserial; then
+	held "$python" "$interop/modbus/devices.py" "$varve" "$address" "$work/modbus"
+else
+	for client in "pymodbus (TCP)" "pymodbus (RTU)"; do skipped "$client" "pymodbus could not be installed here"; done
+fi
 "$interop/opcua/run.sh" "$varve" "$address" "$python" "$work"
 
 # Pages that people follow, with what the clients above left installed.
