@@ -101,7 +101,9 @@ func (a *aggregation) bytes(workers int) int64 {
 }
 
 // rows is how many rows a record batch may get.
-func (a *aggregation) rows() int { return min(a.batchRows(), a.count()*len(a.tags.asked)) }
+func (a *aggregation) rows() int {
+	return int(min(int64(a.batchRows()), int64(a.count())*int64(len(a.tags.asked))))
+}
 
 // windowsOf is how many windows of a question there are at the most.
 func windowsOf(b *bucketing, tags *tagList) int {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (db *DB) tables() ([]table, error) {
 			out = append(out, table{uint64(t.BackingSSTNum), int64(t.Size), t.Smallest.UserKey, t.Largest.UserKey, nil})
 		}
 	}
-	slices.SortFunc(out, func(a, b table) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(out, func(a, b table) int { return cmp.Compare(a.number, b.number) })
 	return slices.CompactFunc(out, func(a, b table) bool { return a.number == b.number }), nil
 }
 
@@ -158,7 +159,7 @@ func blocksOf(l *sstable.Layout) []block.Handle {
 	}
 	all = append(append(all, l.Index...), l.ValueBlock...)
 	all = slices.DeleteFunc(all, func(h block.Handle) bool { return h.Length == 0 })
-	slices.SortFunc(all, func(a, b block.Handle) int { return int(int64(a.Offset) - int64(b.Offset)) })
+	slices.SortFunc(all, func(a, b block.Handle) int { return cmp.Compare(a.Offset, b.Offset) })
 	return slices.Compact(all)
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -558,20 +559,17 @@ func (c *Cursor) makeGroups(gone bool) {
 			continue
 		}
 		g := group{pieces: c.pieces[from:i], first: c.pieces[from].first, last: last}
-		slices.SortStableFunc(g.pieces, func(a, b piece) int {
-			switch {
-			case a.age < b.age:
-				return -1
-			case a.age > b.age:
-				return 1
-			}
-			return int(int64(a.key.Seq) - int64(b.key.Seq))
-		})
+		slices.SortStableFunc(g.pieces, byAge)
 		c.groups = append(c.groups, g)
 		if i < len(c.pieces) {
 			from, last = i, c.pieces[i].last
 		}
 	}
+}
+
+// byAge is the order in which pieces are merged: the older first, and those of one age as they were written.
+func byAge(a, b piece) int {
+	return cmp.Or(cmp.Compare(a.age, b.age), cmp.Compare(a.key.Seq, b.key.Seq))
 }
 
 // deliver makes block the samples of a group that lie in the range.

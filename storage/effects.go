@@ -288,7 +288,7 @@ func (r *entryReader) next() error {
 	r.count = 1
 	if r.kind&stretchAgain == 0 {
 		count, n := binary.Uvarint(r.b)
-		if n <= 0 || count == 0 || count > math.MaxUint32 {
+		if n <= 0 || count == 0 || count > math.MaxInt32 {
 			return errEntry
 		}
 		r.count, r.b = int(count), r.b[n:]

@@ -90,7 +90,7 @@ func sizeOf(e *ended) int {
 		rowBytes = 1 + 2*binary.MaxVarintLen32 // the batch makes room for them beside each key and value
 		tagBytes = 64                          // of a set of partitions, with its key, or a header
 	)
-	n := int(e.head.Bytes)*3/8 + tagBytes*len(e.head.IDs())
+	n := int(e.head.Bytes/8)*3 + tagBytes*len(e.head.IDs())
 	for i := range e.rows {
 		r := &e.rows[i]
 		size := len(r.key) + len(r.value) + rowBytes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -191,6 +192,9 @@ func (f *serveFlags) check() error {
 	}
 	if f.memory < 64<<20 {
 		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
+	}
+	if f.maxMessage > math.MaxInt32 {
+		return fmt.Errorf("--max-message %s: must be less than 2GiB", f.maxMessage.String())
 	}
 	if f.pprof != "" {
 		if err := checkProfileAddress(f.pprof); err != nil {

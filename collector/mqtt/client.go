@@ -191,7 +191,7 @@ func (c *client) publish(m packet.Publish) error {
 	if err != nil {
 		return err
 	}
-	if limit := c.connack.MaximumPacketSize; limit > 0 && len(b) > int(limit) {
+	if limit := c.connack.MaximumPacketSize; limit > 0 && uint64(len(b)) > uint64(limit) {
 		return fmt.Errorf("publish %d bytes on %s: the broker takes at most %d", len(b), m.Topic, limit)
 	}
 	return c.write(b)

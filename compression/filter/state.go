@@ -164,12 +164,12 @@ func (r *State) Newest() Newest {
 		n.Bits = uint64(r.Int64())
 		return n
 	}
-	size := int(r.Uint32())
-	if size > model.MaxBlobBytes || size > len(r.Rest) {
+	size := r.Uint32()
+	if size > model.MaxBlobBytes || int(size) > len(r.Rest) {
 		r.Fail("%d bytes of text where %d follow", size, len(r.Rest))
 		return Newest{}
 	}
-	n.Blob = append([]byte{}, r.take(size)...)
+	n.Blob = append([]byte{}, r.take(int(size))...)
 	return n
 }
 

@@ -268,7 +268,7 @@ func (d *document) typeOf(f *protogen.Field) object {
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		return object{"type": "number", "format": "double"}
 	case protoreflect.Uint32Kind:
-		return object{"type": "integer", "minimum": 0, "maximum": 1<<32 - 1}
+		return object{"type": "integer", "minimum": 0, "maximum": int64(1<<32 - 1)}
 	case protoreflect.Uint64Kind:
 		return object{"type": list{"string", "integer"}, "format": "uint64"}
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind:

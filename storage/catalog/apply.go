@@ -92,7 +92,7 @@ func (c *Catalog) createLocked(asked *model.Tag, now int64) Result {
 	if err != nil || old != nil {
 		return Result{Tag: old, Err: err}
 	}
-	if c.Len() == math.MaxUint32 {
+	if uint64(c.Len()) == math.MaxUint32 {
 		return Result{Err: fmt.Errorf("create tag %.80q: all %d ids are in use: %w", asked.Name, c.Len(), ErrTagQuota)}
 	}
 	from := int64(model.MinTime)
@@ -306,7 +306,7 @@ func (c *Catalog) updateLocked(u *Update) Result {
 	t.Retention = c.intern.text(t.Retention)
 	t.Settings = c.intern.settings(t.Settings)
 	if now := t.Current(); now.Type != old.Current().Type {
-		if c.Len() == math.MaxUint32 {
+		if uint64(c.Len()) == math.MaxUint32 {
 			return Result{Tag: old, Err: fmt.Errorf("update tag %.80q: all %d ids are in use: %w", t.Name, c.Len(), ErrTagQuota)}
 		}
 		c.beginEpochLocked(t)

@@ -88,7 +88,7 @@ func (d *door) checkCreateLocked(t *model.Tag) error {
 
 // roomLocked reports why there is no room for one more id.
 func (d *door) roomLocked(name string) error {
-	if most := min(d.c.maxTags, math.MaxUint32); d.c.Len()+len(d.names) >= most {
+	if most := min(uint64(d.c.maxTags), math.MaxUint32); uint64(d.c.Len()+len(d.names)) >= most {
 		return fmt.Errorf("create tag %.80q: there are %d, most is %d: %w", name, d.c.Len()+len(d.names), most, ErrTagQuota)
 	}
 	return nil
