@@ -60,6 +60,13 @@ interop-full: build ## the same and Spark, written to docs/interop/DATE.log too
 	@mkdir -p docs/interop
 	internal/interop/run.sh bin/varve full | tee docs/interop/$$(date +%F).log
 
+# What cross does: all, or commands: no vet and no tests. TARGETS="linux/arm/7" is one of the systems.
+CROSS ?= all
+
+.PHONY: cross
+cross: ## build and vet for Linux on amd64, arm64, armv7, Windows, macOS; answers and tests of ARM under qemu-user where it is here
+	GO=$(GO) internal/cross/run.sh $(CROSS)
+
 .PHONY: generate
 generate: ## generate the Go code of proto/ again
 	cd proto && $(GO) tool -modfile=../internal/tools/go.mod buf lint && $(GO) tool -modfile=../internal/tools/go.mod buf generate

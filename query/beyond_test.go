@@ -51,7 +51,7 @@ func TestAveragesOfHugeValues(t *testing.T) {
 		require.NoError(t, err)
 		other, err := New(small, Options{})
 		require.NoError(t, err)
-		b := Buckets{Start: int64(rng.IntN(5e9)), End: 30e9 + int64(rng.IntN(20e9)), Step: 1e9 + int64(rng.IntN(9e9))}
+		b := Buckets{Start: rng.Int64N(5e9), End: 30e9 + rng.Int64N(20e9), Step: 1e9 + rng.Int64N(9e9)}
 		if rng.IntN(3) == 0 {
 			b.Start, b.End = b.End, b.Start
 		}

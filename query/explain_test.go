@@ -168,7 +168,7 @@ func TestExplanationOfAStore(t *testing.T) {
 	x := explain(0, 24*hour)
 	require.Equal(t, storage.Reading{Days: 1}, x.Reading.Reading)
 	require.Zero(t, x.Versions)
-	require.Equal(t, model.MinTime, int(x.SettingsFrom))
+	require.Equal(t, int64(model.MinTime), x.SettingsFrom)
 	require.False(t, x.Stepped)
 
 	x = explain(24*hour, 29*hour)

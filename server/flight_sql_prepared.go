@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"github.com/varvedb/varve/internal/release"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/server/arrowin"
 )
@@ -423,7 +424,7 @@ func decodeArgs(b []byte) ([]arrow.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode parameters: %w", err)
 	}
-	defer r.Release()
+	defer release.Reader(r)
 	var rows []arrow.Record
 	for r.Next() {
 		for i := range r.Record().NumRows() {

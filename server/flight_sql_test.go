@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,7 +50,7 @@ func (s *testStatements) Prepare(ctx context.Context, text string, _ []arrow.Dat
 	case "rows":
 		st.batches, _ = strconv.Atoi(count)
 	case "endless":
-		st.batches = 1 << 60
+		st.batches = math.MaxInt
 	case "fail":
 		st.batches, st.broken = 1, true
 	case "who":

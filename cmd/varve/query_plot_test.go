@@ -22,7 +22,7 @@ func TestAPlotIsThatOfAllSamples(t *testing.T) {
 	csv.WriteString("time,tag,value,quality\n")
 	want := chart.New("P-1", start.UnixNano(), start.Add(8*time.Hour).UnixNano(), 60, 12, false)
 	v, last := 5.0, start
-	for at := start; at.Before(start.Add(8 * time.Hour)); at = at.Add(time.Duration(1 + rng.IntN(40e9))) {
+	for at := start; at.Before(start.Add(8 * time.Hour)); at = at.Add(time.Duration(1 + rng.Int64N(40e9))) {
 		quality := "Good"
 		v += math.Round(rng.NormFloat64()*16) / 64
 		switch rng.IntN(200) {

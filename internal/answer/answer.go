@@ -19,6 +19,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"github.com/varvedb/varve/internal/release"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -78,7 +79,7 @@ func (r *Reader) Next() (rec arrow.Record, err error) {
 }
 
 // Close lets go of the memory.
-func (r *Reader) Close() { r.arrow.Release() }
+func (r *Reader) Close() { release.Reader(r.arrow) }
 
 // streamBytes is the bytes of a stream one behind the other.
 type streamBytes struct {

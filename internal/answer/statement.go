@@ -14,6 +14,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/mattn/go-runewidth"
+
+	"github.com/varvedb/varve/internal/release"
 )
 
 // WriteStatement writes the rows of an SQL statement as csv, json, a table for people, or a record: a line for each value. Columns may be of any type that statements have:
@@ -87,7 +89,7 @@ func ReadSchema(b []byte) (s *arrow.Schema, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a schema: %w", err)
 	}
-	defer r.Release()
+	defer release.Reader(r)
 	return r.Schema(), nil
 }
 

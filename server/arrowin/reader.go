@@ -9,6 +9,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/varvedb/varve/internal/release"
 )
 
 // Limits bound one stream.
@@ -122,7 +124,7 @@ func (r *Reader) Next() (arrow.Record, error) {
 // Release gives back what the reader holds.
 func (r *Reader) Release() {
 	_ = Guard(func() error {
-		r.arrow.Release()
+		release.Reader(r.arrow)
 		return nil
 	})
 }

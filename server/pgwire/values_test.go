@@ -304,7 +304,7 @@ func TestValuesOfExpressions(t *testing.T) {
 		require.NoError(t, err)
 		b.Field(0).(*array.Decimal128Builder).Append(v)
 		b.Field(1).(*array.Date32Builder).Append(arrow.Date32(row*5000 - 3000))
-		b.Field(2).(*array.Time64Builder).Append(arrow.Time64(row * 10_000_000_001))
+		b.Field(2).(*array.Time64Builder).Append(arrow.Time64(int64(row) * 10_000_000_001))
 		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(row-3) * 1_000_000_000_000_000_000)
 		b.Field(4).(*array.MonthDayNanoIntervalBuilder).Append(arrow.MonthDayNanoInterval{Months: int32(row*7 - 20), Days: int32(row - 1), Nanoseconds: int64(row-2) * 1_234_567_000})
 		list := b.Field(5).(*array.ListBuilder)
@@ -349,7 +349,7 @@ func TestValuesOfExpressions(t *testing.T) {
 			}
 			require.Zero(t, exact.Cmp(got), "%s is %v in %s", numbers[row], n, mode)
 			require.Equal(t, int64(row*5000-3000), d.Unix()/86400)
-			require.Equal(t, int64(row*10_000_000_001), at.Microseconds)
+			require.Equal(t, int64(row)*10_000_000_001, at.Microseconds)
 			require.Equal(t, int64(row-3)*1_000_000_000, ts.Unix())
 			require.Equal(t, pgtype.Interval{Microseconds: int64(row-2) * 1_234_567, Days: int32(row - 1), Months: int32(row*7 - 20), Valid: true}, i)
 			require.Equal(t, append([]string{}, lists[row]...), append([]string{}, l...))

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
+	"github.com/varvedb/varve/internal/release"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/part13"
@@ -296,7 +297,7 @@ func answerOf(ctx context.Context, at Moment, ask func(context.Context, *query.E
 			yield(nil, why(err))
 			return
 		}
-		defer reader.Release()
+		defer release.Reader(reader)
 		for reader.Next() {
 			if !yield(reader.Record(), nil) {
 				return

@@ -86,7 +86,7 @@ func TestCreateGivesDenseIDsAndFindsTheExistingTag(t *testing.T) {
 	require.True(t, r[0].Created)
 	require.EqualValues(t, 2, r[1].Tag.ID)
 	require.True(t, r[1].Tag.Current().Stepped, "a bool is always stepped")
-	require.EqualValues(t, model.MinTime, r[1].Tag.Settings[0].From)
+	require.EqualValues(t, int64(model.MinTime), r[1].Tag.Settings[0].From)
 	require.EqualValues(t, 7, r[1].Tag.Created)
 	require.Same(t, r[0].Tag, r[2].Tag)
 	require.False(t, r[2].Created)

@@ -205,7 +205,7 @@ func TestStateSets(t *testing.T) {
 
 	first := applyOne(t, c, 10, put("s", 0, on))
 	require.True(t, first.Created)
-	require.EqualValues(t, model.MinTime, first.StateSet.From)
+	require.EqualValues(t, int64(model.MinTime), first.StateSet.From)
 	again := applyOne(t, c, 20, put("s", 0, on))
 	require.False(t, again.Created, "the same set put again is no new version")
 	require.Same(t, first.StateSet, again.StateSet)

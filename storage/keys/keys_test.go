@@ -181,7 +181,7 @@ func TestEveryInstantLiesInItsPartition(t *testing.T) {
 			}
 		}
 	})
-	require.Equal(t, model.MinTime, int(DayOf(model.MinTime).Range().Start))
+	require.Equal(t, int64(model.MinTime), DayOf(model.MinTime).Range().Start)
 	require.Equal(t, model.All.End, DayOf(model.MaxTime).Range().End)
 	require.Equal(t, Partition{Day, -1}, DayOf(-1))
 	require.Equal(t, Partition{Day, 0}, DayOf(0))

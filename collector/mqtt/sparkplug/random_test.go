@@ -356,7 +356,7 @@ func FuzzHost(f *testing.F) {
 				topic += fmt.Sprintf("/D%d", op>>4&1)
 			}
 			p := everything()
-			p.Timestamp, p.Seq = uint64(base+rng.IntN(100_000)), uint64(rng.IntN(8))
+			p.Timestamp, p.Seq = uint64(base+rng.Int64N(100_000)), uint64(rng.IntN(8))
 			p.Metrics = append(p.Metrics, session64(int64(rng.IntN(3))))
 			for range rng.IntN(4) {
 				p.Metrics = append(p.Metrics, named(fmt.Sprintf("m%d", rng.IntN(30)), Datatype(rng.IntN(int(datatypes))), intOf(int32(op)), uint64(base)).alias(uint64(rng.IntN(5))))

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Builds and vets everything for the systems that a release is for, without cgo, and runs for others than this one what can be run here: run.sh [commands]
+# With commands only cmd/varve is built, nothing is vetted and no tests are run. TARGETS are others than all, such as "linux/arm/7". A table at the end says what was built, vetted and run; what was not is named there too.
+#
+# ARM is run under qemu-user where it is here (apt-get install qemu-user): a server is started, loaded and asked, and its answers and its store are held
+# against those of this machine's own program; then tests of the packages that count and size. Windows and macOS are not run.
+# linux/386 is no target: processors of amd64 run it, and so the tests of what an int of 32 bits does run at full speed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+mode=${1:-all}
+go=${GO:-go}
+export CGO_ENABLED=0
+work=$(mktemp -d)
+server=
+stop() {
+	local status=$?
+	if [ -n "$server" ]; then
+		kill -TERM "$server" 2>/dev/null || true
+		wait "$server" || true
+	fi
+	[ "$status" -eq 0 ] || tail -n 20 "$work"/*.log 2>/dev/null || true
+	rm -rf "$work"
+	exit "$status"
+}
+trap stop EXIT
+
+# What has numbers of 32 and 64 bits in it and takes no hour under an emulator.
+counted=(./internal/release ./model/... ./compression/... ./storage/catalog ./storage/chunk ./storage/head ./storage/identity ./storage/keys ./storage/log ./storage/record
+	./storage/rollup ./collector ./collector/file ./collector/modbus ./collector/mqtt/... ./collector/queue ./collector/session ./collector/simulator
+	./server/arrowin ./server/lineprotocol ./server/pgwire ./query/expression ./query/plot ./query/quantile)
+
+began=$SECONDS
+step() { echo "== $* ($((SECONDS - began)) s)"; }
+
+rows=()
+row() { rows+=("$(printf '%-15s %-9s %-6s %s' "$@")"); }
+
+# of TARGET COMMAND... runs it for linux/arm/7 and the like.
+of() {
+	local target=$1 os arch arm
+	shift
+	IFS=/ read -r os arch arm <<<"$target"
+	GOOS=$os GOARCH=$arch GOARM=$arm "$@"
+}
+
+native="$work/varve-native"
+step native program
+$go build -o "$native" ./cmd/varve
+
+# emulator TARGET is what runs its programs here, if anything does.
+emulator() {
+	case $1 in
+	linux/arm64) command -v qemu-aarch64 || command -v qemu-aarch64-static ;;
+	linux/arm/7) command -v qemu-arm || command -v qemu-arm-static ;;
+	esac
+}
+
+# answers DATA PROGRAM... starts a server, loads a file of the sample and prints what it answers.
+answers() {
+	local data=$1 log="$1.log" address= sample=cmd/varve/sample/tep
+	shift
+	: >"$log"
+	"$@" serve --data "$data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --sql off --memory 64MiB 2>"$log" &
+	server=$!
+	for _ in $(seq 1200); do
+		address=$(sed -n 's/^listening on //p' "$log")
+		[ -z "$address" ] || break
+		kill -0 "$server"
+		sleep 0.1
+	done
+	"$@" import --server "$address" --prefix TEP. --tags $sample/tags.csv $sample/tep_idv06.csv.gz >&2
+	local range=(--server "$address" --start 2001-01-01T00:00:00Z --end 2001-01-03T00:00:00Z --output csv)
+	"$@" query "${range[@]}" TEP.XMEAS_01 TEP.XMEAS_09 TEP.XMV_03
+	"$@" query "${range[@]}" --aggregate time_weighted_average,minimum,maximum,count --every 1h TEP.XMEAS_01 TEP.XMV_03
+	kill -TERM "$server"
+	wait "$server"
+	server=
+}
+
+step answers of the native program
+answers "$work/native" "$native" >"$work/want"
+[ "$(wc -l <"$work/want")" -gt 1000 ] || { echo "the native program answered $(wc -l <"$work/want") lines"; exit 1; }
+
+for target in ${TARGETS:-linux/amd64 linux/arm64 linux/arm/7 windows/amd64 darwin/arm64}; do
+	built=everything vetted=yes ran="no: there is none to run it here"
+	if [ "$mode" = commands ]; then
+		step "build cmd/varve for $target"
+		of $target $go build -o /dev/null ./cmd/varve
+		built=cmd/varve vetted=no
+	else
+		step "build for $target"
+		of $target $go build ./...
+		step "vet for $target"
+		of $target $go vet ./...
+	fi
+	emulator=$(emulator $target || true)
+	if [ "$target" = "$($go env GOHOSTOS)/$($go env GOHOSTARCH)" ]; then
+		ran="yes, natively: make test"
+	elif [ -n "$emulator" ]; then
+		binary="$work/varve-${target//\//-}"
+		of $target $go build -o "$binary" ./cmd/varve
+		step "run $target under $(basename "$emulator")"
+		answers "$work/data-${target//\//-}" "$emulator" "$binary" >"$work/got"
+		diff "$work/want" "$work/got" >&2 || { echo "$target does not answer as this machine does" >&2; exit 1; }
+		"$native" verify "$work/data-${target//\//-}" >&2
+		ran="answers as this machine does; its store verifies here"
+		if [ "$mode" != commands ]; then
+			step "tests for $target under $(basename "$emulator")"
+			of $target $go test -short -exec "$emulator" -timeout 60m "${counted[@]}"
+			ran+="; tests of ${#counted[@]} packages"
+		fi
+	elif [[ $target == linux/* ]]; then
+		ran="no: there is no qemu-user here (apt-get install qemu-user)"
+	fi
+	row "$target" "$built" "$vetted" "$ran"
+done
+
+if [ "$mode" = commands ]; then
+	row linux/386 - - "no: commands alone"
+elif [ "$($go env GOHOSTARCH)" = amd64 ] && [ "$(uname -s)" = Linux ]; then
+	step "tests with an int of 32 bits, linux/386"
+	of linux/386 $go test -short -timeout 30m "${counted[@]}" ./storage
+	row linux/386 - - "tests of $((${#counted[@]} + 1)) packages, natively"
+else
+	row linux/386 - - "no: this is no Linux on amd64"
+fi
+
+echo
+printf '%-15s %-9s %-6s %s\n' target built vetted run
+printf '%s\n' "${rows[@]}"
+echo "it took $SECONDS s"
