@@ -54,7 +54,7 @@ func newCommand() *cobra.Command {
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.AddCommand(newPeersCommand(), newShuffleCommand(), newGrowthCommand(), newSubscribeCommand(), newSQLCommand(), newIsolateCommand(), newBICommand(), newOutageCommand(), newLinesCommand())
+	cmd.AddCommand(newPeersCommand(), newShuffleCommand(), newGrowthCommand(), newSubscribeCommand(), newSQLCommand(), newIsolateCommand(), newBICommand(), newOutageCommand(), newLinesCommand(), newEdgeCommand())
 	cmd.AddCommand(&cobra.Command{
 		Use:    clientCommand,
 		Short:  "The load generator's process: settings on standard input, progress on standard output",

@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(),
+		newServiceCommand(),
 		newTokenCommand(),
 		newCollectCommand(),
 		newForwardCommand(),
