@@ -63,7 +63,7 @@ func TestGapsAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	for text, bad := range map[string]func(r *varvev1.RecordGapsRequest){
 		"kind of gap 0":   func(r *varvev1.RecordGapsRequest) { r.Kind = 0 },
-		"kind of gap 5":   func(r *varvev1.RecordGapsRequest) { r.Kind = 5 },
+		"kind of gap 6":   func(r *varvev1.RecordGapsRequest) { r.Kind = 6 },
 		"most is 1024":    func(r *varvev1.RecordGapsRequest) { r.Reason += "x" },
 		"most is 256":     func(r *varvev1.RecordGapsRequest) { r.Source += "x" },
 		"author is empty": func(r *varvev1.RecordGapsRequest) { r.Author = "" },
