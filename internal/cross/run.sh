@@ -102,7 +102,7 @@ for target in ${TARGETS:-linux/amd64 linux/arm64 linux/arm/7 windows/amd64 darwi
 		step "run $target under $(basename "$emulator")"
 		answers "$work/data-${target//\//-}" "$emulator" "$binary" >"$work/got"
 		diff "$work/want" "$work/got" >&2 || { echo "$target does not answer as this machine does" >&2; exit 1; }
-		"$native" verify "$work/data-${target//\//-}" >&2
+		"$native" verify --data "$work/data-${target//\//-}" >&2
 		ran="answers as this machine does; its store verifies here"
 		if [ "$mode" != commands ]; then
 			step "tests for $target under $(basename "$emulator")"
