@@ -668,3 +668,15 @@ func TestTextsOfRunsInOneVector(t *testing.T) {
 		mapping.DestroyDataChunk(&chunk)
 	}
 }
+
+// A text that is not UTF-8 is refused, and not answered as the one before it.
+func TestTextsAreUTF8(t *testing.T) {
+	d := openTest(t)
+	for range 3 {
+		_, err := answerWithin(t.Context(), d, &testScanner{}, "select 1 as x")
+		require.NoError(t, err)
+		_, err = answerWithin(t.Context(), d, &testScanner{}, "select 2 as \xc7")
+		require.ErrorIs(t, err, ErrStatement)
+		require.ErrorContains(t, err, "UTF-8")
+	}
+}

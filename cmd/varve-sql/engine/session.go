@@ -87,8 +87,7 @@ func (s *session) tree(sql string) (string, error) {
 		}
 		s.serialize = p
 	}
-	mapping.BindVarcharLength(s.serialize, 1, sql, mapping.IdxT(len(sql)))
-	return s.textOf(s.serialize)
+	return s.textFrom(s.serialize, sql)
 }
 
 // sql is the text of a serialized statement.
@@ -100,8 +99,16 @@ func (s *session) sql(tree []byte) (string, error) {
 		}
 		s.deserialize = p
 	}
-	mapping.BindVarcharLength(s.deserialize, 1, string(tree), mapping.IdxT(len(tree)))
-	return s.textOf(s.deserialize)
+	return s.textFrom(s.deserialize, string(tree))
+}
+
+// textFrom runs a prepared statement that makes one text of another. A text that the engine does not take must end here: the statement still has the
+// one before, and would answer that.
+func (s *session) textFrom(p mapping.PreparedStatement, text string) (string, error) {
+	if mapping.BindVarcharLength(p, 1, text, mapping.IdxT(len(text))) != mapping.StateSuccess {
+		return "", fmt.Errorf("%w: its text is not UTF-8", ErrStatement)
+	}
+	return s.textOf(p)
 }
 
 // vector is a column of a chunk, flat.
