@@ -27,7 +27,7 @@ trap stop EXIT
 # What has numbers of 32 and 64 bits in it and takes no hour under an emulator.
 counted=(./internal/release ./model/... ./compression/... ./storage/catalog ./storage/chunk ./storage/head ./storage/identity ./storage/keys ./storage/log ./storage/record
 	./storage/rollup ./collector ./collector/file ./collector/modbus ./collector/mqtt/... ./collector/queue ./collector/session ./collector/simulator
-	./server/arrowin ./server/lineprotocol ./server/pgwire ./query/expression ./query/plot ./query/quantile)
+	./server/arrowin ./server/lineprotocol ./server/pgwire ./query ./query/expression ./query/plot ./query/quantile)
 
 began=$SECONDS
 step() { echo "== $* ($((SECONDS - began)) s)"; }
