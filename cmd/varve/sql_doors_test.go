@@ -215,3 +215,19 @@ func TestSQLForWantOfMemory(t *testing.T) {
 	require.ErrorAs(t, err, &told)
 	require.Equal(t, "53200", told.Code, told.Message)
 }
+
+// TestSQLSaysThatTimeIsUp has the SQL process notice the end of a statement's time before the server does, now and then: it is told as that all the same.
+func TestSQLSaysThatTimeIsUp(t *testing.T) {
+	at, _ := serveDoors(t, t.TempDir(), "--sql-binary", sqlBinary(t), "--postgres", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
+	conn, err := grpc.NewClient(at.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer conn.Close()
+	sql := varvev1.NewSqlServiceClient(conn)
+	for range 200 {
+		stream, err := sql.Query(t.Context(), &varvev1.SqlRequest{Sql: "select sum(i % 7) from range(1000000000000) t(i)", TimeoutMs: 5})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.Equal(t, codes.DeadlineExceeded, status.Code(err), "%v", err)
+		require.ErrorContains(t, err, "5ms")
+	}
+}

@@ -170,7 +170,7 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 			switch {
 			case errors.Is(err, io.EOF):
 				return nil
-			case err != nil && begun && p.lost(err):
+			case err != nil && begun && p.lost(ctx, err):
 				return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
 			case err != nil:
 				return err
@@ -210,13 +210,14 @@ func (r *Runner) with(ctx context.Context, caller string, ask func(context.Conte
 		begun := time.Now()
 		err = ask(ctx, p)
 		lasted := time.Since(begun)
-		switch {
-		case err == nil:
+		if err == nil {
 			p.answered.Store(true)
 			return nil
+		}
+		switch lost := p.lost(ctx, err); {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !p.lost(err):
+		case !lost:
 			return err
 		case !first || lasted > again:
 			return fmt.Errorf("%w (%s); ask again", ErrLost, p.why())
@@ -287,15 +288,19 @@ func (r *Runner) over(useful bool) {
 	r.failed++
 }
 
-// lost reports whether a call ended because its process did.
-func (p *process) lost(err error) bool {
-	if status.Code(err) != codes.Unavailable && status.Code(err) != codes.Canceled {
+// lost reports whether a call ended because its process did, and not for want of time.
+func (p *process) lost(ctx context.Context, err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
+	default:
 		return false
 	}
 	select {
-	case <-p.ended:
+	case <-p.ended: // which is noticed a moment later than that of its calls
 		return true
-	case <-time.After(time.Second): // its end is noticed a moment later than that of its calls
+	case <-ctx.Done(): // as its time is, which the process may notice first
+		return false
+	case <-time.After(time.Second):
 		return false
 	}
 }

@@ -1,11 +1,14 @@
 package sqlchild
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // A process that answered a statement is followed at once, however often that goes; one that came to nothing is waited behind.
@@ -31,4 +34,15 @@ func TestWhatAnsweredIsFollowedAtOnce(t *testing.T) {
 	require.False(t, r.next.IsZero())
 	over(true)
 	require.True(t, r.next.IsZero())
+}
+
+// The process may notice before the server that the time of a statement is up: that is what is told, and not that a call was canceled.
+func TestTimeIsUpForTheProcessFirst(t *testing.T) {
+	r, err := New(Options{Binary: "none", TempDir: t.TempDir(), Timeout: 50 * time.Millisecond}, nil)
+	require.NoError(t, err)
+	r.process = &process{ended: make(chan struct{})}
+	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded} {
+		err = r.with(t.Context(), "me", func(context.Context, *process) error { return status.Error(code, "stream terminated") })
+		require.ErrorIs(t, err, ErrTimeout, code)
+	}
 }
