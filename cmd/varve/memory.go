@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -19,12 +20,12 @@ func memoryLimit(budget int64, tags int) int64 { return budget + budget/5 + int6
 
 // spareProcessor lets one goroutine more run at once than there are processors, unless the environment says how many. What calculates (a scan, a seal)
 // keeps the scheduler's processor for up to 10 ms, and when all have one, a batch of samples that comes in waits that long before it is read; on the
-// one more the kernel lets it in at once.
-func spareProcessor() {
+// one more the kernel lets it in at once. Once is enough, however many servers a process has.
+var spareProcessor = sync.OnceFunc(func() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
-}
+})
 
 // A process that allocated less than idleBytes in each of idleSeconds gives back what it does not use.
 const (

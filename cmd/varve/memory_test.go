@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"testing"
@@ -30,4 +31,12 @@ func TestMemoryLimitFollowsTheTags(t *testing.T) {
 	require.Eventually(t, limit(1_000_000), 30*time.Second, time.Millisecond)
 	cancel()
 	<-done
+}
+
+// A process with many servers has one spare processor, not one for each: everything that works in as many parts as there are processors would grow.
+func TestOneSpareProcessor(t *testing.T) {
+	spareProcessor()
+	n := runtime.GOMAXPROCS(0)
+	spareProcessor()
+	require.Equal(t, n, runtime.GOMAXPROCS(0))
 }
