@@ -374,7 +374,7 @@ func TestLimitsOfGaps(t *testing.T) {
 	require.NoError(t, err)
 	ctx := context.Background()
 	lost := model.Gap{Kind: model.Lost, From: 5, To: 9}
-	for _, bad := range []model.Gap{{Kind: model.Lost, From: 5, To: 5}, {Kind: model.Lost, From: math.MinInt64, To: 5}, {From: 5, To: 9}, {Kind: 5, From: 5, To: 9}} {
+	for _, bad := range []model.Gap{{Kind: model.Lost, From: 5, To: 5}, {Kind: model.Lost, From: math.MinInt64, To: 5}, {From: 5, To: 9}, {Kind: model.Thinned + 1, From: 5, To: 9}} {
 		_, err = db.RecordGap(ctx, []model.TagID{1}, bad, "ann", "")
 		require.ErrorIs(t, err, ErrBadBatch)
 	}
