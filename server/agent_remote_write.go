@@ -508,7 +508,7 @@ func (a *agentRows) keepGaps(ctx context.Context, stored *uint64) error {
 		}
 	}
 	for at, tags := range ends {
-		if _, err := db.EndGaps(ctx, tags, at, author, ""); err != nil {
+		if _, err := db.EndGaps(ctx, tags, at, a.gapSource, author, ""); err != nil {
 			return unavailable(err)
 		}
 	}

@@ -31,8 +31,8 @@ func (s *gapService) RecordGaps(ctx context.Context, r *varvev1.RecordGapsReques
 	if r.Kind < varvev1.GapKind_GAP_KIND_NOT_COLLECTED || r.Kind > varvev1.GapKind_GAP_KIND_THINNED {
 		return nil, fmt.Errorf("kind of gap %d is unknown: %w", r.Kind, errBadField)
 	}
-	if n := len(r.Source); n > storage.MaxGapSource {
-		return nil, fmt.Errorf("source has %d bytes, most is %d: %w", n, storage.MaxGapSource, errBadField)
+	if err := checkGapSource(r.Source); err != nil {
+		return nil, err
 	}
 	g := model.Gap{Kind: model.GapKind(r.Kind), From: r.StartNs, To: model.OpenGap, Source: r.Source} // kinds have the numbers of the wire
 	if r.EndNs != nil {
@@ -57,10 +57,13 @@ func (s *gapService) EndGaps(ctx context.Context, r *varvev1.EndGapsRequest) (*v
 	if err != nil {
 		return nil, fmt.Errorf("end gaps: %w", err)
 	}
+	if err := checkGapSource(r.Source); err != nil {
+		return nil, err
+	}
 	if r.EndNs < model.MinTime || r.EndNs > model.MaxTime {
 		return nil, fmt.Errorf("end of gaps at %d, the first instant is %d, the last %d: %w", r.EndNs, int64(model.MinTime), int64(model.MaxTime), errBadField)
 	}
-	offset, err := s.db.EndGaps(ctx, tags, r.EndNs, author, r.Reason)
+	offset, err := s.db.EndGaps(ctx, tags, r.EndNs, r.Source, author, r.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +84,13 @@ func (s *gapService) WithdrawGaps(ctx context.Context, r *varvev1.WithdrawGapsRe
 		return nil, err
 	}
 	return &varvev1.WithdrawGapsResponse{Withdrawn: uint32(s.db.GapsChanged(tags, offset))}, nil
+}
+
+func checkGapSource(source string) error {
+	if n := len(source); n > storage.MaxGapSource {
+		return fmt.Errorf("source has %d bytes, most is %d: %w", n, storage.MaxGapSource, errBadField)
+	}
+	return nil
 }
 
 // whoAndMaybeWhy is the author of a call that may have a reason, and checks both.

@@ -27,7 +27,12 @@ func TestAGapIsReportedEndedAndWithdrawn(t *testing.T) {
 	again, err := c.RecordGaps(ctx, report)
 	require.NoError(t, err)
 	require.Zero(t, again.Recorded)
-	ended, err := c.EndGaps(ctx, &varvev1.EndGapsRequest{Tags: []string{"a"}, EndNs: 20e9, Author: "lee", Reason: "mended"})
+	end := &varvev1.EndGapsRequest{Tags: []string{"a"}, EndNs: 20e9, Source: "dcs", Author: "lee", Reason: "mended"}
+	ended, err := c.EndGaps(ctx, end)
+	require.NoError(t, err)
+	require.Zero(t, ended.Ended, "the gap is of another source")
+	end.Source = "plc"
+	ended, err = c.EndGaps(ctx, end)
 	require.NoError(t, err)
 	require.Equal(t, uint32(1), ended.Ended)
 	list := func(withdrawn bool, tags ...string) []*varvev1.Gap {
@@ -81,6 +86,8 @@ func TestGapsAreRefused(t *testing.T) {
 	requireCode(t, codes.NotFound, err, "nobody")
 	_, err = c.EndGaps(ctx, &varvev1.EndGapsRequest{Tags: []string{"a"}, EndNs: math.MinInt64, Author: "ann"})
 	requireCode(t, codes.InvalidArgument, err, "end of gaps")
+	_, err = c.EndGaps(ctx, &varvev1.EndGapsRequest{Tags: []string{"a"}, Source: strings.Repeat("s", 257), Author: "ann"})
+	requireCode(t, codes.InvalidArgument, err, "source has 257 bytes")
 	_, err = c.WithdrawGaps(ctx, &varvev1.WithdrawGapsRequest{Id: 1, Tags: make([]string, 10_001), Author: "ann"})
 	requireCode(t, codes.ResourceExhausted, err, "most is 10000")
 	for _, r := range []*varvev1.ListGapsRequest{

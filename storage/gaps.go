@@ -148,7 +148,7 @@ func (db *DB) takeState(offset uint64, ingest int64, body []byte) (outcome, erro
 	case record.Alive:
 		v.To = s.From
 		for _, tag := range tags {
-			for _, g := range db.gaps.standing(tag, func(g *Gap) bool { return g.Newest().To == model.OpenGap && g.From < s.From }) {
+			for _, g := range db.gaps.standing(tag, func(g *Gap) bool { return endedBy(g, &s) }) {
 				db.gaps.change(g, v)
 				db.keepGap(g, &s)
 			}
@@ -172,6 +172,11 @@ func (db *DB) takeState(offset uint64, ingest int64, body []byte) (outcome, erro
 		}
 	}
 	return outcome{}, nil
+}
+
+// endedBy reports whether a gap is ended by a record that says that a source, or everything, is read again.
+func endedBy(g *Gap, s *record.State) bool {
+	return g.Newest().To == model.OpenGap && g.From < s.From && (s.Source == "" || s.Source == g.Source)
 }
 
 // keepGap writes the row of the newest version of a gap, which a record made.
@@ -299,9 +304,9 @@ func (db *DB) RecordGap(ctx context.Context, tags []model.TagID, g model.Gap, au
 	})
 }
 
-// EndGaps ends the open gaps of tags that began before an instant, there.
-func (db *DB) EndGaps(ctx context.Context, tags []model.TagID, at int64, author, reason string) (uint64, error) {
-	return db.submitState(ctx, 1, &record.State{State: record.Alive, Tags: tags, From: at, To: at, Author: author, Reason: reason})
+// EndGaps ends the open gaps of tags that began before an instant, there: those of a source, or of every source where none is named.
+func (db *DB) EndGaps(ctx context.Context, tags []model.TagID, at int64, source, author, reason string) (uint64, error) {
+	return db.submitState(ctx, 1, &record.State{Source: source, State: record.Alive, Tags: tags, From: at, To: at, Author: author, Reason: reason})
 }
 
 // WithdrawGap says that the gaps of an id are none, of tags or, where none are named, of all that have it. They stay readable. ErrNoGap

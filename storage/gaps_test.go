@@ -22,7 +22,7 @@ import (
 // randomGap draws what reports gaps, ends open ones or withdraws some; now and then where there are none.
 func (h *history) randomGap() *testOp {
 	r := h.gapRNG
-	s := &record.State{State: record.Missing, Gap: model.GapKind(1 + r.IntN(4)), Source: "plc", Author: "ann", Reason: fmt.Sprintf("cable %d", r.IntN(3))}
+	s := &record.State{State: record.Missing, Gap: model.GapKind(1 + r.IntN(4)), Source: []string{"plc", "dcs"}[r.IntN(2)], Author: "ann", Reason: fmt.Sprintf("cable %d", r.IntN(3))}
 	for tag := range model.TagID(h.tags) {
 		if r.IntN(3) == 0 {
 			s.Tags = append(s.Tags, tag+1)
@@ -38,6 +38,9 @@ func (h *history) randomGap() *testOp {
 		s.To = model.OpenGap
 	case 1:
 		s.State, s.Gap, s.To = record.Alive, 0, s.From
+		if r.IntN(2) == 0 {
+			s.Source = ""
+		}
 	case 2, 3:
 		s.State, s.Gap, s.From, s.To = record.Withdrawn, 0, 0, 0
 		if s.Of = 1 + r.Uint64N(h.db.log.HighWatermark()+1); r.IntN(3) > 0 {
@@ -68,7 +71,7 @@ func (o *testOp) applyGap(m plain.Gaps) bool {
 	case record.Missing:
 		m.Report(s.Tags, model.Gap{ID: o.id, Kind: s.Gap, From: s.From, To: s.To, Source: s.Source, Recorded: o.ingest}, v)
 	case record.Alive:
-		m.End(s.Tags, s.From, v)
+		m.End(s.Tags, s.From, s.Source, v)
 	case record.Withdrawn:
 		return m.Withdraw(s.Of, s.Tags, v)
 	}
@@ -296,7 +299,7 @@ func TestSecondCopyOfGaps(t *testing.T) {
 	ctx := context.Background()
 	id, err := h.db.RecordGap(ctx, []model.TagID{1, 2}, model.Gap{Kind: model.Lost, From: 5, To: model.OpenGap, Source: "plc"}, "ann", "disk")
 	require.NoError(t, err)
-	_, err = h.db.EndGaps(ctx, []model.TagID{2, 1}, 9, "lee", "mended")
+	_, err = h.db.EndGaps(ctx, []model.TagID{2, 1}, 9, "plc", "lee", "mended")
 	require.NoError(t, err)
 	_, err = h.db.Flush(ctx)
 	require.NoError(t, err)
@@ -381,7 +384,7 @@ func TestLimitsOfGaps(t *testing.T) {
 	for _, tags := range [][]model.TagID{nil, {0}, make([]model.TagID, MaxGapTags+1)} {
 		_, err = db.RecordGap(ctx, tags, lost, "ann", "")
 		require.Error(t, err)
-		_, err = db.EndGaps(ctx, tags, 5, "ann", "")
+		_, err = db.EndGaps(ctx, tags, 5, "", "ann", "")
 		require.ErrorIs(t, err, ErrBadBatch)
 	}
 	_, err = db.RecordGap(ctx, []model.TagID{1}, lost, "ann", string(make([]byte, MaxGapReason+1)))
@@ -426,11 +429,38 @@ func TestOpenGapsOfASource(t *testing.T) {
 	withdrawn := record("a", 6, model.OpenGap, 6)
 	_, err = db.WithdrawGap(ctx, withdrawn, nil, "ann", "")
 	require.NoError(t, err)
-	_, err = db.EndGaps(ctx, []model.TagID{3}, 20, "ann", "")
+	_, err = db.EndGaps(ctx, []model.TagID{3}, 20, "", "ann", "")
 	require.NoError(t, err)
 	require.Equal(t, map[model.TagID]int64{1: 5, 2: 9}, db.OpenGaps(all, "a"))
 	require.Equal(t, map[model.TagID]int64{1: 7}, db.OpenGaps([]model.TagID{1, 2}, "b"))
 	require.NoError(t, db.Close())
+}
+
+// TestEndsOfTwoSources: an end that names a source ends its gaps alone, in whichever order those of another come; one that names none ends all.
+func TestEndsOfTwoSources(t *testing.T) {
+	ctx := context.Background()
+	gap := func(db *DB, source string) {
+		_, err := db.RecordGap(ctx, []model.TagID{1}, model.Gap{Kind: model.DeviceDown, From: 5, To: model.OpenGap, Source: source}, "ann", "")
+		require.NoError(t, err)
+	}
+	end := func(db *DB, at int64, source string) {
+		_, err := db.EndGaps(ctx, []model.TagID{1}, at, source, "ann", "")
+		require.NoError(t, err)
+	}
+	for _, do := range []func(db *DB){
+		func(db *DB) { gap(db, "a"); gap(db, "b"); end(db, 9, "a") },
+		func(db *DB) { gap(db, "a"); end(db, 9, "a"); gap(db, "b") },
+		func(db *DB) { gap(db, "b"); gap(db, "a"); end(db, 9, "a") },
+	} {
+		db, err := Open("store", testOptions(vfs.NewMem()))
+		require.NoError(t, err)
+		do(db)
+		require.Empty(t, db.OpenGaps([]model.TagID{1}, "a"))
+		require.Equal(t, map[model.TagID]int64{1: 5}, db.OpenGaps([]model.TagID{1}, "b"))
+		end(db, 12, "")
+		require.Empty(t, db.OpenGaps([]model.TagID{1}, "b"))
+		require.NoError(t, db.Close())
+	}
 }
 
 // TestRowsOfGapsThatDoNotFit are damage, whatever their checksum says.

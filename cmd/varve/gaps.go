@@ -201,11 +201,12 @@ func tagsToName(what string) cobra.PositionalArgs {
 
 func newGapsEndCommand() *cobra.Command {
 	f := &gapFlags{}
-	var end string
+	var end, source string
 	cmd := &cobra.Command{
-		Use:   "end [--end TIME] TAG...",
+		Use:   "end [--end TIME] [--source NAME] TAG...",
 		Short: "End open gaps",
-		Long: `Ends the open gaps of tags that began before --end, there. A name with * or ? means every tag that matches. Prints how many.
+		Long: `Ends the open gaps of tags that began before --end, there: those of --source, or of every source. A name with * or ? means every tag that
+matches. Prints how many.
 
 Times are ` + timeexpr.Help + `.`,
 		Example: `  varve gaps end --end 2026-03-01T10:20:00Z --reason 'cable is back' FI-101`,
@@ -216,7 +217,7 @@ Times are ` + timeexpr.Help + `.`,
 				return err
 			}
 			return f.change(cmd, names, func(ctx context.Context, c *client, ids []uint32) (gapNumbers, error) {
-				r, err := c.gaps.EndGaps(ctx, &varvev1.EndGapsRequest{TagIds: ids, EndNs: *at, Author: f.author, Reason: f.reason})
+				r, err := c.gaps.EndGaps(ctx, &varvev1.EndGapsRequest{TagIds: ids, EndNs: *at, Source: source, Author: f.author, Reason: f.reason})
 				return gapNumbers{[]string{"ended"}, []uint64{uint64(r.GetEnded())}}, err
 			})
 		},
@@ -224,6 +225,7 @@ Times are ` + timeexpr.Help + `.`,
 	f.register(cmd)
 	f.who(cmd)
 	cmd.Flags().StringVar(&end, "end", "now", "first instant that is not missing any more")
+	cmd.Flags().StringVar(&source, "source", "", "whose gaps to end (default those of every source)")
 	return cmd
 }
 

@@ -58,6 +58,7 @@ func TestGaps(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(varve(t, at("add", "--author", "ann", "--kind", "lost", "--start", "2024-01-01T06:00:00Z", "--source", "plc, 7", "--output", "json", "f", "g")...)), &made))
 	require.Equal(t, uint64(2), made.Recorded)
 	require.Contains(t, varve(t, at("add", "--author", "ann", "--kind", "lost", "--start", "2024-01-01T06:00:00Z", "--source", "plc, 7", "*")...), "recorded 0")
+	require.Equal(t, "ended 0\n", varve(t, at("end", "--author", "lee", "--source", "plc", "f")...))
 	require.Equal(t, "ended 1\n", varve(t, at("end", "--author", "lee", "--end", "2024-01-01T08:00:00Z", "--reason", "mended", "f")...))
 	stop()
 	address, _ = serveInProcess(t, dir)

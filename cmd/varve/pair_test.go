@@ -186,9 +186,7 @@ func TestPair(t *testing.T) {
 	p := simulator.NewPlant(settings)
 	for _, tag := range []string{"sensor/1", "sensor/" + strconv.Itoa(settings.Sensors), "pump/3", "counter/1"} {
 		requirePlant(t, p, tag, stored(t, a.address, "p."+tag))
-		if os.Getenv("VARVE_STRESS") != "" { // one run of some on a busy machine ended with gaps that differ, and why is not known yet
-			eventually(t, "the same gaps of "+tag, func() bool { return slices.Equal(gapsOf(t, a.address, "p."+tag), gapsOf(t, b.address, "p."+tag)) })
-		}
+		eventually(t, "the same gaps of "+tag, func() bool { return slices.Equal(gapsOf(t, a.address, "p."+tag), gapsOf(t, b.address, "p."+tag)) })
 	}
 	require.NotEmpty(t, gapsOf(t, a.address, "p.sensor/1"))
 

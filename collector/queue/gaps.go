@@ -66,7 +66,7 @@ type report struct {
 
 func (q *Queue) reportOf(g Gap) report {
 	if g.Ends {
-		return report{message: &varvev1.EndGapsRequest{Tags: g.Tags, EndNs: g.End, Author: q.o.Source, Reason: g.Reason}}
+		return report{message: &varvev1.EndGapsRequest{Tags: g.Tags, EndNs: g.End, Source: q.o.Source, Author: q.o.Source, Reason: g.Reason}}
 	}
 	m := &varvev1.RecordGapsRequest{Tags: g.Tags, Kind: g.Kind, StartNs: g.Start, Source: q.o.Source, Author: q.o.Source, Reason: g.Reason}
 	if g.End > g.Start {
@@ -93,7 +93,7 @@ func (r report) about(tags []string) report {
 			Tags: tags, Kind: m.Kind, StartNs: m.StartNs, EndNs: m.EndNs, Source: m.Source, Author: m.Author, Reason: m.Reason,
 		}
 	case *varvev1.EndGapsRequest:
-		r.message = &varvev1.EndGapsRequest{Tags: tags, EndNs: m.EndNs, Author: m.Author, Reason: m.Reason}
+		r.message = &varvev1.EndGapsRequest{Tags: tags, EndNs: m.EndNs, Source: m.Source, Author: m.Author, Reason: m.Reason}
 	}
 	return r
 }

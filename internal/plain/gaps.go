@@ -40,11 +40,11 @@ func (s Gaps) Report(tags []model.TagID, g model.Gap, v GapVersion) {
 	}
 }
 
-// End ends the open gaps of tags that began before an instant.
-func (s Gaps) End(tags []model.TagID, at int64, v GapVersion) {
+// End ends the open gaps of tags, of a source or, where it is empty, of all, that began before an instant.
+func (s Gaps) End(tags []model.TagID, at int64, source string, v GapVersion) {
 	for _, tag := range tags {
 		for _, g := range s[tag] {
-			if n := g.newest(); !n.Withdrawn && n.To == model.OpenGap && g.From < at {
+			if n := g.newest(); !n.Withdrawn && n.To == model.OpenGap && g.From < at && (source == "" || source == g.Source) {
 				v.To = at
 				g.Versions = append(g.Versions, v)
 			}

@@ -163,7 +163,7 @@ func DecodeRule(b []byte) (Rule, error) {
 type Collector uint8
 
 const (
-	Alive     Collector = 1 // the source reads its device; open gaps of the tags end at From
+	Alive     Collector = 1 // the source reads its device; open gaps of the tags end at From: its own, or all where no source is named
 	Unchanged Collector = 2 // nothing changed up to To
 	Missing   Collector = 3 // samples of [From, To) are missing, for the reason in Gap
 	Withdrawn Collector = 4 // the gaps that the record at Of reported are none, of the tags or, where there are none, all of them

@@ -389,6 +389,7 @@ type EndGapsRequest struct {
 	EndNs         int64                  `protobuf:"zigzag64,3,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"` // ns UTC: the first instant that is not missing any more
 	Author        string                 `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`               // who; the authenticated identity where there is one, 1 to 256 bytes
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`               // at most 1,024 bytes; may be empty
+	Source        string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`               // whose gaps end, at most 256 bytes; empty: those of every source
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +455,13 @@ func (x *EndGapsRequest) GetAuthor() string {
 func (x *EndGapsRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *EndGapsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
 	}
 	return ""
 }
@@ -934,13 +942,14 @@ const file_varve_v1_gaps_proto_rawDesc = "" +
 	"\a_end_ns\"@\n" +
 	"\x12RecordGapsResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
-	"\brecorded\x18\x02 \x01(\rR\brecorded\"\x84\x01\n" +
+	"\brecorded\x18\x02 \x01(\rR\brecorded\"\x9c\x01\n" +
 	"\x0eEndGapsRequest\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x17\n" +
 	"\atag_ids\x18\x02 \x03(\rR\x06tagIds\x12\x15\n" +
 	"\x06end_ns\x18\x03 \x01(\x12R\x05endNs\x12\x16\n" +
 	"\x06author\x18\x04 \x01(\tR\x06author\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"'\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\"'\n" +
 	"\x0fEndGapsResponse\x12\x14\n" +
 	"\x05ended\x18\x01 \x01(\rR\x05ended\"\x82\x01\n" +
 	"\x13WithdrawGapsRequest\x12\x0e\n" +

@@ -37,7 +37,7 @@ type GapServiceClient interface {
 	// RecordGaps reports that samples of tags are missing. A tag of which the same gap stands already gets no other one, so that who got
 	// no answer may call again. RESOURCE_EXHAUSTED where the gaps of the server take as much memory as they may.
 	RecordGaps(ctx context.Context, in *RecordGapsRequest, opts ...grpc.CallOption) (*RecordGapsResponse, error)
-	// EndGaps ends the open gaps of tags that began before an instant, there.
+	// EndGaps ends the open gaps of tags, of one source or of all, that began before an instant, there.
 	EndGaps(ctx context.Context, in *EndGapsRequest, opts ...grpc.CallOption) (*EndGapsResponse, error)
 	// WithdrawGaps says that gaps are none after all. NOT_FOUND where none of the id stands.
 	WithdrawGaps(ctx context.Context, in *WithdrawGapsRequest, opts ...grpc.CallOption) (*WithdrawGapsResponse, error)
@@ -118,7 +118,7 @@ type GapServiceServer interface {
 	// RecordGaps reports that samples of tags are missing. A tag of which the same gap stands already gets no other one, so that who got
 	// no answer may call again. RESOURCE_EXHAUSTED where the gaps of the server take as much memory as they may.
 	RecordGaps(context.Context, *RecordGapsRequest) (*RecordGapsResponse, error)
-	// EndGaps ends the open gaps of tags that began before an instant, there.
+	// EndGaps ends the open gaps of tags, of one source or of all, that began before an instant, there.
 	EndGaps(context.Context, *EndGapsRequest) (*EndGapsResponse, error)
 	// WithdrawGaps says that gaps are none after all. NOT_FOUND where none of the id stands.
 	WithdrawGaps(context.Context, *WithdrawGapsRequest) (*WithdrawGapsResponse, error)
