@@ -105,11 +105,9 @@ func measureEdge(ctx context.Context, o *edgeOptions) (_ *edgeReport, err error)
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	args := append([]string{"--memory", o.Memory}, o.ServerArgs...)
 	config := filepath.Join(dir, "collect.yaml")

@@ -167,11 +167,9 @@ func measureGrowth(ctx context.Context, o *growthOptions, log io.Writer) (*growt
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	r := &growthReport{Machine: describeMachine(), Options: *o}
 	if slices.Contains(o.Series, "tags") {

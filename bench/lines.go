@@ -132,11 +132,9 @@ func measureLines(ctx context.Context, o *linesOptions, log io.Writer) (*linesRe
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	r := &linesReport{Machine: describeMachine(), Options: *o}
 	stores := []func() lineStore{func() lineStore { return &varveLines{varve: varve{binary: binary}, args: o.ServerArgs} }}

@@ -23,11 +23,9 @@ func measure(ctx context.Context, o *options) (*report, error) {
 	if !o.Keep {
 		defer os.RemoveAll(dir)
 	}
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	r := &report{Machine: describeMachine(), Workload: *o, Samples: uint64(o.samples())}
 	data := o.Store

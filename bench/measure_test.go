@@ -25,7 +25,7 @@ func measurable(t *testing.T) (dir, binary string) {
 		t.Skip("figures come from /proc, which this machine does not have: ", err)
 	}
 	dir = t.TempDir()
-	binary, err := build(t.Context(), dir)
+	binary, err := build(t.Context(), "", dir)
 	require.NoError(t, err)
 	return dir, binary
 }

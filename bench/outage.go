@@ -117,12 +117,11 @@ func measureOutage(ctx context.Context, o *outageOptions) (*outageReport, error)
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	x := &outage{o: o, dir: dir, binary: o.Binary, r: &outageReport{Machine: describeMachine(), Options: *o}}
-	if x.binary == "" {
-		if x.binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
+	x := &outage{o: o, dir: dir, binary: binary, r: &outageReport{Machine: describeMachine(), Options: *o}}
 	defer x.close()
 	if err := x.run(ctx); err != nil {
 		return nil, err

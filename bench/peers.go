@@ -174,11 +174,9 @@ func measurePeers(ctx context.Context, o *peersOptions, log io.Writer) (*peersRe
 		}
 		peers = append(peers, name)
 	}
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	for _, w := range o.Workloads {
 		d, err := newDataset(ctx, w, o)

@@ -464,7 +464,7 @@ func TestMeasurePeers(t *testing.T) {
 		t.Skip("figures come from /proc, which this machine does not have: ", err)
 	}
 	dir := t.TempDir()
-	binary, err := build(t.Context(), dir)
+	binary, err := build(t.Context(), "", dir)
 	require.NoError(t, err)
 	// Below /tmp itself, since PostgreSQL's user does not get into a test's own directory.
 	o := &peersOptions{Workloads: []string{"w1"}, Tags: 20, Hours: 1, Days: 5, Repeat: 1, Output: "table", Binary: binary}

@@ -14,8 +14,11 @@ import (
 	"time"
 )
 
-// build compiles the program of this tree as a release is: without cgo.
-func build(ctx context.Context, dir string) (string, error) {
+// build is the program to measure: the one given or else that of this tree, compiled as a release is, without cgo.
+func build(ctx context.Context, given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
 	binary := filepath.Join(dir, "varve")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/varvedb/varve/cmd/varve")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -48,7 +51,7 @@ func withSQL(ctx context.Context, given, dir string) (string, error) {
 		}
 		return given, nil
 	}
-	binary, err := build(ctx, dir)
+	binary, err := build(ctx, "", dir)
 	if err != nil {
 		return "", err
 	}

@@ -105,11 +105,9 @@ func measureShuffle(ctx context.Context, o *options) (*shuffleReport, error) {
 	if !o.Keep {
 		defer os.RemoveAll(dir)
 	}
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	r := &shuffleReport{Machine: describeMachine()}
 	run := func(shuffled bool) (one *report, all []content, err error) {

@@ -94,11 +94,9 @@ func measureSubscribe(ctx context.Context, o *subscribeOptions) (*subscribeRepor
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary := o.Binary
-	if binary == "" {
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
+	binary, err := build(ctx, o.Binary, dir)
+	if err != nil {
+		return nil, err
 	}
 	s, err := startServer(ctx, binary, filepath.Join(dir, "store"), nil)
 	if err != nil {

@@ -144,21 +144,9 @@ func (t *edgeTags) set(ctx context.Context, name string) ([]*varvev1.StateSet, e
 	return sets, nil
 }
 
-// oneMessage is an answer of one message.
-type oneMessage struct{ ipc []byte }
-
-func (s *oneMessage) Recv() (*varvev1.ArrowData, error) {
-	if s.ipc == nil {
-		return nil, io.EOF
-	}
-	m := &varvev1.ArrowData{Ipc: s.ipc}
-	s.ipc = nil
-	return m, nil
-}
-
 // namesIn is the tags that a message of changes is about.
 func namesIn(ipc []byte) (names []string, err error) {
-	r, err := answer.NewReader(&oneMessage{ipc})
+	r, err := answer.ReadMessage(ipc)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +196,7 @@ func (t *edgeTags) rows(ctx context.Context, m *varvev1.SubscribeResponse, visit
 		}
 		types[name] = tags[name].types
 	}
-	r, err := answer.NewReader(&oneMessage{m.GetChanges()})
+	r, err := answer.ReadMessage(m.GetChanges())
 	if err != nil {
 		return err
 	}

@@ -68,29 +68,28 @@ func (q *Queue) makeRoom(ctx context.Context, n int64) (bool, error) {
 	if q.o.Full == Block || len(segments) < 2 {
 		return false, nil
 	}
-	free := q.drop
+	tell := q.tellLost
 	if q.o.Full == Thin {
-		free = q.thin
+		tell = q.thin
 	}
-	if err := free(ctx, segments[1].First); err != nil {
+	if err := q.drop(ctx, segments[1].First, tell); err != nil {
 		return false, fmt.Errorf("make room in the queue: %w", err)
 	}
 	return true, nil
 }
 
-// drop loses the records below offset end to every destination that may not have them. Gaps that tell of it are on disk before the records
-// go.
-func (q *Queue) drop(ctx context.Context, end uint64) error {
+// drop takes the records below offset end away from every destination that may not have them, once tell has put on disk what a destination is to know of
+// them.
+func (q *Queue) drop(ctx context.Context, end uint64, tell func(context.Context, *sender, []offsets) error) error {
 	for _, s := range q.senders {
 		s.mu.Lock()
-		stretches := slices.Clone(s.place.stretches)
+		parts := s.place.below(end)
 		s.mu.Unlock()
-		for _, x := range stretches {
-			if x.first < end {
-				if err := q.reportLost(ctx, s, x.first, min(x.end, end), queueFull); err != nil {
-					return err
-				}
-			}
+		if len(parts) == 0 {
+			continue
+		}
+		if err := tell(ctx, s, parts); err != nil {
+			return err
 		}
 		s.mu.Lock()
 		err := s.loseLocked(s.place.undone(), end, "the queue is full")
@@ -100,6 +99,29 @@ func (q *Queue) drop(ctx context.Context, end uint64) error {
 		}
 	}
 	q.settle()
+	return nil
+}
+
+// offsets is records of the queue.
+type offsets struct{ first, end uint64 }
+
+// below is the records below offset end that the destination may not have.
+func (p *place) below(end uint64) (out []offsets) {
+	for _, x := range p.stretches {
+		if x.first < end {
+			out = append(out, offsets{x.first, min(x.end, end)})
+		}
+	}
+	return out
+}
+
+// tellLost tells a destination that records are lost.
+func (q *Queue) tellLost(ctx context.Context, s *sender, parts []offsets) error {
+	for _, p := range parts {
+		if err := q.reportLost(ctx, s, p.first, p.end, queueFull); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

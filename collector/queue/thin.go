@@ -20,42 +20,9 @@ import (
 // thinWidths are tried one after the other: of every so long the first, last, least and greatest sample of a tag stay.
 var thinWidths = []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute, time.Hour, 24 * time.Hour}
 
-// thin thins out the records below offset end. What it leaves of them for a destination is put anew, as records for it alone, and gaps of kind
-// thinned tell of what was left out; all is on disk before the records go. Where even the widest leaves too much, the records are lost.
-func (q *Queue) thin(ctx context.Context, end uint64) error {
-	for _, s := range q.senders {
-		s.mu.Lock()
-		parts := s.place.below(end)
-		s.mu.Unlock()
-		if len(parts) == 0 {
-			continue
-		}
-		if err := q.thinFor(ctx, s, parts); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		err := s.loseLocked(s.place.undone(), end, "the queue is full")
-		s.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	q.settle()
-	return nil
-}
-
-// below is the offsets below end that the destination may not have, as [first, end) each.
-func (p *place) below(end uint64) (out [][2]uint64) {
-	for _, x := range p.stretches {
-		if x.first < end {
-			out = append(out, [2]uint64{x.first, min(x.end, end)})
-		}
-	}
-	return out
-}
-
-// thinFor puts what is left of some records for a destination, and the gaps.
-func (q *Queue) thinFor(ctx context.Context, s *sender, parts [][2]uint64) error {
+// thin thins out records. What it leaves of them for a destination is put anew, as records for it alone, and gaps of kind thinned tell of what
+// was left out. Where even the widest leaves too much, the records are lost.
+func (q *Queue) thin(ctx context.Context, s *sender, parts []offsets) error {
 	for _, width := range thinWidths {
 		t := newThinner(width)
 		t.most = q.thinRoom() / len(q.senders)
@@ -76,19 +43,14 @@ func (q *Queue) thinFor(ctx context.Context, s *sender, parts [][2]uint64) error
 			return q.putSpans(ctx, s.d.Name, bySpan(t.lost), varvev1.GapKind_GAP_KIND_LOST, queueFull)
 		}
 	}
-	for _, p := range parts {
-		if err := q.reportLost(ctx, s, p[0], p[1], queueFull); err != nil {
-			return err
-		}
-	}
-	return nil
+	return q.tellLost(ctx, s, parts)
 }
 
 // thinParts has a thinner look at some records, and then take them. It fails with errThinner when too much is left.
-func (q *Queue) thinParts(ctx context.Context, s *sender, parts [][2]uint64, t *thinner) error {
+func (q *Queue) thinParts(ctx context.Context, s *sender, parts []offsets, t *thinner) error {
 	for _, take := range []func(*varvev1.Batch) error{t.look, t.add} {
 		for _, p := range parts {
-			if err := q.eachBatch(ctx, s, p[0], p[1], take); err != nil {
+			if err := q.eachBatch(ctx, s, p.first, p.end, take); err != nil {
 				return err
 			}
 		}

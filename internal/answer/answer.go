@@ -34,6 +34,21 @@ type Reader struct {
 	bytes *streamBytes
 }
 
+// ReadMessage is the reader of an answer of one message.
+func ReadMessage(ipc []byte) (*Reader, error) { return NewReader(&oneMessage{ipc}) }
+
+// oneMessage is an answer of one message.
+type oneMessage struct{ ipc []byte }
+
+func (s *oneMessage) Recv() (*varvev1.ArrowData, error) {
+	if s.ipc == nil {
+		return nil, io.EOF
+	}
+	m := &varvev1.ArrowData{Ipc: s.ipc}
+	s.ipc = nil
+	return m, nil
+}
+
 // NewReader reads the schema of an answer. An error of the call is returned as it is, with its gRPC status.
 func NewReader(s Stream) (r *Reader, err error) {
 	in := &streamBytes{s: s}

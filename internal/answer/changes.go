@@ -71,18 +71,6 @@ func (c *ChangeWriter) Write(m *varvev1.SubscribeResponse) (n int, err error) {
 	return n, c.out.Flush()
 }
 
-// oneMessage is an answer of one message.
-type oneMessage struct{ ipc []byte }
-
-func (s *oneMessage) Recv() (*varvev1.ArrowData, error) {
-	if s.ipc == nil {
-		return nil, io.EOF
-	}
-	m := &varvev1.ArrowData{Ipc: s.ipc}
-	s.ipc = nil
-	return m, nil
-}
-
 // changes writes the rows of a message.
 func (c *ChangeWriter) changes(ipc []byte) (n int, err error) {
 	if err := c.each(ipc, c.learn); err != nil {
@@ -97,7 +85,7 @@ func (c *ChangeWriter) changes(ipc []byte) (n int, err error) {
 }
 
 func (c *ChangeWriter) each(ipc []byte, do func(*Row) error) error {
-	r, err := NewReader(&oneMessage{ipc})
+	r, err := ReadMessage(ipc)
 	if err != nil {
 		return err
 	}
