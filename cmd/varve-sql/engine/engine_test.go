@@ -414,15 +414,16 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select * from (select *, 'beta' as tag2 from samples) s where tag2 = 'alpha'", most: -1},
 		{sql: "select * from (select * from samples limit 3) s where tag = 'beta'", most: -1},
 		{sql: "select * from (select * from samples order by time_ns desc, tag_id limit 3) s where tag = 'beta'", most: -1},
-		{sql: "select * from (select tag, count(*) n from samples group by tag) s where tag = 'beta'", most: -1},
-		{sql: "select * from (select distinct tag from samples) s where tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by tag) s where tag = 'beta'", most: 400},
+		{sql: "select * from (select distinct tag from samples) s where tag = 'beta'", most: 400},
 		{sql: "select * from (select tag, row_number() over (order by time_ns, tag_id) n from samples) s where tag = 'beta'", most: -1},
+		{sql: "select tag, n from (select tag, count(*) n from samples group by tag order by tag) s where tag = 'beta'", most: 400},
 		{sql: "select * from (select max(time) as time from samples) s where time < '2026-01-01 00:00:00.01'", most: -1},
 		{sql: "select * from (select * exclude (tag), 'beta' as tag from samples) s where tag = 'beta'", most: -1},
 		{sql: "select * from (select * replace (value as time_ns) from samples) s where time_ns = 1", most: -1},
 		{sql: "select * from (select * from samples) s(a, tag) where tag = 'beta'", most: -1},
 		{sql: "select * from (select a.* from samples a, tags t where a.tag_id = t.tag_id) s where s.tag = 'beta'", most: -1},
-		{sql: "select * from (select unnest([1, 2]), tag from samples) s where tag = 'beta'", most: -1},
+		{sql: "select * from (select unnest([1, 2]), tag from samples) s where tag = 'beta'", most: 400},
 		{sql: "select s.value, t.unit from (select * from samples) s join (select * from tags) t on s.tag_id = t.tag_id where s.tag = 'beta' and t.unit = 'bar'", most: 400},
 		{sql: "select s.value, z.value from (select * from samples) s left join (select tag_id, time_ns, value from samples) z on s.tag_id = z.tag_id and s.time_ns = z.time_ns where s.tag = 'beta'", most: 800},
 		{sql: "with s as (select * from samples) select * from s where tag = 'beta' and time < '2026-01-01 00:00:00.01'", most: 40},
@@ -439,11 +440,11 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "with s as (select * from samples) select name from tags t where not exists (select 1 from s where s.tag_id = t.tag_id and s.tag = 'beta')", most: 400},
 		{sql: "with s as (select * from samples) select * from (select * from s) x where tag = 'beta'", most: 400},
 		{sql: "with s as (select * from samples) select value from s where tag = 'beta' union all select value from tags, s where tag = 'nobody'", most: -1},
-		{sql: "with s as (select * from samples) select a.value from s a join s b using (tag_id, time_ns) where a.tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples) select a.value from s a join s b using (tag_id, time_ns) where a.tag = 'beta'", most: 800},
 		{sql: "with s as (select * from samples), n as (select count(*) as n from s) select * from s, n where s.tag = 'beta'", most: -1},
 		{sql: "with s as (select * from samples limit 3) select count(*) from s where tag = 'beta' and time is not null", most: -1},
-		{sql: "with s as (select tag, count(*) n from samples group by tag) select * from s where tag = 'beta'", most: -1},
-		{sql: "with s as (select distinct tag from samples) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s as (select tag, count(*) n from samples group by tag) select * from s where tag = 'beta'", most: 400},
+		{sql: "with s as (select distinct tag from samples) select * from s where tag = 'beta'", most: 400},
 		{sql: "with s as (select tag, time, row_number() over (order by time_ns, tag_id) n from samples) select * from s where tag = 'beta'", most: -1},
 		{sql: "with s as (select * from samples union all select * from samples) select * from s where tag = 'beta'", most: -1},
 		{sql: "with s(tag, time) as (select time, tag from samples) select * from s where time = 'beta'", most: -1},
@@ -458,7 +459,7 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select * from samples a anti join samples b on a.time_ns = b.time_ns and b.tag = 'beta' and b.time < '2026-01-01 00:00:00.05' where a.tag = 'gamma'", most: -1},
 		{sql: "select tag, max(value) m from samples where time < '2026-01-01 00:00:00.01' group by tag having max(value) > 10 and tag = 'beta'", most: -1},
 		{sql: "select tag, time, lag(value) over (partition by tag order by time) l from samples where tag = 'beta' qualify l > 100", most: 400},
-		{sql: "select * from (select tag, time_ns, row_number() over (partition by tag order by time_ns desc) n from samples) where n = 1 and tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, time_ns, row_number() over (partition by tag order by time_ns desc) n from samples) where n = 1 and tag = 'beta'", most: 400},
 		{sql: "select 'beta' as tag from samples where tag = 'alpha'", most: -1},
 		{sql: "select time_ns as tag_id from samples s where s.tag_id = 1", most: 400},
 		{sql: "select * from samples as s(a, b, c) where s.b = 'beta'", most: -1},
@@ -485,6 +486,45 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select tag, time_bucket($1::interval, time) as b, count(*) from samples where tag in (select name from tags where unit = 'rpm') group by tag, b", values: []Value{"1 day"}, most: 400},
 		{sql: "select u.name, (select count(value) from samples s where s.tag_id = u.tag_id and s.tag = 'beta') as n from tags u", most: 400},
 		{sql: "with s as (select tag, min(value) as least from samples where tag = 'beta' group by tag) select * from s", most: 400},
+		// Conditions around what groups, or numbers the rows of a tag.
+		{sql: "select * from (select tag as t, avg(value) a from samples group by 1) d where t = $1 and a > 0", values: []Value{"beta"}, most: 400},
+		{sql: "select * from (select tag t, max(value) from samples group by t) d where d.t in ('beta', 'nobody')", most: 400},
+		{sql: "select * from (select tag, date_trunc('hour', time) h, count(*) from samples group by all) d where tag like 'b%' and h >= '2026-01-01'", most: 400},
+		{sql: "select * from (select tag, time, max(value) m from samples group by tag, time) d where tag = 'beta' and time < '2026-01-01 00:00:00.01'", most: 40},
+		{sql: "select * from (select severity, count(*) n from samples group by severity) d where severity = 'Good'", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by rollup (tag)) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by grouping sets ((tag), ())) d where tag is null or tag = 'beta'", most: -1},
+		{sql: "select * from (select max(tag) as tag, count(*) n from samples group by severity) d where tag = 'gamma'", most: -1},
+		{sql: "select * from (select *, lag(value) over (partition by tag order by time_ns) l from samples) d where tag = 'beta' and l > 100", most: 400},
+		{sql: "select * from (select *, lag(value) over (partition by tag order by time_ns) l from samples) d where tag = 'beta' and time < '2026-01-01 00:00:00.01'", most: 400},
+		{sql: "select * from (select tag, time_ns, sum(value) over (order by time_ns, tag_id) l from samples) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select a.tag, count(*) over (partition by b.tag) n from samples a join samples b using (time_ns)) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select a.tag, count(*) over (partition by a.tag) n from samples a join samples b using (time_ns)) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, time_ns from samples qualify row_number() over (partition by tag order by time_ns) = 3) d where tag = 'beta'", most: 400},
+		{sql: "select * from (select tag, time_ns from samples qualify row_number() over (order by time_ns, tag_id) = 3) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select distinct on (time_ns) tag, time_ns from samples order by time_ns, tag_id) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by tag having count(*) > 3) d, (select count(*) k from samples) e where tag = 'beta'", most: -1},
+		{sql: "select d.n, t.unit from (select tag, count(*) n from samples group by tag) d join tags t on t.name = d.tag where d.tag = 'beta'", most: 400},
+		{sql: "select t.name, d.n from tags t left join (select tag, count(*) n from samples group by tag) d on t.name = d.tag where coalesce(d.tag, 'x') = 'x'", most: -1},
+		{sql: "select t.name, d.n from tags t left join (select tag, count(*) n from samples group by tag) d on t.name = d.tag where d.tag = 'beta'", most: -1},
+		{sql: "select * from (select * from (select tag, count(*) n from samples group by tag) x) y where tag = 'beta'", most: 400},
+		{sql: "select * from (select tag, max(n) from (select tag, severity, count(*) n from samples group by all) x group by tag) y where tag = 'beta'", most: 400},
+		{sql: "select upper(tag) as tag, n from (select tag, count(*) n from samples group by tag) d where tag = 'beta'", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by tag) d(a, tag) where a = 'beta' and tag > 1", most: -1},
+		{sql: "select * from (select tag, count(*) n from samples group by tag limit 2) d where tag = 'beta' and n < 0", most: -1},
+		{sql: "select * from (select tag, random() r from samples) d where tag = 'beta' and r > 2", most: 400},
+		{sql: "select (select n from (select tag, count(*) n from samples group by tag) d where d.tag = t.name) from tags t", most: -1},
+		{sql: "with d as (select tag, date_trunc('hour', time) h, avg(value) a from samples group by all), e as (select tag, max(a) m from d group by tag) select * from e where tag = 'beta'", most: 400},
+		{sql: "with d as (select tag, count(*) n from samples group by tag) select * from d x join d y using (tag) where x.tag = 'beta'", most: -1},
+		{sql: "with s as (select tag, time_ns, value from samples where severity = 'Good') select (select max(value) from s where tag = 'beta') - (select max(value) from s where tag = 'gamma')", most: 640},
+		{sql: "with s as (select * from samples), t as (select * from s where tag_id < 4) select count(*) from t a, t b where a.tag = 'beta' and b.tag = 'gamma' and a.time_ns = b.time_ns", most: 800},
+		{sql: "with s as (select *, random() r from samples) select count(*) from s a join s b using (tag_id, time_ns) where a.r = b.r and a.tag = 'beta'", most: -1},
+		{sql: "with s as materialized (select * from samples) select a.value from s a join s b using (tag_id, time_ns) where a.tag = 'beta'", most: -1},
+		{sql: "with s(a, b) as (select tag, value from samples) select x.a, b from s x where a = 'beta'", most: -1},
+		{sql: "with s(a, b) as (select tag, value from samples) select c, b from s x(c) where c = 'beta'", most: -1},
+		{sql: "with s as (select * from samples), samples as (select 'beta' as tag) select * from s where tag = 'beta'", most: -1},
+		{sql: "with s as (select * from samples) select * from (with samples as (select 'beta' as tag) select s.tag from s, samples where s.tag = samples.tag) x", most: -1},
+		{sql: "with recursive s as materialized (select tag, value from samples where tag = 'beta' order by time_ns limit 1), r as (select 0 i union all select i + 1 from r, s where i < 3) select * from r", most: 400},
 	} {
 		wide, err := answer(d, &testScanner{ignore: true}, x.sql, x.values...)
 		require.NoError(t, err, x.sql)
@@ -495,6 +535,40 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		if x.most >= 0 {
 			require.LessOrEqual(t, narrow.rows, x.most, "%s: %+v", x.sql, narrow.asked)
 		}
+	}
+}
+
+// chain is n common table expressions, each of the one before.
+func chain(n int) string {
+	var b strings.Builder
+	b.WriteString("a0 as (select 1 as i)")
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, ", a%d as (select i from a%d)", i, i-1)
+	}
+	return b.String()
+}
+
+// Common table expressions are put where they are named: names mean what they meant.
+func TestCommonTableExpressionsMeanWhatTheySay(t *testing.T) {
+	d := openTest(t)
+	for _, x := range []struct{ sql, row string }{
+		{"with s as (select * from samples), samples as (select 'beta' as tag) select count(*) from s where tag = 'beta'", "400"},
+		{"with s as (select * from samples) select count(*) from (with samples as (select 'beta' as tag) select s.tag from s, samples where s.tag = samples.tag) x", "400"},
+		{"with s as (select 'beta' as tag), samples as (select * from samples) select count(*) from samples join s using (tag)", "400"},
+		{"with s as (select 1 as i) select (with s as (select 2 as i) select i from s) * 10 + i from s", "21"},
+		{"with a as (select 1 as i), b as (select i + 1 as i from a), a2 as (select i * 10 as i from b) select i from a2", "20"},
+		{"with r as (select random() as r) select count(*) from r x, r y where x.r = y.r", "1"},
+		{"with r as (select time_ns, random() as r from samples) select count(*) from r x join r y using (time_ns) where x.r = y.r", "2000"},
+		{"with s as (select * from samples where random() < 0.5) select (select count(*) from s) - (select count(*) from s)", "0"},
+		{"with s(a, b) as (select tag, value from samples) select count(c) + count(b) - count(s.b) from s as s(c) where c = 'beta'", "400"},
+		{"with S as (select tag as \"T\" from samples) select count(s.t) from s where S.T = 'beta'", "400"},
+		{"with s as (select tag from samples) select count(*) from s tablesample 0 percent", "0"},
+		{"with s as (select * from samples) select count(*) from main.samples, (select 1 as i from s limit 1) x", "2000"},
+		{"with " + chain(1000) + " select max(i) from a1000", "1"},
+	} {
+		rows, err := answer(d, &testScanner{}, x.sql)
+		require.NoError(t, err, x.sql)
+		require.Equal(t, []string{x.row}, rows, x.sql)
 	}
 }
 

@@ -16,6 +16,8 @@ type relation struct {
 	outer bool  // its columns may be null where it has no row
 
 	columns map[string]int // of a subquery, by name: the columns of its table that it hands on; nil of a table
+	inner   node           // of a subquery that does more, its selection; and of its columns the keys
+	keys    map[string]node
 }
 
 // column is the place of a column in the table of a relation, -1 where it has none of the name that is one of the table.
@@ -43,7 +45,11 @@ func (r *rewriter) selection(n node, visible []string) *scope {
 	}
 	s.from(from, visible, true, false)
 	if r.err == nil {
-		left := s.narrow(append(conjuncts(child(n, "where_clause")), s.on...))
+		all := slices.Concat(conjuncts(child(n, "where_clause")), r.around[identity(n)], s.on)
+		left := s.narrow(all)
+		for _, c := range all {
+			s.descend(c)
+		}
 		if len(s.relations) == 1 && s.relations[0].table != nil && s.relations[0].scan != nil {
 			s.relations[0].scan.Whole = len(left) == 0
 		}
@@ -78,10 +84,7 @@ func (s *scope) from(n node, visible []string, whole, outer bool) {
 		}
 		rel.plain = n["sample"] == nil && len(list(n, "column_name_alias")) == 0
 		rel.whole = whole && rel.plain
-		h := s.expressions[identity(n)]
-		if rel.scan = s.table(n, visible); rel.scan == nil && s.err == nil {
-			rel.hand(h, whole)
-		}
+		rel.scan = s.table(n, visible)
 		s.relations = append(s.relations, rel)
 	case "JOIN":
 		s.join(n, visible, whole, outer)
@@ -467,8 +470,15 @@ func (s *scope) related(w, n *relation, all []node) {
 // subquery is the relation that a subquery is: its table, where all it does is to choose rows and columns of one.
 func (s *scope) subquery(n node, visible []string, whole, outer bool) *relation {
 	rel := &relation{alias: strings.ToLower(text(n, "alias")), outer: outer}
-	if n["sample"] == nil && len(list(n, "column_name_alias")) == 0 {
-		rel.hand(s.handedOn(child(child(n, "subquery"), "node"), visible), whole)
+	if n["sample"] != nil || len(list(n, "column_name_alias")) > 0 {
+		return rel
+	}
+	inner := child(child(n, "subquery"), "node")
+	rel.whole = whole
+	if h := s.handedOn(inner, visible); h != nil {
+		rel.scan, rel.columns, rel.plain = h.scan, h.columns, true
+	} else {
+		rel.inner, rel.keys = inner, s.keys(inner, visible)
 	}
 	return rel
 }
@@ -477,48 +487,6 @@ func (s *scope) subquery(n node, visible []string, whole, outer bool) *relation 
 type handed struct {
 	scan    *Scan
 	columns map[string]int // as of relation
-	place   node           // that names it, of a common table expression
-}
-
-// hand makes a relation the table that it hands on, if it does.
-func (r *relation) hand(h *handed, whole bool) {
-	if h != nil {
-		r.scan, r.columns, r.plain, r.whole = h.scan, h.columns, true, whole
-	}
-}
-
-// common notes what a common table expression hands on, where only one place in its node names it: what that place does not want nobody does.
-func (r *rewriter) common(entry, n node, name string, visible []string) {
-	value := child(entry, "value")
-	if len(list(value, "aliases")) > 0 {
-		return
-	}
-	var places []node
-	count := func(x any) {
-		visit(x, func(n node) bool {
-			if text(n, "type") == "BASE_TABLE" && text(n, "schema_name") == "" && strings.EqualFold(text(n, "table_name"), name) {
-				places = append(places, n)
-			}
-			return true
-		})
-	}
-	for k, x := range n {
-		if k != "cte_map" {
-			count(x)
-		}
-	}
-	for _, other := range list(child(n, "cte_map"), "map") {
-		if other, _ := other.(node); text(other, "key") != text(entry, "key") {
-			count(other)
-		}
-	}
-	if len(places) != 1 || places[0]["sample"] != nil || len(list(places[0], "column_name_alias")) > 0 {
-		return
-	}
-	if h := r.handedOn(child(child(value, "query"), "node"), visible); h != nil {
-		h.place = places[0]
-		r.expressions[identity(h.place)] = h
-	}
 }
 
 // identity tells a node from others that are alike, as long as there is a reference to it.

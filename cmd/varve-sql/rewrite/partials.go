@@ -3,6 +3,7 @@ package rewrite
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -73,7 +74,7 @@ func (r *rewriter) partials(n node, visible []string) bool {
 	r.place(from, scan)
 	scan.Bounds = scan.Bounds[:len(scan.Bounds):len(scan.Bounds)]
 	taken := scan.Bounds
-	s.narrow(conjuncts(child(n, "where_clause")))
+	s.narrow(slices.Concat(conjuncts(child(n, "where_clause")), r.around[identity(n)]))
 	scan.Bounds = append(taken, ofTags(scan.Bounds[len(taken):])...)
 	return true
 }

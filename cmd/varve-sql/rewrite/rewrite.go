@@ -128,7 +128,7 @@ func Rewrite(serialized []byte, tables map[string]*Table, titles func(tree []byt
 		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
 	}
 	statement, _ := statements[0].(node)
-	r := &rewriter{tables: tables, types: map[string]string{}, expressions: map[uintptr]*handed{}, titles: titles}
+	r := &rewriter{tables: tables, types: map[string]string{}, around: map[uintptr][]node{}, titles: titles}
 	if err := r.check(statement); err != nil {
 		return nil, err
 	}
@@ -143,8 +143,8 @@ type rewriter struct {
 	tables map[string]*Table
 	scans  []*Scan
 	types  map[string]string // of parameters that are arguments of functions
-	// of common table expressions, by the places that name them
-	expressions map[uintptr]*handed
+	// Conditions around selections that hold for their rows as for what they make of them, by the selection.
+	around map[uintptr][]node
 
 	titles func(tree []byte) (string, error)
 	err    error
@@ -250,6 +250,7 @@ func (r *rewriter) walk(x any, visible []string) {
 			r.function(x, visible)
 			return
 		}
+		inline(x)
 		visible = r.named(x, visible)
 		if text(x, "type") == "SELECT_NODE" && !r.partials(x, visible) {
 			r.selection(x, visible)
@@ -271,8 +272,6 @@ func (r *rewriter) named(n node, visible []string) []string {
 		inner := visible
 		if text(child(child(value, "query"), "node"), "type") == "RECURSIVE_CTE_NODE" {
 			inner = append(inner, name)
-		} else {
-			r.common(entry, n, name, visible)
 		}
 		r.walk(value, inner)
 		visible = append(visible, name)
