@@ -71,6 +71,9 @@ func New(c *Config, o Options) (*Collector, error) {
 	}
 	k := &Collector{o: o, names: newRegistry()}
 	k.mu.config, k.mu.running, k.mu.alive, k.mu.ready = c, map[string]*running{}, readAlive(c.Queue.Dir), map[string]*feed{}
+	if err := k.names.readExceptions(c.Queue.Dir); err != nil {
+		o.Logger.Error("tags whose exception filter the server has are sent whole until it says it again", "error", err)
+	}
 	for i := range c.Sources {
 		f, err := newFeed(c, &c.Sources[i], o.Outlet, k.names, o.Logger, o.Now)
 		if err != nil {
@@ -79,6 +82,7 @@ func New(c *Config, o Options) (*Collector, error) {
 		k.mu.ready[f.name] = f
 		toRuns(k.names, c.Collector+"."+f.name, 0, f.health(false)) // for what waits in the queue
 	}
+	k.names.forgetExceptions()
 	return k, nil
 }
 
@@ -330,7 +334,11 @@ func (k *Collector) housekeep(ctx context.Context) {
 	for _, r := range k.mu.running {
 		feeds = append(feeds, r.feed)
 	}
+	dir := k.mu.config.Queue.Dir
 	k.mu.Unlock()
+	if err := k.names.writeExceptions(dir); err != nil {
+		k.o.Logger.Error("after a restart the server must be there for its exception filters", "error", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, housekeepTimeout)
 	defer cancel()
 	for _, f := range feeds {

@@ -74,6 +74,8 @@ type SourceEntry struct {
 	Tags []TagRule `yaml:"tags"`
 	// MaxTags bounds how many tags the source may make. The default is 100,000.
 	MaxTags int `yaml:"max_tags"`
+	// Exceptions is whose exception filters hold for tags whose rule has none: those of the server, the default, or none, file.
+	Exceptions string `yaml:"exceptions"`
 	// Clock is how far the source's clock may be off.
 	Clock ClockWindow `yaml:"clock"`
 
@@ -81,6 +83,12 @@ type SourceEntry struct {
 	settings any
 	mapping  *mapping
 }
+
+// Whose exception filters hold.
+const (
+	exceptionsOfServer = "server"
+	exceptionsOfFile   = "file"
+)
 
 // ClockWindow says which times of readings are believed. What lies outside goes to the quarantine.
 type ClockWindow struct {
@@ -306,6 +314,9 @@ func (c *Config) checkSource(f *faults, s *SourceEntry, path []any, kinds []Kind
 	}
 	if s.MaxTags < 0 {
 		f.at(append(path, "max_tags"), "max_tags %d: must not be negative", s.MaxTags)
+	}
+	if s.Exceptions != "" && s.Exceptions != exceptionsOfServer && s.Exceptions != exceptionsOfFile {
+		f.at(append(path, "exceptions"), "exceptions %.40q: must be %s or %s", s.Exceptions, exceptionsOfServer, exceptionsOfFile)
 	}
 	if s.Clock.Ahead == 0 {
 		s.Clock.Ahead = defaultAhead

@@ -47,7 +47,7 @@ func TestConfigErrors(t *testing.T) {
 		"empty":                          {"", []string{"c.yaml:1: the file is empty"}},
 		"no YAML":                        {"a: [", []string{"c.yaml:1: "}},
 		"tab":                            {"a:\n\tb: 1\n", []string{"c.yaml:2: "}},
-		"unknown key":                    {source + "    tagz: []\n", []string{`c.yaml:9: unknown key "tagz": must be one of name, type, settings, tags, max_tags, clock`}},
+		"unknown key":                    {source + "    tagz: []\n", []string{`c.yaml:9: unknown key "tagz": must be one of name, type, settings, tags, max_tags, exceptions, clock`}},
 		"unknown key deep":               {tags + "      - address: a\n        adress: b\n", []string{`c.yaml:11: unknown key "adress"`}},
 		"key twice":                      {source + "    name: again\n", []string{`c.yaml:9: mapping key "name" already defined at line 7`}},
 		"no source":                      {head, []string{"there is no source"}},

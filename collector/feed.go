@@ -41,6 +41,7 @@ type feed struct {
 		gaps    []Gap // to be put when mu is free
 		told    map[string]time.Time
 		newest  int64    // time of the newest reading believed
+		taken   uint64   // which exceptions of the server the tests are by
 		list    uint64   // names listed
 		listed  []string // the tags that are collected, as they were told last; never written to
 		skew    int64    // largest time of a reading minus that of its receipt, since the last health tags; MinInt64 for none
@@ -71,9 +72,10 @@ type counts struct {
 type tag struct {
 	address, name string
 	rule          *rule
-	before        bool       // it was collected when the collector ran last
-	refused       string     // why it cannot be collected; empty where it is
-	typ           model.Type // 0 until the first value
+	before        bool            // it was collected when the collector ran last
+	refused       string          // why it cannot be collected; empty where it is
+	typ           model.Type      // 0 until the first value
+	test          filter.Settings // of filter
 	filter        *exception.Filter
 	runs          []session.RunBuilder
 	used          int   // of runs: those that have samples
@@ -178,9 +180,14 @@ func (f *feed) settleTypeLocked(t *tag) {
 		return
 	}
 	f.names.settle(t.name, t.typ)
-	t.filter = nil
-	if s := t.rule.filter(t.typ); !s.Off() {
-		t.filter, _ = exception.New(s) // compileRule has checked the settings
+	f.testLocked(t)
+}
+
+// testLocked begins the exception test of a tag anew.
+func (f *feed) testLocked(t *tag) {
+	t.test, t.filter = f.testOf(t), nil
+	if !t.test.Off() {
+		t.filter, _ = exception.New(t.test) // whoever gave the settings has checked them
 	}
 }
 
@@ -195,6 +202,7 @@ func (f *feed) remap(ctx context.Context, s *SourceEntry) error {
 		r, groups := s.mapping.rule(address)
 		if r != nil && !r.Skip && t.refused == "" && sameRule(r, t.rule) && r.name(f.name, address, groups) == t.name {
 			t.rule = r
+			f.retestTagLocked(t)
 			continue
 		}
 		f.flushTagLocked(t)
@@ -227,6 +235,7 @@ func (f *feed) put(ctx context.Context, readings []Reading, believed bool) error
 	received := f.now().UnixNano()
 	f.counts.readings.Add(int64(len(readings)))
 	f.mu.Lock()
+	f.retestLocked()
 	for i := range readings {
 		f.addLocked(&readings[i], received, believed)
 	}

@@ -3,7 +3,9 @@ package collector
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
+	"github.com/varvedb/varve/compression/filter"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -12,6 +14,10 @@ import (
 type registry struct {
 	mu   sync.Mutex
 	tags map[string]*registered
+
+	exceptions map[string]filter.Settings // that the server has, by tag
+	taken      atomic.Uint64              // how often they changed
+	written    uint64                     // taken as it is on disk
 }
 
 type registered struct {
@@ -19,7 +25,9 @@ type registered struct {
 	settings        *varvev1.NewTag // type UNSPECIFIED until it is known
 }
 
-func newRegistry() *registry { return &registry{tags: map[string]*registered{}} }
+func newRegistry() *registry {
+	return &registry{tags: map[string]*registered{}, exceptions: map[string]filter.Settings{}}
+}
 
 // claim gives a tag to an address. Two addresses of one tag would be two truths in one history.
 func (g *registry) claim(name, source, address string, r *rule) error {

@@ -65,7 +65,7 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	case "thin":
 		o.Full = queue.Thin
 	}
-	for _, d := range c.Destinations {
+	for i, d := range c.Destinations {
 		ingest, gaps, hangUp, err := s.Dial(d)
 		if err != nil {
 			return fmt.Errorf("destination %s: %w", d.Name, err)
@@ -74,6 +74,9 @@ func (s *Service) Run(ctx context.Context) (err error) {
 		to := queue.Destination{Name: d.Name, Ingest: ingest, Gaps: gaps, Until: varvev1.Mark_MARK_ACCEPTED}
 		if d.Ack == "archived" {
 			to.Until = varvev1.Mark_MARK_ARCHIVED
+		}
+		if i == 0 { // all destinations get the same samples, so one of them decides
+			to.Exceptions = func(tags []string, of map[string]*varvev1.TagException) { k.TakeExceptions(tags, of) }
 		}
 		o.Destinations = append(o.Destinations, to)
 	}

@@ -2,9 +2,14 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
+	"math"
 	"sync"
+	"time"
 
+	"github.com/varvedb/varve/compression/filter"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
@@ -31,6 +36,7 @@ type listName struct {
 type collectedList struct {
 	source  string
 	number  uint64
+	tags    []model.TagID // in the order they were named, 0 for a name that no tag has; never written to
 	through int64
 	call    uint64 // when it was said last, by number
 }
@@ -42,20 +48,20 @@ func newCollecting() *collecting {
 	return &collecting{lists: map[listName]*collectedList{}, byTag: map[model.TagID]*collectedList{}}
 }
 
-// again takes a statement about a list that is known; false where it is not.
-func (c *collecting) again(name listName, number uint64, through int64) bool {
+// again takes a statement about a list that is known, and returns its tags; false where it is not.
+func (c *collecting) again(name listName, number uint64, through int64) ([]model.TagID, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.lists[name]
 	if l == nil || l.number != number {
-		return false
+		return nil, false
 	}
 	c.calls++
 	l.through, l.call = through, c.calls
-	return true
+	return l.tags, true
 }
 
-// report takes a statement with its tags.
+// report takes a statement with its tags, which are its own from then on.
 func (c *collecting) report(name listName, number uint64, tags []model.TagID, through int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,10 +75,12 @@ func (c *collecting) report(name listName, number uint64, tags []model.TagID, th
 		delete(c.lists, oldest)
 	}
 	c.calls++
-	l := &collectedList{source: name.source, number: number, through: through, call: c.calls}
+	l := &collectedList{source: name.source, number: number, tags: tags, through: through, call: c.calls}
 	c.lists[name] = l
 	for _, t := range tags {
-		c.byTag[t] = l
+		if t != 0 {
+			c.byTag[t] = l
+		}
 	}
 }
 
@@ -100,16 +108,51 @@ func (s *gapService) ReportCollecting(_ context.Context, r *varvev1.ReportCollec
 		return nil, fmt.Errorf("through %d, the first instant is %d, the last %d: %w", r.ThroughNs, int64(model.MinTime), int64(model.MaxTime), errBadField)
 	}
 	name := listName{r.Source, r.Part}
-	if len(r.Tags) == 0 {
-		return &varvev1.ReportCollectingResponse{Known: s.collecting.again(name, r.List, r.ThroughNs)}, nil
-	}
-	catalog := s.db.Catalog()
+	out := &varvev1.ReportCollectingResponse{Known: true}
 	var ids []model.TagID
-	for _, n := range r.Tags {
-		if tag, ok := catalog.ByName(n); ok {
-			ids = append(ids, tag.ID)
+	if len(r.Tags) == 0 {
+		if ids, out.Known = s.collecting.again(name, r.List, r.ThroughNs); !out.Known {
+			return out, nil
+		}
+	} else {
+		catalog := s.db.Catalog()
+		ids = make([]model.TagID, len(r.Tags))
+		for i, n := range r.Tags {
+			if tag, ok := catalog.ByName(n); ok {
+				ids[i] = tag.ID
+			} else {
+				out.UnknownTags++
+			}
+		}
+		s.collecting.report(name, r.List, ids, r.ThroughNs)
+	}
+	if r.Exceptions != nil {
+		if out.Tags, out.Exceptions = s.exceptions(ids, time.Now().UnixNano()); out.Exceptions == *r.Exceptions {
+			out.Tags = nil
 		}
 	}
-	s.collecting.report(name, r.List, ids, r.ThroughNs)
-	return &varvev1.ReportCollectingResponse{Known: true, UnknownTags: uint32(len(r.Tags) - len(ids))}, nil
+	return out, nil
+}
+
+// exceptions is the exception filters of tags, as they are in force at an instant, and a number that names them: the same for the same filters, whatever the server.
+func (s *Server) exceptions(ids []model.TagID, at int64) (out []*varvev1.TagException, number uint64) {
+	catalog, h := s.db.Catalog(), fnv.New64a()
+	for i, id := range ids {
+		tag, ok := catalog.Tag(id)
+		if !ok || tag.Exception.Deviation == 0 {
+			continue
+		}
+		f := filter.Of(tag.Exception, tag.At(at))
+		out = append(out, &varvev1.TagException{Tag: uint32(i), Exception: filterToWire(f.Filter), Stepped: f.Stepped})
+		stepped := uint64(0)
+		if f.Stepped {
+			stepped = 1
+		}
+		var b [5 * 8]byte
+		for k, x := range [5]uint64{uint64(i), math.Float64bits(f.Deviation), uint64(f.MinTime), uint64(f.MaxTime), stepped} {
+			binary.LittleEndian.PutUint64(b[8*k:], x)
+		}
+		_, _ = h.Write(b[:]) // it has no error
+	}
+	return out, max(h.Sum64(), 1)
 }

@@ -382,6 +382,60 @@ func must(b []byte, err error) []byte {
 	if err != nil {
 		panic(err)
 	}
+// The exception filter that a server has of a tag is followed while the collector runs, and by one that starts while the server is away.
+func TestCollectFollowsExceptions(t *testing.T) {
+	data := t.TempDir()
+	address, stopServer := serveInProcess(t, data)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "c.yaml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `collector: c
+destinations: [{address: '%s'}]
+queue: {dir: %s/q}
+health: {off: true}
+sources:
+  - {name: plant, type: simulator, settings: {every: 20ms, sensors: 2}, tags: [{address: sensor/1, tag: FOLLOWS}, {address: sensor/2, tag: OWN, exc_dev: 1e-300}]}
+`, address, dir), 0o644))
+	for _, tag := range []string{"FOLLOWS", "OWN"} {
+		varve(t, "tags", "create", tag, "--server", address, "--exception-deviation", "1000")
+	}
+	stop := collectInProcess(t, config)
+	count := func(tag string) int { return len(stored(t, address, tag)) }
+	follows := func() bool { // many of the one came, and next to none of the other
+		one, other := count("FOLLOWS"), count("OWN")
+		time.Sleep(500 * time.Millisecond)
+		return count("OWN") > other+5 && count("FOLLOWS") <= one+1
+	}
+	eventually(t, "the server's filter", follows)
+	varve(t, "tags", "update", "FOLLOWS", "--server", address, "--exception-deviation", "0")
+	eventually(t, "no filter", func() bool { return !follows() })
+	varve(t, "tags", "update", "FOLLOWS", "--server", address, "--exception-deviation", "1000")
+	eventually(t, "a filter again", follows)
+	eventually(t, "it is on disk", func() bool {
+		b, _ := os.ReadFile(filepath.Join(dir, "q", "exceptions.json"))
+		return bytes.Contains(b, []byte(`"FOLLOWS":{"deviation":1000}`))
+	})
+	stop()
+	stopServer()
+	began := time.Now().UTC()
+	stop = collectInProcess(t, config)
+	time.Sleep(time.Second)
+	ended := time.Now().UTC()
+	serveInProcess(t, data, "--listen", address)
+	between := func(tag string) (n int) {
+		for _, x := range stored(t, address, tag) {
+			at, err := time.Parse(time.RFC3339Nano, strings.Fields(x)[0])
+			require.NoError(t, err)
+			if at.After(began) && at.Before(ended) {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "what was read meanwhile", func() bool { return between("OWN") > 5 })
+	stop()
+	require.LessOrEqual(t, between("FOLLOWS"), 2, "the first, and what was held back")
+}
+
 	return b
 }
 

@@ -27,6 +27,8 @@ type told struct {
 	list    uint64
 	unknown uint32    // of its tags the destination does not have so many
 	again   time.Time // when they are named again for it; zero for never
+
+	exceptions uint64 // those that were handed on; 0 for none
 }
 
 // part is one part of a list, as one call takes it.
@@ -89,12 +91,22 @@ func (s *sender) tellOnce(ctx context.Context) error {
 // tellPart names the tags only where the destination does not have the list.
 func (s *sender) tellPart(ctx context.Context, p part, list uint64, tags []string, through int64) error {
 	now := s.q.o.Now()
-	m := &varvev1.ReportCollectingRequest{Source: p.source, Part: uint32(p.number), List: list, ThroughNs: through}
 	t := s.named[p]
-	if t.list == list && (t.again.IsZero() || now.Before(t.again)) {
+	if t.list != list {
+		t = told{list: list}
+	}
+	m := &varvev1.ReportCollectingRequest{Source: p.source, Part: uint32(p.number), List: list, ThroughNs: through}
+	if s.d.Exceptions != nil {
+		m.Exceptions = &t.exceptions
+	}
+	if s.named[p].list == list && (t.again.IsZero() || now.Before(t.again)) {
 		a, err := s.d.Gaps.ReportCollecting(ctx, m)
-		if err != nil || a.Known {
+		if err != nil {
 			return err
+		}
+		if a.Known {
+			s.named[p] = s.takeExceptions(t, tags, a)
+			return nil
 		}
 	}
 	m.Tags = tags
@@ -102,16 +114,33 @@ func (s *sender) tellPart(ctx context.Context, p part, list uint64, tags []strin
 	if err != nil {
 		return err
 	}
-	next := told{list: list, unknown: a.UnknownTags}
-	switch {
+	switch before := s.named[p]; {
 	case a.UnknownTags == 0:
-	case t.list == list && t.unknown == a.UnknownTags:
-		next.again = now.Add(againAfter)
+		t.again = time.Time{}
+	case before.list == list && before.unknown == a.UnknownTags:
+		t.again = now.Add(againAfter)
 	default:
-		next.again = now
+		t.again = now
 	}
-	s.named[p] = next
+	t.unknown = a.UnknownTags
+	s.named[p] = s.takeExceptions(t, tags, a)
 	return nil
+}
+
+// takeExceptions hands on the exception filters of a list where they are others than those before.
+func (s *sender) takeExceptions(t told, tags []string, a *varvev1.ReportCollectingResponse) told {
+	if a.Exceptions == 0 || a.Exceptions == t.exceptions || s.d.Exceptions == nil {
+		return t
+	}
+	of := map[string]*varvev1.TagException{}
+	for _, x := range a.Tags {
+		if x.GetException() != nil && uint64(x.Tag) < uint64(len(tags)) {
+			of[tags[x.Tag]] = x
+		}
+	}
+	s.d.Exceptions(tags, of)
+	t.exceptions = a.Exceptions
+	return t
 }
 
 // arrived is an instant before which everything was put that the destination has. It never goes back. Of gaps the log does not say when they were

@@ -169,3 +169,80 @@ func TestNamesOfWhatIsReadGoOnce(t *testing.T) {
 		x.stop()
 	})
 }
+
+// What is handed on of exception filters is what the server has, of every part of a list, soon after it changes there and never twice: through outages, and where
+// the list changes. A destination that is not asked is not.
+func TestExceptionsAreThoseOfTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		reading := Collecting{Source: "line 1.plc", List: 7}
+		for i := range maxGapTags + 3 {
+			reading.Tags = append(reading.Tags, fmt.Sprint("tag-", i))
+		}
+		got, handed := map[string]float64{}, 0
+		x := newOutage(t, 1, 2, Options{Collecting: func() []Collecting {
+			mu.Lock()
+			defer mu.Unlock()
+			r := reading
+			r.Until = time.Now().UnixNano()
+			return []Collecting{r}
+		}})
+		x.stop()
+		x.options.Destinations[0].Exceptions = func(tags []string, of map[string]*varvev1.TagException) {
+			mu.Lock()
+			defer mu.Unlock()
+			handed++
+			for _, name := range tags {
+				if delete(got, name); of[name] != nil {
+					got[name] = of[name].Exception.Deviation
+				}
+			}
+		}
+		x.start()
+		p, other := x.servers[0], x.servers[1]
+		set := func(of map[string]float64) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.breaks, p.except = nil, of
+			for _, n := range reading.Tags {
+				p.tags[n] = true
+			}
+		}
+		check := func(want map[string]float64, times int) {
+			time.Sleep(20 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			require.Equal(t, want, got)
+			require.Equal(t, times, handed)
+		}
+		last := fmt.Sprint("tag-", maxGapTags+2)
+		first := map[string]float64{"tag-1": 1, "tag-2": 0.5, last: 3}
+		set(first)
+		check(first, 2)
+		second := map[string]float64{"tag-2": 0.5, last: 4}
+		set(second)
+		check(second, 4)
+		p.setDown(true)
+		third := map[string]float64{"tag-2": 0.25, last: 4}
+		set(third)
+		check(second, 4)
+		p.setDown(false)
+		check(third, 5)
+		p.mu.Lock()
+		p.lists = nil // as after a restart
+		p.mu.Unlock()
+		check(third, 5)
+		mu.Lock()
+		reading.List, reading.Tags = 8, reading.Tags[1:3]
+		got = map[string]float64{}
+		mu.Unlock()
+		check(map[string]float64{"tag-2": 0.25}, 6)
+		other.mu.Lock()
+		for _, r := range other.said {
+			require.Nil(t, r.Exceptions)
+		}
+		require.NotEmpty(t, other.said)
+		other.mu.Unlock()
+		x.stop()
+	})
+}

@@ -41,8 +41,10 @@ type plainServer struct {
 	onTake func(source string, r *varvev1.Run)
 	noGaps bool            // it takes none for now
 	lists  map[part]uint64 // of what is read
+	listed map[part][]string
 	said   []*varvev1.ReportCollectingRequest
 	onSaid func(r *varvev1.ReportCollectingRequest) // with mu held
+	except map[string]float64                       // deviations of exception filters, by tag
 	week   *week                                    // keeps samples in place of values, where there are very many
 }
 
@@ -341,9 +343,11 @@ func (p *plainServer) ReportCollecting(_ context.Context, r *varvev1.ReportColle
 		return &varvev1.ReportCollectingResponse{}, nil
 	}
 	if p.lists == nil {
-		p.lists = map[part]uint64{}
+		p.lists, p.listed = map[part]uint64{}, map[part][]string{}
 	}
-	p.lists[name] = r.List
+	if p.lists[name] = r.List; len(r.Tags) > 0 {
+		p.listed[name] = r.Tags
+	}
 	p.said = append(p.said, r)
 	if p.onSaid != nil {
 		p.onSaid(r)
@@ -353,6 +357,19 @@ func (p *plainServer) ReportCollecting(_ context.Context, r *varvev1.ReportColle
 		if !p.tags[t] {
 			a.UnknownTags++
 		}
+	}
+	if r.Exceptions == nil {
+		return a, nil
+	}
+	a.Exceptions = 1
+	for i, t := range p.listed[name] {
+		if d := p.except[t]; d != 0 {
+			a.Exceptions = a.Exceptions*31 + uint64(i) + math.Float64bits(d)
+			a.Tags = append(a.Tags, &varvev1.TagException{Tag: uint32(i), Exception: &varvev1.Filter{Deviation: d}})
+		}
+	}
+	if a.Exceptions == *r.Exceptions {
+		a.Tags = nil
 	}
 	return a, nil
 }

@@ -46,6 +46,9 @@ type Destination struct {
 	Gaps   varvev1.GapServiceClient
 	// Until is the mark from which on a record may be forgotten: MARK_ACCEPTED, MARK_APPLIED or MARK_ARCHIVED. The default is MARK_ACCEPTED.
 	Until varvev1.Mark
+	// Exceptions is told the exception filters that the destination has of tags: of the tags of a list, those that have one, by name, whenever they are
+	// others than it was told before. It must not wait for the queue. The default, nil, does not ask for them.
+	Exceptions func(tags []string, of map[string]*varvev1.TagException)
 }
 
 // Options say where to and how much. Source and Destinations are required; the zero value of another field means its default.

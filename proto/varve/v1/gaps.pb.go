@@ -783,7 +783,9 @@ type ReportCollectingRequest struct {
 	List   uint64                 `protobuf:"varint,3,opt,name=list,proto3" json:"list,omitempty"`    // names the list of tags: another number where a tag came or went; not 0
 	Tags   []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`     // at most 10,000; none where the server has the list of this number
 	// Until when the tags were read, and all samples and gaps read before have arrived, ns UTC. An earlier one than before is not taken back: it counts.
-	ThroughNs     int64 `protobuf:"zigzag64,5,opt,name=through_ns,json=throughNs,proto3" json:"through_ns,omitempty"`
+	ThroughNs int64 `protobuf:"zigzag64,5,opt,name=through_ns,json=throughNs,proto3" json:"through_ns,omitempty"`
+	// The exceptions of the list that were taken last, by their number in the answer; 0 for none. Absent: they are not asked for.
+	Exceptions    *uint64 `protobuf:"fixed64,6,opt,name=exceptions,proto3,oneof" json:"exceptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,10 +855,20 @@ func (x *ReportCollectingRequest) GetThroughNs() int64 {
 	return 0
 }
 
+func (x *ReportCollectingRequest) GetExceptions() uint64 {
+	if x != nil && x.Exceptions != nil {
+		return *x.Exceptions
+	}
+	return 0
+}
+
 type ReportCollectingResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`                                // false: send the tags too
-	UnknownTags   uint32                 `protobuf:"varint,2,opt,name=unknown_tags,json=unknownTags,proto3" json:"unknown_tags,omitempty"` // of the list: names that no tag has, of which nothing is kept
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Known       bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`                                // false: send the tags too
+	UnknownTags uint32                 `protobuf:"varint,2,opt,name=unknown_tags,json=unknownTags,proto3" json:"unknown_tags,omitempty"` // of the list: names that no tag has, of which nothing is kept
+	// Names the exception filters that the tags of the list have now: another number where one changed. 0: they were not asked for, or the list is not known.
+	Exceptions    uint64          `protobuf:"fixed64,3,opt,name=exceptions,proto3" json:"exceptions,omitempty"`
+	Tags          []*TagException `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"` // all of them, where the number is another than the request's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,11 +917,86 @@ func (x *ReportCollectingResponse) GetUnknownTags() uint32 {
 	return 0
 }
 
+func (x *ReportCollectingResponse) GetExceptions() uint64 {
+	if x != nil {
+		return x.Exceptions
+	}
+	return 0
+}
+
+func (x *ReportCollectingResponse) GetTags() []*TagException {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// TagException is the exception filter of a tag that has one.
+type TagException struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`            // its place in the list, from 0
+	Exception     *Filter                `protobuf:"bytes,2,opt,name=exception,proto3" json:"exception,omitempty"` // as Tag.exception, with a deviation above 0
+	Stepped       bool                   `protobuf:"varint,3,opt,name=stepped,proto3" json:"stepped,omitempty"`    // as the tag's settings of now have it: such a tag has no need of the sample before a step
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagException) Reset() {
+	*x = TagException{}
+	mi := &file_varve_v1_gaps_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagException) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagException) ProtoMessage() {}
+
+func (x *TagException) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_v1_gaps_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagException.ProtoReflect.Descriptor instead.
+func (*TagException) Descriptor() ([]byte, []int) {
+	return file_varve_v1_gaps_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TagException) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *TagException) GetException() *Filter {
+	if x != nil {
+		return x.Exception
+	}
+	return nil
+}
+
+func (x *TagException) GetStepped() bool {
+	if x != nil {
+		return x.Stepped
+	}
+	return false
+}
+
 var File_varve_v1_gaps_proto protoreflect.FileDescriptor
 
 const file_varve_v1_gaps_proto_rawDesc = "" +
 	"\n" +
-	"\x13varve/v1/gaps.proto\x12\bvarve.v1\"\x93\x03\n" +
+	"\x13varve/v1/gaps.proto\x12\bvarve.v1\x1a\x16varve/v1/catalog.proto\"\x93\x03\n" +
 	"\x03Gap\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\tR\x03tag\x12\x15\n" +
@@ -973,17 +1060,29 @@ const file_varve_v1_gaps_proto_rawDesc = "" +
 	"\a_end_ns\"]\n" +
 	"\x10ListGapsResponse\x12!\n" +
 	"\x04gaps\x18\x01 \x03(\v2\r.varve.v1.GapR\x04gaps\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x01\n" +
 	"\x17ReportCollectingRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
 	"\x04part\x18\x02 \x01(\rR\x04part\x12\x12\n" +
 	"\x04list\x18\x03 \x01(\x04R\x04list\x12\x12\n" +
 	"\x04tags\x18\x04 \x03(\tR\x04tags\x12\x1d\n" +
 	"\n" +
-	"through_ns\x18\x05 \x01(\x12R\tthroughNs\"S\n" +
+	"through_ns\x18\x05 \x01(\x12R\tthroughNs\x12#\n" +
+	"\n" +
+	"exceptions\x18\x06 \x01(\x06H\x00R\n" +
+	"exceptions\x88\x01\x01B\r\n" +
+	"\v_exceptions\"\x9f\x01\n" +
 	"\x18ReportCollectingResponse\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12!\n" +
-	"\funknown_tags\x18\x02 \x01(\rR\vunknownTags*\x9c\x01\n" +
+	"\funknown_tags\x18\x02 \x01(\rR\vunknownTags\x12\x1e\n" +
+	"\n" +
+	"exceptions\x18\x03 \x01(\x06R\n" +
+	"exceptions\x12*\n" +
+	"\x04tags\x18\x04 \x03(\v2\x16.varve.v1.TagExceptionR\x04tags\"j\n" +
+	"\fTagException\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\rR\x03tag\x12.\n" +
+	"\texception\x18\x02 \x01(\v2\x10.varve.v1.FilterR\texception\x12\x18\n" +
+	"\astepped\x18\x03 \x01(\bR\astepped*\x9c\x01\n" +
 	"\aGapKind\x12\x18\n" +
 	"\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16GAP_KIND_NOT_COLLECTED\x10\x01\x12\x11\n" +
@@ -1013,7 +1112,7 @@ func file_varve_v1_gaps_proto_rawDescGZIP() []byte {
 }
 
 var file_varve_v1_gaps_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_varve_v1_gaps_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_varve_v1_gaps_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_varve_v1_gaps_proto_goTypes = []any{
 	(GapKind)(0),                     // 0: varve.v1.GapKind
 	(*Gap)(nil),                      // 1: varve.v1.Gap
@@ -1027,26 +1126,30 @@ var file_varve_v1_gaps_proto_goTypes = []any{
 	(*ListGapsResponse)(nil),         // 9: varve.v1.ListGapsResponse
 	(*ReportCollectingRequest)(nil),  // 10: varve.v1.ReportCollectingRequest
 	(*ReportCollectingResponse)(nil), // 11: varve.v1.ReportCollectingResponse
+	(*TagException)(nil),             // 12: varve.v1.TagException
+	(*Filter)(nil),                   // 13: varve.v1.Filter
 }
 var file_varve_v1_gaps_proto_depIdxs = []int32{
 	0,  // 0: varve.v1.Gap.kind:type_name -> varve.v1.GapKind
 	0,  // 1: varve.v1.RecordGapsRequest.kind:type_name -> varve.v1.GapKind
 	1,  // 2: varve.v1.ListGapsResponse.gaps:type_name -> varve.v1.Gap
-	2,  // 3: varve.v1.GapService.RecordGaps:input_type -> varve.v1.RecordGapsRequest
-	4,  // 4: varve.v1.GapService.EndGaps:input_type -> varve.v1.EndGapsRequest
-	6,  // 5: varve.v1.GapService.WithdrawGaps:input_type -> varve.v1.WithdrawGapsRequest
-	8,  // 6: varve.v1.GapService.ListGaps:input_type -> varve.v1.ListGapsRequest
-	10, // 7: varve.v1.GapService.ReportCollecting:input_type -> varve.v1.ReportCollectingRequest
-	3,  // 8: varve.v1.GapService.RecordGaps:output_type -> varve.v1.RecordGapsResponse
-	5,  // 9: varve.v1.GapService.EndGaps:output_type -> varve.v1.EndGapsResponse
-	7,  // 10: varve.v1.GapService.WithdrawGaps:output_type -> varve.v1.WithdrawGapsResponse
-	9,  // 11: varve.v1.GapService.ListGaps:output_type -> varve.v1.ListGapsResponse
-	11, // 12: varve.v1.GapService.ReportCollecting:output_type -> varve.v1.ReportCollectingResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	12, // 3: varve.v1.ReportCollectingResponse.tags:type_name -> varve.v1.TagException
+	13, // 4: varve.v1.TagException.exception:type_name -> varve.v1.Filter
+	2,  // 5: varve.v1.GapService.RecordGaps:input_type -> varve.v1.RecordGapsRequest
+	4,  // 6: varve.v1.GapService.EndGaps:input_type -> varve.v1.EndGapsRequest
+	6,  // 7: varve.v1.GapService.WithdrawGaps:input_type -> varve.v1.WithdrawGapsRequest
+	8,  // 8: varve.v1.GapService.ListGaps:input_type -> varve.v1.ListGapsRequest
+	10, // 9: varve.v1.GapService.ReportCollecting:input_type -> varve.v1.ReportCollectingRequest
+	3,  // 10: varve.v1.GapService.RecordGaps:output_type -> varve.v1.RecordGapsResponse
+	5,  // 11: varve.v1.GapService.EndGaps:output_type -> varve.v1.EndGapsResponse
+	7,  // 12: varve.v1.GapService.WithdrawGaps:output_type -> varve.v1.WithdrawGapsResponse
+	9,  // 13: varve.v1.GapService.ListGaps:output_type -> varve.v1.ListGapsResponse
+	11, // 14: varve.v1.GapService.ReportCollecting:output_type -> varve.v1.ReportCollectingResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_varve_v1_gaps_proto_init() }
@@ -1054,16 +1157,18 @@ func file_varve_v1_gaps_proto_init() {
 	if File_varve_v1_gaps_proto != nil {
 		return
 	}
+	file_varve_v1_catalog_proto_init()
 	file_varve_v1_gaps_proto_msgTypes[0].OneofWrappers = []any{}
 	file_varve_v1_gaps_proto_msgTypes[1].OneofWrappers = []any{}
 	file_varve_v1_gaps_proto_msgTypes[7].OneofWrappers = []any{}
+	file_varve_v1_gaps_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_v1_gaps_proto_rawDesc), len(file_varve_v1_gaps_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
