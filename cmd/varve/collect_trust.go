@@ -70,7 +70,11 @@ func newTrustListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printCertificates(cmd.OutOrStdout(), output, all, time.Now())
+			lists, err := opcua.RevocationLists(dir, time.Now())
+			if err != nil {
+				return err
+			}
+			return printCertificates(cmd.OutOrStdout(), output, all, lists, time.Now())
 		},
 	}
 	f.register(cmd)
@@ -86,8 +90,12 @@ func trustState(c opcua.Certificate, now time.Time) string {
 		state = "trusted authority"
 	case c.Trusted:
 		state = "trusted"
+	case c.Issuer:
+		state = "issuer"
 	}
 	switch {
+	case c.Revoked:
+		return state + ", revoked"
 	case now.After(c.NotAfter):
 		return state + ", expired"
 	case now.Before(c.NotBefore):
@@ -96,24 +104,44 @@ func trustState(c opcua.Certificate, now time.Time) string {
 	return state
 }
 
-func printCertificates(out io.Writer, output string, all []opcua.Certificate, now time.Time) error {
+func printCertificates(out io.Writer, output string, all []opcua.Certificate, lists []opcua.RevocationList, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if output == "table" {
 		fmt.Fprintln(w, "state\tname\tvalid until\tSHA-256")
 	}
-	for _, c := range all {
-		if output == "json" {
-			line, err := json.Marshal(map[string]any{
-				"state": trustState(c, now), "name": c.Name, "applications": c.Applications, "authority": c.Authority, "sha256": c.Fingerprint, "sha1": c.Thumbprint,
-				"valid_from": model.FormatTime(c.NotBefore.UnixNano()), "valid_until": model.FormatTime(c.NotAfter.UnixNano()), "file": c.File,
-			})
-			if err != nil {
-				return err
+	row := func(state, name, fingerprint string, from, until time.Time, more map[string]any) error {
+		if output == "table" {
+			end := "-"
+			if !until.IsZero() {
+				end = until.UTC().Format(time.DateOnly)
 			}
-			fmt.Fprintf(w, "%s\n", line)
-			continue
+			_, err := fmt.Fprintf(w, "%s\t%q\t%s\t%s\n", state, name, end, fingerprint)
+			return err
 		}
-		fmt.Fprintf(w, "%s\t%q\t%s\t%s\n", trustState(c, now), c.Name, c.NotAfter.UTC().Format(time.DateOnly), c.Fingerprint)
+		more["state"], more["name"], more["sha256"], more["valid_from"] = state, name, fingerprint, model.FormatTime(from.UnixNano())
+		if !until.IsZero() {
+			more["valid_until"] = model.FormatTime(until.UnixNano())
+		}
+		line, err := json.Marshal(more)
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s\n", line)
+		}
+		return err
+	}
+	for _, c := range all {
+		more := map[string]any{"applications": c.Applications, "authority": c.Authority, "sha1": c.Thumbprint, "file": c.File}
+		if err := row(trustState(c, now), c.Name, c.Fingerprint, c.NotBefore, c.NotAfter, more); err != nil {
+			return err
+		}
+	}
+	for _, l := range lists {
+		state := fmt.Sprintf("list, %d revoked", l.Revoked)
+		if l.Lacks != "" {
+			state += ", " + l.Lacks
+		}
+		if err := row(state, l.Name, l.Fingerprint, l.ThisUpdate, l.NextUpdate, map[string]any{"revoked": l.Revoked, "file": l.File}); err != nil {
+			return err
+		}
 	}
 	return w.Flush()
 }

@@ -1,12 +1,14 @@
 package opcua
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"time"
 
@@ -106,6 +108,7 @@ func longestAnswer(s *Settings) time.Duration {
 type entry struct {
 	options []opcua.Option
 	session uasc.SessionConfig
+	server  []byte // the certificate that was found to be trusted; nil where none is needed
 }
 
 func (x *source) entry(e *ua.EndpointDescription) (*entry, error) {
@@ -129,9 +132,10 @@ func (x *source) entry(e *ua.EndpointDescription) (*entry, error) {
 		if e.Server != nil {
 			application = e.Server.ApplicationURI
 		}
-		if err := x.pki.trusts(e.ServerCertificate, application, x.env.Now()); err != nil {
+		if e.ServerCertificate, err = x.pki.trusts(e.ServerCertificate, application, x.env.Now()); err != nil {
 			return nil, err
 		}
+		in.server = e.ServerCertificate
 	}
 	if secured {
 		cert, key, err := x.pki.own()
@@ -207,7 +211,7 @@ func (x *source) dial(ctx context.Context, url string, session *opcua.Session) (
 	}
 	if session != nil && client.ActivateSession(ctx, session) == nil && client.Session() != nil {
 		resumed = true
-	} else if err := c.logOn(ctx, &in.session); err != nil {
+	} else if err := c.logOn(ctx, in); err != nil {
 		c.drop()
 		return nil, false, fmt.Errorf("log on at %s: %w", url, err)
 	}
@@ -223,13 +227,15 @@ func (x *source) dial(ctx context.Context, url string, session *opcua.Session) (
 }
 
 // logOn makes a session.
-func (c *conn) logOn(ctx context.Context, s *uasc.SessionConfig) error {
-	session, err := c.client.CreateSession(ctx, s)
+func (c *conn) logOn(ctx context.Context, in *entry) error {
+	session, err := c.client.CreateSession(ctx, &in.session)
 	switch {
 	case err != nil:
 		return err
 	case session == nil: // the library says so
 		return errors.New("the server's signature is not that of its certificate")
+	case in.server != nil && !bytes.Equal(certificateOf(session), in.server): // a password would be encrypted for that one (Part 4, 5.6.2)
+		return fmt.Errorf("the server logs on with another certificate than it shows: %w", ErrUntrusted)
 	}
 	if err := c.client.ActivateSession(ctx, session); err != nil {
 		return err
@@ -238,6 +244,15 @@ func (c *conn) logOn(ctx context.Context, s *uasc.SessionConfig) error {
 		return errors.New("the session could not be signed")
 	}
 	return nil
+}
+
+// certificateOf is the certificate that a server makes a session with. The library keeps it to itself.
+func certificateOf(s *opcua.Session) []byte {
+	v := reflect.ValueOf(s).Elem().FieldByName("serverCertificate")
+	if v.Kind() != reflect.Slice {
+		return nil
+	}
+	return v.Bytes()
 }
 
 // drop closes the connection and leaves the session to the server, for as long as it keeps it.

@@ -610,29 +610,35 @@ func makeCertificate(t *testing.T, name string, change func(*x509.Certificate), 
 	return c, key
 }
 
+// trusts is why a certificate is not trusted.
+func trusts(p pki, der []byte, application string, now time.Time) error {
+	_, err := p.trusts(der, application, now)
+	return err
+}
+
 func TestTrust(t *testing.T) {
 	p := pki{dir: t.TempDir(), name: "plc"}
 	now := time.Now()
 	c, _ := makeCertificate(t, "server", nil, nil, nil)
-	err := p.trusts(c.Raw, "urn:server", now)
+	err := trusts(p, c.Raw, "urn:server", now)
 	require.ErrorIs(t, err, ErrUntrusted)
 	require.ErrorContains(t, err, "varve collect trust accept --config FILE plc "+Fingerprint(c.Raw))
 	require.FileExists(t, filepath.Join(p.folder(rejectedFolder), Fingerprint(c.Raw)+".der"))
 	accepted, err := Accept(p.dir, Fingerprint(c.Raw), now)
 	require.NoError(t, err)
 	require.True(t, accepted.Trusted)
-	require.NoError(t, p.trusts(c.Raw, "urn:server", now))
-	require.ErrorContains(t, p.trusts(c.Raw, "urn:other", now), "urn:other")
-	require.ErrorContains(t, p.trusts(c.Raw, "urn:server", now.Add(2*time.Hour)), "have it renewed")
-	require.ErrorContains(t, p.trusts(c.Raw, "urn:server", now.Add(-2*time.Hour)), "set the clock")
-	require.ErrorIs(t, p.trusts(nil, "", now), ErrUntrusted)
-	require.ErrorIs(t, p.trusts([]byte("no certificate"), "", now), ErrUntrusted)
+	require.NoError(t, trusts(p, c.Raw, "urn:server", now))
+	require.ErrorContains(t, trusts(p, c.Raw, "urn:other", now), "urn:other")
+	require.ErrorContains(t, trusts(p, c.Raw, "urn:server", now.Add(2*time.Hour)), "have it renewed")
+	require.ErrorContains(t, trusts(p, c.Raw, "urn:server", now.Add(-2*time.Hour)), "set the clock")
+	require.ErrorIs(t, trusts(p, nil, "", now), ErrUntrusted)
+	require.ErrorIs(t, trusts(p, []byte("no certificate"), "", now), ErrUntrusted)
 	other, _ := makeCertificate(t, "server", nil, nil, nil) // of the same name
-	require.ErrorIs(t, p.trusts(other.Raw, "urn:server", now), ErrUntrusted)
+	require.ErrorIs(t, trusts(p, other.Raw, "urn:server", now), ErrUntrusted)
 
 	_, err = Reject(p.dir, Fingerprint(c.Raw))
 	require.NoError(t, err)
-	require.ErrorIs(t, p.trusts(c.Raw, "urn:server", now), ErrUntrusted)
+	require.ErrorIs(t, trusts(p, c.Raw, "urn:server", now), ErrUntrusted)
 	_, err = Reject(p.dir, Fingerprint(c.Raw))
 	require.ErrorIs(t, err, ErrNoCertificate)
 	_, err = Accept(p.dir, Fingerprint(c.Raw)[:8], now) // the first digits are easily made to be those of another
@@ -640,9 +646,10 @@ func TestTrust(t *testing.T) {
 
 	authority, key := makeCertificate(t, "authority", func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }, nil, nil)
 	signed, _ := makeCertificate(t, "signed", nil, authority, key)
-	require.ErrorIs(t, p.trusts(signed.Raw, "urn:signed", now), ErrUntrusted)
+	require.ErrorIs(t, trusts(p, signed.Raw, "urn:signed", now), ErrUntrusted)
+	p.optional = true
 	require.NoError(t, os.WriteFile(filepath.Join(p.folder(trustedFolder), "authority.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}), 0o644))
-	require.NoError(t, p.trusts(signed.Raw, "urn:signed", now))
+	require.NoError(t, trusts(p, signed.Raw, "urn:signed", now))
 
 	all, err := Certificates(p.dir)
 	require.NoError(t, err)
@@ -652,7 +659,7 @@ func TestTrust(t *testing.T) {
 	}
 	require.Equal(t, []string{"true true authority", "false false server", "false false server", "false false signed"}, seen)
 	require.NoError(t, os.WriteFile(filepath.Join(p.folder(trustedFolder), "broken.der"), []byte("no certificate"), 0o644))
-	require.ErrorContains(t, p.trusts(signed.Raw, "urn:signed", now), "broken.der")
+	require.ErrorContains(t, trusts(p, signed.Raw, "urn:signed", now), "broken.der")
 }
 
 // TestExpiredServersAreKept: what is wrong with them is told, and they can be looked at.
@@ -660,7 +667,7 @@ func TestExpiredServersAreKept(t *testing.T) {
 	p := pki{dir: t.TempDir(), name: "plc"}
 	now := time.Now()
 	c, _ := makeCertificate(t, "server", func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour) }, nil, nil)
-	err := p.trusts(c.Raw, "urn:server", now)
+	err := trusts(p, c.Raw, "urn:server", now)
 	require.ErrorIs(t, err, ErrUntrusted)
 	require.ErrorContains(t, err, `the certificate of "server" expired at `)
 	require.FileExists(t, filepath.Join(p.folder(rejectedFolder), Fingerprint(c.Raw)+".der"))

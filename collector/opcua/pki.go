@@ -26,10 +26,15 @@ import (
 //
 //	pki/own/cert.der, key.pem   the client's, made where there is none
 //	pki/trusted/*.der           servers, and authorities, that are trusted
+//	pki/trusted/crl/*.crl       lists of what authorities revoked
+//	pki/issuer/*.der, crl/*.crl the same of authorities that are not trusted by themselves
 //	pki/rejected/*.der          servers that were met and are not trusted, yet
+//
+// Certificates may lie in a folder certs below these, as Part 12, F.1 has it.
 type pki struct {
-	dir  string // of the source
-	name string // of the source
+	dir      string // of the source
+	name     string // of the source
+	optional bool   // what an authority signed is trusted without its list of revoked certificates
 }
 
 // ErrUntrusted is returned for a server whose certificate is not trusted.
@@ -42,7 +47,10 @@ const (
 	leastKeyBits = 2048
 
 	trustedFolder  = "trusted"
+	issuerFolder   = "issuer"
 	rejectedFolder = "rejected"
+	certsFolder    = "certs" // below them
+	listsFolder    = "crl"
 )
 
 func (p pki) folder(name string) string { return filepath.Join(p.dir, "pki", name) }
@@ -149,34 +157,52 @@ func Fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// trusts reports whether a server's certificate is trusted for an application: it is in the folder, or an authority that is has signed it. One that is not is
-// kept, for people to look at.
-func (p pki) trusts(der []byte, application string, now time.Time) error {
+// trusts reports whether a server's certificate is trusted for an application: it is in the folder, or an authority that is has signed it and not revoked it. One
+// that is not is kept, for people to look at. The server may send along who signed it (Part 6, 6.2.6); the certificate alone is returned.
+func (p pki) trusts(der []byte, application string, now time.Time) ([]byte, error) {
 	if len(der) == 0 || len(der) > maxCertBytes {
-		return fmt.Errorf("the server has a certificate of %d bytes: %w", len(der), ErrUntrusted)
+		return nil, fmt.Errorf("the server has a certificate of %d bytes: %w", len(der), ErrUntrusted)
 	}
-	c, err := x509.ParseCertificate(der)
+	sent, err := x509.ParseCertificates(der)
 	if err != nil {
-		return fmt.Errorf("the server's certificate cannot be read: %w: %w", err, ErrUntrusted)
+		return nil, fmt.Errorf("the server's certificate cannot be read: %w: %w", err, ErrUntrusted)
 	}
-	trusted, err := p.trusted(c, now)
+	if len(sent) > maxChain {
+		return nil, fmt.Errorf("the server sends %d certificates, most is %d: %w", len(sent), maxChain, ErrUntrusted)
+	}
+	s, err := p.read()
 	if err != nil {
+		return nil, err
+	}
+	c := sent[0]
+	err = p.judge(&s, c, s.chain(c, sent[1:], now), application, now)
+	if err != nil && !slices.ContainsFunc(s.trusted, c.Equal) {
+		err = errors.Join(err, p.reject(c))
+	}
+	return c.Raw, err
+}
+
+// judge is why a certificate is not trusted.
+func (p pki) judge(s *store, c *x509.Certificate, chain []*x509.Certificate, application string, now time.Time) error {
+	trust := s.trust(chain)
+	if err := usable(c, now); err != nil {
 		return err
 	}
-	var kept error
-	if !trusted {
-		kept = p.reject(c)
+	if application != "" && !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == application }) {
+		return fmt.Errorf("the server says that it is %.200q and its certificate does not: %w", application, ErrUntrusted)
 	}
-	switch err := usable(c, now); {
-	case err != nil:
-		return errors.Join(err, kept)
-	case application != "" && !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == application }):
-		return errors.Join(fmt.Errorf("the server says that it is %.200q and its certificate does not: %w", application, ErrUntrusted), kept)
-	case trusted:
-		return nil
+	if trust < 0 {
+		return fmt.Errorf("%q, SHA-256 %s, lies in %s: compare it with the server's own, and then varve collect trust accept --config FILE %s %s: %w",
+			c.Subject.CommonName, Fingerprint(c.Raw), p.folder(rejectedFolder), p.name, Fingerprint(c.Raw), ErrUntrusted)
 	}
-	return errors.Join(fmt.Errorf("%q, SHA-256 %s, lies in %s: compare it with the server's own, and then varve collect trust accept --config FILE %s %s: %w",
-		c.Subject.CommonName, Fingerprint(der), p.folder(rejectedFolder), p.name, Fingerprint(der), ErrUntrusted), kept)
+	if err := verify(chain[:trust+1], now); err != nil {
+		return err
+	}
+	required := trust // whoever is trusted by itself needs no word of who signed it
+	if p.optional {
+		required = 0
+	}
+	return s.revoked(chain, required, now)
 }
 
 // usable is why a certificate is of no use, trusted or not; nil if it is.
@@ -195,43 +221,38 @@ func usable(c *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// trusted reports whether a certificate is in the folder, or signed by an authority that is.
-func (p pki) trusted(c *x509.Certificate, now time.Time) (yes bool, err error) {
-	roots := x509.NewCertPool()
-	err = p.each(trustedFolder, func(t *x509.Certificate, _ string) error {
-		yes = yes || t.Equal(c)
-		if t.IsCA {
-			roots.AddCert(t)
-		}
-		return nil
-	})
-	if yes || err != nil {
-		return yes, err
+// files are the files of a folder.
+func (p pki) files(folder string) (out []string, err error) {
+	entries, err := os.ReadDir(p.folder(folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	_, err = c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	return err == nil, nil
+	for _, e := range entries {
+		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !strings.HasPrefix(filepath.Ext(e.Name()), ".new") { // the last is being written
+			out = append(out, filepath.Join(p.folder(folder), e.Name()))
+		}
+	}
+	return out, nil
 }
 
 // each calls do with the certificates of a folder and their files. One that cannot be read is an error: whoever put it there thinks that it counts.
 func (p pki) each(folder string, do func(c *x509.Certificate, file string) error) error {
-	entries, err := os.ReadDir(p.folder(folder))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(filepath.Ext(e.Name()), ".new") { // the last is being written
-			continue
-		}
-		file := filepath.Join(p.folder(folder), e.Name())
-		c, err := readCert(file)
-		if errors.Is(err, fs.ErrNotExist) { // it was moved meanwhile
-			continue
-		}
+	for _, folder := range []string{folder, filepath.Join(folder, certsFolder)} {
+		files, err := p.files(folder)
 		if err != nil {
 			return err
 		}
-		if err := do(c, file); err != nil {
-			return err
+		for _, file := range files {
+			c, err := readCert(file)
+			if errors.Is(err, fs.ErrNotExist) { // it was moved meanwhile
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if err := do(c, file); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

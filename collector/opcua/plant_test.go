@@ -75,7 +75,8 @@ type parked struct {
 	handle  uint32
 }
 
-func newPlant(t *testing.T) *plant {
+// newPlant is a plant; handlers answer in place of its own.
+func newPlant(t *testing.T, handlers ...map[uint16]server.Handler) *plant {
 	log.SetOutput(io.Discard) // the library tells of every server
 	p := &plant{
 		namespaces: []string{"http://opcfoundation.org/UA/", "urn:plant:server", "http://plant/"}, level: 255, page: 1000,
@@ -87,6 +88,11 @@ func newPlant(t *testing.T) *plant {
 	port := l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
 	s := server.New(server.EnableSecurity("None", ua.MessageSecurityModeNone), server.EnableAuthMode(ua.UserTokenTypeAnonymous), server.EndPoint("127.0.0.1", port))
+	for _, own := range handlers { // the first of a request counts
+		for request, h := range own {
+			s.RegisterHandler(request, h)
+		}
+	}
 	for request, h := range map[uint16]server.Handler{
 		id.ReadRequest_Encoding_DefaultBinary: p.read, id.CreateSubscriptionRequest_Encoding_DefaultBinary: p.subscribe,
 		id.CreateMonitoredItemsRequest_Encoding_DefaultBinary: p.monitor, id.PublishRequest_Encoding_DefaultBinary: p.publish,

@@ -22,6 +22,9 @@ type Settings struct {
 	Security string `yaml:"security"`
 	// Mode is sign_and_encrypt, the default, or sign. It says nothing where security is none.
 	Mode string `yaml:"mode"`
+	// Revocation says what becomes of a server whose certificate an authority signed, where that authority's list of revoked certificates is not there: it is
+	// not trusted (required, the default), or it is (optional). What a list has is never trusted.
+	Revocation string `yaml:"revocation"`
 	// User is who reads. The default is anonymous.
 	User *User `yaml:"user"`
 	// Timeout is how long a server may take to answer. The default is 10s.
@@ -80,7 +83,11 @@ const (
 	changesQueue  = 1000
 )
 
-const none = "none"
+const (
+	none               = "none"
+	revocationRequired = "required"
+	revocationOptional = "optional"
+)
 
 // policies are those that may be asked for. Those with SHA-1 or keys of 1024 bits are broken and not among them.
 var policies = map[string]string{
@@ -111,6 +118,9 @@ func (s *Settings) Check() error {
 	}
 	if _, ok := modes[s.Mode]; !ok {
 		return collector.At(fmt.Errorf("mode %.60q: must be sign_and_encrypt or sign", s.Mode), "mode")
+	}
+	if s.Revocation != "" && s.Revocation != revocationRequired && s.Revocation != revocationOptional {
+		return collector.At(fmt.Errorf("revocation %.60q: must be %s or %s", s.Revocation, revocationRequired, revocationOptional), "revocation")
 	}
 	if err := s.User.check(); err != nil {
 		return collector.At(err, "user")
@@ -271,7 +281,7 @@ type source struct {
 }
 
 func newSource(e collector.Env, s *Settings) (collector.Source, error) {
-	x := &source{env: e, s: s.filled(), pki: pki{dir: e.Dir, name: e.Name}}
+	x := &source{env: e, s: s.filled(), pki: pki{dir: e.Dir, name: e.Name, optional: s.Revocation == revocationOptional}}
 	samplings := newSamplings(x.s)
 	for _, a := range e.Addresses {
 		p, err := parseAddress(a)

@@ -19,7 +19,9 @@ import (
 // Certificate is one of a server, or of an authority, that lies in a folder of a source.
 type Certificate struct {
 	Trusted      bool // else it was met and is not trusted, or not any more
-	Authority    bool // what it signed is trusted too
+	Issuer       bool // it is needed to tell who signed what, and not trusted by itself
+	Authority    bool // what it signed is trusted too, where it is
+	Revoked      bool // it, or who signed it, by a list that is there
 	Fingerprint  string
 	Thumbprint   string // SHA-1, by which OPC UA's own tools name a certificate
 	Name         string
@@ -35,11 +37,11 @@ var (
 	ErrFingerprint   = errors.New("a certificate is named by its SHA-256 fingerprint, 64 hexadecimal digits")
 )
 
-// certificate describes a certificate in a file.
-func certificate(c *x509.Certificate, file string, trusted bool) Certificate {
+// certificate describes a certificate in a file of a folder.
+func certificate(c *x509.Certificate, file, folder string) Certificate {
 	thumb := sha1.Sum(c.Raw)
 	out := Certificate{
-		Trusted: trusted, Authority: c.IsCA, Fingerprint: Fingerprint(c.Raw), Thumbprint: hex.EncodeToString(thumb[:]), Name: c.Subject.CommonName,
+		Trusted: folder == trustedFolder, Issuer: folder == issuerFolder, Authority: c.IsCA, Fingerprint: Fingerprint(c.Raw), Thumbprint: hex.EncodeToString(thumb[:]), Name: c.Subject.CommonName,
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter, File: file,
 	}
 	for _, u := range c.URIs {
@@ -48,13 +50,20 @@ func certificate(c *x509.Certificate, file string, trusted bool) Certificate {
 	return out
 }
 
-// Certificates are those that a source whose folder is dir trusts, and then those that it met and does not trust, by name.
+// Certificates are those that a source whose folder is dir trusts, those of issuers, and then those that it met and does not trust, by name.
 func Certificates(dir string) (out []Certificate, err error) {
 	p := pki{dir: dir}
-	for _, folder := range []string{trustedFolder, rejectedFolder} {
+	s, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, folder := range []string{trustedFolder, issuerFolder, rejectedFolder} {
 		begin := len(out)
 		err := p.each(folder, func(c *x509.Certificate, file string) error {
-			out = append(out, certificate(c, file, folder == trustedFolder))
+			x := certificate(c, file, folder)
+			x.Revoked = s.revoked(s.chain(c, nil, now), 0, now) != nil
+			out = append(out, x)
 			return nil
 		})
 		if err != nil {
@@ -67,9 +76,41 @@ func Certificates(dir string) (out []Certificate, err error) {
 	return out, nil
 }
 
+// RevocationList is a list of what an authority revoked that lies in a folder of a source.
+type RevocationList struct {
+	Fingerprint string
+	Name        string // of the authority
+	Revoked     int    // certificates
+	ThisUpdate  time.Time
+	NextUpdate  time.Time // zero where it does not say
+	Lacks       string    // why a certificate that it does not have may be revoked all the same; empty where it may not
+	File        string
+}
+
+// RevocationLists are those of a source whose folder is dir, in the order of their files.
+func RevocationLists(dir string, now time.Time) (out []RevocationList, err error) {
+	lists, err := pki{dir: dir}.lists()
+	for _, l := range lists {
+		out = append(out, RevocationList{
+			Fingerprint: Fingerprint(l.Raw), Name: l.Issuer.CommonName, Revoked: len(l.RevokedCertificateEntries), ThisUpdate: l.ThisUpdate, NextUpdate: l.NextUpdate,
+			Lacks: l.lacks(now), File: l.file,
+		})
+	}
+	return out, err
+}
+
 // Accept has a source trust a certificate that it met. A collector that runs finds it at its next attempt.
 func Accept(dir, fingerprint string, now time.Time) (Certificate, error) {
-	return move(dir, fingerprint, rejectedFolder, trustedFolder, func(c *x509.Certificate) error { return usable(c, now) })
+	return move(dir, fingerprint, rejectedFolder, trustedFolder, func(c *x509.Certificate) error {
+		s, err := pki{dir: dir}.read()
+		if err != nil {
+			return err
+		}
+		if err := usable(c, now); err != nil {
+			return err
+		}
+		return s.revoked(s.chain(c, nil, now), 0, now)
+	})
 }
 
 // Reject has a source trust a certificate no more. What an authority signed that is trusted stays so.
@@ -110,5 +151,5 @@ func move(dir, fingerprint, from, to string, check func(*x509.Certificate) error
 			return Certificate{}, err
 		}
 	}
-	return certificate(found, target, to == trustedFolder), nil
+	return certificate(found, target, to), nil
 }

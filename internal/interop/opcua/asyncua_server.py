@@ -1,5 +1,6 @@
-"""A plant behind asyncua: asyncua_server.py URL FOLDER. It says ready, and when the file go is there it changes its variables, and writes what
-a reader must have to expected.csv: tag, nanoseconds, value, status code."""
+"""A plant behind asyncua: asyncua_server.py URL FOLDER [authority]. It says ready, and when the file go is there it changes its variables, and writes what
+a reader must have to expected.csv: tag, nanoseconds, value, status code. With authority its certificate is signed by one, which lies in authority.der, and
+whose lists of revoked certificates are none.crl, without it, and revoked.crl, with it."""
 import asyncio
 import csv
 import datetime
@@ -12,15 +13,55 @@ import uuid
 
 from asyncua import Server, ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-url, folder = sys.argv[1:]
+url, folder = sys.argv[1:3]
+signed = sys.argv[3:] == ["authority"]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def ns(t):
     d = t - EPOCH
     return (d.days * 86400 + d.seconds) * 10**9 + d.microseconds * 1000
+
+
+def write(name, b):
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(b)
+
+
+def sign():
+    """The server's key and certificate, by an authority, and the authority's lists."""
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    authority_key, key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plant authority")])
+    usage = dict.fromkeys(["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign",
+                           "crl_sign", "encipher_only", "decipher_only"], False)
+
+    def certificate(name, public, more):
+        c = x509.CertificateBuilder().subject_name(name).issuer_name(authority).public_key(public).serial_number(x509.random_serial_number())
+        c = c.not_valid_before(now - day).not_valid_after(now + day)
+        for extension, critical in more:
+            c = c.add_extension(extension, critical)
+        return c.sign(authority_key, hashes.SHA256())
+
+    own = certificate(authority, authority_key.public_key(), [
+        (x509.BasicConstraints(True, None), True), (x509.KeyUsage(**usage | {"key_cert_sign": True, "crl_sign": True}), True)])
+    server = certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "interop")]), key.public_key(), [
+        (x509.SubjectAlternativeName([x509.UniformResourceIdentifier("urn:varve:interop:asyncua"), x509.DNSName("localhost")]), False),
+        (x509.KeyUsage(**usage | {"digital_signature": True, "content_commitment": True, "key_encipherment": True, "data_encipherment": True}), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)])
+    write("authority.der", own.public_bytes(serialization.Encoding.DER))
+    write("cert.der", server.public_bytes(serialization.Encoding.DER))
+    write("key.pem", key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    for name, revoked in (("none.crl", []), ("revoked.crl", [server.serial_number])):
+        crl = x509.CertificateRevocationListBuilder().issuer_name(authority).last_update(now - day).next_update(now + day)
+        for serial in revoked:
+            crl = crl.add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build())
+        write(name, crl.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
 async def main():
@@ -30,9 +71,12 @@ async def main():
     await server.set_application_uri("urn:varve:interop:asyncua")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
     key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.der")
-    await setup_self_signed_certificate(
-        pathlib.Path(key), pathlib.Path(cert), "urn:varve:interop:asyncua", "localhost",
-        [ExtendedKeyUsageOID.SERVER_AUTH], {"commonName": "interop"})
+    if signed:
+        sign()
+    else:
+        await setup_self_signed_certificate(
+            pathlib.Path(key), pathlib.Path(cert), "urn:varve:interop:asyncua", "localhost",
+            [ExtendedKeyUsageOID.SERVER_AUTH], {"commonName": "interop"})
     await server.load_certificate(cert)
     await server.load_private_key(key)
     index = await server.register_namespace("http://plant/")

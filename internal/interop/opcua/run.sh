@@ -103,6 +103,29 @@ if packages asyncua cryptography; then
 		held "$python" "$here/compare.py" "$varve" "$address" "$plant/$name/want.csv" "$client" "$(version asyncua)" ingest "live, security $security"
 		kill "$collector" && wait "$collector"
 	done
+
+	# A server whose certificate an authority signed: not trusted without the authority's list of what it revoked, then by it, and not any more when it is revoked.
+	name=asyncua-signed
+	mkdir "$plant/$name"
+	url=opc.tcp://127.0.0.1:$(port)/plant/
+	"$python" "$here/asyncua_server.py" "$url" "$plant/$name" authority >"$plant/$name/log" 2>&1 &
+	pids+=($!)
+	await "$plant/$name/ready" "$plant/$name/log"
+	config "$name" "$url" Basic256Sha256 '      - {address: "nsu=http://plant/;s=Boiler.Double", tag: P.signed.Double}'
+	pki=$plant/spool-$name/sources/plc/pki
+	mkdir -p "$pki/trusted/crl"
+	cp "$plant/$name/authority.der" "$pki/trusted/"
+	# said TEXT: what a check says of the server.
+	said() {
+		"$varve" collect --config "$plant/$name.yaml" --check >"$plant/$name.check" 2>&1 || true
+		grep -F "$1" "$plant/$name.check" >/dev/null || { cat "$plant/$name.check"; exit 1; }
+	}
+	said 'revoked the certificate of "interop" is not known'
+	cp "$plant/$name/none.crl" "$pki/trusted/crl/authority.crl"
+	said ' P.signed.Double '
+	cp "$plant/$name/revoked.crl" "$pki/trusted/crl/authority.crl"
+	said 'the certificate of "interop" was revoked by "plant authority"'
+	ran "$client" "$(version asyncua)" metadata "a certificate of an authority, by its list of revoked ones"
 else
 	skipped "$client" "it could not be installed here"
 fi
