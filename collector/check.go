@@ -4,16 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime/debug"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/varvedb/varve/model"
 )
@@ -126,74 +120,4 @@ func BrowseSource(ctx context.Context, c *Config, s *SourceEntry, at string, eac
 		return errNotBrowsed(s.Type)
 	}
 	return contained(func() error { return b.Browse(ctx, at, each) })
-}
-
-// WriteDraft writes the tags of a source as a configuration has them, a rule for each offer. Names are made of the offers' own.
-func WriteDraft(w io.Writer, source string, offers []Offer) error {
-	type rule struct {
-		Address     string `yaml:"address"`
-		Tag         string `yaml:"tag"`
-		Type        string `yaml:"type,omitempty"`
-		Unit        string `yaml:"unit,omitempty"`
-		Description string `yaml:"description,omitempty"`
-	}
-	used := map[string]bool{}
-	var rules []rule
-	var states []string
-	for _, o := range offers {
-		name := o.Name
-		if name == "" {
-			name = o.Address
-		}
-		name = source + "." + plainTag(name)
-		for n := 2; used[name]; n++ {
-			name = strings.TrimSuffix(name, "-"+strconv.Itoa(n-1)) + "-" + strconv.Itoa(n)
-		}
-		used[name] = true
-		r := rule{Address: o.Address, Tag: strings.NewReplacer("{", "{{", "}", "}}").Replace(name), Unit: o.Unit, Description: o.Description}
-		if o.Type != 0 && o.Type != model.State {
-			r.Type = o.Type.String()
-		}
-		if len(o.States) > 0 {
-			var all []string
-			for code, text := range o.States {
-				all = append(all, fmt.Sprintf("%d %s", code, strings.ReplaceAll(text, "\n", " ")))
-			}
-			slices.Sort(all)
-			states = append(states, fmt.Sprintf("# %s has the states %s: make a set of them (varve tags states set) and name it as state_set",
-				strings.ReplaceAll(name, "\n", " "), strings.Join(all, ", ")))
-		}
-		rules = append(rules, r)
-	}
-	for _, s := range states {
-		if _, err := fmt.Fprintln(w, s); err != nil {
-			return err
-		}
-	}
-	e := yaml.NewEncoder(w)
-	e.SetIndent(2)
-	if err := e.Encode(map[string]any{"tags": rules}); err != nil {
-		return err
-	}
-	return e.Close()
-}
-
-// plainTag is a text as the name of a tag may be: without control characters and white space at its ends, and not too long.
-func plainTag(s string) string {
-	s = strings.ToValidUTF8(s, "_")
-	s = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '_'
-		}
-		return r
-	}, s))
-	const most = 512 // leaves room for the source's name and a number
-	for len(s) > most {
-		s = s[:most]
-		s = strings.ToValidUTF8(s, "")
-	}
-	if s == "" {
-		return "_"
-	}
-	return s
 }

@@ -279,10 +279,11 @@ func newCollectBrowseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "browse --config FILE SOURCE",
 		Short: "List what a source offers",
-		Long: `Asks a source of the configuration what it offers and prints it. With --draft it prints rules for all of it, as a source's tags have them in
-a configuration.`,
+		Long: `Asks a source of the configuration what it offers and prints it. With --draft it prints the configuration with a rule for each address that has none
+yet, which can be run as it stands: the source needs its settings and no tags for it.`,
 		Example: `  varve collect browse --config plant.yaml line1
-  varve collect browse --config plant.yaml --draft line1 >> plant.yaml`,
+  varve collect browse --config plant.yaml --draft line1 > draft.yaml
+  varve collect --config draft.yaml --check`,
 		Args: asUsage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := f.read()
@@ -302,7 +303,11 @@ a configuration.`,
 				return fmt.Errorf("browse source %s: %w", s.Name, err)
 			}
 			if draft {
-				return collector.WriteDraft(cmd.OutOrStdout(), s.Name, offers)
+				added, err := c.WriteDraft(cmd.OutOrStdout(), s, offers)
+				if err == nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%d addresses, rules for %d of them are new\n", len(offers), added)
+				}
+				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "address\tname\ttype\tunit\tdescription")
@@ -318,7 +323,7 @@ a configuration.`,
 	}
 	f.register(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "what lies below this address only (default everything)")
-	cmd.Flags().BoolVar(&draft, "draft", false, "print rules for a configuration")
+	cmd.Flags().BoolVar(&draft, "draft", false, "print the configuration with rules for what it offers")
 	return cmd
 }
 

@@ -131,11 +131,15 @@ sources:
 	}
 	require.NoDirExists(t, filepath.Join(dir, "queue"), "a check stores nothing")
 	require.Contains(t, varve(t, "collect", "browse", "--config", config, "plant"), "sensor/1")
-	draft := varve(t, "collect", "browse", "--config", config, "--draft", "plant")
-	require.Contains(t, draft, "# plant.pump/1 has the states 0 Stopped, 1 Running, 2 Fault")
-	withDraft := filepath.Join(dir, "draft.yaml")
-	require.NoError(t, os.WriteFile(withDraft, []byte(strings.Split(text, "    tags:\n      - {match: \"pump")[0]+"    "+strings.ReplaceAll(draft, "\n", "\n    ")), 0o644))
-	require.Contains(t, varve(t, "collect", "--config", withDraft, "--check", "--check-for", "30s"), "plant.pump/1")
+	bare := filepath.Join(dir, "bare.yaml") // the simulator without rules, and so without tags of their own
+	require.NoError(t, os.WriteFile(bare, []byte(strings.Split(text, "    tags:\n      - {match: \"pump")[0]), 0o644))
+	draft := varve(t, "collect", "browse", "--config", bare, "--draft", "plant")
+	require.Contains(t, draft, "# its states are 0 Stopped, 1 Running, 2 Fault")
+	require.NoError(t, os.WriteFile(bare, []byte(draft), 0o644))
+	tried := varve(t, "collect", "--config", bare, "--check", "--check-for", "30s")
+	require.Contains(t, tried, "plant.pump/1")
+	require.Contains(t, tried, "L1.TEMP", "the other source is as it was")
+	require.Equal(t, draft, varve(t, "collect", "browse", "--config", bare, "--draft", "plant"), "all is mapped")
 
 	stop := collectInProcess(t, config)
 	eventually(t, "all of both", func() bool {
@@ -378,10 +382,6 @@ func TestCollectReloads(t *testing.T) {
 	stop()
 }
 
-func must(b []byte, err error) []byte {
-	if err != nil {
-		panic(err)
-	}
 // The exception filter that a server has of a tag is followed while the collector runs, and by one that starts while the server is away.
 func TestCollectFollowsExceptions(t *testing.T) {
 	data := t.TempDir()
@@ -436,6 +436,10 @@ sources:
 	require.LessOrEqual(t, between("FOLLOWS"), 2, "the first, and what was held back")
 }
 
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
 	return b
 }
 
