@@ -99,6 +99,8 @@ func (c *Config) find(s *SourceEntry, names *registry, r Reading, now time.Time)
 	switch {
 	case err != nil:
 		f.Problem = err.Error()
+	case r.Quality.IsBad() && r.Value.IsNull():
+		f.Problem = fmt.Sprintf("it has no value: %s", r.Quality)
 	case f.Type == 0:
 		f.Problem = "it has no value and its type is not known; give its tag a type"
 	case r.HasTime && off > s.Clock.Ahead:

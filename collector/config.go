@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -301,7 +302,7 @@ func (c *Config) checkQueue(f *faults) {
 }
 
 func (c *Config) checkSource(f *faults, s *SourceEntry, path []any, kinds []Kind) {
-	known := false
+	known, before := false, len(f.list)
 	var names []string
 	for _, k := range kinds {
 		names = append(names, k.Name)
@@ -344,12 +345,28 @@ func (c *Config) checkSource(f *faults, s *SourceEntry, path []any, kinds []Kind
 			return
 		}
 	}
-	if len(f.list) > 0 { // opening may stumble over what is told already
+	if len(f.list) > before { // opening may stumble over what is told already
 		return
 	}
 	if _, err := s.kind.open(c.env(s, slog.New(slog.DiscardHandler), time.Now), s.settings); err != nil {
-		f.err(where, err)
+		f.opened(path, err, s.mapping)
 	}
+}
+
+// opened adds why a source cannot be opened: what is wrong with addresses where their rules stand, and all else where its settings do.
+func (f *faults) opened(source []any, err error, m *mapping) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range several.Unwrap() {
+			f.opened(source, err, m)
+		}
+		return
+	}
+	var of *addressError
+	if errors.As(err, &of) && m.exact[of.address] != nil {
+		f.at(append(slices.Clone(source), "tags", m.exact[of.address].index, "address"), "%s", err)
+		return
+	}
+	f.err(append(slices.Clone(source), "settings"), err)
 }
 
 // env is what a source of the configuration is given.

@@ -96,6 +96,7 @@ func TestConfigErrors(t *testing.T) {
 		"tag twice":                      {tags + "      - address: a\n        tag: x\n      - address: b\n        tag: x\n", []string{`tag x is that of address`}},
 		"several":                        {tags + "      - address: a\n        factor: 0\n      - match: '['\n", []string{`c.yaml:11: factor 0`, `c.yaml:12: match "["`}},
 		"health":                         {source + "health:\n  every: 1ms\n", []string{`c.yaml:10: every 1ms: must be at least 1s`}},
+		"addresses":                      {tags + "      - {address: a}\n      - {address: bad1}\n      - {match: b*}\n      - {address: bad2}\n  - {name: two, type: scripted, tags: [{address: bad3}]}\n", []string{"c.yaml:11: bad1 is none", "c.yaml:13: bad2 is none", "c.yaml:14: bad3 is none"}},
 		"clock":                          {source + "    clock:\n      ahead: -1s\n", []string{`c.yaml:9: ahead -1s and behind 0s: must not be negative`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,7 +27,8 @@ type Kind struct {
 // NewKind makes a kind whose settings are the struct S, read from YAML by its yaml tags: keys that S does not have are errors, and so is what
 // its method Check() error reports, if it has one. Zero means the default, as everywhere. The errors of Check may say where with [At].
 //
-// open is called when the configuration is checked as well as before a source runs, so it connects to nothing.
+// open is called when the configuration is checked as well as before a source runs, so it connects to nothing. What it finds wrong with addresses it says of each, with
+// [AtAddress], all of them joined.
 func NewKind[S any](name string, open func(e Env, settings *S) (Source, error)) Kind {
 	return Kind{
 		Name:     name,
@@ -46,6 +47,18 @@ type Env struct {
 	Logger    *slog.Logger
 	Now       func() time.Time
 }
+
+// addressError is an error of an address that a tag names.
+type addressError struct {
+	address string
+	err     error
+}
+
+func (e *addressError) Error() string { return e.err.Error() }
+func (e *addressError) Unwrap() error { return e.err }
+
+// AtAddress says which of Env.Addresses err is about. The configuration's errors have the line of its rule then.
+func AtAddress(err error, address string) error { return &addressError{address, err} }
 
 // placed is an error with the path, in the configuration, of what it is about.
 type placed struct {

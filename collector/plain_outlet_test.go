@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -209,7 +210,13 @@ func (s *script) kind() Kind {
 		if settings.Device == "broken" {
 			return nil, At(errors.New("device broken: is none"), "device")
 		}
-		return &scriptedSource{s, e, settings}, nil
+		var errs []error
+		for _, a := range e.Addresses {
+			if strings.HasPrefix(a, "bad") {
+				errs = append(errs, AtAddress(errors.New(a+" is none"), a))
+			}
+		}
+		return &scriptedSource{s, e, settings}, errors.Join(errs...)
 	})
 }
 

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -55,7 +57,7 @@ A change of the file, or SIGHUP, makes it read the configuration anew: sources w
 configuration that makes no sense is told and changes nothing. SIGTERM and SIGINT end it within seconds; what was read by then is on disk.
 
 With --check nothing is collected: it connects to the servers and the sources, prints the first value of each address and the tag that it
-becomes, and ends with status 1 if anything is wrong. Exit status: 0 after a signal, 1 for a failure, 2 for a configuration that makes no sense.`,
+becomes, looks whether servers have such tags with other types, and ends with status 1 if anything is wrong. Exit status: 0 after a signal, 1 for a failure, 2 for a configuration that makes no sense.`,
 		Example: `  varve collect --config plant.yaml --check
   varve collect --config plant.yaml
 
@@ -186,20 +188,26 @@ func dialDestination(d collector.Destination) (*client, error) {
 func (f *collectFlags) try(cmd *cobra.Command, c *collector.Config) error {
 	out := cmd.OutOrStdout()
 	wrong := 0
+	var reached []collector.Destination
 	for _, d := range c.Destinations {
 		if err := f.tryDestination(cmd.Context(), c, d); err != nil {
 			wrong++
 			fmt.Fprintf(out, "destination %s: %s\n", d.Name, err)
 			continue
 		}
+		reached = append(reached, d)
 		fmt.Fprintf(out, "destination %s: %s takes samples\n", d.Name, d.Address)
 	}
+	types := map[string]model.Type{}
 	for i := range c.Sources {
-		n, err := f.trySource(cmd.Context(), out, c, &c.Sources[i])
+		n, err := f.trySource(cmd.Context(), out, c, &c.Sources[i], types)
 		if err != nil {
 			return err
 		}
 		wrong += n
+	}
+	for _, d := range reached {
+		wrong += f.tryTypes(cmd.Context(), out, c, d, types)
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d things are wrong", wrong)
@@ -209,6 +217,10 @@ func (f *collectFlags) try(cmd *cobra.Command, c *collector.Config) error {
 
 // tryDestination opens a session that sends nothing.
 func (f *collectFlags) tryDestination(ctx context.Context, c *collector.Config, d collector.Destination) error {
+	return f.withSession(ctx, c, d, func(context.Context, *session.Session) error { return nil })
+}
+
+func (f *collectFlags) withSession(ctx context.Context, c *collector.Config, d collector.Destination, do func(context.Context, *session.Session) error) error {
 	client, err := dialDestination(d)
 	if err != nil {
 		return err
@@ -220,11 +232,38 @@ func (f *collectFlags) tryDestination(ctx context.Context, c *collector.Config, 
 	if err != nil {
 		return client.explain(err)
 	}
-	return s.Close()
+	return errors.Join(do(ctx, s), s.Close())
 }
 
-// trySource prints the first values of a source and returns how many are wrong.
-func (f *collectFlags) trySource(ctx context.Context, out io.Writer, c *collector.Config, s *collector.SourceEntry) (wrong int, err error) {
+// tryTypes prints which tags a destination has with another type than their values, and returns how many: it would refuse all of them.
+func (f *collectFlags) tryTypes(ctx context.Context, out io.Writer, c *collector.Config, d collector.Destination, types map[string]model.Type) (wrong int) {
+	names := slices.Sorted(maps.Keys(types))
+	ask := make([]*varvev1.NewTag, len(names))
+	for i, name := range names {
+		ask[i] = &varvev1.NewTag{Name: name} // without a type it is only looked up
+	}
+	var found []*varvev1.ResolvedTag
+	err := f.withSession(ctx, c, d, func(ctx context.Context, s *session.Session) (err error) {
+		found, err = s.Resolve(ctx, ask)
+		return err
+	})
+	if err != nil {
+		fmt.Fprintf(out, "\ndestination %s: the types of its tags cannot be asked: %s\n", d.Name, err)
+		return 1
+	}
+	for i, x := range found {
+		has, gets := model.Type(x.Type), types[names[i]]
+		if x.Id == 0 || has == gets {
+			continue
+		}
+		wrong++
+		fmt.Fprintf(out, "\ndestination %s: tag %s is %s there and would get %s, which is refused: give its rule type: %s, or another tag\n", d.Name, names[i], has, gets, has)
+	}
+	return wrong
+}
+
+// trySource prints the first values of a source, returns how many are wrong, and notes which types their tags would have.
+func (f *collectFlags) trySource(ctx context.Context, out io.Writer, c *collector.Config, s *collector.SourceEntry, types map[string]model.Type) (wrong int, err error) {
 	fmt.Fprintf(out, "\nsource %s (%s)\n", s.Name, s.Type)
 	ctx, cancel := context.WithTimeout(ctx, f.checkFor)
 	defer cancel()
@@ -244,6 +283,9 @@ func (f *collectFlags) trySource(ctx context.Context, out io.Writer, c *collecto
 		}
 		if x.Problem != "" {
 			wrong++
+		}
+		if x.Tag != "" && x.Type != 0 {
+			types[x.Tag] = x.Type
 		}
 		value := x.Value.String()
 		if len(value) > 40 {

@@ -287,6 +287,18 @@ func TestCollectSaysWhatIsWrong(t *testing.T) {
 	require.Contains(t, says, "a string of 3 bytes does not fit a tag of type float64")
 	require.Regexp(t, `pressure .* no value came`, says)
 
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "tags", "create", "WORDS", "--server", address, "--type", "string")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "y.csv"), []byte("time,a,b,c\n2026-03-01T10:00:00Z,1,2,x\n"), 0o644))
+	write("destinations: [{address: '" + address + "'}]\nqueue: {dir: DIR/q}\nsources:\n  - {name: a, type: file, settings: {path: DIR/y.csv}, tags: [{address: a, tag: WORDS}, {address: b}, {address: c}]}\n")
+	code, says = fails(t, "collect", "--config", config, "--check", "--check-for", "10s")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, says, "destination main: tag WORDS is string there and would get float64, which is refused: give its rule type: string")
+	require.Contains(t, says, "1 things are wrong")
+	varve(t, "tags", "create", "a.b", "--server", address, "--type", "float64")
+	write("destinations: [{address: '" + address + "'}]\nqueue: {dir: DIR/q}\nsources:\n  - {name: a, type: file, settings: {path: DIR/y.csv}}\n")
+	varve(t, "collect", "--config", config, "--check")
+
 	write("destinations: [{address: '127.0.0.1:1'}]\nqueue: {dir: DIR/q}\nsources:\n  - {name: a, type: opcda}\n")
 	for _, args := range [][]string{{"collect", "--config", config}, {"collect", "--config", config, "--check"}, {"collect", "browse", "--config", config, "a"}, {"serve", "--data", dir + "/s", "--collect", config}} {
 		code, says = fails(t, args...)

@@ -108,15 +108,20 @@ func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 		x.s.Gap = 8
 	}
 	x.s.lineDefaults()
+	var errs []error
 	for _, a := range e.Addresses {
 		p, err := parseAddress(a, unit, x.s.Every)
-		if err != nil {
-			return nil, err
+		if err == nil && p.unit == 0 && x.s.serial() {
+			err = fmt.Errorf("address %q: unit 0 is all devices of a line, and none of them answers", a)
 		}
-		if p.unit == 0 && x.s.serial() {
-			return nil, fmt.Errorf("address %q: unit 0 is all devices of a line, and none of them answers", a)
+		if err != nil {
+			errs = append(errs, collector.AtAddress(err, a))
+			continue
 		}
 		x.points = append(x.points, p)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	if len(x.points) == 0 {
 		return nil, errors.New("a source of type modbus reads the addresses that its tags name, and they name none; patterns name none")

@@ -283,13 +283,15 @@ type source struct {
 func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 	x := &source{env: e, s: s.filled(), pki: pki{dir: e.Dir, name: e.Name, optional: s.Revocation == revocationOptional}}
 	samplings := newSamplings(x.s)
+	var errs []error
 	for _, a := range e.Addresses {
 		p, err := parseAddress(a)
 		if err != nil {
-			return nil, err
+			errs = append(errs, collector.AtAddress(err, a))
+			continue
 		}
 		p.sampling = samplings.sampling(a)
 		x.points = append(x.points, p)
 	}
-	return x, nil
+	return x, errors.Join(errs...)
 }
