@@ -86,7 +86,10 @@ func (x *source) endpoint(ctx context.Context, url string) (*ua.EndpointDescript
 	if len(fit) == 0 {
 		return nil, fmt.Errorf("%s offers %q, the settings ask for security %s, mode %s", url, offers[:min(len(offers), 20)], x.s.Security, cmp.Or(x.s.Mode, "sign_and_encrypt"))
 	}
-	return slices.MaxFunc(fit, func(a, b *ua.EndpointDescription) int { return cmp.Compare(a.SecurityLevel, b.SecurityLevel) }), nil
+	return slices.MaxFunc(fit, func(a, b *ua.EndpointDescription) int {
+		takes := func(e *ua.EndpointDescription) int { return min(tokenOf(e, x.s.User.kind())+1, 1) }
+		return cmp.Or(cmp.Compare(takes(a), takes(b)), cmp.Compare(a.SecurityLevel, b.SecurityLevel))
+	}), nil
 }
 
 // short is the name of a security policy.
@@ -151,17 +154,42 @@ func (x *source) entry(e *ua.EndpointDescription) (*entry, error) {
 	return in, nil
 }
 
-// user says who logs on. secret says that it is proven by something that is encrypted for the server's certificate, or signed for it.
-func (in *entry) user(u *User, e *ua.EndpointDescription) (secret bool, err error) {
-	kind := ua.UserTokenTypeAnonymous
+// kind is how a user is proven; nil is anonymous.
+func (u *User) kind() ua.UserTokenType {
 	switch {
 	case u == nil:
+		return ua.UserTokenTypeAnonymous
 	case u.Name != "":
-		kind = ua.UserTokenTypeUserName
-	default:
-		kind = ua.UserTokenTypeCertificate
+		return ua.UserTokenTypeUserName
 	}
-	i := slices.IndexFunc(e.UserIdentityTokens, func(t *ua.UserTokenPolicy) bool { return t != nil && t.TokenType == kind })
+	return ua.UserTokenTypeCertificate
+}
+
+// tokenOf is the safest of an endpoint's ways to prove a user of a kind; -1 for none.
+func tokenOf(e *ua.EndpointDescription, kind ua.UserTokenType) int {
+	best, most := -1, 0
+	for i, t := range e.UserIdentityTokens {
+		if t == nil || t.TokenType != kind {
+			continue
+		}
+		rank := 2 // of a policy that may not be asked for by name: its encryption is better than none
+		switch policy := cmp.Or(t.SecurityPolicyURI, e.SecurityPolicyURI); {
+		case policy == ua.SecurityPolicyURINone:
+			rank = 1
+		case short(policy) != policy:
+			rank = 3
+		}
+		if rank > most {
+			best, most = i, rank
+		}
+	}
+	return best
+}
+
+// user says who logs on. secret says that it is proven by something that is encrypted for the server's certificate, or signed for it.
+func (in *entry) user(u *User, e *ua.EndpointDescription) (secret bool, err error) {
+	kind := u.kind()
+	i := tokenOf(e, kind)
 	if i < 0 {
 		return false, fmt.Errorf("the server's endpoint takes no users of kind %s", kind)
 	}

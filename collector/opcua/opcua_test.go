@@ -501,6 +501,41 @@ func TestPair(t *testing.T) {
 	out.until(t, "the one that is left", last(4))
 }
 
+// A deadband that a server does not have for a variable costs none of its values.
+func TestDeadbandOfTexts(t *testing.T) {
+	p := newPlant(t)
+	t0 := time.Now().UnixNano()
+	p.set("x", at(t0, 1.5, 0))
+	p.set("state", at(t0, "stopped", 0))
+	s := quick(p.url)
+	s.Deadband = 0.5
+	out := start(t, open(t, s, "ns=2;s=x", "ns=2;s=state"))
+	out.until(t, "the number", func() bool { return len(out.of("ns=2;s=x", false)) > 0 })
+	p.set("state", at(t0+1000, "runs", 0))
+	out.until(t, "the texts", func() bool {
+		x := out.of("ns=2;s=state", false)
+		return len(x) == 2 && x[1].Value.Text == "runs"
+	})
+}
+
+// The safest way to prove a user is taken that the server has, wherever it stands.
+func TestUserTokens(t *testing.T) {
+	policy := func(kind ua.UserTokenType, uri string) *ua.UserTokenPolicy {
+		return &ua.UserTokenPolicy{TokenType: kind, SecurityPolicyURI: uri}
+	}
+	e := &ua.EndpointDescription{SecurityPolicyURI: ua.SecurityPolicyURINone, UserIdentityTokens: []*ua.UserTokenPolicy{
+		nil, policy(ua.UserTokenTypeUserName, ""), policy(ua.UserTokenTypeAnonymous, ""), policy(ua.UserTokenTypeUserName, ua.SecurityPolicyURIBasic128Rsa15),
+		policy(ua.UserTokenTypeUserName, ua.SecurityPolicyURIBasic256Sha256),
+	}}
+	require.Equal(t, 4, tokenOf(e, ua.UserTokenTypeUserName))
+	require.Equal(t, 2, tokenOf(e, ua.UserTokenTypeAnonymous))
+	require.Equal(t, -1, tokenOf(e, ua.UserTokenTypeCertificate))
+	e.UserIdentityTokens = e.UserIdentityTokens[:4]
+	require.Equal(t, 3, tokenOf(e, ua.UserTokenTypeUserName))
+	e.UserIdentityTokens, e.SecurityPolicyURI = e.UserIdentityTokens[:2], ua.SecurityPolicyURIAes256Sha256RsaPss
+	require.Equal(t, 1, tokenOf(e, ua.UserTokenTypeUserName))
+}
+
 // TestNamespacesMoveWhileRunning: the server has a new namespace before the plant's.
 func TestNamespacesMoveWhileRunning(t *testing.T) {
 	p := newPlant(t)

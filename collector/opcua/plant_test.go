@@ -199,6 +199,8 @@ func (p *plant) monitor(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Respo
 		result := &ua.MonitoredItemCreateResult{StatusCode: ua.StatusOK, FilterResult: ua.NewExtensionObject(nil)}
 		if v.Status == ua.StatusBadNodeIDUnknown {
 			result.StatusCode = v.Status
+		} else if _, text := v.Value.Value().(string); text && i.RequestedParameters.Filter != nil && i.RequestedParameters.Filter.Value != nil {
+			result.StatusCode = ua.StatusBadFilterNotAllowed
 		} else if s := p.subs[req.SubscriptionID]; s != nil {
 			x := &plantItem{node: i.ItemToMonitor.NodeID.String(), handle: i.RequestedParameters.ClientHandle, size: int(max(i.RequestedParameters.QueueSize, 1))}
 			if p.samples {

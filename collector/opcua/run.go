@@ -420,7 +420,7 @@ func (r *run) watchNodes(ctx context.Context, c *conn, points []*point, held int
 				continue
 			}
 			for _, x := range part[k].readers {
-				if r.element(x.point, result.StatusCode) {
+				if r.undamped(x.point, result.StatusCode) || r.element(x.point, result.StatusCode) {
 					again = append(again, x.point)
 				} else {
 					r.refuse(x.point, result.StatusCode, c.status.now)
@@ -452,6 +452,22 @@ func (r *run) element(p *point, why ua.StatusCode) bool {
 		return false
 	}
 	r.elements[p] = true
+	return true
+}
+
+// undamped reports whether a point is to be tried without its deadband: a server has none for texts and the like, or none in percent of a range that it does not know. All of its
+// values come then.
+func (r *run) undamped(p *point, why ua.StatusCode) bool {
+	switch why {
+	case ua.StatusBadFilterNotAllowed, ua.StatusBadMonitoredItemFilterUnsupported, ua.StatusBadMonitoredItemFilterInvalid, ua.StatusBadDeadbandFilterInvalid:
+	default:
+		return false
+	}
+	if p.sampling.filter() == nil {
+		return false
+	}
+	r.env.Logger.Warn("the server has no such deadband for an address; all of its values are taken", "address", p.address, "error", why)
+	p.sampling.Deadband, p.sampling.DeadbandPercent = 0, 0
 	return true
 }
 
