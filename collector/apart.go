@@ -100,7 +100,7 @@ func (a *apart) Browse(ctx context.Context, at string, each func(Offer) error) e
 
 // order completes an order by what the source is given.
 func (a *apart) order(o order) (order, error) {
-	o.kind, o.name, o.dir, o.addresses = a.entry.kind.Name, a.env.Name, a.env.Dir, a.env.Addresses
+	o.kind, o.name, o.dir, o.addresses, o.patterns = a.entry.kind.Name, a.env.Name, a.env.Dir, a.env.Addresses, a.env.Patterns
 	o.level = int64(slog.LevelError) + 1
 	for _, l := range []slog.Level{slog.LevelError, slog.LevelWarn, slog.LevelInfo, slog.LevelDebug} {
 		if a.env.Logger.Enabled(context.Background(), l) {

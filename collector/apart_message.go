@@ -345,6 +345,7 @@ type order struct {
 	level     int64  // of what is logged, the least
 	settings  string // YAML
 	addresses []string
+	patterns  []Pattern
 	secrets   []string // what refers to it and the secret itself, in turn
 }
 
@@ -358,7 +359,7 @@ const (
 )
 
 // orderVersion is raised when a message changes: the program may have been replaced on disk since the collector started.
-const orderVersion = 1
+const orderVersion = 2
 
 func (o *order) append(b []byte) []byte {
 	b = append(b, orderVersion, byte(o.task))
@@ -366,7 +367,15 @@ func (o *order) append(b []byte) []byte {
 	for _, s := range []string{o.at, o.kind, o.name, o.dir, o.settings} {
 		b = appendText(b, s)
 	}
-	return appendTexts(appendTexts(b, o.addresses), o.secrets)
+	var patterns []string
+	for _, p := range o.patterns {
+		kind := "+"
+		if p.Skip {
+			kind = "-"
+		}
+		patterns = append(patterns, kind+p.Regexp)
+	}
+	return appendTexts(appendTexts(appendTexts(b, o.addresses), patterns), o.secrets)
 }
 
 func (c *cursor) order() (o order) {
@@ -375,6 +384,14 @@ func (c *cursor) order() (o order) {
 	}
 	o.task, o.level = task(c.uint8()), c.int64()
 	o.at, o.kind, o.name, o.dir, o.settings = c.string(), c.string(), c.string(), c.string(), c.string()
-	o.addresses, o.secrets = c.strings(), c.strings()
+	o.addresses = c.strings()
+	for _, p := range c.strings() {
+		if p == "" {
+			c.fail("a pattern is empty")
+			break
+		}
+		o.patterns = append(o.patterns, Pattern{Regexp: p[1:], Skip: p[0] == '-'})
+	}
+	o.secrets = c.strings()
 	return o
 }

@@ -130,7 +130,7 @@ func open(o *order, kinds []Kind, log *slog.Logger) (Source, error) {
 				return nil, err
 			}
 		}
-		return k.open(Env{Name: o.name, Dir: o.dir, Addresses: o.addresses, Logger: log, Now: time.Now}, settings)
+		return k.open(Env{Name: o.name, Dir: o.dir, Addresses: o.addresses, Patterns: o.patterns, Logger: log, Now: time.Now}, settings)
 	}
 	return nil, fmt.Errorf("source type %.40q: this program has none", o.kind)
 }

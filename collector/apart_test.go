@@ -767,7 +767,8 @@ func TestMessagesAreWhole(t *testing.T) {
 
 func TestOrdersAreWhole(t *testing.T) {
 	want := order{
-		task: taskBrowse, at: "x", kind: "wild", name: "w", dir: "/d", level: -4, settings: "do: it\n", addresses: []string{"a\xff", ""}, secrets: []string{"${A}", "b"},
+		task: taskBrowse, at: "x", kind: "wild", name: "w", dir: "/d", level: -4, settings: "do: it\n", addresses: []string{"a\xff", ""},
+		patterns: []Pattern{{Regexp: "^a-$"}, {Regexp: "+b", Skip: true}, {}}, secrets: []string{"${A}", "b"},
 	}
 	c := cursor{b: want.append(nil)}
 	require.Equal(t, want, c.order())

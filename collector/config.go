@@ -371,7 +371,18 @@ func (f *faults) opened(source []any, err error, m *mapping) {
 
 // env is what a source of the configuration is given.
 func (c *Config) env(s *SourceEntry, l *slog.Logger, now func() time.Time) Env {
-	return Env{Name: s.Name, Dir: c.sourceDir(s.Name), Addresses: s.mapping.addresses, Logger: l, Now: now}
+	return Env{Name: s.Name, Dir: c.sourceDir(s.Name), Addresses: s.mapping.addresses, Patterns: s.wanted(), Logger: l, Now: now}
+}
+
+// wanted is the patterns of its rules for a source that finds by itself what there is; none where there are no rules, which would be all of a server.
+func (s *SourceEntry) wanted() (out []Pattern) {
+	if !s.kind.ByPattern || len(s.Tags) == 0 {
+		return nil
+	}
+	for _, r := range s.mapping.patterns {
+		out = append(out, Pattern{Regexp: r.pattern.String(), Skip: r.Skip})
+	}
+	return out
 }
 
 // sourceDir is the folder of a source, of which its own is a part.
@@ -397,7 +408,7 @@ func (c *Config) Source(name string) (*SourceEntry, error) {
 // sameSource reports that a running source need not be started anew to be as b has it.
 func sameSource(a, b *SourceEntry) bool {
 	return a.Type == b.Type && reflect.DeepEqual(a.settings, b.settings) &&
-		(!a.kind.ByAddress || reflect.DeepEqual(a.mapping.addresses, b.mapping.addresses))
+		(!a.kind.ByAddress || reflect.DeepEqual(a.mapping.addresses, b.mapping.addresses)) && slices.Equal(a.wanted(), b.wanted())
 }
 
 // sameFrame is why b cannot take the place of a without a restart; nil if it can.

@@ -87,7 +87,7 @@ func (c *Config) draft(s *SourceEntry, offers []Offer) (rules []draftRule) {
 	}
 	for _, o := range offers {
 		r, _ := s.mapping.rule(o.Address)
-		if o.Address == "" || !utf8.ValidString(o.Address) || done[o.Address] || r != nil && (r.Skip || r.pattern == nil || len(s.Tags) > 0 && !s.kind.ByAddress) {
+		if o.Address == "" || !utf8.ValidString(o.Address) || done[o.Address] || r != nil && (r.Skip || r.pattern == nil || len(s.Tags) > 0 && (s.kind.ByPattern || !s.kind.ByAddress)) {
 			continue
 		}
 		done[o.Address] = true

@@ -3,6 +3,8 @@ package collector
 import (
 	"errors"
 	"log/slog"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -12,6 +14,8 @@ type Kind struct {
 	// ByAddress says that the source asks only for the addresses that its tags name (Env.Addresses), so that it has to be started anew when
 	// they change. Others are started anew only when their settings change.
 	ByAddress bool
+	// ByPattern says that the source also finds by itself what its device has, and reads what the patterns of its tags are for (Env.Patterns). It has ByAddress too.
+	ByPattern bool
 	// Resumes says that the source goes on where it was and misses nothing while the collector is off, as one that reads files does. The tags of
 	// others get a gap for that time.
 	Resumes bool
@@ -44,8 +48,46 @@ type Env struct {
 	Dir string
 	// Addresses are those that its tags name exactly, in the order of the configuration. Patterns are not among them.
 	Addresses []string
-	Logger    *slog.Logger
-	Now       func() time.Time
+	// Patterns are those of its rules, in their order, where its kind is ByPattern.
+	Patterns []Pattern
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// Pattern is a rule for addresses that an expression (RE2) fits, unless a rule names them exactly or a pattern before it fits them.
+type Pattern struct {
+	Regexp string
+	Skip   bool // such addresses are not collected
+}
+
+// Patterns are the patterns of an Env made ready.
+type Patterns struct {
+	of []*regexp.Regexp
+	is []Pattern
+}
+
+// NewPatterns makes patterns ready.
+func NewPatterns(all []Pattern) (p Patterns, err error) {
+	p.is = all
+	for _, x := range all {
+		r, err := regexp.Compile(x.Regexp)
+		if err != nil {
+			return p, err
+		}
+		p.of = append(p.of, r)
+	}
+	return p, nil
+}
+
+// None reports that there is no pattern by which anything is collected.
+func (p Patterns) None() bool {
+	return !slices.ContainsFunc(p.is, func(x Pattern) bool { return !x.Skip })
+}
+
+// Want reports whether an address is collected by a pattern.
+func (p Patterns) Want(address string) bool {
+	i := slices.IndexFunc(p.of, func(r *regexp.Regexp) bool { return r.MatchString(address) })
+	return i >= 0 && !p.is[i].Skip
 }
 
 // addressError is an error of an address that a tag names.

@@ -55,6 +55,11 @@ func (x *source) Browse(ctx context.Context, at string, each func(collector.Offe
 		return err
 	}
 	defer c.close()
+	return walkFrom(ctx, c, at, r.place.Namespaces, each)
+}
+
+// walkFrom calls each for the variables below at, all but the server's own state where it is empty.
+func walkFrom(ctx context.Context, c *conn, at string, known []string, each func(collector.Offer) error) error {
 	start := &seen{id: ua.NewNumericNodeID(0, id.ObjectsFolder)}
 	w := &walk{conn: c, visited: map[string]bool{}, kinds: map[string]kind{}}
 	if at == "" {
@@ -64,7 +69,7 @@ func (x *source) Browse(ctx context.Context, at string, each func(collector.Offe
 		if err != nil {
 			return err
 		}
-		if start.id, err = n.id(c.namespaces, r.place.Namespaces); err != nil {
+		if start.id, err = n.id(c.namespaces, known); err != nil {
 			return err
 		}
 	}

@@ -97,7 +97,7 @@ func newPlant(t *testing.T, handlers ...map[uint16]server.Handler) *plant {
 		id.ReadRequest_Encoding_DefaultBinary: p.read, id.CreateSubscriptionRequest_Encoding_DefaultBinary: p.subscribe,
 		id.CreateMonitoredItemsRequest_Encoding_DefaultBinary: p.monitor, id.PublishRequest_Encoding_DefaultBinary: p.publish,
 		id.RepublishRequest_Encoding_DefaultBinary: p.republish, id.TransferSubscriptionsRequest_Encoding_DefaultBinary: p.transfer,
-		id.HistoryReadRequest_Encoding_DefaultBinary: p.readHistory,
+		id.HistoryReadRequest_Encoding_DefaultBinary: p.readHistory, id.BrowseRequest_Encoding_DefaultBinary: p.browse,
 	} {
 		s.RegisterHandler(request, h)
 	}
@@ -172,7 +172,53 @@ func (p *plant) read(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response
 	req := r.(*ua.ReadRequest)
 	res := &ua.ReadResponse{ResponseHeader: header(req, ua.StatusOK)}
 	for _, n := range req.NodesToRead {
-		res.Results = append(res.Results, p.valueLocked(n.NodeID))
+		res.Results = append(res.Results, attributeOf(p.valueLocked(n.NodeID), n.AttributeID))
+	}
+	return res, nil
+}
+
+// attributeOf is an attribute of a variable that has a value.
+func attributeOf(v *ua.DataValue, a ua.AttributeID) *ua.DataValue {
+	if a == ua.AttributeIDValue || v.Value == nil {
+		return v
+	}
+	rank, kind := int32(-1), uint32(id.String)
+	switch v.Value.Value().(type) {
+	case float64:
+		kind = id.Double
+	case int64:
+		kind = id.Int64
+	case []int64:
+		rank, kind = 1, id.Int64
+	}
+	switch a {
+	case ua.AttributeIDDataType:
+		return value(ua.NewNumericNodeID(0, kind))
+	case ua.AttributeIDValueRank:
+		return value(rank)
+	}
+	return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadAttributeIDInvalid}
+}
+
+// browse lists all variables below the folder of objects.
+func (p *plant) browse(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	req := r.(*ua.BrowseRequest)
+	res := &ua.BrowseResponse{ResponseHeader: header(req, ua.StatusOK)}
+	for _, n := range req.NodesToBrowse {
+		result := &ua.BrowseResult{}
+		if n.NodeID.Namespace() == 0 && n.NodeID.IntID() == id.ObjectsFolder {
+			for name := range p.values {
+				node := ua.MustParseNodeID(name)
+				result.References = append(result.References, &ua.ReferenceDescription{
+					ReferenceTypeID: ua.NewNumericNodeID(0, id.Organizes), IsForward: true, NodeID: &ua.ExpandedNodeID{NodeID: node},
+					BrowseName: &ua.QualifiedName{NamespaceIndex: 2, Name: node.StringID()}, DisplayName: ua.NewLocalizedText(node.StringID()),
+					NodeClass: ua.NodeClassVariable, TypeDefinition: &ua.ExpandedNodeID{NodeID: ua.NewNumericNodeID(0, id.BaseDataVariableType)},
+				})
+			}
+		}
+		res.Results = append(res.Results, result)
 	}
 	return res, nil
 }
@@ -199,7 +245,7 @@ func (p *plant) monitor(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Respo
 		result := &ua.MonitoredItemCreateResult{StatusCode: ua.StatusOK, FilterResult: ua.NewExtensionObject(nil)}
 		if v.Status == ua.StatusBadNodeIDUnknown {
 			result.StatusCode = v.Status
-		} else if _, text := v.Value.Value().(string); text && i.RequestedParameters.Filter != nil && i.RequestedParameters.Filter.Value != nil {
+		} else if _, text := valueOf(v).(string); text && i.RequestedParameters.Filter != nil && i.RequestedParameters.Filter.Value != nil {
 			result.StatusCode = ua.StatusBadFilterNotAllowed
 		} else if s := p.subs[req.SubscriptionID]; s != nil {
 			x := &plantItem{node: i.ItemToMonitor.NodeID.String(), handle: i.RequestedParameters.ClientHandle, size: int(max(i.RequestedParameters.QueueSize, 1))}

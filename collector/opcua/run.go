@@ -82,7 +82,8 @@ type run struct {
 	heard    atomic.Int64
 	missing  missing
 	batch    []collector.Reading
-	untimed  bool // it was said that values have no times of their source
+	offered  chan []collector.Offer // by look, for publish
+	untimed  bool                   // it was said that values have no times of their source
 }
 
 // place is what is kept on disk: since when values are missing, and what the numbers of namespaces meant first.
@@ -115,10 +116,11 @@ func (r *run) writePlace() {
 
 // Run is part of collector.Source.
 func (x *source) Run(ctx context.Context, out collector.Sink) error {
-	if len(x.points) == 0 {
-		return errors.New("a source of type opcua reads the addresses that its tags name, and they name none; patterns name none")
+	if x.named == 0 && x.patterns.None() {
+		return errors.New("a source of type opcua reads the addresses that its tags name, or their patterns fit, and they have none")
 	}
-	r := &run{source: x, out: out, place: x.readPlace(), elements: map[*point]bool{}}
+	r := &run{source: x, out: out, place: x.readPlace(), elements: map[*point]bool{}, offered: make(chan []collector.Offer, 1)}
+	r.recall()
 	r.missing.wake = make(chan struct{}, 1)
 	if r.place.Heard > 0 {
 		r.heard.Store(r.place.Heard - int64(placeMargin))
@@ -342,15 +344,11 @@ func (r *run) subscribe(ctx context.Context, c *conn) error {
 	keep := time.Duration(res.RevisedPublishingInterval * float64(time.Millisecond) * float64(res.RevisedMaxKeepAliveCount))
 	r.patience = min(max(2*keep, 0)+s.Timeout, longestAnswer(&r.s))
 	from := r.heard.Load()
-	all := make([]*point, len(r.points))
-	for i := range r.points {
-		all[i] = &r.points[i]
-	}
 	held := r.downAt
 	if held == 0 && c.status.now != 0 {
 		held = c.status.now - 2*int64(s.Publishing)
 	}
-	if err := r.watchNodes(ctx, c, all, held); err != nil {
+	if err := r.watchNodes(ctx, c, r.points, held); err != nil {
 		return err
 	}
 	r.downAt = 0   // the first value of each tag ends its gap
@@ -484,7 +482,7 @@ func (r *run) refuse(p *point, why ua.StatusCode, at int64) {
 // serve takes what the subscription sends until the connection is lost, or another server is to be read.
 func (r *run) serve(ctx context.Context, c *conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{}, 2)
+	done := make(chan struct{}, 3)
 	go func() {
 		defer func() { done <- struct{}{} }()
 		cancel(r.watch(ctx, c))
@@ -495,13 +493,20 @@ func (r *run) serve(ctx context.Context, c *conn) error {
 			cancel(err)
 		}
 	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		if err := r.look(ctx, c); err != nil {
+			cancel(err)
+		}
+	}()
 	err := r.publish(ctx, c)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	cancel(err)
-	<-done
-	<-done
+	for range cap(done) {
+		<-done
+	}
 	r.writePlace()
 	switch {
 	case errors.Is(err, errOther), errors.Is(err, context.Canceled), errors.As(err, &sinkError{}):
@@ -571,6 +576,13 @@ func (r *run) healthier(ctx context.Context, than string, level uint8) bool {
 // publish asks for one message after another.
 func (r *run) publish(ctx context.Context, c *conn) error {
 	for {
+		select {
+		case offers := <-r.offered:
+			if err := r.watchFound(ctx, c, offers); err != nil {
+				return err
+			}
+		default:
+		}
 		if len(r.refused) > 0 && r.env.Now().Sub(r.retried) > retryRefused {
 			again := r.refused
 			r.refused = nil
@@ -748,9 +760,13 @@ func (x *source) Check(ctx context.Context, report func(collector.Reading)) erro
 		return err
 	}
 	defer c.close()
-	left := make([]*point, len(x.points))
-	for i := range x.points {
-		left[i] = &x.points[i]
+	left := slices.Clone(x.points)
+	if !x.patterns.None() {
+		var offers []collector.Offer
+		if err := walkFrom(ctx, c, "", r.place.Namespaces, x.wanted(&offers)); err != nil {
+			return err
+		}
+		left = append(left, r.fresh(c.namespaces, addressesOf(offers))...)
 	}
 	for len(left) > 0 {
 		var ids []*ua.NodeID

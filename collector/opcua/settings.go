@@ -38,6 +38,8 @@ type Settings struct {
 	Lifetime time.Duration `yaml:"lifetime"`
 	// History asks the server's history for what was missed. The default is true; servers that have none are found out by themselves.
 	History *bool `yaml:"history"`
+	// Browse is how often the server is looked through for variables that patterns of tags are for. The default is 10m, the least 10s.
+	Browse time.Duration `yaml:"browse"`
 	// Sampling is how variables are sampled that no group is for.
 	Sampling `yaml:",inline"`
 	// Groups sample some variables in another way; the first whose expression fits an address counts.
@@ -77,6 +79,7 @@ type User struct {
 
 const (
 	leastInterval = 10 * time.Millisecond
+	leastBrowse   = 10 * time.Second
 	longest       = 24 * time.Hour
 	maxURLs       = 8
 	mostQueue     = 10_000
@@ -137,6 +140,9 @@ func (s *Settings) Check() error {
 		return collector.At(fmt.Errorf("lifetime %s, keepalive %s, publishing %s: a lifetime is at least three keepalives, and a keepalive a publishing interval",
 			f.Lifetime, f.KeepAlive, f.Publishing), "lifetime")
 	}
+	if s.Browse != 0 && (s.Browse < leastBrowse || s.Browse > longest) {
+		return collector.At(fmt.Errorf("browse %s: must be %s to %s", s.Browse, leastBrowse, longest), "browse")
+	}
 	if err := s.Sampling.check(); err != nil {
 		return err
 	}
@@ -186,7 +192,7 @@ func (s Settings) filled() Settings {
 	for _, x := range []struct {
 		at *time.Duration
 		is time.Duration
-	}{{&s.Timeout, 10 * time.Second}, {&s.Publishing, time.Second}, {&s.KeepAlive, 10 * time.Second}, {&s.Lifetime, 10 * time.Minute}} {
+	}{{&s.Timeout, 10 * time.Second}, {&s.Publishing, time.Second}, {&s.KeepAlive, 10 * time.Second}, {&s.Lifetime, 10 * time.Minute}, {&s.Browse, 10 * time.Minute}} {
 		if *x.at == 0 {
 			*x.at = x.is
 		}
@@ -267,7 +273,7 @@ const Type = "opcua"
 // Kind is sources of type opcua.
 func Kind() collector.Kind {
 	k := collector.NewKind(Type, newSource)
-	k.ByAddress = true
+	k.ByAddress, k.ByPattern = true, true
 	k.Apart = true // the library decodes what a server sends in a goroutine of its own, and believes its lengths
 	return k
 }
@@ -276,13 +282,17 @@ func Kind() collector.Kind {
 type source struct {
 	env    collector.Env
 	s      Settings
-	points []point
+	points []*point // named, and found before or by this run
+	named  int      // of points: those that tags name
 	pki    pki
+
+	samplings samplings
+	patterns  collector.Patterns
 }
 
 func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 	x := &source{env: e, s: s.filled(), pki: pki{dir: e.Dir, name: e.Name, optional: s.Revocation == revocationOptional}}
-	samplings := newSamplings(x.s)
+	x.samplings = newSamplings(x.s)
 	var errs []error
 	for _, a := range e.Addresses {
 		p, err := parseAddress(a)
@@ -290,8 +300,13 @@ func newSource(e collector.Env, s *Settings) (collector.Source, error) {
 			errs = append(errs, collector.AtAddress(err, a))
 			continue
 		}
-		p.sampling = samplings.sampling(a)
-		x.points = append(x.points, p)
+		p.sampling = x.samplings.sampling(a)
+		x.points = append(x.points, &p)
+	}
+	x.named = len(x.points)
+	var err error
+	if x.patterns, err = collector.NewPatterns(e.Patterns); err != nil {
+		errs = append(errs, err)
 	}
 	return x, errors.Join(errs...)
 }
