@@ -1,6 +1,6 @@
 """A plant behind asyncua: asyncua_server.py URL FOLDER [authority]. It says ready, and when the file go is there it changes its variables, and writes what
 a reader must have to expected.csv: tag, nanoseconds, value, status code. With authority its certificate is signed by one, which lies in authority.der, and
-whose lists of revoked certificates are none.crl, without it, and revoked.crl, with it."""
+whose lists of revoked certificates are none.crl, without it, and revoked.crl, with it; and only user op with password right may log on."""
 import asyncio
 import csv
 import datetime
@@ -13,6 +13,7 @@ import uuid
 
 from asyncua import Server, ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto.permission_rules import User, UserRole
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -64,8 +65,15 @@ def sign():
         write(name, crl.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
+class Users:
+    """Who may log on where an authority signed: op alone."""
+
+    def get_user(self, iserver, username=None, password=None, certificate=None):
+        return User(role=UserRole.User) if (username, password) == ("op", "right") else None
+
+
 async def main():
-    server = Server()
+    server = Server(user_manager=Users() if signed else None)
     await server.init()
     server.set_endpoint(url)
     await server.set_application_uri("urn:varve:interop:asyncua")

@@ -110,6 +110,8 @@ if packages asyncua cryptography; then
 	pids+=($!)
 	await "$plant/$name/ready" "$plant/$name/log"
 	config "$name" "$url" Basic256Sha256 '      - {address: "nsu=http://plant/;s=Boiler.Double", tag: P.signed.Double}'
+	sed -i 's/security: Basic256Sha256,/& user: {name: op, password: "${OPCUA_PASSWORD}"},/' "$plant/$name.yaml"
+	export OPCUA_PASSWORD=right
 	pki=$plant/spool-$name/sources/plc/pki
 	mkdir -p "$pki/trusted/crl"
 	cp "$plant/$name/authority.der" "$pki/trusted/"
@@ -121,9 +123,10 @@ if packages asyncua cryptography; then
 	said 'revoked the certificate of "interop" is not known'
 	cp "$plant/$name/none.crl" "$pki/trusted/crl/authority.crl"
 	said ' P.signed.Double '
+	OPCUA_PASSWORD=wrong said 'log on at opc.tcp://'
 	cp "$plant/$name/revoked.crl" "$pki/trusted/crl/authority.crl"
 	said 'the certificate of "interop" was revoked by "plant authority"'
-	ran "$client" "$(version asyncua)" metadata "a certificate of an authority, by its list of revoked ones"
+	ran "$client" "$(version asyncua)" metadata "a certificate of an authority, by its list of revoked ones, and a user by a password"
 else
 	skipped "$client" "it could not be installed here"
 fi
