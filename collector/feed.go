@@ -28,6 +28,8 @@ type feed struct {
 	now    func() time.Time
 	counts counts
 
+	fullAfter time.Duration // how long a queue has no room until tags that are polled have a gap
+
 	// mu guards what is inside it. Neither the outlet nor a source is called while it is held.
 	mu struct {
 		sync.Mutex
@@ -46,6 +48,9 @@ type feed struct {
 		listed  []string // the tags that are collected, as they were told last; never written to
 		skew    int64    // largest time of a reading minus that of its receipt, since the last health tags; MinInt64 for none
 	}
+
+	// telling is held while gaps are put, so that they are in the order in which they were added. Before mu.
+	telling sync.Mutex
 
 	// unsure are commits that are not known to be on disk, oldest first.
 	unsure struct {
@@ -92,7 +97,7 @@ type gapKinds uint8
 func (g gapKinds) has(k varvev1.GapKind) bool { return g&(1<<k) != 0 }
 
 func newFeed(c *Config, s *SourceEntry, out Outlet, names *registry, l *slog.Logger, now func() time.Time) (*feed, error) {
-	f := &feed{name: s.Name, dir: c.sourceDir(s.Name), outlet: out, names: names, log: l.With("source", s.Name), now: now}
+	f := &feed{name: s.Name, dir: c.sourceDir(s.Name), outlet: out, names: names, log: l.With("source", s.Name), now: now, fullAfter: time.Second}
 	f.mu.tags, f.mu.ignored, f.mu.told = map[string]*tag{}, map[string]bool{}, map[string]time.Time{}
 	f.mu.newest, f.mu.skew = math.MinInt64, math.MinInt64
 	f.mu.entry = s
@@ -443,22 +448,16 @@ func (f *feed) flushTagLocked(t *tag) {
 // maxUnsure is how many commits of a source may be under way.
 const maxUnsure = 64
 
-// send hands runs and gaps to the outlet. Gaps are told also where samples are not taken.
-func (f *feed) send(ctx context.Context, runs []*varvev1.Run, gaps []Gap) error {
-	err := f.sendRuns(ctx, runs)
-	for _, g := range gaps {
-		if gapErr := f.outlet.PutGap(context.WithoutCancel(ctx), g); gapErr != nil {
-			return errors.Join(err, fmt.Errorf("a gap was not stored: %w", gapErr))
-		}
-	}
-	return err
+// send hands runs to the outlet, and the gaps that were added. These are told also where samples are not taken.
+func (f *feed) send(ctx context.Context, runs []*varvev1.Run) error {
+	return errors.Join(f.sendRuns(ctx, runs), f.tellGaps(ctx))
 }
 
 func (f *feed) sendRuns(ctx context.Context, runs []*varvev1.Run) error {
 	if len(runs) == 0 {
 		return nil
 	}
-	durable, err := f.outlet.Submit(ctx, runs)
+	durable, err := f.submit(ctx, runs)
 	if err != nil {
 		n := 0
 		for _, r := range runs {
@@ -472,6 +471,28 @@ func (f *feed) sendRuns(ctx context.Context, runs []*varvev1.Run) error {
 		return nil
 	}
 	return f.unsureOf(ctx, durable)
+}
+
+// submit hands runs to the outlet. A source that polls does not while this waits for room: its tags have a gap from then on.
+func (f *feed) submit(ctx context.Context, runs []*varvev1.Run) (durable func(context.Context) error, err error) {
+	f.mu.Lock()
+	polls := f.mu.entry.kind.Polls
+	f.mu.Unlock()
+	if !polls {
+		return f.outlet.Submit(ctx, runs)
+	}
+	from, told := f.now().UnixNano(), make(chan struct{})
+	late := time.AfterFunc(f.fullAfter, func() {
+		defer close(told)
+		if err := f.notRead(ctx, from); err != nil {
+			f.log.Error("a gap is not stored", "error", err)
+		}
+	})
+	durable, err = f.outlet.Submit(ctx, runs)
+	if !late.Stop() {
+		<-told // before a reading ends it
+	}
+	return durable, err
 }
 
 // unsureOf notes a commit, and waits for older ones where they are many.
@@ -502,13 +523,13 @@ func (f *feed) flush(ctx context.Context) error {
 	for _, t := range f.mu.tags {
 		f.flushTagLocked(t)
 	}
-	runs, gaps := f.takeRunsLocked(), f.takeGapsLocked()
+	runs := f.takeRunsLocked()
 	err := f.mu.quarant.sync()
 	f.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("write to the quarantine: %w", err)
 	}
-	if err := f.send(ctx, runs, gaps); err != nil {
+	if err := f.send(ctx, runs); err != nil {
 		return err
 	}
 	f.unsure.Lock()

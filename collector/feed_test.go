@@ -257,6 +257,64 @@ func TestStaleTags(t *testing.T) {
 	require.Empty(t, f.out.gapsOf("plc.c"))
 }
 
+// While a full queue keeps a source waiting that polls, nothing is read: its tags have a gap up to their next readings. What others read is not gone.
+func TestAFullQueueIsAGapOfWhatIsPolled(t *testing.T) {
+	for _, polls := range []bool{true, false} {
+		f := makeFeed(t, t.TempDir(), "    tags: [{address: a, exc_dev: 10}, {address: b}]\n")
+		f.fullAfter = time.Millisecond
+		f.mu.entry.kind.Polls = polls
+		now := f.clock.ns.Load()
+		require.NoError(t, f.put(background, []Reading{at("a", now-9, Int64(1)), at("b", now-8, Int64(1))}, false))
+		require.Empty(t, f.out.gaps)
+
+		f.out.mu.Lock()
+		full := make(chan struct{})
+		f.out.full = full
+		f.out.mu.Unlock()
+		waited := make(chan error, 1)
+		go func() {
+			waited <- f.put(background, []Reading{at("a", now-4, Int64(50)), at("b", now+3, Int64(2))}, false)
+		}()
+		if polls {
+			require.Eventually(t, func() bool { return len(f.out.gapsOf("plc.b")) > 0 }, time.Minute, time.Millisecond)
+		}
+		close(full)
+		require.NoError(t, <-waited)
+		require.Len(t, f.out.of("plc.b"), 2, "what had been read is stored")
+		f.out.mu.Lock()
+		f.out.full = nil
+		f.out.mu.Unlock()
+		f.clock.ns.Add(100)
+		require.NoError(t, f.put(background, []Reading{at("a", now+90, Int64(51)), at("b", now+91, Int64(2))}, false))
+		if !polls {
+			require.Empty(t, f.out.gaps)
+			continue
+		}
+		require.Equal(t, []string{fmt.Sprintf("not_collected from %d", now), fmt.Sprintf("ends %d", now+90)}, f.out.gapsOf("plc.a"))
+		require.Equal(t, []string{fmt.Sprintf("not_collected from %d", now+4), fmt.Sprintf("ends %d", now+91)}, f.out.gapsOf("plc.b"))
+		require.EqualValues(t, now+90, f.out.of("plc.a")[len(f.out.of("plc.a"))-1].Time, "the first behind a gap is sent")
+	}
+}
+
+// What the collector says of a tag by itself and what its source says come from two sides: the end of a gap is never put before its beginning, or it
+// would stay open.
+func TestGapsArePutInTheirOrder(t *testing.T) {
+	f := makeFeed(t, t.TempDir(), "    tags: [{address: a, exc_dev: 10, stale_after: 1s}]\n")
+	now := f.clock.ns.Load()
+	require.NoError(t, f.put(background, []Reading{at("a", now, Int64(1)), at("a", now+1, Int64(2))}, false)) // the second is held back
+	second := int64(time.Second)
+	f.clock.ns.Add(10 * second)
+	slow := make(chan struct{})
+	f.out.first = slow
+	stale := make(chan error, 1)
+	go func() { stale <- f.stale(background) }() // hands on what was held back, and waits there with the gap
+	require.Eventually(t, func() bool { f.out.mu.Lock(); defer f.out.mu.Unlock(); return f.out.first == nil }, time.Minute, time.Millisecond)
+	require.NoError(t, f.put(background, []Reading{at("a", now+10*second, Int64(3))}, false))
+	close(slow)
+	require.NoError(t, <-stale)
+	require.Equal(t, []string{fmt.Sprintf("not_collected from %d", now+2), fmt.Sprintf("ends %d", now+10*second)}, f.out.gapsOf("plc.a"))
+}
+
 // A clock that is off by years must not put its samples in the archive, nor be forgotten.
 func TestQuarantine(t *testing.T) {
 	dir := t.TempDir()

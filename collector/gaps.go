@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -45,10 +46,20 @@ func (f *feed) addGapLocked(g Gap) {
 	f.mu.gaps = append(f.mu.gaps, g)
 }
 
-func (f *feed) takeGapsLocked() []Gap {
-	g := f.mu.gaps
+// tellGaps puts the gaps that were added, in their order, whoever added them.
+func (f *feed) tellGaps(ctx context.Context) error {
+	f.telling.Lock()
+	defer f.telling.Unlock()
+	f.mu.Lock()
+	gaps := f.mu.gaps
 	f.mu.gaps = nil
-	return g
+	f.mu.Unlock()
+	for _, g := range gaps {
+		if err := f.outlet.PutGap(context.WithoutCancel(ctx), g); err != nil {
+			return fmt.Errorf("a gap was not stored: %w", err)
+		}
+	}
+	return nil
 }
 
 // affectedLocked is the tags of addresses, or all; those that are not collected are left out.
@@ -97,9 +108,19 @@ func (f *feed) lost(ctx context.Context, addresses []string, from, to int64, rea
 
 // sendAndUnlock hands on what was added while f.mu was held.
 func (f *feed) sendAndUnlock(ctx context.Context) error {
-	runs, gaps := f.takeRunsLocked(), f.takeGapsLocked()
+	runs := f.takeRunsLocked()
 	f.mu.Unlock()
-	return f.send(ctx, runs, gaps)
+	return f.send(ctx, runs)
+}
+
+// notRead says that nothing is read since an instant, because the queue is full.
+func (f *feed) notRead(ctx context.Context, since int64) error {
+	f.mu.Lock()
+	for _, t := range f.affectedLocked(nil) {
+		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, max(since, satAdd(t.newest, 1)), "the queue of the collector is full")
+	}
+	f.mu.Unlock()
+	return f.tellGaps(ctx)
 }
 
 // notRunning is the reason of gaps from when a collector stopped to when it reads again.

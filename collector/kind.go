@@ -19,6 +19,9 @@ type Kind struct {
 	// Resumes says that the source goes on where it was and misses nothing while the collector is off, as one that reads files does. The tags of
 	// others get a gap for that time.
 	Resumes bool
+	// Polls says that the source asks its devices when it is time, and that what was not asked for is gone. While a full queue keeps it waiting its tags
+	// have a gap.
+	Polls bool
 	// Apart says that a source runs in a process of its own, which the frame starts and ends: for libraries that bytes of a device may make panic in
 	// goroutines of their own, or ask for all memory there is. Such a process ends alone; the source is started again as one that failed. Its
 	// settings, logs and readings go over pipes; its clock is the machine's.

@@ -21,6 +21,7 @@ type plainOutlet struct {
 	late   map[string]int            // of them, how many came as NO_REPLACE
 	gaps   []Gap
 	full   chan struct{} // not nil: Submit waits for it
+	first  chan struct{} // not nil: the next Submit waits for it, and later ones do not
 	refuse error
 	status OutletStatus
 	waits  int // commits waited for
@@ -33,6 +34,9 @@ func newPlainOutlet() *plainOutlet {
 func (o *plainOutlet) Submit(ctx context.Context, runs []*varvev1.Run) (func(context.Context) error, error) {
 	o.mu.Lock()
 	full := o.full
+	if o.first != nil {
+		full, o.first = o.first, nil
+	}
 	o.mu.Unlock()
 	if full != nil {
 		select {

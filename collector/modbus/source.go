@@ -81,7 +81,7 @@ func (s *Settings) Check() error {
 // Kind is sources of type modbus.
 func Kind() collector.Kind {
 	k := collector.NewKind("modbus", newSource)
-	k.ByAddress = true
+	k.ByAddress, k.Polls = true, true
 	return k
 }
 
