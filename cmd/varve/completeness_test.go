@@ -321,3 +321,36 @@ sources: [{name: p, type: simulator, settings: {seed: 3, every: 10ms, sensors: 3
 	}
 	require.Positive(t, lost)
 }
+
+// TestCompletenessFindsWhatWasRefused has a tag that the server keeps as integers, and a source of other numbers: what is refused is lost, from the first on, while the
+// tag beside it is collected.
+func TestCompletenessFindsWhatWasRefused(t *testing.T) {
+	const every = 20 * time.Millisecond
+	address, _ := serveInProcess(t, t.TempDir())
+	varve(t, "tags", "create", "--server", address, "p.sensor/1", "--type", "int64")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "c.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`collector: c
+destinations: [{address: '%s'}]
+queue: {dir: %s/q}
+sources: [{name: p, type: simulator, settings: {seed: 3, every: 20ms, sensors: 2}}]
+`, address, dir)), 0o644))
+	plant := simulator.NewPlant(simulator.Settings{Seed: 3, Every: every, Sensors: 2})
+	collectInProcess(t, config)
+	eventually(t, "samples, and a gap", func() bool {
+		return len(storedSteps(t, address, "p.sensor/2", plant)) > 50 && len(toldGaps(t, address, "p.sensor/1", "lost")) > 0
+	})
+	newest := time.Now().UnixNano()
+	hasArrived(t, address, "p.sensor/2", newest)
+	hasArrived(t, address, "p.sensor/1", newest)
+	gaps := toldGaps(t, address, "p.sensor/1", "lost")
+	require.Len(t, gaps, 1, "it goes on")
+	first, last := storedSteps(t, address, "p.sensor/2", plant)[0], plant.StepAt(newest)-1
+	require.Equal(t, plant.Time(first), gaps[0][0])
+	require.Contains(t, varve(t, "gaps", "list", "--server", address, "--output", "json", "p.sensor/1"), "another type")
+	refused, taken := completenessOf(t, address, "p.sensor/1", plant, first, last, every), completenessOf(t, address, "p.sensor/2", plant, first, last, every)
+	for k := first; k <= last; k++ {
+		require.EqualValues(t, every, refused[k]["lost"], "step %d: %v", k, refused[k])
+		require.EqualValues(t, every, taken[k]["collected"], "step %d: %v", k, taken[k])
+	}
+}

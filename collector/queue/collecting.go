@@ -148,10 +148,10 @@ func (s *sender) takeExceptions(t told, tags []string, a *varvev1.ReportCollecti
 func (s *sender) arrived() int64 {
 	at := s.q.o.Now().Add(-onTheWay).UnixNano()
 	s.mu.Lock()
-	undone, gap := s.place.undone(), s.place.gap
+	undone, gap, untold := s.place.undone(), s.place.gap, s.untoldHere || len(s.refusals.fresh) > 0
 	s.mu.Unlock()
 	switch oldest, ok := s.q.putAt(undone); {
-	case gap <= s.q.gaps.HighWatermark(), !ok:
+	case untold, gap <= s.q.gaps.HighWatermark(), !ok:
 		return s.through
 	case oldest != 0:
 		at = min(at, oldest-int64(onTheWay))

@@ -5,7 +5,7 @@
 // # What it promises
 //
 // A batch that Put took is on disk, and every destination gets it, in spite of crashes of either side, or a gap is recorded there that
-// says of which tags and times samples were lost and why. Nothing is stored twice: a record is sent under one identity (source, epoch,
+// says of which tags and times samples were lost and why; of what it refuses too. Nothing is stored twice: a record is sent under one identity (source, epoch,
 // sequence) for as long as its destination may have it, and the default write mode makes a resend that is equal change nothing.
 //
 // What comes now goes first. A destination that was away finds the newest records on the live lane at once, and the older ones behind them
@@ -18,6 +18,6 @@
 // # The parts
 //
 // queue.go is what callers use. place.go is how far a destination is and which sequence each record has: a value without locks, kept in a
-// small file. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, and drop.go and
-// thin.go make room.
+// small file. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, merge.go makes it less where
+// it is much, refused.go knows what a server does not take, and drop.go and thin.go make room.
 package queue

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/varvedb/varve/collector/session"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/log"
 )
@@ -201,11 +202,7 @@ func bySpan(spans map[string]span) map[span][]string {
 func (q *Queue) putSpans(ctx context.Context, destination string, spans map[span][]string, kind varvev1.GapKind, reason string) error {
 	for x, tags := range spans {
 		slices.Sort(tags)
-		to := x.to
-		if to < math.MaxInt64 {
-			to++ // a gap ends behind its last instant
-		}
-		g := Gap{Tags: tags, Kind: kind, Start: x.from, End: to, Reason: reason, typ: x.typ}
+		g := Gap{Tags: tags, Kind: kind, Start: x.from, End: behind(x.to), Reason: reason, typ: x.typ}
 		if err := q.putGap(ctx, destination, g); err != nil {
 			return err
 		}
@@ -213,20 +210,40 @@ func (q *Queue) putSpans(ctx context.Context, destination string, spans map[span
 	return nil
 }
 
+// behind is the end of a gap whose last instant is to.
+func behind(to int64) int64 {
+	if to < math.MaxInt64 {
+		to++
+	}
+	return to
+}
+
 // timesOf is the first and the last time of a run.
-func timesOf(r *varvev1.Run) (from, to int64, ok bool) {
+func timesOf(r *varvev1.Run) (from, to int64, ok bool) { return timesWithin(r, 0, session.RunLen(r)) }
+
+// timesWithin is the first and the last time of some samples of a run.
+func timesWithin(r *varvev1.Run, first, count int) (from, to int64, ok bool) {
+	n := session.RunLen(r)
+	if first < 0 || count <= 0 || first >= n {
+		return 0, 0, false
+	}
+	end := min(first+count, n)
 	switch {
 	case len(r.TimesNs) > 0:
-		return slices.Min(r.TimesNs), slices.Max(r.TimesNs), true
+		return slices.Min(r.TimesNs[first:end]), slices.Max(r.TimesNs[first:end]), true
 	case r.Count > 0:
-		last := r.FirstTimeNs + int64(r.Count-1)*r.StepNs
-		return min(r.FirstTimeNs, last), max(r.FirstTimeNs, last), true
+		a, b := r.FirstTimeNs+int64(first)*r.StepNs, r.FirstTimeNs+int64(end-1)*r.StepNs
+		return min(a, b), max(a, b), true
 	}
 	at, unit := r.FirstTimeNs, int64(max(r.TimeUnitNs, 1))
-	from, to = at, at
-	for _, d := range r.TimeDeltas {
-		at += d * unit
-		from, to = min(from, at), max(to, at)
+	from, to = math.MaxInt64, math.MinInt64
+	for i := range end {
+		if i > 0 {
+			at += r.TimeDeltas[i-1] * unit
+		}
+		if i >= first {
+			from, to = min(from, at), max(to, at)
+		}
 	}
 	return from, to, true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,29 @@ const (
 )
 
 // PutGap tells every destination of a gap, in the order put. It is on disk when PutGap returns nil.
-func (q *Queue) PutGap(ctx context.Context, g Gap) error { return q.putGap(ctx, "", g) }
+func (q *Queue) PutGap(ctx context.Context, g Gap) error {
+	if !g.Ends {
+		return q.putGap(ctx, "", g)
+	}
+	for _, s := range q.senders { // the gaps of what was refused end too: they are told before
+		s.mu.Lock()
+		err := s.tellRefusedLocked()
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if err := q.putGap(ctx, "", g); err != nil {
+		return err
+	}
+	for _, s := range q.senders {
+		s.mu.Lock()
+		s.refusals.ended(g.Tags, g.End)
+		s.dirty = s.dirty || s.refusals.dirty
+		s.mu.Unlock()
+	}
+	return nil
+}
 
 // putGap is PutGap for one destination, or all without its name.
 func (q *Queue) putGap(ctx context.Context, destination string, g Gap) error {
@@ -174,14 +197,23 @@ func (t *teller) close() {
 	}
 }
 
-// tell tells of the next gap, when there is one, and before it of what waited for its tags.
+// tell tells of the next gap, when there is one, and before it of what waits.
 func (t *teller) tell(ctx context.Context) error {
-	if err := t.tellWaiting(ctx); err != nil {
+	t.s.telling.Lock()
+	err := t.tellWaiting(ctx)
+	t.s.telling.Unlock()
+	if err != nil {
 		return err
 	}
+	t.goOn()
 	destination, r, err := t.next(ctx)
 	if err != nil || r.message == nil {
 		return err
+	}
+	t.s.telling.Lock()
+	defer t.s.telling.Unlock()
+	if t.goOn() {
+		return nil // it waits meanwhile
 	}
 	var left []string
 	if destination == "" || destination == t.s.d.Name {
@@ -195,6 +227,19 @@ func (t *teller) tell(ctx context.Context) error {
 	t.offset++
 	t.s.told(t.offset, r, left)
 	return nil
+}
+
+// goOn reports whether the log was folded beyond the record to come, and goes on behind that.
+func (t *teller) goOn() bool {
+	t.s.mu.Lock()
+	gap := t.s.place.gap
+	t.s.mu.Unlock()
+	if gap <= t.offset {
+		return false
+	}
+	t.close()
+	t.offset = gap
+	return true
 }
 
 // tellOf tells what a report says of some tags of which nothing waits, and returns those that the destination does not have.
@@ -352,13 +397,91 @@ func (s *sender) told(offset uint64, r report, left []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(left) > 0 {
-		if n := s.waiting.add(r, left); n > 0 {
-			s.st.GapsDropped += uint64(n)
-			s.q.o.Logger.Error("gaps of tags that a destination does not have are given up: too many wait", "destination", s.d.Name, "gaps", n, "most", maxWaiting)
-		}
+		s.givenUpLocked(s.waiting.add(r, left))
 		s.waitingDirty = true
 	}
-	s.place.gap, s.dirty = offset, true
+	s.place.gap, s.dirty = max(s.place.gap, offset), true
+}
+
+// gapsRoom is how many bytes the log of gaps may have until it is folded.
+func (q *Queue) gapsRoom() uint64 { return uint64(min(max(q.o.MaxBytes/64, 256<<10), 16<<20)) }
+
+// foldGaps keeps the log of gaps short where destinations are not told of it: what they were not told is merged, tag by tag, and waits beside their places.
+func (q *Queue) foldGaps() {
+	if q.gaps.Bytes() <= q.gapsRoom() {
+		return
+	}
+	for _, s := range q.senders {
+		if err := s.fold(); err != nil {
+			q.o.Logger.Error("the log of gaps cannot be folded", "destination", s.d.Name, "error", err)
+		}
+	}
+}
+
+// fold lets wait what the log of gaps has that the destination was not told, unless it is being told just now.
+func (s *sender) fold() error {
+	if !s.telling.TryLock() {
+		return nil
+	}
+	defer s.telling.Unlock()
+	s.mu.Lock()
+	from, waits := s.place.gap, slices.Clone(s.waiting.gaps) // which are others' only while telling is held
+	s.mu.Unlock()
+	end := s.q.gaps.HighWatermark() + 1
+	reports, err := s.untold(from, end)
+	if err != nil || from >= end {
+		return err
+	}
+	merged := mergeReports(append(waits, reports...), maxWaiting/2)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting.replace(merged)
+	s.givenUpLocked(s.waiting.giveUp())
+	s.place.gap = end
+	s.made++ // so that they are told where the tags are there
+	s.untoldHere, s.waitingDirty, s.dirty = len(reports) > 0 || s.untoldHere, true, true
+	return nil
+}
+
+// untold is what records [from, end) of the log of gaps say to the destination. What cannot be read is left out.
+func (s *sender) untold(from, end uint64) (out []report, err error) {
+	if from >= end || s.d.Gaps == nil {
+		return nil, nil
+	}
+	r, err := s.q.gaps.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	for from < end {
+		offset, record, err := r.Next(context.Background())
+		var lost *log.LostError
+		switch {
+		case errors.As(err, &lost):
+			s.q.o.Logger.Error("records of gaps are damaged; a destination is not told of them", "destination", s.d.Name, "error", err)
+			from = lost.Lost.End
+			continue
+		case err != nil:
+			return nil, err
+		case offset >= end:
+			return out, nil
+		}
+		destination, report, err := decodeGap(record)
+		if err != nil {
+			s.q.o.Logger.Error("a gap cannot be read; a destination is not told of it", "destination", s.d.Name, "error", err)
+		} else if destination == "" || destination == s.d.Name {
+			out = append(out, report)
+		}
+		from = offset + 1
+	}
+	return out, nil
+}
+
+func (s *sender) givenUpLocked(n int) {
+	if n > 0 {
+		s.st.GapsDropped += uint64(n)
+		s.q.o.Logger.Error("gaps that a destination was not told of are given up: too many wait", "destination", s.d.Name, "gaps", n, "most", mostWaiting)
+	}
 }
 
 func (s *sender) splitWaiting(tags []string) (now, later []string) {
@@ -406,4 +529,5 @@ func (s *sender) compactWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting.compact()
+	s.untoldHere = false
 }

@@ -73,11 +73,19 @@ func (s *sender) resolve(ctx context.Context, x *session.Session, k known, b *va
 	if len(ask) == 0 {
 		return nil
 	}
-	if _, err := x.Resolve(ctx, ask); err != nil {
+	answers, err := x.Resolve(ctx, ask)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i, a := range answers {
+		if a.Id == 0 {
+			s.absent[ask[i].Name] = true
+		} else {
+			delete(s.absent, ask[i].Name)
+		}
+	}
 	s.made++
 	return nil
 }

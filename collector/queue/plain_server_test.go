@@ -36,6 +36,11 @@ type plainServer struct {
 	gaps    []*varvev1.RecordGapsRequest
 	told    map[string][]string // by tag what it was told of gaps, in order
 
+	refuse func(tag string, time int64) bool // nil: it takes all
+	unmade func(tag string) bool             // tags that it does not make
+	listed int                               // most rejections of an answer
+	calls  []proto.Message                   // RecordGapsRequest and EndGapsRequest
+
 	twice  int                 // samples that came under two identities
 	ranks  map[string][]uint64 // of each source, sequences in the order applied, as far as they were fresh
 	onTake func(source string, r *varvev1.Run)
@@ -70,7 +75,7 @@ type value struct {
 }
 
 func newPlainServer() *plainServer {
-	return &plainServer{maxMessage: 16 << 20, streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
+	return &plainServer{maxMessage: 16 << 20, listed: 1000, streams: map[string]*plainStream{}, queues: map[identity]*plainQueue{}, values: map[key]value{}, tags: map[string]bool{},
 		ranks: map[string][]uint64{}, told: map[string][]string{}}
 }
 
@@ -225,7 +230,7 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 	if r := m.GetResolve(); r != nil {
 		out := &varvev1.Resolved{}
 		for _, t := range r.Tags {
-			if t.Type == varvev1.Type_TYPE_UNSPECIFIED && !p.tags[t.Name] {
+			if !p.tags[t.Name] && (t.Type == varvev1.Type_TYPE_UNSPECIFIED || p.unmade != nil && p.unmade(t.Name)) {
 				out.Tags = append(out.Tags, &varvev1.ResolvedTag{Code: varvev1.RejectCode_REJECT_CODE_UNKNOWN_TAG})
 				continue
 			}
@@ -260,6 +265,7 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 	}
 	sum := sha256.Sum256(bytes)
 	r := &varvev1.BatchResult{Sequence: b.Sequence}
+	p.judge(b, r)
 	switch had, ok := q.content[b.Sequence]; {
 	case ok && had == sum:
 		r.Duplicate = true
@@ -285,6 +291,9 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 			return nil, status.Errorf(codes.InvalidArgument, "run of tag %q", run.Tag)
 		}
 		for _, x := range samples {
+			if p.refuses(run.Tag, x.time) {
+				continue
+			}
 			k, float := key{run.Tag, x.time}, math.Float64frombits(x.bits)
 			had, stands := p.values[k]
 			if stands && (had.by != who || had.float != float) {
@@ -299,6 +308,32 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 		}
 	}
 	return r, nil
+}
+
+func (p *plainServer) refuses(tag string, at int64) bool {
+	return p.refuse != nil && p.refuse(tag, at) || p.unmade != nil && !p.tags[tag] && p.unmade(tag)
+}
+
+// judge says which samples of a batch are refused, those one behind the other together.
+func (p *plainServer) judge(b *varvev1.Batch, r *varvev1.BatchResult) {
+	for i, run := range b.Runs {
+		samples, _, _ := plainSamples(run)
+		for j := 0; j < len(samples); {
+			n := 0
+			for j+n < len(samples) && p.refuses(run.Tag, samples[j+n].time) {
+				n++
+			}
+			if n > 0 {
+				r.Rejected += uint64(n)
+				if len(r.Rejections) < p.listed {
+					r.Rejections = append(r.Rejections, &varvev1.Rejection{
+						Run: uint32(i), First: uint32(j), Count: uint32(n), Code: varvev1.RejectCode_REJECT_CODE_TYPE_MISMATCH, Tag: run.Tag,
+					})
+				}
+			}
+			j += n + 1
+		}
+	}
 }
 
 // setDown takes the server away, or brings it back. Its streams end.
@@ -324,7 +359,7 @@ func (p *plainServer) RecordGaps(_ context.Context, r *varvev1.RecordGapsRequest
 	if err := p.haveLocked(r.Tags); err != nil {
 		return nil, err
 	}
-	p.gaps = append(p.gaps, r)
+	p.gaps, p.calls = append(p.gaps, r), append(p.calls, r)
 	for _, t := range r.Tags {
 		p.told[t] = append(p.told[t], fmt.Sprint("from ", r.StartNs))
 	}
@@ -394,6 +429,7 @@ func (p *plainServer) EndGaps(_ context.Context, r *varvev1.EndGapsRequest, _ ..
 	if err := p.haveLocked(r.Tags); err != nil {
 		return nil, err
 	}
+	p.calls = append(p.calls, r)
 	for _, t := range r.Tags {
 		p.told[t] = append(p.told[t], fmt.Sprint("to ", r.EndNs))
 	}

@@ -162,12 +162,13 @@ const (
 	gapsFolder    = "gaps"
 	placesFolder  = "places"
 	waitingFolder = "waiting"
+	refusedFolder = "refused"
 )
 
 // Recovery is what Open found that is not as it was left.
 type Recovery struct {
 	Samples, Gaps log.Recovery
-	Places        []error // of destinations that begin anew for it, or lose gaps that waited for their tags
+	Places        []error // of destinations that begin anew for it, or lose gaps that waited for their tags, or were to end
 }
 
 // Open opens the queue in dir, made where there is none. One process may have it open.
@@ -186,7 +187,7 @@ func Open(dir string, o Options) (*Queue, Recovery, error) {
 }
 
 func (q *Queue) open() (r Recovery, err error) {
-	for _, folder := range []string{"", samplesFolder, gapsFolder, placesFolder, waitingFolder} {
+	for _, folder := range []string{"", samplesFolder, gapsFolder, placesFolder, waitingFolder, refusedFolder} {
 		if err := durable.MakeDir(q.o.FS, q.o.FS.PathJoin(q.dir, folder)); err != nil {
 			return r, err
 		}
@@ -229,7 +230,13 @@ func (q *Queue) open() (r Recovery, err error) {
 			r.Places = append(r.Places, fmt.Errorf("destination %s: %w", d.Name, err))
 			q.o.Logger.Error("gaps of tags that a destination does not have are lost", "destination", d.Name, "error", err)
 		}
-		s := newSender(q, d, places[i], w)
+		f, err := q.readRefused(d.Name)
+		if err != nil {
+			r.Places = append(r.Places, fmt.Errorf("destination %s: %w", d.Name, err))
+			q.o.Logger.Error("what a destination refused is not known any more; its gaps stay open", "destination", d.Name, "error", err)
+		}
+		f.again()
+		s := newSender(q, d, places[i], w, f)
 		if err := s.fit(); err != nil {
 			return r, err
 		}
@@ -400,6 +407,7 @@ const settleEvery = time.Second
 
 // settle writes the places that went on and takes away segments that every destination has. Places are on disk before.
 func (q *Queue) settle() {
+	q.foldGaps()
 	undone, gap := uint64(open), uint64(open)
 	for _, s := range q.senders {
 		u, g, err := s.persist()
@@ -460,7 +468,7 @@ type DestinationStatus struct {
 	Thinned    uint64 // samples left out where records were thinned out, since the queue was opened
 	LastError  string // why it is not connected, or was not last
 
-	GapsWaiting int    // gaps that it is told of when it has their tags, each counted once for each tag
+	GapsWaiting int    // gaps that wait beside its place, for their tags or because they were many, each counted once for each tag
 	GapsDropped uint64 // of them, given up since the queue was opened: too many waited
 }
 

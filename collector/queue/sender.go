@@ -26,8 +26,13 @@ type sender struct {
 	dirty   bool   // the place is not on disk as it is
 	end     func() // ends the lanes that run; nil while none do
 
-	waiting      waiting // gaps of tags that the destination does not have
-	waitingDirty bool    // it is not on disk as it is
+	telling      sync.Mutex // held while gaps are told, or folded; before mu
+	waiting      waiting    // gaps that are not in the log of gaps any more
+	waitingDirty bool       // it is not on disk as it is
+	untoldHere   bool       // not all that waits does so for a tag that the destination does not have
+
+	refusals refusals        // what the destination refuses
+	absent   map[string]bool // tags that it does not have and does not make, as lanes were told
 
 	session *session.Session // of the live lane; nil while there is none
 	made    uint64           // how often lanes asked for tags, which are there then
@@ -41,8 +46,11 @@ type sender struct {
 	st DestinationStatus
 }
 
-func newSender(q *Queue, d Destination, p place, w waiting) *sender {
-	s := &sender{q: q, d: d, place: p, waiting: w, dirty: true, named: map[part]told{}, through: math.MinInt64, st: DestinationStatus{Name: d.Name}}
+func newSender(q *Queue, d Destination, p place, w waiting, f refusals) *sender {
+	s := &sender{
+		q: q, d: d, place: p, waiting: w, untoldHere: w.size > 0, refusals: f, dirty: true, absent: map[string]bool{}, named: map[part]told{}, through: math.MinInt64,
+		st: DestinationStatus{Name: d.Name},
+	}
 	s.changed.L = &s.mu
 	return s
 }
@@ -92,6 +100,9 @@ func (s *sender) restartLocked() {
 func (s *sender) persist() (undone, gap uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.endRefusedLocked(); err != nil {
+		return 0, 0, err
+	}
 	if s.dirty {
 		if err := s.writeLocked(); err != nil {
 			return 0, 0, err
@@ -100,8 +111,11 @@ func (s *sender) persist() (undone, gap uint64, err error) {
 	return s.place.undone(), s.place.gap, nil
 }
 
-// writeLocked writes the place, and before it the gaps that wait: those below place.gap were told or wait.
+// writeLocked writes the place, and before it the gaps of what was refused below it, and those that wait: those below place.gap were told or wait.
 func (s *sender) writeLocked() error {
+	if err := s.tellRefusedLocked(); err != nil {
+		return err
+	}
 	if s.waitingDirty {
 		s.waiting.through = s.place.gap - 1
 		if err := s.q.writeWaiting(s.d.Name, &s.waiting); err != nil {
@@ -248,6 +262,10 @@ var (
 	inFlightBytes   = [lanes]int{live: 8 << 20, backlog: 4 << 20}
 )
 
+// askedAgain is how many batches are sent again that the server says it applied, for their own answers: more than may have been under way, and not so many
+// that the server would not know them any more.
+const askedAgain = 512
+
 // open opens a lane's session.
 func (s *sender) open(ctx context.Context, epoch uint64, l lane) (*session.Session, error) {
 	x, err := session.Open(ctx, s.d.Ingest, session.Options{
@@ -255,7 +273,9 @@ func (s *sender) open(ctx context.Context, epoch uint64, l lane) (*session.Sessi
 		InFlightBatches: inFlightBatches[l], InFlightBytes: inFlightBytes[l], BackoffMin: firstPause, BackoffMax: s.q.o.BackoffMax,
 		Logger:       s.q.o.Logger,
 		Release:      func(b *varvev1.Batch) { s.done(epoch, l, b.Sequence) },
+		Answers:      true,
 		OnAck:        s.acked,
+		OnRejected:   func(b *varvev1.Batch, r *varvev1.BatchResult) { s.refused(l, b, r) },
 		OnDisconnect: s.disconnected,
 	})
 	if err != nil {
@@ -273,7 +293,7 @@ func (s *sender) open(ctx context.Context, epoch uint64, l lane) (*session.Sessi
 		return nil, errors.Join(fmt.Errorf("%w (%d, here %d)", errRestored, w.HighestSequence, last), x.Close())
 	}
 	if s.d.Until < varvev1.Mark_MARK_ARCHIVED {
-		s.done(epoch, l, w.AppliedThrough)
+		s.done(epoch, l, w.AppliedThrough-min(w.AppliedThrough, askedAgain))
 	}
 	return x, nil
 }

@@ -12,17 +12,22 @@ import (
 	"github.com/varvedb/varve/storage/durable"
 )
 
-// waiting is the gaps of tags that a destination does not have, in the order they were put. They are told when the tag is there, and until
-// then whatever else is said of the tag waits behind them.
+// waiting is gaps that a destination was not told of and that are not left in the log of gaps: those of tags that it does not have, and those for which the
+// log would have grown too long. They are in the order they were put. Until they are told, whatever else is said of their tags waits behind them.
 type waiting struct {
 	through uint64 // all of the log of gaps up to this offset was told, or is here
 	gaps    []report
 	of      map[string]int // by tag, how many of them it has
 	size    int            // the sum of that
+	full    int            // size beyond which they are merged; 0 for maxWaiting
 }
 
-// maxWaiting is the most gaps that wait, each counted once for each of its tags. Beyond it the oldest are given up.
-const maxWaiting = 100_000
+// maxWaiting is how many gaps wait, each counted once for each of its tags, until they are merged. Where they are so many tags that
+// mostWaiting are left, the oldest are given up.
+const (
+	maxWaiting  = 100_000
+	mostWaiting = 500_000
+)
 
 // split divides tags into those of which something waits and the others.
 func (w *waiting) split(tags []string) (now, later []string) {
@@ -49,14 +54,36 @@ func (w *waiting) add(r report, tags []string) (givenUp int) {
 	for _, t := range tags {
 		w.of[t]++
 	}
-	for i := 0; w.size > maxWaiting; i++ {
-		givenUp += len(w.gaps[i].tags())
+	if w.size > max(w.full, maxWaiting) {
+		w.merge()
+	}
+	return w.giveUp()
+}
+
+// giveUp takes out the oldest where too many wait, and returns how many.
+func (w *waiting) giveUp() (n int) {
+	for i := 0; w.size > mostWaiting; i++ {
+		n += len(w.gaps[i].tags())
 		w.keep(i, nil)
 	}
-	if givenUp > 0 {
+	if n > 0 {
 		w.compact()
 	}
-	return givenUp
+	return n
+}
+
+// merge says the same in fewer reports.
+func (w *waiting) merge() { w.replace(mergeReports(w.gaps, maxWaiting/2)) }
+
+func (w *waiting) replace(gaps []report) {
+	w.gaps, w.of, w.size = gaps, map[string]int{}, 0
+	for _, r := range gaps {
+		for _, t := range r.tags() {
+			w.of[t]++
+			w.size++
+		}
+	}
+	w.full = w.size + maxWaiting/2 // not again for each that comes
 }
 
 // keep leaves of gap i what is said of some tags of it. One that has none left stays, empty, until compact.
@@ -121,17 +148,10 @@ func (w *waiting) encode() ([]byte, error) {
 }
 
 func decodeWaiting(b []byte) (w waiting, err error) {
-	if len(b) < 7 {
-		return w, fmt.Errorf("%w: it has %d bytes", errWaiting, len(b))
+	body, err := checkedBody(b, "the file of gaps that wait for their tags", waitingVersion, errWaiting)
+	if err != nil {
+		return w, err
 	}
-	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
-		return w, fmt.Errorf("%w: its checksum does not fit", errWaiting)
-	}
-	if body[0] != waitingVersion {
-		return w, fmt.Errorf("the file of gaps that wait for their tags has version %d, this program knows %d", body[0], waitingVersion)
-	}
-	body = body[1:]
 	number := func() uint64 {
 		v, n := binary.Uvarint(body)
 		if n <= 0 {
@@ -163,20 +183,50 @@ func decodeWaiting(b []byte) (w waiting, err error) {
 	return w, nil
 }
 
+// checkedBody is what stands in a file between its version and the checksum of all before it.
+func checkedBody(b []byte, what string, version byte, damaged error) ([]byte, error) {
+	if len(b) < 6 {
+		return nil, fmt.Errorf("%w: it has %d bytes", damaged, len(b))
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, fmt.Errorf("%w: its checksum does not fit", damaged)
+	}
+	if body[0] != version {
+		return nil, fmt.Errorf("%s has version %d, this program knows %d", what, body[0], version)
+	}
+	return body[1:], nil
+}
+
 // readWaiting reads what waits for a destination; nothing where there is no file.
 func (q *Queue) readWaiting(name string) (waiting, error) {
-	f, err := q.o.FS.Open(q.o.FS.PathJoin(q.dir, waitingFolder, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return waiting{}, nil
-	}
-	if err != nil {
-		return waiting{}, err
-	}
-	b, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
+	b, err := q.readFile(waitingFolder, name)
+	if err != nil || b == nil {
 		return waiting{}, err
 	}
 	return decodeWaiting(b)
+}
+
+// readRefused reads what a destination refuses; nothing where there is no file.
+func (q *Queue) readRefused(name string) (refusals, error) {
+	b, err := q.readFile(refusedFolder, name)
+	if err != nil || b == nil {
+		return refusals{}, err
+	}
+	return decodeRefused(b)
+}
+
+// readFile reads a small file of a destination, nil where there is none.
+func (q *Queue) readFile(folder, name string) ([]byte, error) {
+	f, err := q.o.FS.Open(q.o.FS.PathJoin(q.dir, folder, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
 }
 
 func (q *Queue) writeWaiting(name string, w *waiting) error {
@@ -186,6 +236,13 @@ func (q *Queue) writeWaiting(name string, w *waiting) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write gaps that wait for the tags of destination %s: %w", name, err)
+	}
+	return nil
+}
+
+func (q *Queue) writeRefused(name string, f *refusals) error {
+	if err := durable.WriteFile(q.o.FS, q.o.FS.PathJoin(q.dir, refusedFolder), name, f.encode()); err != nil {
+		return fmt.Errorf("write what destination %s refuses: %w", name, err)
 	}
 	return nil
 }

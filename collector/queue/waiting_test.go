@@ -113,22 +113,32 @@ func TestReasonsAreCutAndMended(t *testing.T) {
 	})
 }
 
-// What waits is bounded: the oldest is given up, and counted.
+// What waits is bounded: it is merged, and where it is of too many tags for that, the oldest is given up, and counted.
 func TestWaitingIsBounded(t *testing.T) {
 	var w waiting
 	tags := make([]string, 1000)
 	for i := range tags {
 		tags[i] = fmt.Sprint("tag-", i)
 	}
-	r := report{message: &varvev1.EndGapsRequest{EndNs: 1}}
-	for range maxWaiting / len(tags) {
-		require.Zero(t, w.add(r, tags))
+	for at := range int64(maxWaiting) {
+		end := at*10 + 5
+		r := report{message: &varvev1.RecordGapsRequest{Kind: varvev1.GapKind_GAP_KIND_LOST, StartNs: at * 10, EndNs: &end}}
+		require.Zero(t, w.add(r, tags[at%7:at%7+1]))
 	}
-	require.Equal(t, 1000, w.add(r, []string{"one more"}))
-	require.Equal(t, maxWaiting-999, w.size)
-	now, later := w.split([]string{"tag-0", "one more", "another"})
+	require.LessOrEqual(t, w.size, maxWaiting+maxWaiting/2)
+	now, later := w.split([]string{"tag-0", "tag-6", "another"})
 	require.Equal(t, []string{"another"}, now)
-	require.Equal(t, []string{"tag-0", "one more"}, later)
+	require.Equal(t, []string{"tag-0", "tag-6"}, later)
+
+	w = waiting{}
+	many := make([]string, mostWaiting)
+	for i := range many {
+		many[i] = fmt.Sprint("tag-", i)
+	}
+	open := report{message: &varvev1.RecordGapsRequest{Kind: varvev1.GapKind_GAP_KIND_LOST}}
+	require.Zero(t, w.add(open, many))
+	require.Equal(t, maxGapTags, w.add(open, []string{"one more"}))
+	require.Equal(t, mostWaiting+1-maxGapTags, w.size)
 }
 
 func aFewWait() (w waiting) {

@@ -55,15 +55,32 @@ func (q *queue) reconnected(through uint64) []*varvev1.Batch {
 // finish marks a batch as done and takes out the batches that now are done with all before them. It reports false for
 // a sequence that is not under way.
 func (q *queue) finish(sequence uint64) ([]*varvev1.Batch, bool) {
-	if len(q.batches) == 0 {
+	f := q.at(sequence)
+	if f == nil {
 		return nil, false
+	}
+	f.done = true
+	return q.pop(), true
+}
+
+// at is what is under way of a sequence, nil for nothing.
+func (q *queue) at(sequence uint64) *flight {
+	if len(q.batches) == 0 {
+		return nil
 	}
 	i := sequence - q.batches[0].batch.Sequence // wraps to a large number for an earlier one
 	if i >= uint64(len(q.batches)) {
-		return nil, false
+		return nil
 	}
-	q.batches[i].done = true
-	return q.pop(), true
+	return &q.batches[i]
+}
+
+// find is the batch of a sequence, nil where it is not under way.
+func (q *queue) find(sequence uint64) *varvev1.Batch {
+	if f := q.at(sequence); f != nil {
+		return f.batch
+	}
+	return nil
 }
 
 func (q *queue) pop() []*varvev1.Batch {

@@ -68,6 +68,11 @@ type Options struct {
 	// stands still meanwhile. A batch sent again may be reported as MARK_ACCEPTED again. A batch found applied after a reconnect is reported as MARK_APPLIED with Duplicate set and
 	// no counts, because its own answer was lost.
 	OnAck func(varvev1.Mark, *varvev1.BatchResult)
+	// OnRejected is called, behind OnAck, for a result with rejections, with the batch that they are of. What it is told of a batch it may be told again.
+	OnRejected func(*varvev1.Batch, *varvev1.BatchResult)
+	// Answers sends a batch until its own answer came, also one that the server says after a reconnect that it applied: what was rejected of it
+	// stands in that answer alone. The default takes the server's word.
+	Answers bool
 	// Release is called with each batch that is done, for reuse of its memory.
 	Release func(*varvev1.Batch)
 	// OnDisconnect is told why a connection ended and when the next is tried.

@@ -30,6 +30,7 @@ type plainServer struct {
 	// breakBefore is asked before each message in and each ack out; true ends the stream as a lost connection would.
 	breakBefore func() bool
 	refuse      error // ends every stream after its first batch
+	rejects     bool  // every sample
 
 	mu       sync.Mutex
 	applied  []uint64 // in the order applied
@@ -124,6 +125,9 @@ func (p *plainServer) apply(b *varvev1.Batch) (*varvev1.BatchResult, error) {
 		return nil, err
 	}
 	r := &varvev1.BatchResult{Sequence: b.Sequence, Samples: uint64(len(b.Runs))}
+	if p.rejects {
+		r.Samples, r.Rejected = 0, r.Samples
+	}
 	if had, ok := p.contents[b.Sequence]; ok {
 		if had != string(content) {
 			return nil, status.Error(codes.FailedPrecondition, "sequence used before with other content")
@@ -200,6 +204,30 @@ func TestBatchesSurviveLostConnections(t *testing.T) {
 			require.Greater(t, p.sessions, uint64(1), "no connection was lost, so nothing was tested")
 		})
 	}
+}
+
+// What is rejected is told of every batch, also of one whose answer was lost and that the server says it has.
+func TestRejectionsSurviveLostConnections(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 1))
+	var mu sync.Mutex
+	p := &plainServer{rejects: true, breakBefore: func() bool { mu.Lock(); defer mu.Unlock(); return rng.IntN(10) == 0 }}
+	told := map[uint64]bool{}
+	s, err := Open(context.Background(), startServer(t, p), quick(Options{
+		Until: varvev1.Mark_MARK_ACCEPTED, InFlightBatches: 8, Answers: true,
+		OnRejected: func(b *varvev1.Batch, r *varvev1.BatchResult) {
+			require.Equal(t, b.Sequence, r.Sequence)
+			told[b.Sequence] = true
+		},
+	}))
+	require.NoError(t, err)
+	for i := uint64(1); i <= 200; i++ {
+		require.NoError(t, s.Send(context.Background(), batch(i)))
+	}
+	require.NoError(t, s.Flush(context.Background()))
+	require.NoError(t, s.Close())
+	require.Len(t, told, 200)
+	require.Len(t, p.applied, 200)
+	require.Greater(t, p.sessions, uint64(1), "no connection was lost, so nothing was tested")
 }
 
 func TestResolveSurvivesLostConnections(t *testing.T) {

@@ -62,8 +62,8 @@ func (s *Session) hello(ctx context.Context) (*connection, error) {
 func (s *Session) installWelcome(w *varvev1.Welcome) {
 	s.mu.Lock()
 	through := w.AppliedThrough
-	if s.o.Until > varvev1.Mark_MARK_APPLIED {
-		through = 0 // applied is not archived: ask again by sending again
+	if s.o.Until > varvev1.Mark_MARK_APPLIED || s.o.Answers {
+		through = 0 // ask again by sending again
 	}
 	done := s.mu.queue.reconnected(through)
 	s.mu.welcome, s.mu.live = w, true
@@ -248,9 +248,18 @@ func (s *Session) read(c *connection) error {
 }
 
 func (s *Session) acked(a *varvev1.Ack) {
-	if s.o.OnAck != nil {
-		for _, r := range a.Batches {
+	for _, r := range a.Batches {
+		if s.o.OnAck != nil {
 			s.o.OnAck(a.Mark, r)
+		}
+		if r.Rejected == 0 || s.o.OnRejected == nil {
+			continue
+		}
+		s.mu.Lock()
+		b := s.mu.queue.find(r.Sequence)
+		s.mu.Unlock()
+		if b != nil {
+			s.o.OnRejected(b, r)
 		}
 	}
 	if a.Mark < s.o.Until {
