@@ -109,6 +109,15 @@ func TestLinesBecomeTags(t *testing.T) {
 	require.Equal(t, 400, s.ask(t, "POST", "/api/v2/write?precision=h", "old v=1 1").code)
 }
 
+// A body may have no text but empty ones: such were answered with 500, for ever.
+func TestEmptyTexts(t *testing.T) {
+	s := startAgents(t, Options{})
+	require.Equal(t, 204, s.lines(t, "m s=\"\" 1\nm s=\"\" 2\n").code)
+	require.Equal(t, 204, s.lines(t, "m s=\"\",v=1 3\n").code)
+	require.Equal(t, "1970-01-01T00:00:00.000000001Z \n1970-01-01T00:00:00.000000002Z \n1970-01-01T00:00:00.000000003Z ", s.stored(t, "m.s"))
+	require.Equal(t, 400, s.lines(t, "m v=\"\" 4\n").code, "a text is no number")
+}
+
 func TestGoodLinesAreStoredWhateverOthersAre(t *testing.T) {
 	s := startAgents(t, Options{})
 	s.write(t, &varvev1.Run{Tag: "m.n", TimesNs: []int64{1e9}, Int64: []int64{5}})

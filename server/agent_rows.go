@@ -29,6 +29,7 @@ type agentRows struct {
 	last  *agentSeries // that came before
 	rows  []agentRow
 	text  []byte // of rows
+	texts bool   // some row is a text, which may be empty
 	bytes int    // of the body, for metrics
 	sent  []sent
 	stale []staleMark   // of metrics that ended
@@ -89,7 +90,7 @@ func (a *agentRows) slot(tag *agentTag, id model.TagID, typ model.Type, texts bo
 // reset forgets the rows gathered.
 func (a *agentRows) reset() {
 	clear(a.rows) // series that were forgotten are not kept
-	a.rows, a.text, a.bytes = a.rows[:0], a.text[:0], 0
+	a.rows, a.text, a.texts, a.bytes = a.rows[:0], a.text[:0], false, 0
 }
 
 // full reports whether what was gathered should be stored.
@@ -99,7 +100,7 @@ func (a *agentRows) full() bool { return len(a.rows) >= a.most || len(a.text) >=
 func (a *agentRows) add(tag *agentTag, at int64, kind lineprotocol.Kind, bits uint64, text []byte, line int) {
 	if kind == lineprotocol.Text {
 		bits = uint64(len(a.text)) | uint64(len(text))<<32
-		a.text = append(a.text, text...)
+		a.text, a.texts = append(a.text, text...), true
 	}
 	a.rows = append(a.rows, agentRow{tag: tag, time: at, bits: bits, line: uint32(line), kind: kind})
 }
@@ -367,7 +368,7 @@ func (a *agentRows) judgeColumns(n int) {
 	times, bits := j.times.take(n), j.bits.take(n)
 	a.lineOf = slices.Grow(a.lineOf[:0], n)[:n]
 	var blobs [][]byte
-	if len(a.text) > 0 {
+	if a.texts {
 		blobs = j.blobs.take(n)
 	}
 	at := int32(0)
