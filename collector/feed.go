@@ -322,19 +322,21 @@ func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) b
 		return false
 	}
 	f.mu.skew = max(f.mu.skew, satSub(r.Time, received))
+	kind, why := varvev1.GapKind_GAP_KIND_QUARANTINED, "the time of a reading is too far from the clock"
 	if err := f.mu.quarant.add(r, received); err != nil {
 		f.counts.lost.Add(1)
 		f.complainLocked("quarantine", "readings whose times are not believed are lost", "error", err)
-		return false
+		kind, why = varvev1.GapKind_GAP_KIND_LOST, why+", and it could not be set aside"
+	} else {
+		f.counts.quarantined.Add(1)
+		f.complainLocked("clock", "readings are set aside: their times are too far from the clock; varve collect quarantine list shows them",
+			"address", r.Address, "time", model.FormatTime(r.Time), "received", model.FormatTime(received))
 	}
-	f.counts.quarantined.Add(1)
-	f.complainLocked("clock", "readings are set aside: their times are too far from the clock; varve collect quarantine list shows them",
-		"address", r.Address, "time", model.FormatTime(r.Time), "received", model.FormatTime(received))
 	from := max(received, satAdd(t.newest, 1))
 	if t.open.has(varvev1.GapKind_GAP_KIND_DEVICE_DOWN) {
 		f.endGapLocked(t, from) // it answers, whatever its clock says
 	}
-	f.openGapLocked(t, varvev1.GapKind_GAP_KIND_QUARANTINED, from, "the time of a reading is too far from the clock")
+	f.openGapLocked(t, kind, from, why)
 	return false
 }
 
@@ -459,10 +461,7 @@ func (f *feed) sendRuns(ctx context.Context, runs []*varvev1.Run) error {
 	}
 	durable, err := f.submit(ctx, runs)
 	if err != nil {
-		n := 0
-		for _, r := range runs {
-			n += session.RunLen(r)
-		}
+		n := f.lose(runs)
 		f.counts.lost.Add(int64(n))
 		f.counts.samples.Add(int64(-n))
 		return fmt.Errorf("%d samples were not stored: %w", n, err)
@@ -471,6 +470,20 @@ func (f *feed) sendRuns(ctx context.Context, runs []*varvev1.Run) error {
 		return nil
 	}
 	return f.unsureOf(ctx, durable)
+}
+
+// lose says that samples that the queue did not take are lost, unless their source reads them again, and returns how many they are.
+func (f *feed) lose(runs []*varvev1.Run) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range runs {
+		n += session.RunLen(r)
+		from, to, ok := session.Times(r, 0, session.RunLen(r))
+		if ok && !f.mu.entry.kind.Resumes {
+			f.addGapLocked(Gap{Tags: []string{r.Tag}, Kind: varvev1.GapKind_GAP_KIND_LOST, Start: from, End: satAdd(to, 1), Reason: "the queue of the collector did not take it"})
+		}
+	}
+	return n
 }
 
 // submit hands runs to the outlet. A source that polls does not while this waits for room: its tags have a gap from then on.

@@ -379,6 +379,8 @@ func TestQuarantineIsBounded(t *testing.T) {
 	require.LessOrEqual(t, f.mu.quarant.all, int64(1000))
 	require.Positive(t, f.counts.quarantined.Load())
 	require.EqualValues(t, 100, f.counts.quarantined.Load()+f.counts.lost.Load())
+	now := f.clock.ns.Load()
+	require.Equal(t, []string{fmt.Sprintf("quarantined from %d", now), fmt.Sprintf("lost from %d", now)}, f.out.gapsOf("plc.a"), "what is not set aside is lost")
 }
 
 // Sources read in many goroutines, while tags change under them: nothing is lost, and what one goroutine hands on keeps its order.
@@ -439,6 +441,11 @@ func TestRefusedByTheQueue(t *testing.T) {
 	require.ErrorContains(t, f.put(background, []Reading{at("a", 5, Int64(1)), at("a", 6, Int64(1))}, false), "2 samples were not stored: disk is gone")
 	require.EqualValues(t, 2, f.counts.lost.Load())
 	require.Zero(t, f.counts.samples.Load())
+	require.Equal(t, []string{"lost 5 to 7"}, f.out.gapsOf("plc.a"))
+
+	f.mu.entry.kind.Resumes = true
+	require.Error(t, f.put(background, []Reading{at("a", 8, Int64(1))}, false))
+	require.Len(t, f.out.gapsOf("plc.a"), 1, "it is read again")
 }
 
 func TestComplaintsAreFew(t *testing.T) {

@@ -137,7 +137,7 @@ func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, re
 	spans := map[string]span{}
 	err := q.eachBatch(ctx, s, first, end, func(b *varvev1.Batch) error {
 		for _, run := range b.Runs {
-			if from, to, ok := timesOf(run); ok {
+			if from, to, ok := session.Times(run, 0, session.RunLen(run)); ok {
 				widen(spans, run.Tag, span{from, to, typeOf(run)})
 			}
 		}
@@ -216,34 +216,4 @@ func behind(to int64) int64 {
 		to++
 	}
 	return to
-}
-
-// timesOf is the first and the last time of a run.
-func timesOf(r *varvev1.Run) (from, to int64, ok bool) { return timesWithin(r, 0, session.RunLen(r)) }
-
-// timesWithin is the first and the last time of some samples of a run.
-func timesWithin(r *varvev1.Run, first, count int) (from, to int64, ok bool) {
-	n := session.RunLen(r)
-	if first < 0 || count <= 0 || first >= n {
-		return 0, 0, false
-	}
-	end := min(first+count, n)
-	switch {
-	case len(r.TimesNs) > 0:
-		return slices.Min(r.TimesNs[first:end]), slices.Max(r.TimesNs[first:end]), true
-	case r.Count > 0:
-		a, b := r.FirstTimeNs+int64(first)*r.StepNs, r.FirstTimeNs+int64(end-1)*r.StepNs
-		return min(a, b), max(a, b), true
-	}
-	at, unit := r.FirstTimeNs, int64(max(r.TimeUnitNs, 1))
-	from, to = math.MaxInt64, math.MinInt64
-	for i := range end {
-		if i > 0 {
-			at += r.TimeDeltas[i-1] * unit
-		}
-		if i >= first {
-			from, to = min(from, at), max(to, at)
-		}
-	}
-	return from, to, true
 }

@@ -133,7 +133,7 @@ func (s *sender) refused(l lane, b *varvev1.Batch, r *varvev1.BatchResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	refuse := func(run *varvev1.Run, first, count int, reason string) {
-		if from, to, ok := timesWithin(run, first, count); ok {
+		if from, to, ok := session.Times(run, first, count); ok {
 			late := l == backlog || run.Mode == varvev1.WriteMode_WRITE_MODE_NO_REPLACE
 			s.refusals.add(refusedKey{run.Tag, late}, span{from, to, typeOf(run)}, reason, now)
 			s.dirty = true

@@ -179,7 +179,7 @@ func (t *thinner) add(b *varvev1.Batch) error {
 	for _, r := range b.Runs {
 		samples, typ, ok := plainSamples(r)
 		if !ok {
-			if from, to, ok := timesOf(r); ok {
+			if from, to, ok := session.Times(r, 0, session.RunLen(r)); ok {
 				widen(t.lost, r.Tag, span{from, to, typeOf(r)})
 			}
 			continue

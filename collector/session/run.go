@@ -2,6 +2,7 @@ package session
 
 import (
 	"math"
+	"slices"
 
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
@@ -225,4 +226,31 @@ func RunLen(r *varvev1.Run) int {
 		return len(r.TimeDeltas) + 1
 	}
 	return 0
+}
+
+// Times is the earliest and the latest time of some samples of a run. It reports false where it has none of them.
+func Times(r *varvev1.Run, first, count int) (from, to int64, ok bool) {
+	n := RunLen(r)
+	if first < 0 || count <= 0 || first >= n {
+		return 0, 0, false
+	}
+	end := min(first+count, n)
+	switch {
+	case len(r.TimesNs) > 0:
+		return slices.Min(r.TimesNs[first:end]), slices.Max(r.TimesNs[first:end]), true
+	case r.Count > 0:
+		a, b := r.FirstTimeNs+int64(first)*r.StepNs, r.FirstTimeNs+int64(end-1)*r.StepNs
+		return min(a, b), max(a, b), true
+	}
+	at, unit := r.FirstTimeNs, int64(max(r.TimeUnitNs, 1))
+	from, to = math.MaxInt64, math.MinInt64
+	for i := range end {
+		if i > 0 {
+			at += r.TimeDeltas[i-1] * unit
+		}
+		if i >= first {
+			from, to = min(from, at), max(to, at)
+		}
+	}
+	return from, to, true
 }
