@@ -260,7 +260,7 @@ func TestStopWithAFullQueue(t *testing.T) {
 
 func TestHealthTags(t *testing.T) {
 	out := newPlainOutlet()
-	out.status = OutletStatus{Bytes: 77, Destinations: []DestinationStatus{{Name: "main", Connected: true, OldestAge: 3 * time.Second, Rejected: 4}}}
+	out.status = OutletStatus{Bytes: 77, Destinations: []DestinationStatus{{Name: "main", Connected: true, OldestAge: 3 * time.Second, Rejected: 4, GapsWaiting: 8, GapsDropped: 9}}}
 	r := startRig(t, t.TempDir(), strings.Replace(twoSources, "health: {off: true}", "health: {every: 1s}", 1), out)
 	one, _ := r.both()
 	one.out.Count(Reconnects, 2)
@@ -276,6 +276,7 @@ func TestHealthTags(t *testing.T) {
 	for tag, want := range map[string]uint64{
 		"plant.one.running": 1, "plant.two.running": 1, "plant.one.readings": 2, "plant.one.samples": 2, "plant.one.untimed": 1, "plant.one.reconnects": 2,
 		"plant.one.rejected": 0, "plant.one.tags": 2, "plant.queue_bytes": 77, "plant.to.main.connected": 1, "plant.to.main.rejected": 4,
+		"plant.to.main.gaps_waiting": 8, "plant.to.main.gaps_dropped": 9,
 	} {
 		require.Equal(t, want, newest(tag).Bits, tag)
 		require.NotNil(t, r.NewTag(tag), tag)

@@ -238,6 +238,8 @@ func TestDownAndUp(t *testing.T) {
 
 func TestStaleTags(t *testing.T) {
 	f := makeFeed(t, t.TempDir(), "    tags: [{address: a, stale_after: 10s}, {address: b, stale_after: 1m}, {address: c}]\n")
+	var warned bytes.Buffer
+	f.log = slog.New(slog.NewTextHandler(&warned, nil))
 	begin := f.clock.ns.Load()
 	second := int64(time.Second)
 	require.NoError(t, f.put(background, []Reading{at("a", begin-5, Int64(1)), at("b", begin, Int64(1))}, false))
@@ -249,6 +251,8 @@ func TestStaleTags(t *testing.T) {
 	require.NoError(t, f.stale(background))
 	require.Equal(t, []string{fmt.Sprintf("not_collected from %d", begin-4)}, f.out.gapsOf("plc.a"))
 	require.Empty(t, f.out.gapsOf("plc.b"))
+	require.Equal(t, 1, strings.Count(warned.String(), "no reading"), "said once")
+	require.Contains(t, warned.String(), "plc.a")
 	f.clock.ns.Add(100 * second)
 	require.NoError(t, f.put(background, []Reading{at("a", begin+90*second, Int64(2))}, false))
 	require.NoError(t, f.stale(background))

@@ -141,8 +141,9 @@ func (f *feed) resumed(ctx context.Context, since int64) error {
 func (f *feed) stale(ctx context.Context) error {
 	now := f.now().UnixNano()
 	f.mu.Lock()
+	var names []string
 	for _, t := range f.mu.tags {
-		if t.rule.StaleAfter <= 0 || t.open != 0 || satSub(now, t.seen) <= int64(t.rule.StaleAfter) {
+		if t.rule.StaleAfter <= 0 || t.refused != "" || t.open != 0 || satSub(now, t.seen) <= int64(t.rule.StaleAfter) {
 			continue
 		}
 		from := t.seen
@@ -150,6 +151,11 @@ func (f *feed) stale(ctx context.Context) error {
 			from = t.newest + 1
 		}
 		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, from, "no reading for "+t.rule.StaleAfter.String())
+		names = append(names, t.name)
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		f.log.Warn("tags had no reading for longer than they may", "tags", len(names), "some", names[:min(len(names), 5)])
 	}
 	return f.sendAndUnlock(ctx)
 }

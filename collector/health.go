@@ -93,6 +93,8 @@ func (d DestinationStatus) health() []figure {
 		whole("rejected", "samples that it refused", int64(d.Rejected)),
 		whole("dropped", "records lost, or thinned out, before it had them", int64(d.Dropped)),
 		whole("thinned", "samples left out of those", int64(d.Thinned)),
+		whole("gaps_waiting", "gaps that wait for their tags, or because they were many", int64(d.GapsWaiting)),
+		whole("gaps_dropped", "gaps given up because too many waited", int64(d.GapsDropped)),
 	}
 }
 

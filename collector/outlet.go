@@ -51,4 +51,7 @@ type DestinationStatus struct {
 	Rejected   uint64 // samples that it refused for good
 	Dropped    uint64 // records lost, or thinned out, before it had them
 	Thinned    uint64 // samples left out of those
+
+	GapsWaiting int    // gaps that wait for their tags, or because they were many
+	GapsDropped uint64 // given up: too many waited
 }

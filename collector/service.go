@@ -143,6 +143,7 @@ func (o queued) Status() OutletStatus {
 		out.Destinations = append(out.Destinations, DestinationStatus{
 			Name: d.Name, Connected: d.Connected, Waiting: d.Waiting, OldestAge: d.OldestAge, Sent: d.Sent, Reconnects: d.Reconnects,
 			Rejected: d.Rejected, Dropped: d.Dropped, Thinned: d.Thinned,
+			GapsWaiting: d.GapsWaiting, GapsDropped: d.GapsDropped,
 		})
 	}
 	return out

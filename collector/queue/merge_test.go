@@ -119,7 +119,7 @@ func TestGapsOfALongOutageAreBounded(t *testing.T) {
 				x.drain()
 				x.servers[0].setDown(true)
 				if seed%2 == 1 {
-					x.servers[1].noGaps = true // it is there, and takes none
+					x.servers[1].set(func() { x.servers[1].noGaps = true }) // it is there, and takes none
 				}
 				var put []proto.Message
 				room := int64(x.q.gapsRoom()) + 128<<10
@@ -142,9 +142,7 @@ func TestGapsOfALongOutageAreBounded(t *testing.T) {
 					require.LessOrEqual(t, int64(x.q.gaps.Bytes()), room)
 				}
 				require.LessOrEqual(t, x.q.Status().Destinations[0].GapsWaiting, maxWaiting)
-				x.servers[1].mu.Lock()
-				x.servers[1].noGaps = false
-				x.servers[1].mu.Unlock()
+				x.servers[1].set(func() { x.servers[1].noGaps = false })
 				x.drain()
 				time.Sleep(5 * time.Minute)
 				x.check(true)

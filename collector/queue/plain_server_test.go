@@ -310,6 +310,13 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 	return r, nil
 }
 
+// set changes a server that is at work.
+func (p *plainServer) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
 func (p *plainServer) refuses(tag string, at int64) bool {
 	return p.refuse != nil && p.refuse(tag, at) || p.unmade != nil && !p.tags[tag] && p.unmade(tag)
 }

@@ -35,10 +35,12 @@ func TestWhatIsRefusedIsAGap(t *testing.T) {
 					}
 					return false
 				}
-				p.refuse = refuse
-				if seed%3 == 2 {
-					p.listed = 1
-				}
+				p.set(func() {
+					p.refuse = refuse
+					if seed%3 == 2 {
+						p.listed = 1
+					}
+				})
 				for range 300 {
 					x.collect(4, 3)
 					time.Sleep(20 * time.Second)
@@ -87,9 +89,11 @@ func TestRefusalsThatGoOnAreOneGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newOutage(t, 1, 1, Options{})
 		p := x.servers[0]
-		p.breaks = nil
 		stops := time.Now().Add(time.Hour).UnixNano()
-		p.refuse = func(tag string, at int64) bool { return tag == "tag-0" && at < stops }
+		p.set(func() {
+			p.breaks = nil
+			p.refuse = func(tag string, at int64) bool { return tag == "tag-0" && at < stops }
+		})
 		first, last := time.Now().UnixNano(), int64(0)
 		for at := first; at < stops; at = time.Now().UnixNano() {
 			x.collect(2, 1)
@@ -103,12 +107,14 @@ func TestRefusalsThatGoOnAreOneGap(t *testing.T) {
 		}
 		x.collect(2, 1)
 		time.Sleep(2 * time.Minute)
-		require.Equal(t, []string{fmt.Sprint("from ", first), fmt.Sprint("to ", last+1)}, p.told["tag-0"])
-		require.Equal(t, varvev1.GapKind_GAP_KIND_LOST, p.gaps[0].Kind)
-		require.Contains(t, p.gaps[0].Reason, "another type")
+		p.set(func() {
+			require.Equal(t, []string{fmt.Sprint("from ", first), fmt.Sprint("to ", last+1)}, p.told["tag-0"])
+			require.Equal(t, varvev1.GapKind_GAP_KIND_LOST, p.gaps[0].Kind)
+			require.Contains(t, p.gaps[0].Reason, "another type")
+		})
 
 		// A source ends all gaps of its tag when it reads again: what is refused behind has a gap again.
-		stops = time.Now().Add(time.Hour).UnixNano()
+		p.set(func() { stops = time.Now().Add(time.Hour).UnixNano() })
 		again := time.Now().UnixNano()
 		x.collect(2, 1)
 		time.Sleep(10 * time.Second)
@@ -116,8 +122,8 @@ func TestRefusalsThatGoOnAreOneGap(t *testing.T) {
 		require.NoError(t, x.q.PutGap(t.Context(), Gap{Tags: []string{"tag-0"}, End: up, Ends: true}))
 		x.collect(2, 1)
 		time.Sleep(5 * time.Minute)
-		require.Equal(t, []string{fmt.Sprint("from ", again), fmt.Sprint("to ", up), fmt.Sprint("from ", up), fmt.Sprint("to ", up+1)}, p.told["tag-0"][2:])
 		x.stop()
+		require.Equal(t, []string{fmt.Sprint("from ", again), fmt.Sprint("to ", up), fmt.Sprint("from ", up), fmt.Sprint("to ", up+1)}, p.told["tag-0"][2:])
 	})
 }
 
@@ -126,24 +132,24 @@ func TestManyTagsThatAreNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newOutage(t, 1, 1, Options{})
 		p := x.servers[0]
-		p.breaks, p.listed = nil, 3
-		p.unmade = func(tag string) bool { return tag >= "tag-2" }
+		p.set(func() {
+			p.breaks, p.listed = nil, 3
+			p.unmade = func(tag string) bool { return tag >= "tag-2" }
+		})
 		x.collect(40, 2)
 		x.drain()
 		time.Sleep(time.Minute)
-		p.mu.Lock()
-		p.unmade, p.listed = nil, 1000
-		p.mu.Unlock()
+		p.set(func() { p.unmade, p.listed = nil, 1000 })
 		time.Sleep(time.Hour)
 		x.collect(40, 2)
 		x.drain()
 		time.Sleep(time.Hour)
+		x.stop()
 		gaps := gapsAfter(p.calls)
 		for k := range x.put {
 			_, stands := p.values[k]
 			require.NotEqual(t, stands, inGap(gaps[k.tag], varvev1.GapKind_GAP_KIND_LOST, k.time), "%v", k)
 		}
-		x.stop()
 	})
 }
 

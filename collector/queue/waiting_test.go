@@ -129,6 +129,9 @@ func TestWaitingIsBounded(t *testing.T) {
 	now, later := w.split([]string{"tag-0", "tag-6", "another"})
 	require.Equal(t, []string{"another"}, now)
 	require.Equal(t, []string{"tag-0", "tag-6"}, later)
+	if testing.Short() {
+		return
+	}
 
 	w = waiting{}
 	many := make([]string, mostWaiting)
