@@ -118,6 +118,17 @@ func TestEmptyTexts(t *testing.T) {
 	require.Equal(t, 400, s.lines(t, "m v=\"\" 4\n").code, "a text is no number")
 }
 
+// A body that made a panic gives its place back, or as many as there are would close the doors of all agents.
+func TestPlacesOfBodiesThatPanic(t *testing.T) {
+	s := startAgents(t, Options{})
+	for range 100 {
+		require.Panics(t, func() {
+			_, _ = s.serveAgent(testContext(t), s.agents.namesOf(doorLines, "", ""), "line", func(*agentRows) error { panic("as by a mistake of ours") })
+		})
+	}
+	require.Equal(t, 204, s.lines(t, "m v=1 1").code)
+}
+
 func TestGoodLinesAreStoredWhateverOthersAre(t *testing.T) {
 	s := startAgents(t, Options{})
 	s.write(t, &varvev1.Run{Tag: "m.n", TimesNs: []int64{1e9}, Int64: []int64{5}})

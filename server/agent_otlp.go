@@ -19,7 +19,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzip"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/varvedb/varve/model"
@@ -27,7 +30,7 @@ import (
 	"github.com/varvedb/varve/server/lineprotocol"
 )
 
-// Metrics of OpenTelemetry over HTTP, in protobuf and in JSON. Protobuf is decoded from its bytes, a data point at a time; JSON, which few send, becomes
+// Metrics of OpenTelemetry over gRPC, and over HTTP in protobuf and in JSON. Protobuf is decoded from its bytes, a data point at a time; JSON, which few send, becomes
 // objects first, of which a body may have so many.
 
 const (
@@ -60,6 +63,17 @@ func (s *Server) postOTLP(ctx context.Context, out *reply, r *http.Request) erro
 		return err
 	}
 	defer release()
+	answer, err := s.takeOTLP(ctx, body, inJSON)
+	if err != nil {
+		return err
+	}
+	out.header.Set("Content-Type", typ)
+	_, err = out.Write(answer)
+	return err
+}
+
+// takeOTLP stores the data points of a message, and answers with an ExportMetricsServiceResponse.
+func (s *Server) takeOTLP(ctx context.Context, body []byte, inJSON bool) (answer []byte, err error) {
 	_, err = s.serveAgent(ctx, s.agents.namesOf(doorOpenTelemetry, callerOf(ctx).name, ""), "point", func(a *agentRows) error {
 		a.gapSource = otlpSource
 		m := otlp{agentRows: a, ctx: ctx, now: s.options.Now().UnixNano()}
@@ -70,11 +84,24 @@ func (s *Server) postOTLP(ctx context.Context, out *reply, r *http.Request) erro
 	})
 	partial, isPartial := errors.AsType[*partialWrite](err)
 	if err != nil && !isPartial {
-		return err
+		return nil, err
 	}
-	out.header.Set("Content-Type", typ)
-	_, err = out.Write(exportResponse(partial, inJSON))
-	return err
+	return exportResponse(partial, inJSON), nil
+}
+
+// otlpService is the MetricsService of OpenTelemetry, on the gRPC listener.
+const otlpService = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+
+func (s *Server) otlpDesc() *grpc.ServiceDesc {
+	export := func(ctx context.Context, body []byte) (*encoded, error) {
+		answer, err := s.takeOTLP(ctx, body, false)
+		if err != nil { // exporters send again after UNAVAILABLE, and drop what is INVALID_ARGUMENT
+			code, _, message := httpStatus(err)
+			return nil, status.Error(rpcCode(code), message)
+		}
+		return &encoded{mem.BufferSlice{mem.SliceBuffer(answer)}}, nil
+	}
+	return &grpc.ServiceDesc{ServiceName: otlpService, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{ofBytes(otlpService, "Export", export)}}
 }
 
 // exportResponse is an ExportMetricsServiceResponse; partial is nil where everything is stored.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/varvedb/varve/model"
@@ -161,6 +164,39 @@ func partialOf(t *testing.T, body string) (rejected uint64, message string) {
 		})
 	}))
 	return rejected, message
+}
+
+// bytesCodec is a client's that has messages as bytes.
+type bytesCodec struct{}
+
+func (bytesCodec) Name() string                       { return "proto" }
+func (bytesCodec) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }
+func (bytesCodec) Unmarshal(b []byte, into any) error { *into.(*[]byte) = bytes.Clone(b); return nil }
+
+// Over gRPC it is the same message, and the same answer.
+func TestOTLPOverGRPC(t *testing.T) {
+	s := startAgents(t, Options{})
+	call := func(message []byte, o ...grpc.CallOption) (answer []byte, err error) {
+		err = s.conn.Invoke(testContext(t), "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", message, &answer, append(o, grpc.ForceCodec(bytesCodec{}))...)
+		return answer, err
+	}
+	point := func(at, v uint64) []byte { return fixedField(fixedField(nil, 3, at), 6, v) }
+	answer, err := call(export(metric("m", otlpSum, point(1, 5), point(2, 6))))
+	require.NoError(t, err)
+	require.Empty(t, answer, "all is stored")
+	answer, err = call(export(metric("m", otlpSum, point(3, 7))), grpc.UseCompressor("gzip"))
+	require.NoError(t, err)
+	require.Empty(t, answer)
+	require.Equal(t, "1970-01-01T00:00:00.000000001Z 5\n1970-01-01T00:00:00.000000002Z 6\n1970-01-01T00:00:00.000000003Z 7", s.stored(t, "m{"+inMeter+"}"))
+
+	partly := export(metric("m", otlpSum, point(4, 8), fixedField(nil, 3, 5)))
+	answer, err = call(partly)
+	require.NoError(t, err)
+	require.Equal(t, s.otlp(t, partly).body, string(answer))
+	require.Contains(t, string(answer), "without a value")
+	require.Contains(t, s.stored(t, "m{"+inMeter+"}"), "00004Z 8")
+	_, err = call([]byte{0xff})
+	requireCode(t, codes.InvalidArgument, err, "")
 }
 
 func TestOTLPOfWhatIsNotStored(t *testing.T) {

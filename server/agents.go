@@ -107,10 +107,7 @@ func (s *Server) serveAgent(ctx context.Context, names *agentNames, one string, 
 	if err != nil {
 		return 0, err
 	}
-	err = take(a)
-	// What follows waits for the disk, and needs no place.
-	waiting := &agentRows{server: s, sent: a.sent, stale: a.stale, tags: a.tags, gapSource: a.gapSource, agentFaults: a.agentFaults}
-	s.endAgent(a)
+	waiting, err := s.gather(a, take)
 	stored, waitErr := waiting.wait(ctx)
 	if err == nil && waitErr == nil {
 		waitErr = waiting.keepGaps(ctx, &stored)
@@ -122,6 +119,21 @@ func (s *Server) serveAgent(ctx context.Context, names *agentNames, one string, 
 		return stored, errors.Join(err, waitErr)
 	}
 	return stored, waiting.err(one)
+}
+
+// gather lets take gather what is in a body, and gives back the place. What it returns waits for the disk, and needs none.
+func (s *Server) gather(a *agentRows, take func(*agentRows) error) (waiting *agentRows, err error) {
+	whole := false
+	defer func() {
+		if !whole { // take panicked: whoever guards the call says so, and the rows are not used again
+			s.agents.places.Release(1)
+		}
+	}()
+	err = take(a)
+	whole = true
+	waiting = &agentRows{server: s, sent: a.sent, stale: a.stale, tags: a.tags, gapSource: a.gapSource, agentFaults: a.agentFaults}
+	s.endAgent(a)
+	return waiting, err
 }
 
 // agentContext is the context of a request of an agent: it refuses pages of other origins, and finds the token wherever agents have room for one.

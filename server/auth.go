@@ -27,6 +27,8 @@ var scopeOf = map[string]Scope{
 	"/varve.v1.IngestService/Write":  Write,
 	"/varve.v1.IngestService/Edit":   Write,
 
+	"/" + otlpService + "/Export": Write,
+
 	"/varve.v1.QueryService/ReadRange":        Read,
 	"/varve.v1.QueryService/ReadAggregates":   Read,
 	"/varve.v1.QueryService/ReadProcessed":    Read,

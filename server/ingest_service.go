@@ -16,31 +16,34 @@ import (
 
 // ingestDesc is IngestService with handlers that get their messages as bytes; the generated ones would decode them.
 func (s *Server) ingestDesc() *grpc.ServiceDesc {
-	unary := func(name string, call func(context.Context, []byte) (*varvev1.WriteResponse, error)) grpc.MethodDesc {
-		full := "/" + varvev1.IngestService_ServiceDesc.ServiceName + "/" + name
-		return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			in := &received{}
-			if err := decode(in); err != nil {
-				return nil, err
-			}
-			defer in.free()
-			handler := func(ctx context.Context, _ any) (any, error) { return call(ctx, in.data()) }
-			if interceptor == nil {
-				return handler(ctx, in)
-			}
-			return interceptor(ctx, in, &grpc.UnaryServerInfo{Server: srv, FullMethod: full}, handler)
-		}}
-	}
+	name := varvev1.IngestService_ServiceDesc.ServiceName
 	return &grpc.ServiceDesc{
-		ServiceName: varvev1.IngestService_ServiceDesc.ServiceName,
+		ServiceName: name,
 		HandlerType: (*any)(nil),
-		Methods:     []grpc.MethodDesc{unary("Write", s.write), unary("Edit", s.edit)},
+		Methods:     []grpc.MethodDesc{ofBytes(name, "Write", s.write), ofBytes(name, "Edit", s.edit)},
 		Streams: []grpc.StreamDesc{{
 			StreamName: "Ingest", ServerStreams: true, ClientStreams: true,
 			Handler: func(_ any, stream grpc.ServerStream) error { return s.ingest(stream) },
 		}},
 		Metadata: varvev1.IngestService_ServiceDesc.Metadata,
 	}
+}
+
+// ofBytes is a method that gets its message as bytes.
+func ofBytes[T any](service, name string, call func(context.Context, []byte) (T, error)) grpc.MethodDesc {
+	full := "/" + service + "/" + name
+	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		in := &received{}
+		if err := decode(in); err != nil {
+			return nil, err
+		}
+		defer in.free()
+		handler := func(ctx context.Context, _ any) (any, error) { return call(ctx, in.data()) }
+		if interceptor == nil {
+			return handler(ctx, in)
+		}
+		return interceptor(ctx, in, &grpc.UnaryServerInfo{Server: srv, FullMethod: full}, handler)
+	}}
 }
 
 // judgeBatch makes j hold what is good of an encoded batch.

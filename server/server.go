@@ -151,6 +151,7 @@ func (s *Server) register() error {
 		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth, s.streamDrain, s.streamStall),
 	)...)
 	s.grpc.RegisterService(s.ingestDesc(), s)
+	s.grpc.RegisterService(s.otlpDesc(), s)
 	s.grpc.RegisterService(decoding(varvev1.QueryService_ServiceDesc), &queryService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.SubscriptionService_ServiceDesc), &subscriptionService{Server: s})
 	s.grpc.RegisterService(decoding(varvev1.CatalogService_ServiceDesc), &catalogService{Server: s})
