@@ -46,7 +46,7 @@ type plainServer struct {
 	onTake func(source string, r *varvev1.Run)
 	noGaps bool            // it takes none for now
 	lists  map[part]uint64 // of what is read
-	listed map[part][]string
+	inList map[part][]string
 	said   []*varvev1.ReportCollectingRequest
 	onSaid func(r *varvev1.ReportCollectingRequest) // with mu held
 	except map[string]float64                       // deviations of exception filters, by tag
@@ -385,10 +385,10 @@ func (p *plainServer) ReportCollecting(_ context.Context, r *varvev1.ReportColle
 		return &varvev1.ReportCollectingResponse{}, nil
 	}
 	if p.lists == nil {
-		p.lists, p.listed = map[part]uint64{}, map[part][]string{}
+		p.lists, p.inList = map[part]uint64{}, map[part][]string{}
 	}
 	if p.lists[name] = r.List; len(r.Tags) > 0 {
-		p.listed[name] = r.Tags
+		p.inList[name] = r.Tags
 	}
 	p.said = append(p.said, r)
 	if p.onSaid != nil {
@@ -404,7 +404,7 @@ func (p *plainServer) ReportCollecting(_ context.Context, r *varvev1.ReportColle
 		return a, nil
 	}
 	a.Exceptions = 1
-	for i, t := range p.listed[name] {
+	for i, t := range p.inList[name] {
 		if d := p.except[t]; d != 0 {
 			a.Exceptions = a.Exceptions*31 + uint64(i) + math.Float64bits(d)
 			a.Tags = append(a.Tags, &varvev1.TagException{Tag: uint32(i), Exception: &varvev1.Filter{Deviation: d}})
