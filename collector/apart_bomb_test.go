@@ -5,12 +5,13 @@ package collector
 import (
 	"context"
 	"fmt"
+	"math"
 )
 
 // A process can ask for no more than it has here. With the race detector other things are said then, and memory beside every byte is written to.
 func init() {
 	wildDeeds["bomb"] = func(*wildSource, context.Context, Sink) error {
-		bomb := make([]byte, 100<<30)
+		bomb := make([]byte, min(100<<30, math.MaxInt)) // the second where an int has 32 bits
 		return fmt.Errorf("it got %d bytes", len(bomb))
 	}
 	wildDeeds["slow bomb"] = func(*wildSource, context.Context, Sink) error {

@@ -17,7 +17,7 @@ func TestConfig(t *testing.T) {
 
 	c, err = ParseConfig([]byte("source: edge1\ndir: x\nfrom: {address: self}\nspool: {dir: y, max_bytes: 2GiB}\n"))
 	require.NoError(t, err)
-	require.EqualValues(t, 2<<30, c.Spool.MaxBytes)
+	require.EqualValues(t, int64(2<<30), c.Spool.MaxBytes)
 
 	c, err = ParseConfig([]byte("source: a\ndir: x\nfrom: {address: self}\nto: {address: 'h:1'}\nraw: false\naggregates: [{function: maximum, every: 1m, suffix: .MAX}]\n"))
 	require.NoError(t, err)
