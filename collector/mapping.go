@@ -144,10 +144,8 @@ func compileRule(collector string, index int, t TagRule) (*rule, error) {
 	if t.ExcDev == nil && (t.ExcMin != 0 || t.ExcMax != 0) {
 		return nil, fmt.Errorf("exc_min and exc_max need exc_dev: 0 leaves out what did not change")
 	}
-	if t.ExcDev != nil {
-		if err := r.filter(model.Float64).Check(); err != nil {
-			return nil, At(err, "exc_dev")
-		}
+	if err := r.filter(model.Float64).Check(); err != nil {
+		return nil, At(err, "exc_dev")
 	}
 	return r, nil
 }
@@ -189,13 +187,7 @@ func (r *rule) compileType() error {
 
 // filter is the settings of the exception test for values of a type.
 func (r *rule) filter(t model.Type) filter.Settings {
-	s := filter.Settings{Filter: model.Filter{MinTime: r.ExcMin, MaxTime: r.ExcMax}, Stepped: r.Stepped || t.AlwaysStepped()}
-	if r.ExcDev != nil {
-		if s.Deviation = *r.ExcDev; s.Deviation == 0 {
-			s.Deviation = math.SmallestNonzeroFloat64 // what is equal, and nothing else, is within it
-		}
-	}
-	return s
+	return filter.Settings{Filter: filter.Asked(r.ExcDev, r.ExcMin, r.ExcMax), Stepped: r.Stepped || t.AlwaysStepped()}
 }
 
 // rule finds the rule of an address and what its pattern matched; nil where there is none.

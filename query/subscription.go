@@ -13,10 +13,10 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
+	"github.com/varvedb/varve/internal/glob"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/model/unit"
 	"github.com/varvedb/varve/storage"
-	"github.com/varvedb/varve/storage/catalog"
 )
 
 // Limits of a subscription. They stand in subscription.proto.
@@ -471,5 +471,5 @@ func (f *tagFilter) owner(id model.TagID) model.TagID {
 
 func (f *tagFilter) matches(id model.TagID) bool {
 	tag, ok := f.catalog.Tag(id)
-	return ok && slices.ContainsFunc(f.globs, func(glob string) bool { return catalog.Match(glob, tag.Name) })
+	return ok && slices.ContainsFunc(f.globs, func(pattern string) bool { return glob.Match(pattern, tag.Name) })
 }

@@ -21,6 +21,17 @@ type Settings struct {
 	Stepped bool
 }
 
+// Asked is the filter that a configuration asks for. Without a deviation there is none; one of 0 leaves out what did not change.
+func Asked(deviation *float64, minTime, maxTime time.Duration) model.Filter {
+	f := model.Filter{MinTime: minTime, MaxTime: maxTime}
+	if deviation != nil {
+		if f.Deviation = *deviation; f.Deviation == 0 {
+			f.Deviation = math.SmallestNonzeroFloat64 // what is equal, and nothing else, is within it
+		}
+	}
+	return f
+}
+
 // Of is one of a tag's filters as its settings have it. MaxTime is at most the longest gap to interpolate across: a
 // filter must not make a gap where the tag had none.
 func Of(f model.Filter, s model.Settings) Settings {

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
+	"github.com/varvedb/varve/internal/glob"
 	"github.com/varvedb/varve/model"
 )
 
@@ -49,7 +49,7 @@ func (c *Catalog) List(f Filter, after string, limit int) (tags []*model.Tag, ne
 		if all && more {
 			break
 		}
-		if f.Glob != "" && !matchGlob(rest, n.name[len(prefix):]) {
+		if f.Glob != "" && !glob.Match(rest, n.name[len(prefix):]) {
 			continue
 		}
 		t, ok := c.Tag(n.id)
@@ -195,50 +195,4 @@ func splitGlob(glob string) (prefix, rest string) {
 		return glob[:i], glob[i:]
 	}
 	return glob, ""
-}
-
-// Match reports whether a name is one that a Filter with the pattern lists.
-func Match(glob, name string) bool { return matchGlob(glob, name) }
-
-// matchGlob reports whether all of s matches: * any text, ? one character. It goes back only to the last *, so it
-// takes at most len(pattern) × len(s) steps.
-func matchGlob(pattern, s string) bool {
-	star, resume := -1, 0
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, i
-			p++
-		case p < len(pattern) && pattern[p] == '?':
-			_, size := utf8.DecodeRuneInString(s[i:])
-			p++
-			i += size
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			resume = nextStart(pattern[star+1:], s, resume)
-			p, i = star+1, resume
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}
-
-// nextStart is the next place behind i where what follows a * may begin: for a plain character, where that stands.
-func nextStart(pattern, s string, i int) int {
-	_, size := utf8.DecodeRuneInString(s[i:])
-	i += size
-	if pattern == "" {
-		return len(s)
-	}
-	if pattern[0] == '?' || pattern[0] == '*' {
-		return i
-	}
-	if skip := strings.IndexByte(s[i:], pattern[0]); skip >= 0 {
-		return i + skip
-	}
-	return len(s)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/varvedb/varve/internal/glob"
 	"github.com/varvedb/varve/model"
 )
 
@@ -20,10 +21,10 @@ func TestGlobAgreesWithPath(t *testing.T) {
 		s := rapid.StringOfN(rapid.SampledFrom([]rune("abüñ")), 0, 12, -1).Draw(t, "s")
 		want, err := path.Match(pattern, s)
 		require.NoError(t, err)
-		require.Equal(t, want, matchGlob(pattern, s))
+		require.Equal(t, want, glob.Match(pattern, s))
 		prefix, rest := splitGlob(pattern)
 		tail, has := strings.CutPrefix(s, prefix)
-		require.Equal(t, want, has && matchGlob(rest, tail))
+		require.Equal(t, want, has && glob.Match(rest, tail))
 	})
 }
 
