@@ -1,27 +1,21 @@
 package forward
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha1"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/internal/answer"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
-	"github.com/varvedb/varve/storage/durable"
 )
 
 // Aggregate is a rule: an aggregate of tags in buckets of one length, into tags of their own at the site.
@@ -39,319 +33,31 @@ var functionUnit = map[string]bool{
 	"event_weighted_average": true, "time_weighted_average": true,
 }
 
-// aggregator forwards one rule. It has a subscription and a place of its own: changes make buckets dirty, and buckets that are over are asked of the edge once in a while.
-// What is dirty is in memory only. So the place stays in front of the first change whose bucket was not sent, and a restart finds the same buckets dirty again.
+// aggregator forwards one rule: buckets are asked of the edge.
 type aggregator struct {
-	f    *Forwarder
+	*lane
 	rule Aggregate
-	dir  string
-	tags edgeTags
-
-	place  place
-	dirty  map[string]*dirty // by name at the edge
-	tokens []mark            // where the place may move to, ascending by pass
-	pass   uint64
-	token  string // of the newest message taken
 }
 
-// mark is the token that stood when a pass began.
-type mark struct {
-	pass  uint64
-	token string
-}
-
-// dirty is what changed of a tag since it was sent.
-type dirty struct {
-	buckets map[int64]uint64 // changed buckets, with the pass behind which they first did
-	ranges  []span           // of buckets, of range changes and of days
-	since   uint64           // the pass behind which the first of the ranges came
-	gone    bool             // samples were taken away
-}
-
-// over takes out the stretches of buckets before one, ascending and apart.
-func (d *dirty) over(end int64) (out []span) {
-	all := d.ranges
-	for b := range d.buckets {
-		if b < end {
-			all = append(all, span{b, b + 1})
-		}
-	}
-	slices.SortFunc(all, func(x, y span) int { return cmp.Compare(x.from, y.from) })
-	for _, s := range all {
-		if n := len(out); n > 0 && out[n-1].to >= s.from {
-			out[n-1].to = max(out[n-1].to, s.to)
-			continue
-		}
-		out = append(out, s)
-	}
-	for i := len(out) - 1; i >= 0; i-- {
-		if out[i].to = min(out[i].to, end); out[i].from >= out[i].to {
-			out = slices.Delete(out, i, i+1)
-		}
-	}
-	return out
-}
-
-// sent forgets what is before a bucket. Of ranges nothing is kept: what is written behind it later makes its bucket dirty by itself.
-func (d *dirty) sent(end int64) {
-	d.ranges, d.gone = nil, false
-	maps.DeleteFunc(d.buckets, func(b int64, _ uint64) bool { return b < end })
-}
-
-func newAggregator(f *Forwarder, rule Aggregate) (*aggregator, error) {
-	a := &aggregator{f: f, rule: rule, dir: filepath.Join(f.c.Dir, "aggregates", fmt.Sprintf("%x", sha1.Sum([]byte(rule.key())))), dirty: map[string]*dirty{}}
-	a.tags = edgeTags{edge: &f.edge, c: f.c}
-	for _, dir := range []string{filepath.Dir(a.dir), a.dir} {
-		if err := durable.MakeDir(f.o.FS, dir); err != nil {
-			return nil, err
-		}
-	}
-	p, ok, err := readPlace(f.o.FS, a.dir)
-	if err != nil {
-		return nil, err
-	}
-	if !ok || p.What != f.c.what() {
-		p = place{Version: placeVersion, Epoch: 1, What: f.c.what()}
-		if f.c.Begin == beginEverything {
-			p.Resync = everything()
-		}
-	}
-	a.place = p
-	return a, nil
+func newAggregator(f *Forwarder, rule Aggregate) (a *aggregator, err error) {
+	a = &aggregator{rule: rule}
+	a.lane, err = newLane(f, a, rule.key(), rule.Function, rule.Tags, rule.Every, rule.Settle)
+	return a, err
 }
 
 func (r *Aggregate) key() string { return fmt.Sprint(r.Tags, r.Function, r.Every, r.Suffix) }
 
-// run forwards until ctx ends.
-func (a *aggregator) run(ctx context.Context) error {
-	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, defaultWait) {
-		err := a.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, errDisk) {
-			return err
-		}
-		a.f.health.failed(err)
-		a.f.o.Logger.Warn("aggregates cannot be read of the edge", "function", a.rule.Function, "error", err, "retry_in", pause)
-		sleep(ctx, pause)
-	}
-	return nil
+func (a *aggregator) takes(string) bool { return true }
+
+// begin lets samples go first, which are wanted first.
+func (a *aggregator) begin(int64) (bool, error) {
+	st := a.f.Status()
+	return !a.f.c.raw() || !st.Reading && st.Lag <= time.Minute, nil
 }
 
-// session takes changes, and sends what is over every so often.
-func (a *aggregator) session(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	a.dirty, a.tokens, a.token = map[string]*dirty{}, nil, a.place.Token
-	r := &varvev1.SubscribeRequest{Globs: a.rule.Tags, LingerMs: proto.Uint32(uint32(a.f.c.Linger.Milliseconds()))}
-	if a.token != "" {
-		r.From = &varvev1.SubscribeRequest_Token{Token: a.token}
-	}
-	stream, err := a.f.edge.Subscriptions.Subscribe(ctx, r)
-	if err != nil {
-		return err
-	}
-	messages, failed := receiving(ctx, stream)
-	every := min(a.rule.Every, 10*time.Second)
-	due := a.f.o.Now().Add(min(every, time.Second))
-	for {
-		wait := time.NewTimer(max(due.Sub(a.f.o.Now()), 0))
-		select {
-		case m := <-messages:
-			wait.Stop()
-			if err := a.take(ctx, m); err != nil {
-				return err
-			}
-		case err := <-failed:
-			wait.Stop()
-			if code := status.Code(err); a.place.Token != "" && code == codes.FailedPrecondition { // another log, as after a restore: or it is refused again without a token
-				a.place.Token, a.place.Resync = "", everything()
-			}
-			return err
-		case <-wait.C:
-			if err := a.send(ctx); err != nil {
-				return err
-			}
-			due = a.f.o.Now().Add(every)
-		case <-ctx.Done():
-			wait.Stop()
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// bucket is the number of the bucket that a time lies in.
-func (a *aggregator) bucket(t int64) int64 {
-	every := int64(a.rule.Every)
-	b := t / every
-	if t%every < 0 {
-		b--
-	}
-	return b
-}
-
-func (a *aggregator) of(tag string) *dirty {
-	d := a.dirty[tag]
-	if d == nil {
-		d = &dirty{buckets: map[int64]uint64{}}
-		a.dirty[tag] = d
-	}
-	return d
-}
-
-// markTime makes the bucket of a time dirty.
-func (a *aggregator) markTime(tag string, t int64, gone bool) {
-	d, b := a.of(tag), a.bucket(t)
-	if _, is := d.buckets[b]; !is {
-		d.buckets[b] = a.pass
-	}
-	d.gone = d.gone || gone
-}
-
-// markRange makes the buckets of a range dirty. One that is not over is that of its own samples too.
-func (a *aggregator) markRange(tag string, from, to int64, gone bool) {
-	d := a.of(tag)
-	if len(d.ranges) == 0 {
-		d.since = a.pass
-	}
-	d.ranges = append(d.ranges, span{a.bucket(from), a.bucket(to-1) + 1})
-	d.gone = d.gone || gone
-	if now := a.f.o.Now().Add(-a.rule.Settle).UnixNano(); now >= from && now < to {
-		a.markTime(tag, now, gone)
-	}
-}
-
-// take marks what a message tells as dirty.
-func (a *aggregator) take(ctx context.Context, m *varvev1.SubscribeResponse) error {
-	switch what := m.What.(type) {
-	case *varvev1.SubscribeResponse_Changes:
-		err := a.tags.rows(ctx, m, func(tag *edgeTag, r *answer.Row) error {
-			a.markTime(tag.edge, r.Time, r.End.Kind == kindRemoved)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	case *varvev1.SubscribeResponse_Range:
-		for _, tag := range what.Range.Tags {
-			if what.Range.Effect == varvev1.RangeEffect_RANGE_EFFECT_ERASED { // what the edge forgets the site keeps
-				continue
-			}
-			for _, in := range what.Range.Ranges {
-				a.markRange(tag, in.StartNs, in.EndNs, what.Range.Effect == varvev1.RangeEffect_RANGE_EFFECT_DELETED)
-			}
-		}
-	case *varvev1.SubscribeResponse_Lost:
-		if err := a.markDays(ctx, what.Lost.First); err != nil {
-			return err
-		}
-	}
-	if a.token == "" && a.place.Resync != nil {
-		if err := a.markDays(ctx, 0); err != nil {
-			return err
-		}
-	}
-	if a.token == "" {
-		a.tokens = append(a.tokens, mark{a.pass, m.Token})
-	}
-	a.token = m.Token
-	return nil
-}
-
-// markDays makes the days dirty that changed at an offset or later.
-func (a *aggregator) markDays(ctx context.Context, since uint64) error {
-	for _, pattern := range a.rule.Tags {
-		for page := ""; ; {
-			l, err := a.f.edge.Catalog.ListTags(ctx, &varvev1.ListTagsRequest{Filter: pattern, PageToken: page})
-			if err != nil {
-				return err
-			}
-			for _, t := range l.Tags {
-				days, err := a.f.edge.Query.ListDays(ctx, &varvev1.ListDaysRequest{TagIds: []uint32{t.Id}})
-				if err != nil {
-					return err
-				}
-				for _, d := range days.Days {
-					if d.Changed >= since {
-						a.markRange(t.Name, startOf(int64(d.Day)), startOf(int64(d.Day)+1), false)
-					}
-				}
-			}
-			if page = l.NextPageToken; page == "" {
-				break
-			}
-		}
-	}
-	return nil
-}
-
-// send asks the edge for the dirty buckets that are over, and forwards them: behind the raw samples, which are wanted first.
-func (a *aggregator) send(ctx context.Context) error {
-	if st := a.f.Status(); a.f.c.raw() && (st.Reading || st.Lag > time.Minute) {
-		return nil
-	}
-	a.pass++
-	a.tokens = append(a.tokens, mark{a.pass, a.token})
-	over := a.bucket(a.f.o.Now().Add(-a.rule.Settle).UnixNano()) // the first bucket that is not
-	p := newPacker()
-	for _, name := range slices.Sorted(maps.Keys(a.dirty)) {
-		d := a.dirty[name]
-		for _, s := range d.over(over) {
-			if err := a.compute(ctx, p, name, s, over, d.gone); err != nil {
-				return fmt.Errorf("%s of tag %s: %w", a.rule.Function, name, err)
-			}
-		}
-		if d.sent(over); len(d.buckets) == 0 {
-			delete(a.dirty, name)
-		}
-	}
-	if err := a.flush(ctx, p); err != nil {
-		return err
-	}
-	return a.move()
-}
-
-func (a *aggregator) flush(ctx context.Context, p *packer) error {
-	if parcel := p.take(); parcel != nil {
-		return a.f.deliver(ctx, parcel)
-	}
-	return nil
-}
-
-// move writes the place: in front of the first change whose bucket is dirty still.
-func (a *aggregator) move() error {
-	oldest := a.pass
-	for _, d := range a.dirty {
-		for _, since := range d.buckets {
-			oldest = min(oldest, since)
-		}
-	}
-	moved := false
-	for len(a.tokens) > 1 && a.tokens[1].pass <= oldest {
-		a.tokens = a.tokens[1:]
-	}
-	if len(a.tokens) > 0 && a.tokens[0].pass <= oldest && a.tokens[0].token != a.place.Token && a.tokens[0].token != "" {
-		a.place.Token, a.place.Resync, moved = a.tokens[0].token, nil, true
-	}
-	if !moved {
-		return nil
-	}
-	if err := a.place.write(a.f.o.FS, a.dir); err != nil {
-		return fmt.Errorf("%w: %w", errDisk, err)
-	}
-	return nil
-}
-
-// startAt is where a bucket begins, within what times there are.
-func startAt(bucket, every int64) int64 {
-	switch {
-	case bucket >= math.MaxInt64/every:
-		return math.MaxInt64
-	case bucket <= -(math.MaxInt64 / every):
-		return -math.MaxInt64 + 1
-	}
-	return bucket * every
+// gapChanged marks all of a gap, and what it was until it changed.
+func (a *aggregator) gapChanged(tag uint32, g *varvev1.Gap, end int64) {
+	a.markRange(tag, g.StartNs, max(end, g.StartNs+1), false)
 }
 
 // askAtOnce is the most buckets of one question.
@@ -359,12 +65,8 @@ const askAtOnce = 50_000
 
 // compute sends the buckets that a change in [from, to) may have changed: those, and what lies between them and the samples next to them, since a value between two samples
 // is of both.
-func (a *aggregator) compute(ctx context.Context, p *packer, name string, s span, over int64, gone bool) error {
+func (a *aggregator) compute(ctx context.Context, p *packer, tag *edgeTag, s span, over int64, gone bool) error {
 	from, to, every := s.from, s.to, int64(a.rule.Every)
-	tag, err := a.tags.fresh(ctx, &varvev1.GetTagRequest{Name: name})
-	if err != nil {
-		return err
-	}
 	first, last := from, to // buckets of which something is known
 	before, err := a.neighbour(ctx, tag, startAt(from, every)-1, true)
 	if err != nil {
@@ -514,11 +216,8 @@ func (a *aggregator) ask(ctx context.Context, p *packer, tag, derived *edgeTag, 
 			continue
 		}
 		out := answer.Row{Time: row.Time, Quality: row.Quality, Value: answer.Value{Type: model.Float64, Bits: math.Float64bits(v)}, End: answer.End{Kind: kindNew}}
-		if !p.add(derived, model.Float64, &out, a.f.c.Source) {
-			if err := a.flush(ctx, p); err != nil {
-				return err
-			}
-			p.add(derived, model.Float64, &out, a.f.c.Source)
+		if err := a.add(ctx, p, derived, model.Float64, &out); err != nil {
+			return err
 		}
 	}
 	for _, s := range empty {

@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/varvedb/varve/collector"
+	"github.com/varvedb/varve/internal/glob"
 )
 
 // ErrConfig is returned for a configuration that makes no sense.
@@ -39,7 +40,9 @@ type Config struct {
 	Begin string `yaml:"begin"`
 	Names Names  `yaml:"names"`
 	// Raw is whether samples go as they are. The default is true.
-	Raw        *bool       `yaml:"raw"`
+	Raw *bool `yaml:"raw"`
+	// Filtered are the tags whose samples go thinned by a filter, and by which.
+	Filtered   []Filtered  `yaml:"filtered"`
 	Aggregates []Aggregate `yaml:"aggregates"`
 	// Linger is how long changes wait for more to share a parcel with. The default is 1s, the most 10s.
 	Linger time.Duration `yaml:"linger"`
@@ -189,6 +192,7 @@ func (c *Config) check() error {
 		}
 		r.re = re
 	}
+	c.checkFiltered(wrong)
 	c.checkAggregates(wrong)
 	between(&c.Linger, time.Second, 0, 10*time.Second, "linger", wrong)
 	between(&c.GapsEvery, 10*time.Second, 100*time.Millisecond, time.Hour, "gaps_every", wrong)
@@ -230,8 +234,8 @@ func (c *Config) checkServer(what string, s *Server, wrong func(string, ...any))
 func (c *Config) raw() bool { return c.Raw == nil || *c.Raw }
 
 func (c *Config) checkAggregates(wrong func(string, ...any)) {
-	if !c.raw() && len(c.Aggregates) == 0 {
-		wrong("raw is false and there are no aggregates: nothing would go")
+	if !c.raw() && len(c.Aggregates)+len(c.Filtered) == 0 {
+		wrong("raw is false, nothing is filtered and there are no aggregates: nothing would go")
 	}
 	if len(c.Aggregates) > 16 {
 		wrong("%d aggregates, most are 16", len(c.Aggregates))
@@ -242,22 +246,60 @@ func (c *Config) checkAggregates(wrong func(string, ...any)) {
 		if _, known := functionUnit[a.Function]; !known {
 			wrong("aggregates: function %.40q: must be one of %s", a.Function, strings.Join(slices.Sorted(maps.Keys(functionUnit)), ", "))
 		}
-		if a.Every < time.Second || a.Every > 24*time.Hour || 24*time.Hour%a.Every != 0 {
-			wrong("aggregates: every %s: must be 1s to 24h and a divisor of 24h", a.Every)
-		}
+		checkEvery(a.Every, "aggregates", wrong)
 		if a.Suffix == "" || len(a.Suffix) > 100 || suffixes[a.Suffix] {
 			wrong("aggregates: suffix %.40q: must be 1 to 100 bytes, each once", a.Suffix)
 		}
 		suffixes[a.Suffix] = true
 		between(&a.Settle, 10*time.Second, 0, 24*time.Hour, "aggregates: settle", wrong)
-		if len(a.Tags) == 0 {
-			a.Tags = c.Tags
-		}
-		if len(a.Tags) > 1000 {
-			wrong("aggregates: %d names and patterns in tags, most are 1000", len(a.Tags))
-		}
+		a.Tags = c.tagsOf(a.Tags, "aggregates", wrong)
 	}
 }
+
+func (c *Config) checkFiltered(wrong func(string, ...any)) {
+	if len(c.Filtered) > 16 {
+		wrong("%d rules of filtered, most are 16", len(c.Filtered))
+	}
+	for i := range c.Filtered {
+		r := &c.Filtered[i]
+		if err := r.check(); err != nil {
+			wrong("filtered: %w", err)
+		}
+		if r.Every == 0 {
+			r.Every = time.Minute
+		}
+		checkEvery(r.Every, "filtered", wrong)
+		between(&r.Settle, 10*time.Second, 0, 24*time.Hour, "filtered: settle", wrong)
+		r.Tags = c.tagsOf(r.Tags, "filtered", wrong)
+	}
+}
+
+func checkEvery(every time.Duration, what string, wrong func(string, ...any)) {
+	if every < time.Second || every > 24*time.Hour || 24*time.Hour%every != 0 {
+		wrong("%s: every %s: must be 1s to 24h and a divisor of 24h", what, every)
+	}
+}
+
+// tagsOf is the tags of a rule: those of the file where it names none.
+func (c *Config) tagsOf(tags []string, what string, wrong func(string, ...any)) []string {
+	if len(tags) == 0 {
+		return c.Tags
+	}
+	if len(tags) > 1000 {
+		wrong("%s: %d names and patterns in tags, most are 1000", what, len(tags))
+	}
+	return tags
+}
+
+// filterOf is which rule a tag goes filtered by, that had this name first; -1 for none.
+func (c *Config) filterOf(first string) int {
+	return slices.IndexFunc(c.Filtered, func(r Filtered) bool {
+		return slices.ContainsFunc(r.Tags, func(pattern string) bool { return glob.Match(pattern, first) })
+	})
+}
+
+// goesRaw reports whether the samples of a tag go as they are.
+func (c *Config) goesRaw(first string) bool { return c.raw() && c.filterOf(first) < 0 }
 
 func (c *Config) checkSpool(wrong func(string, ...any)) {
 	s := c.Spool
@@ -286,11 +328,16 @@ func loopback(host string) bool {
 
 // what is which tags go where, as a place has it.
 func (c *Config) what() string {
+	var filtered [][]string
+	for _, r := range c.Filtered {
+		filtered = append(filtered, r.Tags)
+	}
 	b, _ := yaml.Marshal(struct { // of strings
 		Tags    []string
 		Prefix  string
 		Replace []Rename
-	}{c.Tags, c.Names.Prefix, c.Names.Replace})
+		Not     [][]string `yaml:",omitempty"` // tags that go filtered
+	}{c.Tags, c.Names.Prefix, c.Names.Replace, filtered})
 	return string(b)
 }
 

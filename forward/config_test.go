@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/model"
 )
 
 func TestConfig(t *testing.T) {
@@ -24,7 +26,21 @@ func TestConfig(t *testing.T) {
 	require.False(t, c.raw())
 	require.Equal(t, []Aggregate{{Tags: []string{"*"}, Function: "maximum", Every: time.Minute, Suffix: ".MAX", Settle: 10 * time.Second}}, c.Aggregates)
 
+	c, err = ParseConfig([]byte("source: a\ndir: x\nfrom: {address: self}\nto: {address: 'h:1'}\nfiltered: [{tags: [A, 'B*'], exc_dev: 0}, {comp_dev: 2, comp_max: 1h, every: 10m}]\n"))
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 0, 1}, []int{c.filterOf("A"), c.filterOf("B7"), c.filterOf("C")})
+	require.Equal(t, []time.Duration{time.Minute, 10 * time.Minute}, []time.Duration{c.Filtered[0].Every, c.Filtered[1].Every})
+	require.Equal(t, model.Filter{Deviation: 2, MaxTime: time.Hour}, c.Filtered[1].filter())
+	require.Positive(t, c.Filtered[0].filter().Deviation, "0 leaves out what did not change")
+	require.False(t, c.goesRaw("C"))
+
 	for text, want := range map[string]string{
+		"source: a\ndir: x\nfiltered: [{}]\n":                         "give one of exc_dev",
+		"source: a\ndir: x\nfiltered: [{exc_dev: 1, comp_dev: 1}]\n":  "give one of exc_dev",
+		"source: a\ndir: x\nfiltered: [{comp_dev: 1, exc_max: 1m}]\n": "exc_min and exc_max need exc_dev",
+		"source: a\ndir: x\nfiltered: [{exc_dev: 1, comp_max: 1m}]\n": "comp_max needs comp_dev",
+		"source: a\ndir: x\nfiltered: [{exc_dev: -1}]\n":              "deviation -1 must be finite",
+		"source: a\ndir: x\nfiltered: [{exc_dev: 1, every: 7m}]\n":    "filtered: every 7m0s: must be 1s to 24h",
 		"":                                            "it is empty",
 		"source: edge1\nnonsense: 1\n":                "line 2: unknown key nonsense",
 		"source: 'a b'\n":                             `source "a b"`,

@@ -18,6 +18,6 @@
 // # The parts
 //
 // forwarder.go is the loop. edge.go asks the edge, rows.go and packer.go make parcels of what it says, resync.go reads days, gaps.go gaps. site.go hands parcels to
-// a server, tags.go makes its tags, place.go is the file. health.go reports. aggregator.go forwards
-// aggregates. spool.go and spool_file.go write files, receiver.go stores them.
+// a server, tags.go makes its tags, place.go is the file. health.go reports. lane.go works out buckets that changed: aggregator.go aggregates of them, thinner.go the
+// samples that a filter keeps. spool.go and spool_file.go write files, receiver.go stores them.
 package forward

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/google/uuid"
@@ -30,6 +31,7 @@ type edgeTag struct {
 	id    uint32
 	edge  string // name at the edge
 	name  string // the same, or one that it had
+	first string // the name that it had first
 	made  int64  // ingest time of the record that made it
 	types answer.Types
 	site  *varvev1.Tag
@@ -40,6 +42,7 @@ type edgeTag struct {
 type edgeTags struct {
 	edge     *Edge
 	c        *Config
+	log      *slog.Logger
 	revision uint64
 	byName   map[string]*edgeTag
 	sets     map[string][]*varvev1.StateSet // by name at the edge
@@ -81,7 +84,7 @@ func (t *edgeTags) fresh(ctx context.Context, r *varvev1.GetTagRequest) (*edgeTa
 
 // made is a tag as the edge says it is.
 func (t *edgeTags) made(ctx context.Context, w *varvev1.Tag) (*edgeTag, error) {
-	tag := &edgeTag{id: w.Id, edge: w.Name, name: w.Name, made: w.CreatedNs, types: answer.TypesOf(w)}
+	tag := &edgeTag{id: w.Id, edge: w.Name, name: w.Name, first: firstName(w), made: w.CreatedNs, types: answer.TypesOf(w)}
 	name := t.c.Names.of(w.Name)
 	id := w.Uuid
 	if name != w.Name { // it is another tag than one of the edge's name would be
@@ -114,6 +117,14 @@ func (t *edgeTags) made(ctx context.Context, w *varvev1.Tag) (*edgeTag, error) {
 		tag.site.Settings = append(tag.site.Settings, s)
 	}
 	return tag, nil
+}
+
+// firstName is the name that a tag had first: a rename does not change how it goes.
+func firstName(w *varvev1.Tag) string {
+	if len(w.Aliases) > 0 {
+		return w.Aliases[0].Name
+	}
+	return w.Name
 }
 
 // set is every version of a state set, the first one first.

@@ -90,7 +90,7 @@ func newForwarder(c *Config, edge Edge, o Options) (*Forwarder, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Forwarder{c: c, o: o, edge: edge, gaps: newGapPoll()}
-	f.tags = edgeTags{edge: &f.edge, c: c}
+	f.tags = f.newTags()
 	f.health.now = o.Now
 	if err := durable.MakeDir(o.FS, c.Dir); err != nil {
 		return nil, err
@@ -100,6 +100,8 @@ func newForwarder(c *Config, edge Edge, o Options) (*Forwarder, error) {
 	}
 	return f, nil
 }
+
+func (f *Forwarder) newTags() edgeTags { return edgeTags{edge: &f.edge, c: f.c, log: f.o.Logger} }
 
 // readPlace reads the place, or makes the first one.
 func (f *Forwarder) readPlace() error {
@@ -160,6 +162,13 @@ func (f *Forwarder) Run(ctx context.Context) (err error) {
 	defer func() { stop(); <-reports }()
 	f.out = &oneAtATime{outlet: f.out}
 	lanes, ctx := errgroup.WithContext(ctx)
+	for i := range f.c.Filtered {
+		t, err := newThinner(f, i)
+		if err != nil {
+			return err
+		}
+		lanes.Go(func() error { return t.run(ctx) })
+	}
 	for _, rule := range f.c.Aggregates {
 		a, err := newAggregator(f, rule)
 		if err != nil {
@@ -167,8 +176,11 @@ func (f *Forwarder) Run(ctx context.Context) (err error) {
 		}
 		lanes.Go(func() error { return a.run(ctx) })
 	}
-	if f.c.raw() {
-		lanes.Go(func() error { return f.samples(ctx) })
+	switch {
+	case f.c.raw():
+		lanes.Go(func() error { return f.repeat(ctx, f.session) })
+	case len(f.c.Filtered) > 0:
+		lanes.Go(func() error { return f.repeat(ctx, f.onlyGaps) })
 	}
 	return lanes.Wait()
 }
@@ -185,11 +197,11 @@ func (o *oneAtATime) deliver(ctx context.Context, p *varvev1.Parcel) error {
 	return o.outlet.deliver(ctx, p)
 }
 
-// samples forwards samples as they are until ctx ends, or the place cannot be kept.
-func (f *Forwarder) samples(ctx context.Context) error {
+// repeat forwards, in one session after another, until ctx ends or the place cannot be kept.
+func (f *Forwarder) repeat(ctx context.Context, session func(context.Context) error) error {
 	for pause := firstPause; ctx.Err() == nil; {
 		sent := f.health.progress()
-		err := f.session(ctx)
+		err := session(ctx)
 		if errors.Is(err, errDisk) {
 			return err
 		}
@@ -231,6 +243,23 @@ func (f *Forwarder) session(ctx context.Context) error {
 	for {
 		if err := f.turn(ctx, messages, failed); err != nil {
 			return err
+		}
+	}
+}
+
+// onlyGaps forwards gaps until something fails, where no samples go as they are.
+func (f *Forwarder) onlyGaps(ctx context.Context) error {
+	for {
+		if err := f.sendGaps(ctx); err != nil {
+			return err
+		}
+		if f.changed {
+			if err := f.keep(); err != nil {
+				return err
+			}
+		}
+		if !sleep(ctx, f.c.GapsEvery) {
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -405,6 +434,10 @@ func (f *Forwarder) takeChanges(ctx context.Context, m *varvev1.SubscribeRespons
 			seen++
 			return nil
 		}
+		if !f.c.goesRaw(tag.first) {
+			seen++
+			return nil
+		}
 		f.health.at(r.End.Time)
 		if !p.add(tag, typ, r, f.c.Source) {
 			if err := send(); err != nil {
@@ -449,8 +482,13 @@ func (f *Forwarder) takeRange(ctx context.Context, m *varvev1.SubscribeResponse,
 			if err != nil {
 				return err
 			}
-			tag.into(p)
-			step.Tags = append(step.Tags, tag.site.Name)
+			if f.c.goesRaw(tag.first) {
+				tag.into(p)
+				step.Tags = append(step.Tags, tag.site.Name)
+			}
+		}
+		if len(step.Tags) == 0 {
+			return nil
 		}
 		p.Steps = []*varvev1.Step{{What: &varvev1.Step_Deleted{Deleted: step}}}
 		return f.deliver(ctx, p)
@@ -459,6 +497,9 @@ func (f *Forwarder) takeRange(ctx context.Context, m *varvev1.SubscribeResponse,
 			tag, err := f.tags.get(ctx, name)
 			if err != nil {
 				return err
+			}
+			if !f.c.goesRaw(tag.first) {
+				continue
 			}
 			for _, in := range r.Ranges {
 				if err := f.copyRange(ctx, tag, in.StartNs, in.EndNs); err != nil {

@@ -33,7 +33,7 @@ const (
 
 // sendGaps sends the gaps that changed.
 func (f *Forwarder) sendGaps(ctx context.Context) error {
-	latest, p := int64(math.MinInt64), &varvev1.Parcel{}
+	p := &varvev1.Parcel{}
 	send := func() error {
 		if len(p.Steps) == 0 {
 			return nil
@@ -42,16 +42,9 @@ func (f *Forwarder) sendGaps(ctx context.Context) error {
 		p = &varvev1.Parcel{}
 		return err
 	}
-	err := f.eachGroup(ctx, func(w *varvev1.Tag, group []*varvev1.Gap) error {
-		changed := false
-		for _, g := range group {
-			stamp := max(g.RecordedNs, g.ChangedNs)
-			latest = max(latest, stamp)
-			if key := (gapKey{g.Id, g.TagId}); stamp >= f.place.GapsTo && f.gaps.sent[key] != stamp {
-				changed, f.gaps.sent[key] = true, stamp
-			}
-		}
-		if !changed {
+	f.tags.sets = nil // they may have changed
+	to, err := f.gaps.poll(ctx, &f.edge, f.c.Tags, f.place.GapsTo, func(w *varvev1.Tag, group []*varvev1.Gap) error {
+		if !f.c.raw() && f.c.filterOf(firstName(w)) < 0 {
 			return nil
 		}
 		tag, err := f.tags.made(ctx, w)
@@ -73,37 +66,55 @@ func (f *Forwarder) sendGaps(ctx context.Context) error {
 	}
 	if err != nil {
 		clear(f.gaps.sent)
-		return fmt.Errorf("gaps of the edge: %w", err)
+		return err
 	}
-	if before := f.gaps.seen; before > f.place.GapsTo {
-		f.place.GapsTo, f.changed = before, true
-		maps.DeleteFunc(f.gaps.sent, func(_ gapKey, stamp int64) bool { return stamp < before })
+	if to > f.place.GapsTo {
+		f.place.GapsTo, f.changed = to, true
 	}
-	f.gaps.seen = latest
 	return nil
 }
 
-// eachGroup visits the gaps of all tags that are forwarded: those of one tag, kind, source and start together.
-func (f *Forwarder) eachGroup(ctx context.Context, visit func(*varvev1.Tag, []*varvev1.Gap) error) error {
-	f.tags.sets = nil // they may have changed
-	for _, pattern := range f.c.Tags {
-		tags := map[uint32]*varvev1.Tag{}
+// poll visits the gaps that changed since a time, with those of their tag, kind, source and start, and returns up to when that is all.
+func (p *gapPoll) poll(ctx context.Context, edge *Edge, patterns []string, since int64, visit func(*varvev1.Tag, []*varvev1.Gap) error) (to int64, err error) {
+	latest := int64(math.MinInt64)
+	err = edge.eachGroup(ctx, patterns, func(t *varvev1.Tag, group []*varvev1.Gap) error {
+		changed := false
+		for _, g := range group {
+			stamp := max(g.RecordedNs, g.ChangedNs)
+			latest = max(latest, stamp)
+			if key := (gapKey{g.Id, g.TagId}); stamp >= since && p.sent[key] != stamp {
+				changed, p.sent[key] = true, stamp
+			}
+		}
+		if !changed {
+			return nil
+		}
+		return visit(t, group)
+	})
+	if err != nil {
+		clear(p.sent)
+		return since, fmt.Errorf("gaps of the edge: %w", err)
+	}
+	to = max(since, p.seen)
+	maps.DeleteFunc(p.sent, func(_ gapKey, stamp int64) bool { return stamp < to })
+	p.seen = latest
+	return to, nil
+}
+
+// eachTag visits the tags of patterns.
+func (e *Edge) eachTag(ctx context.Context, patterns []string, visit func(*varvev1.Tag) error) error {
+	for _, pattern := range patterns {
 		for page := ""; ; {
-			l, err := f.edge.Catalog.ListTags(ctx, &varvev1.ListTagsRequest{Filter: pattern, PageToken: page})
+			l, err := e.Catalog.ListTags(ctx, &varvev1.ListTagsRequest{Filter: pattern, PageToken: page})
 			if err != nil {
 				return err
 			}
 			for _, t := range l.Tags {
-				tags[t.Id] = t
-			}
-			page = l.NextPageToken
-			if len(tags) > 0 && (page == "" || len(tags) >= gapTags-1000) {
-				if err := f.groupsOf(ctx, tags, visit); err != nil {
+				if err := visit(t); err != nil {
 					return err
 				}
-				clear(tags)
 			}
-			if page == "" {
+			if page = l.NextPageToken; page == "" {
 				break
 			}
 		}
@@ -111,8 +122,24 @@ func (f *Forwarder) eachGroup(ctx context.Context, visit func(*varvev1.Tag, []*v
 	return nil
 }
 
+// eachGroup visits the gaps of all tags of patterns: those of one tag, kind, source and start together.
+func (e *Edge) eachGroup(ctx context.Context, patterns []string, visit func(*varvev1.Tag, []*varvev1.Gap) error) error {
+	tags := map[uint32]*varvev1.Tag{}
+	err := e.eachTag(ctx, patterns, func(t *varvev1.Tag) error {
+		if tags[t.Id] = t; len(tags) < gapTags {
+			return nil
+		}
+		defer clear(tags)
+		return e.groupsOf(ctx, tags, visit)
+	})
+	if err != nil || len(tags) == 0 {
+		return err
+	}
+	return e.groupsOf(ctx, tags, visit)
+}
+
 // groupsOf is eachGroup of some tags. Gaps are listed by tag and start, so that only those of one start are in memory.
-func (f *Forwarder) groupsOf(ctx context.Context, tags map[uint32]*varvev1.Tag, visit func(*varvev1.Tag, []*varvev1.Gap) error) error {
+func (e *Edge) groupsOf(ctx context.Context, tags map[uint32]*varvev1.Tag, visit func(*varvev1.Tag, []*varvev1.Gap) error) error {
 	r := &varvev1.ListGapsRequest{Withdrawn: true, TagIds: slices.Collect(maps.Keys(tags))}
 	var together []*varvev1.Gap // of one tag and start
 	end := func() error {
@@ -137,7 +164,7 @@ func (f *Forwarder) groupsOf(ctx context.Context, tags map[uint32]*varvev1.Tag, 
 		return nil
 	}
 	for {
-		l, err := f.edge.Gaps.ListGaps(ctx, r)
+		l, err := e.Gaps.ListGaps(ctx, r)
 		if err != nil {
 			return err
 		}

@@ -16,13 +16,14 @@ import (
 // place is how far a forwarder is: everything before it is at the site. It is a small file of JSON that is replaced whole.
 type place struct {
 	Version int    `json:"version"`
-	Epoch   uint64 `json:"epoch"`   // of the batches sent, made with the file
-	What    string `json:"what"`    // which tags go under which names: another answer begins anew
-	Token   string `json:"token"`   // of the edge's changes; empty: nothing was read yet
-	Rows    int    `json:"rows"`    // of the changes behind the token that are sent already
-	Offset  uint64 `json:"offset"`  // of the edge's log, at the token
-	Resync  *days  `json:"resync"`  // what is read from the archive; nil: nothing
-	GapsTo  int64  `json:"gaps_to"` // gaps that changed before this ingest time are sent
+	Epoch   uint64 `json:"epoch"`          // of the batches sent, made with the file
+	What    string `json:"what"`           // which tags go under which names: another answer begins anew
+	Token   string `json:"token"`          // of the edge's changes; empty: nothing was read yet
+	Rows    int    `json:"rows"`           // of the changes behind the token that are sent already
+	Offset  uint64 `json:"offset"`         // of the edge's log, at the token
+	Resync  *days  `json:"resync"`         // what is read from the archive; nil: nothing
+	GapsTo  int64  `json:"gaps_to"`        // gaps that changed before this ingest time are sent
+	Sent    int64  `json:"sent,omitempty"` // of a lane: nothing of this time or later was sent
 }
 
 // days is what is to be read from the archive: days that changed at a log offset or later, of tags in the order of pattern and name.

@@ -153,6 +153,11 @@ func (f *Forwarder) nextTag(ctx context.Context) (more bool, err error) {
 	if a.tag, err = f.tags.fresh(ctx, &varvev1.GetTagRequest{Name: name}); err != nil {
 		return false, err
 	}
+	if !f.c.goesRaw(a.tag.first) {
+		a.names = a.names[1:]
+		a.at.Tag, a.at.Day = name, math.MaxInt64
+		return true, nil
+	}
 	a.tag.name = name // that of the list's order, whatever it was renamed to since
 	l, err := f.edge.Query.ListDays(ctx, &varvev1.ListDaysRequest{TagIds: []uint32{a.tag.id}})
 	if err != nil {
@@ -182,18 +187,24 @@ func (f *Forwarder) nextTag(ctx context.Context) (more bool, err error) {
 
 // copyRange gathers what a tag has in a range, and what was removed from it.
 func (f *Forwarder) copyRange(ctx context.Context, tag *edgeTag, start, end int64) error {
-	if err := f.copyRemovals(ctx, tag, start, end); err != nil {
-		return fmt.Errorf("removals of tag %s of the edge: %w", tag.name, err)
+	gather := func(r *answer.Row) error { return f.gather(ctx, tag, r) }
+	if err := f.tags.removals(ctx, tag, start, end, gather); err != nil {
+		return err
 	}
+	return f.tags.samples(ctx, tag, start, end, gather)
+}
+
+// samples visits what a tag has in a range, as something new.
+func (t *edgeTags) samples(ctx context.Context, tag *edgeTag, start, end int64, visit func(*answer.Row) error) error {
 	r := &varvev1.ReadRangeRequest{TagIds: []uint32{tag.id}, StartNs: &start, EndNs: &end, Limit: parcelRows, WithSeq: true}
 	for {
-		page, err := f.readPage(ctx, tag, r)
+		page, err := t.readPage(ctx, tag, r)
 		if err != nil {
 			return fmt.Errorf("samples of tag %s of the edge: %w", tag.name, err)
 		}
 		for i := range page {
 			page[i].End.Kind = kindNew
-			if err := f.gather(ctx, tag, &page[i]); err != nil {
+			if err := visit(&page[i]); err != nil {
 				return err
 			}
 		}
@@ -209,10 +220,10 @@ func (f *Forwarder) copyRange(ctx context.Context, tag *edgeTag, start, end int6
 var errChanged = errors.New("its settings changed meanwhile")
 
 // readPage is a page of samples, of types that are those the tag has had all the while.
-func (f *Forwarder) readPage(ctx context.Context, tag *edgeTag, r *varvev1.ReadRangeRequest) (page []answer.Row, err error) {
+func (t *edgeTags) readPage(ctx context.Context, tag *edgeTag, r *varvev1.ReadRangeRequest) (page []answer.Row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := f.edge.Query.ReadRange(ctx, r)
+	stream, err := t.edge.Query.ReadRange(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +233,7 @@ func (f *Forwarder) readPage(ctx context.Context, tag *edgeTag, r *varvev1.ReadR
 	}
 	defer a.Close()
 	if lacks := a.Incomplete(); lacks != "" {
-		f.o.Logger.Error("samples are missing at the edge", "tag", tag.name, "log_offsets", lacks)
+		t.log.Error("samples are missing at the edge", "tag", tag.name, "log_offsets", lacks)
 	}
 	rows := answer.NewRows(a, map[string]answer.Types{tag.edge: tag.types})
 	for {
@@ -238,7 +249,7 @@ func (f *Forwarder) readPage(ctx context.Context, tag *edgeTag, r *varvev1.ReadR
 		}
 		page = append(page, row)
 	}
-	now, err := f.tags.fresh(ctx, &varvev1.GetTagRequest{Id: tag.id})
+	now, err := t.fresh(ctx, &varvev1.GetTagRequest{Id: tag.id})
 	if err != nil {
 		return nil, err
 	}
@@ -248,11 +259,16 @@ func (f *Forwarder) readPage(ctx context.Context, tag *edgeTag, r *varvev1.ReadR
 	return page, nil
 }
 
-// copyRemovals gathers the keys of a range at which something was removed. What stands there again is gathered behind it.
-func (f *Forwarder) copyRemovals(ctx context.Context, tag *edgeTag, start, end int64) error {
+// removals visits the keys of a range at which something was removed, whatever stands there again.
+func (t *edgeTags) removals(ctx context.Context, tag *edgeTag, start, end int64, visit func(*answer.Row) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("removals of tag %s of the edge: %w", tag.name, err)
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := f.edge.Query.ReadModified(ctx, &varvev1.ReadModifiedRequest{TagIds: []uint32{tag.id}, StartNs: start, EndNs: end, WithSeq: true})
+	stream, err := t.edge.Query.ReadModified(ctx, &varvev1.ReadModifiedRequest{TagIds: []uint32{tag.id}, StartNs: start, EndNs: end, WithSeq: true})
 	if err != nil {
 		return err
 	}
@@ -276,7 +292,7 @@ func (f *Forwarder) copyRemovals(ctx context.Context, tag *edgeTag, start, end i
 		}
 		last = key
 		row.Value = answer.Value{Null: true}
-		if err := f.gather(ctx, tag, &row); err != nil {
+		if err := visit(&row); err != nil {
 			return err
 		}
 	}

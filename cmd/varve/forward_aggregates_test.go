@@ -76,7 +76,7 @@ func TestForwardAggregates(t *testing.T) {
 			edge := newServed(t, "--generation-samples", "200")
 			site := newServed(t, "--generation-samples", "300")
 			load := newForwardLoad(t, rng, edge)
-			load.kinds = []int{0, 0, 0, 0, 1, 2, 3, 4, 5}
+			load.kinds = []int{0, 0, 0, 0, 1, 2, 3, 4, 5, 8}
 			for range rng.IntN(20) {
 				load.step()
 			}

@@ -1,0 +1,455 @@
+package forward
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvedb/varve/internal/answer"
+	"github.com/varvedb/varve/model"
+	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/storage/durable"
+)
+
+// lane forwards what is worked out of buckets of time: an aggregate, or the samples that a filter keeps. It has a subscription and a place of its own: changes make buckets
+// dirty, and buckets that are over are worked out anew of what the edge holds once in a while.
+// What is dirty is in memory only. So the place stays in front of the first change whose bucket was not sent, and a restart finds the same buckets dirty again.
+type lane struct {
+	f        *Forwarder
+	work     worker
+	patterns []string // of the tags that it is told of
+	every    time.Duration
+	settle   time.Duration // how long after its end a bucket is over
+	what     string        // in errors and logs
+	dir      string
+	tags     edgeTags
+
+	place  place
+	dirty  map[uint32]*dirty // by tag
+	marks  []mark            // where the place may move to, ascending by pass
+	pass   uint64
+	token  string // of the newest message taken
+	gaps   gapPoll
+	gapsTo int64 // gaps that changed before are marked
+}
+
+// worker is what a lane does with buckets.
+type worker interface {
+	// takes reports whether a tag that had this name first is the lane's.
+	takes(first string) bool
+	// begin is told the first bucket that is not over, before the others are worked out; it is false where they are to wait.
+	begin(over int64) (bool, error)
+	// compute gathers what a change in buckets [s.from, s.to) changed. Where gone, samples were taken away there.
+	compute(ctx context.Context, p *packer, tag *edgeTag, s span, over int64, gone bool) error
+	// gapChanged marks what a gap changes, that ends, or has changed, at a time.
+	gapChanged(tag uint32, g *varvev1.Gap, end int64)
+}
+
+// mark is what stood when a pass began.
+type mark struct {
+	pass   uint64
+	token  string
+	gapsTo int64
+}
+
+// dirty is what changed of a tag since it was sent.
+type dirty struct {
+	buckets map[int64]uint64 // changed buckets, with the pass behind which they first did
+	ranges  []span           // of buckets, of range changes and of days
+	since   uint64           // the pass behind which the first of the ranges came
+	gone    bool             // samples were taken away
+}
+
+// over takes out the stretches of buckets before one, ascending and apart.
+func (d *dirty) over(end int64) (out []span) {
+	all := d.ranges
+	for b := range d.buckets {
+		if b < end {
+			all = append(all, span{b, b + 1})
+		}
+	}
+	slices.SortFunc(all, func(x, y span) int { return cmp.Compare(x.from, y.from) })
+	for _, s := range all {
+		if n := len(out); n > 0 && out[n-1].to >= s.from {
+			out[n-1].to = max(out[n-1].to, s.to)
+			continue
+		}
+		out = append(out, s)
+	}
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i].to = min(out[i].to, end); out[i].from >= out[i].to {
+			out = slices.Delete(out, i, i+1)
+		}
+	}
+	return out
+}
+
+// sent forgets what is before a bucket. Of ranges nothing is kept: what is written behind it later makes its bucket dirty by itself.
+func (d *dirty) sent(end int64) {
+	d.ranges, d.gone = nil, false
+	maps.DeleteFunc(d.buckets, func(b int64, _ uint64) bool { return b < end })
+}
+
+// newLane is a lane with the place that is kept under a key.
+func newLane(f *Forwarder, w worker, key, what string, patterns []string, every, settle time.Duration) (*lane, error) {
+	a := &lane{f: f, work: w, what: what, patterns: patterns, every: every, settle: settle, tags: f.newTags()}
+	a.dir = filepath.Join(f.c.Dir, "aggregates", fmt.Sprintf("%x", sha1.Sum([]byte(key))))
+	for _, dir := range []string{filepath.Dir(a.dir), a.dir} {
+		if err := durable.MakeDir(f.o.FS, dir); err != nil {
+			return nil, err
+		}
+	}
+	p, ok, err := readPlace(f.o.FS, a.dir)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || p.What != f.c.what() {
+		p = place{Version: placeVersion, Epoch: 1, What: f.c.what(), GapsTo: f.o.Now().UnixNano(), Sent: max(p.Sent, startAt(a.over(), int64(every)))}
+		if f.c.Begin == beginEverything {
+			p.Resync, p.GapsTo = everything(), math.MinInt64
+		}
+	}
+	a.place = p
+	return a, nil
+}
+
+// over is the first bucket that is not over.
+func (a *lane) over() int64 { return a.bucket(a.f.o.Now().Add(-a.settle).UnixNano()) }
+
+// run forwards until ctx ends.
+func (a *lane) run(ctx context.Context) error {
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, defaultWait) {
+		pass := a.pass
+		err := a.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errDisk) {
+			return err
+		}
+		if a.pass != pass {
+			pause = firstPause
+		}
+		a.f.health.failed(err)
+		a.f.o.Logger.Warn("the edge cannot be read", "for", a.what, "error", err, "retry_in", pause)
+		sleep(ctx, pause)
+	}
+	return nil
+}
+
+// session takes changes, and sends what is over every so often.
+func (a *lane) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.dirty, a.marks, a.token = map[uint32]*dirty{}, nil, a.place.Token
+	a.gaps, a.gapsTo = newGapPoll(), a.place.GapsTo
+	r := &varvev1.SubscribeRequest{Globs: a.patterns, LingerMs: proto.Uint32(uint32(a.f.c.Linger.Milliseconds()))}
+	if a.token != "" {
+		r.From = &varvev1.SubscribeRequest_Token{Token: a.token}
+	}
+	stream, err := a.f.edge.Subscriptions.Subscribe(ctx, r)
+	if err != nil {
+		return err
+	}
+	messages, failed := receiving(ctx, stream)
+	every := min(a.every, 10*time.Second)
+	due := a.f.o.Now().Add(min(every, time.Second))
+	for {
+		wait := time.NewTimer(max(due.Sub(a.f.o.Now()), 0))
+		select {
+		case m := <-messages:
+			wait.Stop()
+			if err := a.take(ctx, m); err != nil {
+				return err
+			}
+		case err := <-failed:
+			wait.Stop()
+			if code := status.Code(err); a.place.Token != "" && code == codes.FailedPrecondition { // another log, as after a restore: or it is refused again without a token
+				a.place.Token, a.place.Resync, a.place.GapsTo = "", everything(), math.MinInt64
+			}
+			return err
+		case <-wait.C:
+			if err := a.send(ctx); err != nil {
+				return err
+			}
+			due = a.f.o.Now().Add(every)
+		case <-ctx.Done():
+			wait.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// bucket is the number of the bucket that a time lies in.
+func (a *lane) bucket(t int64) int64 { return bucketOf(t, int64(a.every)) }
+
+func bucketOf(t, every int64) int64 {
+	b := t / every
+	if t%every < 0 {
+		b--
+	}
+	return b
+}
+
+func (a *lane) of(tag uint32) *dirty {
+	d := a.dirty[tag]
+	if d == nil {
+		d = &dirty{buckets: map[int64]uint64{}}
+		a.dirty[tag] = d
+	}
+	return d
+}
+
+// markTime makes the bucket of a time dirty.
+func (a *lane) markTime(tag uint32, t int64, gone bool) {
+	d, b := a.of(tag), a.bucket(t)
+	if _, is := d.buckets[b]; !is {
+		d.buckets[b] = a.pass
+	}
+	d.gone = d.gone || gone
+}
+
+// markRange makes the buckets of a range dirty. One that is not over is that of its own samples too.
+func (a *lane) markRange(tag uint32, from, to int64, gone bool) {
+	d := a.of(tag)
+	if len(d.ranges) == 0 {
+		d.since = a.pass
+	}
+	d.ranges = append(d.ranges, span{a.bucket(from), a.bucket(to-1) + 1})
+	d.gone = d.gone || gone
+	if now := a.f.o.Now().Add(-a.settle).UnixNano(); now >= from && now < to {
+		a.markTime(tag, now, gone)
+	}
+}
+
+// take marks what a message tells as dirty.
+func (a *lane) take(ctx context.Context, m *varvev1.SubscribeResponse) error {
+	switch what := m.What.(type) {
+	case *varvev1.SubscribeResponse_Changes:
+		if err := a.takeChanges(ctx, m); err != nil {
+			return err
+		}
+	case *varvev1.SubscribeResponse_Range:
+		if err := a.takeRange(ctx, m, what.Range); err != nil {
+			return err
+		}
+	case *varvev1.SubscribeResponse_Lost:
+		if err := a.markDays(ctx, what.Lost.First); err != nil {
+			return err
+		}
+	}
+	if a.token == "" && a.place.Resync != nil {
+		if err := a.markDays(ctx, 0); err != nil {
+			return err
+		}
+	}
+	if a.token == "" {
+		a.marks = append(a.marks, mark{a.pass, m.Token, a.gapsTo})
+	}
+	a.token = m.Token
+	return nil
+}
+
+func (a *lane) takeChanges(ctx context.Context, m *varvev1.SubscribeResponse) error {
+	stale := uint64(0)
+	err := a.tags.rows(ctx, m, func(tag *edgeTag, r *answer.Row) error {
+		if r.End.Time < tag.made && stale == 0 { // its tag lost the name to this one meanwhile
+			stale = r.End.Offset
+		}
+		if a.work.takes(tag.first) {
+			a.markTime(tag.id, r.Time, r.End.Kind == kindRemoved)
+		}
+		return nil
+	})
+	if err != nil || stale == 0 {
+		return err
+	}
+	return a.markDays(ctx, stale)
+}
+
+func (a *lane) takeRange(ctx context.Context, m *varvev1.SubscribeResponse, r *varvev1.RangeChange) error {
+	if r.Effect == varvev1.RangeEffect_RANGE_EFFECT_ERASED { // what the edge forgets the site keeps
+		return nil
+	}
+	a.tags.at(m.CatalogRevision)
+	for _, name := range r.Tags {
+		tag, err := a.tags.get(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !a.work.takes(tag.first) {
+			continue
+		}
+		for _, in := range r.Ranges {
+			a.markRange(tag.id, in.StartNs, in.EndNs, r.Effect == varvev1.RangeEffect_RANGE_EFFECT_DELETED)
+		}
+	}
+	return nil
+}
+
+// markDays makes the days dirty that changed at an offset or later.
+func (a *lane) markDays(ctx context.Context, since uint64) error {
+	return a.f.edge.eachTag(ctx, a.patterns, func(t *varvev1.Tag) error {
+		if !a.work.takes(firstName(t)) {
+			return nil
+		}
+		days, err := a.f.edge.Query.ListDays(ctx, &varvev1.ListDaysRequest{TagIds: []uint32{t.Id}})
+		if err != nil {
+			return err
+		}
+		over := startAt(a.over(), int64(a.every))
+		for _, d := range days.Days {
+			if d.Changed < since {
+				continue
+			}
+			from, to := startOf(int64(d.Day)), startOf(int64(d.Day)+1)
+			a.markRange(t.Id, from, to, false)
+			if to <= over {
+				continue
+			}
+			if err := a.markSamples(ctx, t, max(from, over), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// markSamples makes the buckets of the samples of a range dirty: of a range nothing is kept where it is not over, and nobody may tell of them again.
+func (a *lane) markSamples(ctx context.Context, t *varvev1.Tag, from, to int64) error {
+	tag, err := a.tags.made(ctx, t)
+	if err != nil {
+		return err
+	}
+	return a.tags.samples(ctx, tag, from, to, func(r *answer.Row) error {
+		a.markTime(t.Id, r.Time, false)
+		return nil
+	})
+}
+
+// send works out the dirty buckets that are over, and forwards them.
+func (a *lane) send(ctx context.Context) error {
+	if err := a.pollGaps(ctx); err != nil {
+		return err
+	}
+	over := a.over()
+	if ready, err := a.work.begin(over); err != nil || !ready {
+		return err
+	}
+	a.pass++
+	a.marks = append(a.marks, mark{a.pass, a.token, a.gapsTo})
+	p := newPacker()
+	for _, id := range slices.Sorted(maps.Keys(a.dirty)) {
+		d := a.dirty[id]
+		if spans := d.over(over); len(spans) > 0 {
+			tag, err := a.tags.fresh(ctx, &varvev1.GetTagRequest{Id: id})
+			if err != nil {
+				return err
+			}
+			for _, s := range spans {
+				if err := a.work.compute(ctx, p, tag, s, over, d.gone); err != nil {
+					return fmt.Errorf("%s of tag %s: %w", a.what, tag.name, err)
+				}
+			}
+		}
+		if d.sent(over); len(d.buckets) == 0 {
+			delete(a.dirty, id)
+		}
+	}
+	if err := a.flush(ctx, p); err != nil {
+		return err
+	}
+	return a.move()
+}
+
+// pollGaps marks what gaps changed that changed since.
+func (a *lane) pollGaps(ctx context.Context) error {
+	if now := a.f.o.Now(); now.Before(a.gaps.due) {
+		return nil
+	} else {
+		a.gaps.due = now.Add(a.f.c.GapsEvery)
+	}
+	to, err := a.gaps.poll(ctx, &a.f.edge, a.patterns, a.gapsTo, func(t *varvev1.Tag, group []*varvev1.Gap) error {
+		if !a.work.takes(firstName(t)) {
+			return nil
+		}
+		for _, g := range group {
+			end := max(g.RecordedNs, g.ChangedNs)
+			if g.EndNs != nil {
+				end = max(end, *g.EndNs)
+			}
+			a.work.gapChanged(t.Id, g, end)
+		}
+		return nil
+	})
+	a.gapsTo = to
+	return err
+}
+
+// add gathers a row; what does not fit goes first.
+func (a *lane) add(ctx context.Context, p *packer, tag *edgeTag, typ model.Type, r *answer.Row) error {
+	if p.add(tag, typ, r, a.f.c.Source) {
+		return nil
+	}
+	if err := a.flush(ctx, p); err != nil {
+		return err
+	}
+	p.add(tag, typ, r, a.f.c.Source)
+	return nil
+}
+
+func (a *lane) flush(ctx context.Context, p *packer) error {
+	if parcel := p.take(); parcel != nil {
+		return a.f.deliver(ctx, parcel)
+	}
+	return nil
+}
+
+// move writes the place: in front of the first change whose bucket is dirty still.
+func (a *lane) move() error {
+	oldest := a.pass
+	for _, d := range a.dirty {
+		for _, since := range d.buckets {
+			oldest = min(oldest, since)
+		}
+	}
+	for len(a.marks) > 1 && a.marks[1].pass <= oldest {
+		a.marks = a.marks[1:]
+	}
+	m := a.marks[0]
+	if m.pass > oldest || m.token == "" || m.token == a.place.Token && m.gapsTo == a.place.GapsTo {
+		return nil
+	}
+	a.place.Token, a.place.GapsTo, a.place.Resync = m.token, m.gapsTo, nil
+	return a.keep()
+}
+
+// keep writes the place.
+func (a *lane) keep() error {
+	if err := a.place.write(a.f.o.FS, a.dir); err != nil {
+		return fmt.Errorf("%w: %w", errDisk, err)
+	}
+	return nil
+}
+
+// startAt is where a bucket begins, within what times there are.
+func startAt(bucket, every int64) int64 {
+	switch {
+	case bucket >= math.MaxInt64/every:
+		return math.MaxInt64
+	case bucket <= -(math.MaxInt64 / every):
+		return -math.MaxInt64 + 1
+	}
+	return bucket * every
+}
