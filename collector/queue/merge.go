@@ -60,7 +60,8 @@ func (t *tagReports) add(r report) {
 	switch m := r.message.(type) {
 	case *varvev1.EndGapsRequest:
 		for i := range t.gaps {
-			if g := &t.gaps[i]; g.open && g.start < m.EndNs {
+			of := t.gaps[i].report.message.(*varvev1.RecordGapsRequest).Source
+			if g := &t.gaps[i]; g.open && g.start < m.EndNs && (m.Source == "" || m.Source == of) {
 				g.open, g.end = false, m.EndNs
 			}
 		}
@@ -173,7 +174,7 @@ func regroup(of map[string]*tagReports) (out []report) {
 	for tag, t := range of {
 		for i, r := range t.ends {
 			m := r.message.(*varvev1.EndGapsRequest)
-			add(alike{rank: i, end: m.EndNs, reason: m.Reason}, r, tag)
+			add(alike{rank: i, end: m.EndNs, reason: m.Reason, from: m.Source}, r, tag)
 		}
 		for _, g := range t.gaps {
 			m := g.report.message.(*varvev1.RecordGapsRequest)
