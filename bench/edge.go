@@ -80,7 +80,7 @@ have every sample that the plant made.`,
 	f.IntVar(&o.Tags, "tags", 5_000, "tags")
 	f.DurationVar(&o.Every, "every", time.Second, "time between two samples of a tag")
 	f.DurationVar(&o.For, "for", 5*time.Minute, "how long")
-	f.StringVar(&o.Memory, "memory", "64MiB", "--memory of varve serve")
+	f.StringVar(&o.Memory, "memory", "32MiB", "--memory of varve serve")
 	f.BoolVar(&o.Inside, "inside", false, "one process: varve serve --collect")
 	f.StringArrayVar(&o.ServerArgs, "server-arg", nil, "one more argument for varve serve; may be repeated")
 	f.StringVar(&o.Dir, "dir", "", "directory for the store and the queue; the default is a temporary one")

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,22 +49,7 @@ func BenchmarkSeal(b *testing.B) {
 // storeW1 is a store that has the first samples of tags of W1 in generations.
 func storeW1(b *testing.B, tags, samples int) *storage.DB {
 	ctx := context.Background()
-	db, err := storage.Open(b.TempDir(), storage.Options{
-		GenerationSamples: 400 * tags, MemoryBytes: 64 << 20, SealAfter: -1, ScrubRate: -1, MinFreeBytes: -1, BallastBytes: -1,
-	})
-	require.NoError(b, err)
-	changes, sources := make([]catalog.Change, tags), make([]*plant.Tag, tags)
-	for i := range tags {
-		changes[i].Create = &catalog.Create{Tag: model.Tag{
-			Name: plant.Name(i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
-		}}
-		sources[i] = plant.NewTag(1, i, plant.Start, 1000)
-	}
-	results, err := db.ChangeCatalog(ctx, changes)
-	require.NoError(b, err)
-	for i, r := range results {
-		require.NoError(b, r.Err, fmt.Sprint(i))
-	}
+	db, sources := openW1(b, tags, storage.Options{GenerationSamples: 400 * tags, MemoryBytes: 64 << 20, SealAfter: -1})
 	const run = 10
 	batch := storage.Batch{Source: "bench", Epoch: 1, Runs: make([]storage.Run, tags)}
 	for i := range batch.Runs {
@@ -86,4 +74,89 @@ func storeW1(b *testing.B, tags, samples int) *storage.DB {
 		require.NoError(b, p.Accepted(ctx))
 	}
 	return db
+}
+
+// openW1 is an empty store with tags of W1, and what says their values.
+func openW1(b *testing.B, tags int, o storage.Options) (*storage.DB, []*plant.Tag) {
+	o.ScrubRate, o.MinFreeBytes, o.BallastBytes = -1, -1, -1
+	db, err := storage.Open(b.TempDir(), o)
+	require.NoError(b, err)
+	changes, sources := make([]catalog.Change, tags), make([]*plant.Tag, tags)
+	for i := range tags {
+		changes[i].Create = &catalog.Create{Tag: model.Tag{
+			Name: plant.Name(i), UUID: model.UUID{byte(i), byte(i >> 8), 1}, Settings: []model.Settings{{From: model.MinTime, Type: model.Float64}},
+		}}
+		sources[i] = plant.NewTag(1, i, plant.Start, 1000)
+	}
+	results, err := db.ChangeCatalog(context.Background(), changes)
+	require.NoError(b, err)
+	for i, r := range results {
+		require.NoError(b, r.Err, fmt.Sprint(i))
+	}
+	return db, sources
+}
+
+// BenchmarkEdgeDay is a day of W1 as an edge stores it, every tag's sample by itself each second, with a clock that goes as fast as the
+// store: a generation of ten minutes, and those that a head of a sixth of --memory 64MiB makes of 5,000 tags. Fewer tags have
+// a head as much smaller, so that generations and sealed chunks come as they do there.
+func BenchmarkEdgeDay(b *testing.B) {
+	const tags, day = 500, 86_400
+	for name, bytes := range map[string]int64{"10m": 1 << 30, "memory": (64 << 20) / 6 * tags / 5000} {
+		b.Run("generation="+name, func(b *testing.B) {
+			for range b.N {
+				storeDay(b, tags, day, bytes)
+			}
+		})
+	}
+}
+
+func storeDay(b *testing.B, tags, seconds int, generation int64) {
+	ctx := context.Background()
+	var clock atomic.Int64
+	clock.Store(plant.Start * millisecond)
+	db, sources := openW1(b, tags, storage.Options{
+		MemoryBytes: 64 << 20, GenerationBytes: generation, Now: func() time.Time { return time.Unix(0, clock.Load()) },
+	})
+	defer func() { require.NoError(b, db.Close()) }()
+	batch := storage.Batch{Source: "bench", Epoch: 1, Runs: make([]storage.Run, tags)}
+	for i := range batch.Runs {
+		batch.Runs[i] = storage.Run{Tag: model.TagID(i + 1), Mode: model.Update, Samples: model.Samples{
+			Type: model.Float64, Times: make([]int64, 1), Bits: make([]uint64, 1),
+		}}
+	}
+	began, err := usageOf(os.Getpid())
+	if err != nil {
+		b.Skip(err)
+	}
+	value := make([]float64, 1)
+	var last *storage.Pending
+	for range seconds {
+		batch.Sequence++
+		batch.ContentHash++
+		for i := range batch.Runs {
+			s := &batch.Runs[i].Samples
+			sources[i].Next(s.Times, value)
+			s.Times[0] *= millisecond
+			s.Bits[0] = math.Float64bits(value[0])
+		}
+		clock.Add(int64(time.Second))
+		last, err = db.Submit(ctx, &batch)
+		require.NoError(b, err)
+		if batch.Sequence%60 == 0 {
+			_, err = last.Applied(ctx)
+			require.NoError(b, err)
+			for db.Status().Generations >= 64 { // at the pace of a plant a seal is done before the next generation
+				time.Sleep(200 * time.Millisecond)
+			}
+		}
+	}
+	_, err = db.Seal(ctx)
+	require.NoError(b, err)
+	ended, err := usageOf(os.Getpid())
+	require.NoError(b, err)
+	status := db.Status()
+	n := float64(status.Samples)
+	b.ReportMetric((ended.cpu-began.cpu)*1e9/n, "cpu-ns/sample")
+	b.ReportMetric(float64(ended.writeBytes-began.writeBytes)/n, "written-B/sample")
+	b.ReportMetric(float64(status.Bytes.Total-status.Bytes.Log)/n, "B/sample")
 }

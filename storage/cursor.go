@@ -698,20 +698,27 @@ func (c *Cursor) reset(tag model.TagID) {
 	c.erased = c.src.erasedOf(tag)
 }
 
-// cutOrigins is the origins of the samples [from, to).
+// cutOrigins is the origins of the samples [from, to). It lies in the memory of in where no origin has to be shortened: of a tag that is written
+// a sample at a time there are as many as samples.
 func cutOrigins(in []chunk.Origin, from, to int) []chunk.Origin {
-	at := 0
-	var out []chunk.Origin
-	for _, o := range in {
-		lo, hi := max(at, from), min(at+o.Samples, to)
-		at += o.Samples
-		if lo < hi {
-			if hi-lo == o.Samples && from == 0 && at <= to && out == nil && len(in) == 1 {
-				return in
-			}
-			o.Samples = hi - lo
-			out = append(out, o)
-		}
+	if from >= to {
+		return nil
+	}
+	first, begin := 0, 0
+	for first < len(in) && begin+in[first].Samples <= from {
+		begin += in[first].Samples
+		first++
+	}
+	last, end := first, begin
+	for last < len(in) && end < to {
+		end += in[last].Samples
+		last++
+	}
+	out := in[first:last:last]
+	if len(out) > 0 && (begin < from || end > to) {
+		out = slices.Clone(out)
+		out[0].Samples -= from - begin
+		out[len(out)-1].Samples -= max(end-to, 0)
 	}
 	return out
 }

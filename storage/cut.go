@@ -34,7 +34,7 @@ type row struct {
 // full reports whether the head is due, by what its records say and nothing else.
 func (db *DB) full() bool {
 	h := db.head
-	return db.runs.bytes >= db.o.GenerationBytes || h.Samples >= db.o.GenerationSamples || h.Bytes >= db.o.GenerationBytes ||
+	return db.runs.bytes >= db.o.GenerationBytes || h.Samples >= db.o.GenerationSamples || h.Weight() >= db.o.GenerationBytes ||
 		h.First != 0 && h.Last-h.First >= int64(db.o.GenerationAge)
 }
 

@@ -27,13 +27,16 @@ func (o *Options) setDefaults() error {
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { panic(err) }
 	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 384 << 20
+	}
 	for _, f := range []struct {
 		name         string
 		v            *int64
 		std, low, up int64
 	}{
-		{"MemoryBytes", &o.MemoryBytes, 384 << 20, 64 << 20, 1 << 50},
-		{"GenerationBytes", &o.GenerationBytes, 64 << 20, 1 << 10, 1 << 30},
+		{"MemoryBytes", &o.MemoryBytes, 0, 32 << 20, 1 << 50},
+		{"GenerationBytes", &o.GenerationBytes, min(o.MemoryBytes/6, 128<<20), 1 << 10, 1 << 30},
 		{"SegmentBytes", &o.SegmentBytes, 64 << 20, 4 << 10, 4 << 30},
 		{"BacklogBytes", &o.BacklogBytes, 64 << 20, 4 << 10, 1 << 40},
 		{"AnnotationBytes", &o.AnnotationBytes, 64 << 20, 1 << 20, 1 << 40},

@@ -57,11 +57,12 @@ type Options struct {
 	OnFatal func(error)
 
 	// MemoryBytes is the budget from which head, memtables, caches and queries take their shares. The default is
-	// 384 MiB, the least 64 MiB.
+	// 384 MiB, the least 32 MiB.
 	MemoryBytes int64
-	// GenerationSamples cuts the head after this many samples; GenerationBytes after this many bytes of them;
-	// GenerationAge when the record time of its newest record is this much after its oldest. Larger generations make
-	// longer chunks and a longer replay. The defaults are 4,000,000, 64 MiB and 10 minutes.
+	// GenerationSamples cuts the head after this many samples; GenerationBytes after this many bytes of them, 16 a sample and 16 a
+	// run of them that came together; GenerationAge when the record time of its newest record is this much after its oldest. Larger
+	// generations make longer chunks and a longer replay; while one is written the next one fills. The defaults are 4,000,000, a sixth
+	// of MemoryBytes but at most 128 MiB, and 10 minutes.
 	GenerationSamples int
 	GenerationBytes   int64
 	GenerationAge     time.Duration

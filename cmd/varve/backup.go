@@ -33,7 +33,7 @@ type backupFlags struct {
 
 func (f *backupFlags) register(cmd *cobra.Command) {
 	f.memory = 256 << 20
-	cmd.Flags().Var(&f.memory, "memory", "memory for reading the copy, from 64MiB")
+	cmd.Flags().Var(&f.memory, "memory", "memory for reading the copy, from 32MiB")
 	registerOutput(cmd, &f.output)
 }
 

@@ -18,6 +18,21 @@ const tagBytes = 3072
 // keep, and a fifth more what passes through.
 func memoryLimit(budget int64, tags int) int64 { return budget + budget/5 + int64(tags)*tagBytes }
 
+// smallBudget is what the collector is to save memory for rather than time.
+const smallBudget = 128 << 20
+
+// collectAfter is how much more than is in use the process may take before it is collected, in percent. Of a small budget what is in use
+// is nearly all, so that the limit alone lets as much garbage stand beside it; a server that small has time to look more often.
+func collectAfter(budget int64) int {
+	if budget < smallBudget {
+		return 50
+	}
+	return 100
+}
+
+// queryMemory is what queries may take together: a quarter of the budget, and of a small one what a query of a few tags needs, which is no less for that.
+func queryMemory(budget int64) int64 { return max(budget/4, 16<<20) }
+
 // spareProcessor lets one goroutine more run at once than there are processors, unless the environment says how many. What calculates (a scan, a seal)
 // keeps the scheduler's processor for up to 10 ms, and when all have one, a batch of samples that comes in waits that long before it is read; on the
 // one more the kernel lets it in at once. Once is enough, however many servers a process has.

@@ -33,6 +33,18 @@ func TestMemoryLimitFollowsTheTags(t *testing.T) {
 	<-done
 }
 
+// Where memory is short there is time to collect, and not where samples come by the million.
+func TestSmallBudgetIsCollectedSooner(t *testing.T) {
+	require.Equal(t, 50, collectAfter(32<<20))
+	require.Equal(t, 100, collectAfter(384<<20))
+}
+
+// With the least memory there is a query of a few tags is answered: a batch of three takes 7 MiB, and a query may take half of it all.
+func TestSmallBudgetAnswersQueries(t *testing.T) {
+	require.EqualValues(t, 16<<20, queryMemory(32<<20))
+	require.EqualValues(t, 96<<20, queryMemory(384<<20))
+}
+
 // A process with many servers has one spare processor, not one for each: everything that works in as many parts as there are processors would grow.
 func TestOneSpareProcessor(t *testing.T) {
 	spareProcessor()

@@ -44,7 +44,7 @@ type serveFlags struct {
 }
 
 func newServeCommand() *cobra.Command {
-	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, gaps: 64 << 20, maxMessage: 16 << 20, generationBytes: 64 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20, sqlMemory: 256 << 20, sqlTempBytes: 1 << 30}
+	f := &serveFlags{memory: 384 << 20, annotations: 64 << 20, gaps: 64 << 20, maxMessage: 16 << 20, sealBytes: 1 << 30, keepLog: 256 << 20, scrubRate: 4 << 20, minFree: 1 << 30, ballast: 64 << 20, sqlMemory: 256 << 20, sqlTempBytes: 1 << 30}
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -104,7 +104,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.certScope, "client-cert-scope", "read,write", "what a client with a certificate may do: read, write, admin")
 	flags.StringVar(&f.security.TokenFile, "tokens", "", "file of tokens, lines as `varve token new` prints them on stderr")
 
-	flags.Var(&f.memory, "memory", "budget for head, caches and queries, from 64MiB")
+	flags.Var(&f.memory, "memory", "budget for head, caches and queries, from 32MiB")
 	flags.Var(&f.maxMessage, "max-message", "largest message taken")
 	flags.Uint32Var(&f.server.MaxStreams, "max-streams", 256, "most streams and calls of one connection at once")
 	flags.IntVar(&f.server.MaxConnections, "max-connections", 1024, "most open connections")
@@ -132,7 +132,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.Var(&f.sqlTempBytes, "sql-temp-bytes", "most bytes in --sql-temp")
 
 	flags.IntVar(&f.storage.GenerationSamples, "generation-samples", 4_000_000, "samples after which a generation is written")
-	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written")
+	flags.Var(&f.generationBytes, "generation-bytes", "bytes of samples after which a generation is written; 0 for a sixth of --memory, at most 128MiB")
 	flags.DurationVar(&f.storage.GenerationAge, "generation-age", 10*time.Minute, "time after which a generation is written")
 	flags.DurationVar(&f.storage.UndeleteWindow, "undelete-window", 30*24*time.Hour, "time after a range delete for which it can be undone")
 	flags.DurationVar(&f.storage.SealAfter, "seal-after", 15*time.Minute, "time without writes to a day after which it is sealed; negative for never")
@@ -190,8 +190,8 @@ func (f *serveFlags) check() error {
 	if f.server.SQL.TempDir, err = filepath.Abs(f.server.SQL.TempDir); err != nil {
 		return fmt.Errorf("--sql-temp: %w", err)
 	}
-	if f.memory < 64<<20 {
-		return fmt.Errorf("--memory %s: must be at least 64MiB", f.memory.String())
+	if f.memory < 32<<20 {
+		return fmt.Errorf("--memory %s: must be at least 32MiB", f.memory.String())
 	}
 	if f.maxMessage > math.MaxInt32 {
 		return fmt.Errorf("--max-message %s: must be less than 2GiB", f.maxMessage.String())
@@ -239,6 +239,9 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	ours := os.Getenv("GOMEMLIMIT") == ""
 	if ours {
 		debug.SetMemoryLimit(memoryLimit(int64(f.memory), 0))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAfter(int64(f.memory)))
 	}
 	db, err := storage.Open(f.data, f.storageOptions(logger))
 	if err != nil {
@@ -343,7 +346,7 @@ func (f *serveFlags) serverOptions(logger *slog.Logger) server.Options {
 	o := f.server
 	o.Logger, o.Version, o.Security, o.CheckpointDir = logger, version(), f.security, f.checkpoints
 	o.MaxMessageBytes = int(f.maxMessage)
-	o.Query = query.Options{MemoryBytes: int64(f.memory) / 4}
+	o.Query = query.Options{MemoryBytes: queryMemory(int64(f.memory))}
 	o.SQL.MemoryBytes, o.SQL.TempBytes = int64(f.sqlMemory), int64(f.sqlTempBytes)
 	return o
 }

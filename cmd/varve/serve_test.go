@@ -77,7 +77,7 @@ func TestServeRefusesWhatMakesNoSense(t *testing.T) {
 		"--http-listen: listen on":  {"--data", dir, "--http-listen", "0.0.0.0:0"},
 		"must be HOST:PORT":         {"--data", dir, "--listen", "somewhere"},
 		"--postgres: listen on":     {"--data", dir, "--postgres", "0.0.0.0:5432"},
-		"must be at least 64MiB":    {"--data", dir, "--memory", "1MiB"},
+		"must be at least 32MiB":    {"--data", dir, "--memory", "1MiB"},
 		"size \"lots\"":             {"--data", dir, "--memory", "lots"},
 		"--min-time":                {"--data", dir, "--min-time", "yesterday"},
 		"--client-cert-scope":       {"--data", dir, "--client-cert-scope", "root"},

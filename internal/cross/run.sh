@@ -60,7 +60,7 @@ answers() {
 	local data=$1 log="$1.log" address= sample=cmd/varve/sample/tep
 	shift
 	: >"$log"
-	"$@" serve --data "$data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --sql off --memory 64MiB 2>"$log" &
+	"$@" serve --data "$data" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --sql off --memory 32MiB 2>"$log" &
 	server=$!
 	for _ in $(seq 1200); do
 		address=$(sed -n 's/^listening on //p' "$log")

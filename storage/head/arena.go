@@ -115,6 +115,9 @@ type origin struct {
 	record int32  // in records
 }
 
+// originBytes is what an origin takes.
+const originBytes = 16
+
 func (a *arena) newOrigin(before ref, o origin) ref {
 	r, w := a.take(2)
 	w[0], w[1] = uint64(before)<<32|uint64(o.from), uint64(o.record)<<32|uint64(o.index)

@@ -34,7 +34,8 @@ type Head struct {
 	indexes map[model.TagID]*index // of journals that Find had to look into; of the applying goroutine
 	refs    atomic.Int32
 	Samples int
-	Bytes   int64  // of samples, as they count towards the end of the generation
+	Bytes   int64  // of samples
+	origins int    // of all journals
 	After   uint64 // log offset of the record behind which the head begins
 	First   int64  // ingest time of the first record
 	Last    int64  // ingest time of the newest record
@@ -46,6 +47,10 @@ func New() *Head {
 	h.refs.Store(1)
 	return h
 }
+
+// Weight is what counts towards the end of the generation: the samples, and what says which record each run of them came from. Of a
+// tag that is written one sample at a time that is as much again.
+func (h *Head) Weight() int64 { return h.Bytes + int64(originBytes*h.origins) }
 
 // Acquire holds the head's memory.
 func (h *Head) Acquire() { h.refs.Add(1) }

@@ -400,6 +400,8 @@ func TestManyTagsShareMemory(t *testing.T) {
 	require.Equal(t, []model.TagID{1, 77, 70_000, 900_000}, h.IDs())
 	require.Equal(t, 2000*len(ids), h.Samples)
 	require.Equal(t, int64(16*2000*len(ids)), h.Bytes)
+	require.Equal(t, int64((16+16)*2000*len(ids)), h.Weight(), "each sample came by itself, and has its origin")
+	require.Less(t, int64(8*slabWords*(len(h.arena.slabs)-1)), h.Weight()*3/2, "what is counted is nearly what is taken")
 	require.Nil(t, h.Tag(2))
 	require.Nil(t, h.Tag(1<<31))
 	var out Resolved

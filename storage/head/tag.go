@@ -62,6 +62,7 @@ func (h *Head) Put(g *Tag, s *model.Samples, rec *Record, index uint32, removed 
 	if r := h.record(rec); g.record != r || g.index != index {
 		g.origin = h.arena.newOrigin(g.origin, origin{g.n, index, r})
 		g.record = r
+		h.origins++
 	}
 	g.index = index + uint32(n)
 	if g.side > 0 || removed || s.Quality != nil || s.Null != nil || s.Seq != nil || s.Type.Blob() {
