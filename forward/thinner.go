@@ -99,11 +99,12 @@ func (t *thinner) begin(over int64) (bool, error) {
 	return true, nil
 }
 
-// gapChanged marks the buckets in which the filter begins anew, or did, because of a gap.
+// gapChanged marks the buckets in which the filter begins anew, or did, because of a gap. As ranges, of which nothing is kept where they are not over: an end may lie far ahead,
+// and would hold the place.
 func (t *thinner) gapChanged(tag uint32, g *varvev1.Gap, _ int64) {
-	t.markTime(tag, g.StartNs, false)
+	t.markRange(tag, g.StartNs, g.StartNs+1, false)
 	if g.EndNs != nil {
-		t.markTime(tag, *g.EndNs, false)
+		t.markRange(tag, *g.EndNs, *g.EndNs+1, false)
 	}
 }
 
