@@ -121,7 +121,7 @@ func (e *Engine) Explain(ctx context.Context, r ExplainRequest) (*Explanation, e
 	var own *aggregation
 	if x.Part13 = ok; ok {
 		p.request.Functions[0] = Standard(function)
-		p.effects = effectsOn(p.request.Functions, effectOnFunction)
+		p.effects = append(effectsOn(p.request.Functions, effectOnFunction), asValue|ofBounds) // of its bounds
 		x.Formula, x.Resolution = function.Formula(), p.request.Resolution
 		if typ := p.tags.asked[0].tag.Current().Type; !function.Of(typ) {
 			return nil, fmt.Errorf("%s of tag %s, which is of type %s: %w", function, p.tags.asked[0].describe(), typ, ErrBadRequest)

@@ -19,6 +19,7 @@ import (
 	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
+	"github.com/varvedb/varve/storage/chunk"
 )
 
 // convertedStore is a store with every sample of s in a unit, as a double. It is the plain model of questions with a unit: they
@@ -224,6 +225,26 @@ func TestQuestionsWithAUnitAreThoseOfConvertedSamples(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestExplainedBoundsAreInTheUnit: a bound between integers is not rounded before it is converted, also of an aggregate that counts no values.
+func TestExplainedBoundsAreInTheUnit(t *testing.T) {
+	s := newPlainStore(model.Int64)
+	s.tags[0].Settings[0].Unit = "By"
+	b := s.samples[s.tags[0].ID]
+	for i, at := range []int64{0, 40} {
+		b.Append(model.Sample{Time: at, Type: model.Int64, Bits: uint64(i)})
+		b.Origins = append(b.Origins, chunk.Origin{Samples: 1})
+	}
+	e, err := New(s, Options{})
+	require.NoError(t, err)
+	for _, name := range []string{"PercentGood", "StartBound"} {
+		r := ExplainRequest{Tags: Tags{IDs: []model.TagID{s.tags[0].ID}}, Start: 10, End: 30, Aggregate: name, Configuration: part13.Defaults, Resolution: 1, Unit: "bit"}
+		x, err := e.Explain(context.Background(), r)
+		require.NoError(t, err)
+		require.NotEmpty(t, x.Bounds, name)
+		require.InDelta(t, 2, *x.Bounds[0].Value.Number, 1e-9, name)
+	}
 }
 
 // requireSameExplanation holds an explanation in a unit against that of converted samples: all numbers in it to a distance, all else as it is.
