@@ -33,7 +33,7 @@ type running struct {
 
 func start(t testing.TB, o Options, dial ...grpc.DialOption) *running {
 	t.Helper()
-	return startOn(t, storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SegmentBytes: 1 << 20, MemoryBytes: 64 << 20}, o, dial...)
+	return startOn(t, storage.Options{FS: vfs.NewMem(), MinFreeBytes: -1, BallastBytes: -1, SegmentBytes: 1 << 20, MemoryBytes: 64 << 20, GenerationBytes: 64 << 20}, o, dial...)
 }
 
 // startOn starts a server over a store of its own options.
