@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"math"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,11 +49,4 @@ func BenchmarkJudge(b *testing.B) {
 			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*samples), "cpu-ns/sample")
 		})
 	}
-}
-
-// cpuTime is what this process has used of the processors, in nanoseconds.
-func cpuTime(b *testing.B) int64 {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return u.Utime.Nano() + u.Stime.Nano()
 }

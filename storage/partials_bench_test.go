@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -98,11 +97,4 @@ func BenchmarkPartials(b *testing.B) {
 			}
 		}
 	}
-}
-
-// cpuSeconds is what this process has taken of the processors so far.
-func cpuSeconds(b *testing.B) float64 {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
