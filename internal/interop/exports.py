@@ -22,7 +22,7 @@ import pyarrow.dataset as dataset
 import pyarrow.parquet as parquet
 
 import reads
-from report import ran, skipped
+from report import finish, ran, skipped
 
 DAY = 86400 * 10**9
 START = 20454 * DAY  # 2026-01-01
@@ -203,3 +203,4 @@ def main(server, proto_dir, varve, folder):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    finish()

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 from grpc_tools import protoc
 
-from report import ran
+from report import finish, ran
 
 START, END = 978307200 * 10**9, (978307200 + 2 * 86400) * 10**9  # two days from 2001-01-01
 COLUMNS = ["XMEAS_01", "XMV_03"]
@@ -128,3 +128,4 @@ def main():
 
 if __name__ == "__main__":
     main()
+    finish()

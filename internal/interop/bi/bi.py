@@ -23,7 +23,7 @@ import plant
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reads import compile_contract
-from report import ran
+from report import finish, ran
 
 
 def questions():
@@ -138,3 +138,4 @@ def main():
 
 if __name__ == "__main__":
     main()
+    finish()

@@ -7,7 +7,7 @@ import adbc_driver_flightsql.dbapi as flightsql
 import pandas
 import polars
 
-from report import ran, skipped
+from report import finish, ran, skipped
 
 server, file = sys.argv[1:]
 with open(file, encoding="utf-8") as f:
@@ -37,3 +37,4 @@ with flightsql.connect(f"grpc://{server}", autocommit=True) as connection:
         sys.exit(0)
 ran("pandas (Flight SQL)", pandas.__version__, "read", f"{len(rows)} rows of three tags equal to the file, times with their zone")
 ran("Polars (Flight SQL)", polars.__version__, "read", f"{len(rows)} rows of three tags equal to the file, times with their zone")
+finish()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from report import ran
+from report import finish, ran
 
 server, token_file, file = sys.argv[1:]
 token = Path(token_file).read_text(encoding="utf-8").strip()
@@ -86,3 +86,4 @@ same("types", [str(table.schema.field(c).type) for c in ("time", "tag", "value",
 same("Parquet", list(zip((pandas.Timestamp(t) for t in table["time"].to_pylist()), table["tag"].to_pylist(), table["value"].to_pylist(), table["quality"].to_pylist())),
      [(t, tag, v, 0) for t, tag, v, _ in want])
 ran("Excel, Power BI", "-", "read", f"Parquet with its types, {table.num_rows} rows equal to the file")
+finish()
