@@ -7,7 +7,11 @@ here=$(dirname "$(realpath "$0")")
 PYTHON=$(awk '$1 == "pypi" && ($2 == "pysparkplug" || $2 == "paho-mqtt") { print $2 "==" $3 }' "$here/../clients.lock")
 mkdir -p "$work"
 
-mosquitto=$(command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true)
+find_mosquitto() { command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true; }
+if [ -z "$(find_mosquitto)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then # no service is started
+	{ apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mosquitto; } >"$work/apt" 2>&1 || tail -n 3 "$work/apt"
+fi
+mosquitto=$(find_mosquitto)
 if [ -z "$mosquitto" ]; then
 	echo "mosquitto, pysparkplug: did not run, there is no mosquitto here (apt-get install mosquitto)"
 	exit 0
