@@ -54,7 +54,7 @@ func run(o engine.Options, limits sandbox.Limits, confined bool) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "confined:", report)
-	runtime.GOMAXPROCS(max(2, o.Threads))
+	runtime.GOMAXPROCS(o.Threads) // one more looks for work on the processor that the engine has: three times the time a row
 	debug.SetMemoryLimit(128 << 20)
 
 	asked, err := inherited.Conn(os.NewFile(engineFile, "engine"))
