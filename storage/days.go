@@ -42,9 +42,7 @@ func (v *View) Days(ctx context.Context, tags []model.TagID) ([]Day, error) {
 				changed[p] = newestOf(s.directory.of(p))
 			}
 		}
-		for _, p := range s.headPartitions(tag, model.All) {
-			changed[p] = s.offset
-		}
+		s.eachHeadPartition(tag, model.All, func(p keys.Partition, newest uint64) { changed[p] = max(changed[p], newest) })
 	}
 	days := make([]Day, 0, len(changed))
 	for p, offset := range changed {

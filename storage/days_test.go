@@ -187,3 +187,30 @@ func TestDaysOfOtherTagsAndDays(t *testing.T) {
 	}
 	require.Len(t, days, 4)
 }
+
+// TestDaysOfAnEndedGeneration: a generation that is complete and not yet written counts as changed by its newest record, as it does when it is
+// written, and not by all that came since.
+func TestDaysOfAnEndedGeneration(t *testing.T) {
+	h := newHistory(t, 1, vfs.NewMem())
+	defer func() { require.NoError(t, h.db.Close()) }()
+	ctx := context.Background()
+	_, err := h.db.Flush(ctx) // the writer runs, and has read where its work comes from
+	require.NoError(t, err)
+	writer, held := h.db.toWrite, make(chan *ended, 1)
+	h.db.toWrite = held
+	h.write(1, model.Update, 3*day, 1e9, 10, func(i int) float64 { return float64(i) })
+	ends, err := h.db.DeleteRange(ctx, []model.TagID{1}, model.TimeRange{Start: day, End: day + 1}, "ann", "x")
+	require.NoError(t, err)
+	e := <-held
+	_, err = h.db.DeleteRange(ctx, []model.TagID{2}, model.TimeRange{Start: 0, End: day}, "ann", "another tag")
+	require.NoError(t, err)
+	_, waiting := takeCopy(t, h.db, []model.TagID{1})
+	h.db.toWrite = writer
+	writer <- e
+	_, err = h.db.Flush(ctx)
+	require.NoError(t, err)
+	_, written := takeCopy(t, h.db, []model.TagID{1})
+	want := []Day{{keys.DayOf(3 * day), ends}}
+	require.Equal(t, want, waiting)
+	require.Equal(t, want, written)
+}

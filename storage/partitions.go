@@ -40,7 +40,19 @@ func (s *sources) partitionsOf(tag model.TagID, in model.TimeRange) ([]keys.Part
 
 // headPartitions is the partitions in which heads have anything of a tag in a range, ascending.
 func (s *sources) headPartitions(tag model.TagID, in model.TimeRange) (out []keys.Partition) {
-	for _, h := range s.heads {
+	s.eachHeadPartition(tag, in, func(p keys.Partition, _ uint64) { out = append(out, p) })
+	slices.SortFunc(out, keys.Partition.Compare)
+	return slices.Compact(out)
+}
+
+// eachHeadPartition calls yield with the partitions in which heads have anything of a tag in a range, oldest head first, and with the offset of
+// the newest record that the head may hold.
+func (s *sources) eachHeadPartition(tag model.TagID, in model.TimeRange, yield func(p keys.Partition, newest uint64)) {
+	for i, h := range s.heads {
+		newest := s.offset
+		if i+1 < len(s.heads) {
+			newest = min(newest, s.heads[i+1].After)
+		}
 		s.db.mu.RLock()
 		g := h.Tag(tag)
 		var snap head.Snapshot
@@ -53,12 +65,10 @@ func (s *sources) headPartitions(tag model.TagID, in model.TimeRange) (out []key
 		}
 		snap.EachStretch(in, func(t int64) int64 {
 			p := keys.DayOf(t)
-			out = append(out, p)
+			yield(p, newest)
 			return p.Range().End
 		})
 	}
-	slices.SortFunc(out, keys.Partition.Compare)
-	return slices.Compact(out)
 }
 
 // storedPartitions is the partitions of a tag from first to last that the engine holds.
