@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 // metrics is what operators see of a server. Names are part of the interface.
 type metrics struct {
 	registry *prometheus.Registry
+	taken    atomic.Uint64 // what accepted counts
 
 	batches, bytes, accepted, stored, ignored, panics, refused prometheus.Counter
 	duplicates, handshakes, wrongLines, timeless               prometheus.Counter
@@ -72,6 +74,7 @@ func (m *metrics) took(j *judge, size int) {
 	m.batches.Inc()
 	m.bytes.Add(float64(size))
 	m.accepted.Add(float64(j.taken))
+	m.taken.Add(uint64(j.taken))
 	listed := uint64(0)
 	for _, r := range j.rejections.list {
 		m.rejected.WithLabelValues(r.Code.String()).Add(float64(r.Count))

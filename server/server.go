@@ -125,7 +125,7 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	}
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)
-	o.SQL.Logger = o.Logger
+	o.SQL.Logger, o.SQL.Written = o.Logger, s.metrics.taken.Load
 	if s.sql, err = sqlchild.New(o.SQL, &tableService{Server: s}, grpc.ForceServerCodecV2(newCodec(&bufferPool{}))); err != nil {
 		return nil, err
 	}

@@ -10,4 +10,5 @@
 //	runner.go   Runner: what a server asks
 //	process.go  one process, from start to end; process_unix.go is how it is made
 //	gate.go     whose turn it is
+//	pressure.go whether writers bring so much that the process leaves them a processor
 package sqlchild

@@ -83,7 +83,7 @@ func start(ctx context.Context, o Options, tables sqlchildv1.TableServiceServer,
 		p.kill(err.Error())
 		return nil, err
 	}
-	go p.watchMemory(o.MemoryBytes + 512<<20)
+	go p.watch(o.MemoryBytes+512<<20, o.Written)
 	if err := p.ready(ctx); err != nil {
 		p.kill(err.Error())
 		<-p.ended

@@ -17,6 +17,6 @@ func socketPairs(int) ([]net.Conn, []*os.File, error) {
 
 func attributes() *syscall.SysProcAttr { return nil }
 
-func (p *process) watchMemory(int64) {}
+func (p *process) watch(int64, func() uint64) {}
 
 func (p *process) wait(_ Options, _ io.ReadCloser, started chan<- error) { started <- ErrNotBuilt }

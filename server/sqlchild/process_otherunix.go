@@ -7,5 +7,5 @@ import "syscall"
 // attributes keeps signals of a terminal from the process. It notices the server's end by its sockets.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// watchMemory has nothing to look at here; the engine holds itself to its limit.
-func (p *process) watchMemory(int64) {}
+// watch has nothing to look at here; the engine holds itself to its limit of memory.
+func (p *process) watch(int64, func() uint64) {}

@@ -49,21 +49,10 @@ const niceness = 10
 // need not wait until one of these is over.
 const longSlice = 100 * time.Millisecond
 
-// stepBack lets this thread, and what it executes, stand behind others for processors, and leave the first of them alone, if there are more: there
-// the server's threads find one that does nothing.
+// stepBack lets this thread, and what it executes, stand behind others for processors.
 func stepBack() {
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: niceness, Runtime: uint64(longSlice)}, 0)
-	var processors unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &processors); err != nil || processors.Count() < 2 {
-		return
-	}
-	first := 0
-	for !processors.IsSet(first) {
-		first++
-	}
-	processors.Clear(first)
-	_ = unix.SchedSetaffinity(0, &processors)
 }
 
 // landlockFiles is every right to files that a version of Landlock knows.
