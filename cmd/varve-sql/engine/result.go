@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/decimal128"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/duckdb/duckdb-go/mapping"
 )
 
@@ -21,8 +21,7 @@ type Writer struct {
 	flush   func() error // after whole messages
 	schema  *arrow.Schema
 	writer  *ipc.Writer
-	columns []appender
-	builder *array.RecordBuilder
+	columns []column
 	rows    int
 	most    int
 	// MaxBytes is the most that all messages together may have.
@@ -59,20 +58,20 @@ func (w *Writer) Write(b []byte) (int, error) {
 // begin writes the schema.
 func (w *Writer) begin(r *mapping.Result) error {
 	n := int(mapping.ColumnCount(r))
-	fields := make([]arrow.Field, n)
+	fields, memory := make([]arrow.Field, n), &recycler{}
 	for i := range n {
 		typ := mapping.ColumnLogicalType(r, mapping.IdxT(i))
-		c, err := newAppender(typ)
+		a, err := newAppender(typ)
+		id := mapping.GetTypeId(typ)
 		mapping.DestroyLogicalType(&typ)
 		name := mapping.ColumnName(r, mapping.IdxT(i))
 		if err != nil {
 			return fmt.Errorf("column %q: %w", name, err)
 		}
-		fields[i] = arrow.Field{Name: name, Type: c.typ, Nullable: true}
-		w.columns = append(w.columns, c)
+		fields[i] = arrow.Field{Name: name, Type: a.typ, Nullable: true}
+		w.columns = append(w.columns, newColumn(id, a, memory))
 	}
 	w.schema = arrow.NewSchema(fields, nil)
-	w.builder = array.NewRecordBuilder(memory.DefaultAllocator, w.schema)
 	w.writer = ipc.NewWriter(w, ipc.WithSchema(w.schema))
 	return nil
 }
@@ -80,13 +79,11 @@ func (w *Writer) begin(r *mapping.Result) error {
 // add adds a chunk.
 func (w *Writer) add(c mapping.DataChunk, n int) error {
 	size := 0
-	for i := range w.columns {
-		if err := w.columns[i].append(w.builder.Field(i), vectorOf(c, i), 0, n); err != nil {
+	for i, column := range w.columns {
+		if err := column.append(vectorOf(c, i), 0, n); err != nil {
 			return fmt.Errorf("column %q: %w", w.schema.Field(i).Name, err)
 		}
-		if b, ok := w.builder.Field(i).(interface{ DataLen() int }); ok {
-			size += b.DataLen()
-		}
+		size += column.textBytes()
 	}
 	if w.rows += n; w.rows >= w.most || size >= mostBytes {
 		return w.put()
@@ -98,11 +95,16 @@ func (w *Writer) put() error {
 	if w.rows == 0 {
 		return nil
 	}
-	r := w.builder.NewRecord()
-	defer r.Release()
 	if len(w.columns) == 0 {
 		return nil
 	}
+	arrays := make([]arrow.Array, len(w.columns))
+	for i, c := range w.columns {
+		arrays[i] = c.take()
+		defer arrays[i].Release()
+	}
+	r := array.NewRecord(w.schema, arrays, int64(w.rows))
+	defer r.Release()
 	if err := w.writer.Write(r); err != nil {
 		return err
 	}
@@ -285,14 +287,18 @@ func widened[T int8 | int16 | int32 | uint8 | uint16 | uint32]() appender {
 
 // instants is times since 1970 in units of so many nanoseconds.
 func instants(typ arrow.DataType, unit int64) appender {
-	return each(typ, func(b *array.TimestampBuilder, v vector, i int) error {
-		x := element[int64](v, i)
-		if x > math.MaxInt64/unit || x < math.MinInt64/unit {
-			return fmt.Errorf("%w: an instant before 1677 or after 2262, or an infinite one, has no nanoseconds; cast it to VARCHAR or DATE", ErrStatement)
+	var times []arrow.Timestamp
+	return appender{typ, func(b array.Builder, v vector, from, n int) error {
+		times = slices.Grow(times[:0], n)[:n]
+		for i, x := range slice[int64](v, from+n)[from:] {
+			if (x > math.MaxInt64/unit || x < math.MinInt64/unit) && v.valid(from+i) {
+				return fmt.Errorf("%w: an instant before 1677 or after 2262, or an infinite one, has no nanoseconds; cast it to VARCHAR or DATE", ErrStatement)
+			}
+			times[i] = arrow.Timestamp(x * unit)
 		}
-		b.Append(arrow.Timestamp(x * unit))
+		b.(*array.TimestampBuilder).AppendValues(times, v.flags(from, n))
 		return nil
-	})
+	}}
 }
 
 func decimals(t mapping.LogicalType) appender {
