@@ -486,6 +486,12 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select tag, time_bucket($1::interval, time) as b, count(*) from samples where tag in (select name from tags where unit = 'rpm') group by tag, b", values: []Value{"1 day"}, most: 400},
 		{sql: "select u.name, (select count(value) from samples s where s.tag_id = u.tag_id and s.tag = 'beta') as n from tags u", most: 400},
 		{sql: "with s as (select tag, min(value) as least from samples where tag = 'beta' group by tag) select * from s", most: 400},
+		{sql: "select t.unit, count(*), sum(value) from samples join tags t on t.tag_id = samples.tag_id where t.unit = 'degC' group by t.unit", most: 800},
+		{sql: "select t.unit, s.tag, max(s.value) from tags t join samples s using (tag_id) where s.tag = 'beta' and s.time < '2026-01-01 00:00:00.01' and t.unit <> 'rpm' group by all", most: 40},
+		{sql: "select t.unit, count(*) from samples s left join tags t on t.tag_id = s.tag_id and t.unit = 'bar' where s.tag = 'beta' and value is not null group by all", most: 400},
+		{sql: "select t.unit, count(*) from samples left join tags t on t.tag_id = samples.tag_id and samples.severity = 'Good' where samples.tag = 'beta' group by all", most: 400},
+		{sql: "select distinct s.tag as tag from samples s where tag = 'beta'", most: 400},
+		{sql: "select * from (select t.unit, s.tag, count(*) n from samples s join tags t using (tag_id) group by all) d where tag = 'beta'", most: 400},
 		// Conditions around what groups, or numbers the rows of a tag.
 		{sql: "select * from (select tag as t, avg(value) a from samples group by 1) d where t = $1 and a > 0", values: []Value{"beta"}, most: 400},
 		{sql: "select * from (select tag t, max(value) from samples group by t) d where d.t in ('beta', 'nobody')", most: 400},

@@ -39,14 +39,25 @@ func (r *rewriter) selection(n node, visible []string) *scope {
 	}
 	s := &scope{rewriter: r, visible: visible, shadowed: map[string]bool{}}
 	for _, x := range list(n, "select_list") {
-		if x, ok := x.(node); ok && text(x, "alias") != "" {
-			s.shadowed[strings.ToLower(text(x, "alias"))] = true
+		x, _ := x.(node)
+		alias := strings.ToLower(text(x, "alias"))
+		if parts := names(x); alias != "" && (len(parts) == 0 || parts[len(parts)-1] != alias) { // one that is a column of its name means that
+			s.shadowed[alias] = true
 		}
 	}
 	s.from(from, visible, true, false)
 	if r.err == nil {
 		all := slices.Concat(conjuncts(child(n, "where_clause")), r.around[identity(n)], s.on)
+		kept := map[*Scan]int{}
+		for _, r := range s.relations {
+			if r.scan != nil && r.scan.Table.Name == Partials {
+				kept[r.scan] = len(r.scan.Bounds)
+			}
+		}
 		left := s.narrow(all)
+		for scan, n := range kept { // whose bounds of time and severity are those of its selection alone
+			scan.Bounds = append(scan.Bounds[:n:n], ofTags(scan.Bounds[n:])...)
+		}
 		for _, c := range all {
 			s.descend(c)
 		}
@@ -76,6 +87,10 @@ type link struct {
 
 // from collects the relations below a node. whole and outer as of relation.
 func (s *scope) from(n node, visible []string, whole, outer bool) {
+	if scan := s.placed[identity(n)]; scan != nil {
+		s.relations = append(s.relations, &relation{alias: text(n, "alias"), scan: scan, plain: true, whole: whole, outer: outer})
+		return
+	}
 	switch text(n, "type") {
 	case "BASE_TABLE":
 		rel := &relation{alias: strings.ToLower(text(n, "alias")), table: clone(n).(node), outer: outer}

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -18,6 +19,9 @@ import (
 //	arg_max(value, time)          arg_max("partial last", "partial last time")
 //	date_trunc('day', time), WHERE, GROUP BY, HAVING, ORDER BY …   as they are
 //
+// Beside the samples the selection may have small tables, joined by the tag alone: each of their rows belongs to all samples of a partial or
+// to none.
+//
 // What rollups do not tell comes as a row for each sample, and so does everything where a condition could not be taken as it stands:
 // the answer is the same.
 const Partials = "partials"
@@ -26,56 +30,138 @@ const Partials = "partials"
 type partialSelection struct {
 	*scope
 	of      *relation
+	beside  []*Table        // that samples are joined with
+	onLeft  []node          // conditions of left joins: which rows those have, not which samples there are
 	aliases map[string]bool // of results
 	hourly  bool            // something is the same for an hour only
 	bucket  node            // the call of time_bucket, nil for none
+	valued  bool            // only samples with a value are wanted
 	some    bool            // an aggregate was found
 	failed  bool
 }
 
 // partials makes a selection of samples one of partials, if its aggregates can be told from those. Nothing is changed where they cannot.
-func (r *rewriter) partials(n node, visible []string) bool {
-	from := child(n, "from_table")
-	table := r.tables[Partials]
-	if table == nil || from == nil || text(from, "type") != "BASE_TABLE" || from["sample"] != nil || n["sample"] != nil || from["at_clause"] != nil || len(list(from, "column_name_alias")) > 0 {
-		return false
-	}
-	name := r.ours(from, visible)
-	samples := r.tables[name]
-	if name != "samples" && name != "good_samples" || samples == nil {
-		return false
-	}
-	alias := strings.ToLower(text(from, "alias"))
-	if alias == "" {
-		alias = name
+func (r *rewriter) partials(n node, visible []string) {
+	table, samples := r.tables[Partials], r.tables["samples"]
+	if table == nil || samples == nil || n["sample"] != nil {
+		return
 	}
 	scan := &Scan{Table: table, Exact: true}
-	of := &relation{alias: alias, scan: scan, plain: true, whole: true}
+	of := &relation{scan: scan, plain: true, whole: true}
 	s := &partialSelection{scope: &scope{rewriter: r, visible: visible, relations: []*relation{of}, shadowed: map[string]bool{}}, of: of, aliases: map[string]bool{}}
-	where := conjuncts(child(n, "where_clause"))
-	for _, c := range where {
-		if !s.condition(c) {
-			return false
+	from := s.leaf(child(n, "from_table"))
+	if from == nil {
+		return
+	}
+	name := r.ours(from, visible)
+	if of.alias = strings.ToLower(text(from, "alias")); of.alias == "" {
+		of.alias = name
+	}
+	for _, c := range slices.Concat(conjuncts(child(n, "where_clause")), s.on) {
+		if !s.hasValue(c) && !s.condition(c) {
+			return
 		}
 	}
+	if slices.ContainsFunc(s.onLeft, func(c node) bool { return !s.ofTagAlone(c) }) {
+		return
+	}
 	changed := clone(n).(node)
-	if s.results(changed); s.failed || !s.some {
-		return false
+	if s.results(changed); s.failed || !s.some || s.ambiguous(n) {
+		return
 	}
-	for k := range n {
-		n[k] = changed[k]
+	for _, c := range conjuncts(child(changed, "where_clause")) {
+		if s.hasValue(c) {
+			clear(c)
+			maps.Copy(c, node{"class": "COMPARISON", "type": "COMPARE_GREATERTHAN", "alias": "", "query_location": 0, "left": s.partial("partial valued"), "right": constant("INTEGER", 0)})
+		}
 	}
+	maps.Copy(n, changed)
 	if name == "good_samples" {
 		scan.Bounds = append(scan.Bounds, Bound{Role: Severity, Op: Equal, Literal: true, Values: []node{constant("VARCHAR", "Good")}})
 	}
 	s.units(scan)
-	from = child(n, "from_table")
-	from["alias"] = alias
+	from = s.leaf(child(n, "from_table"))
+	from["alias"] = of.alias
 	r.place(from, scan)
-	scan.Bounds = scan.Bounds[:len(scan.Bounds):len(scan.Bounds)]
-	taken := scan.Bounds
-	s.narrow(slices.Concat(conjuncts(child(n, "where_clause")), r.around[identity(n)]))
-	scan.Bounds = append(taken, ofTags(scan.Bounds[len(taken):])...)
+	r.placed[identity(from)] = scan
+}
+
+// leaf is the samples in a FROM of samples alone, or of samples and small tables that rows of samples are joined with by the tag alone; nil of
+// any other. It notes those tables, and the conditions of their joins.
+func (s *partialSelection) leaf(n node) node {
+	if n == nil || n["sample"] != nil {
+		return nil
+	}
+	switch text(n, "type") {
+	case "BASE_TABLE":
+		name := s.ours(n, s.visible)
+		if name != "samples" && name != "good_samples" || n["at_clause"] != nil || len(list(n, "column_name_alias")) > 0 {
+			return nil
+		}
+		return n
+	case "JOIN":
+		kind, ref := text(n, "join_type"), text(n, "ref_type")
+		if kind != "INNER" && kind != "LEFT" || ref != "REGULAR" && ref != "CROSS" {
+			return nil
+		}
+		for _, c := range list(n, "using_columns") {
+			if name, _ := c.(string); !strings.EqualFold(name, "tag") && !strings.EqualFold(name, "tag_id") {
+				return nil
+			}
+		}
+		of, with := s.leaf(child(n, "left")), child(n, "right")
+		if of == nil && kind == "INNER" {
+			of, with = s.leaf(child(n, "right")), child(n, "left")
+		}
+		if of == nil || !s.smallTable(with) {
+			return nil
+		}
+		for _, c := range conjuncts(child(n, "condition")) {
+			if kind == "LEFT" {
+				s.onLeft = append(s.onLeft, c)
+			} else {
+				s.on = append(s.on, c)
+			}
+		}
+		return of
+	}
+	return nil
+}
+
+// smallTable reports whether a place of a FROM is one small table, and notes it.
+func (s *partialSelection) smallTable(n node) bool {
+	t := s.tables[s.ours(n, s.visible)]
+	if text(n, "type") != "BASE_TABLE" || t == nil || !t.Small || n["sample"] != nil || n["at_clause"] != nil || len(list(n, "column_name_alias")) > 0 {
+		return false
+	}
+	s.beside = append(s.beside, t)
+	return true
+}
+
+// ambiguous reports whether a selection names a column of samples that is as well one of a table beside them, and does not say of which: the
+// engine refuses that, or knows from USING.
+func (s *partialSelection) ambiguous(n node) bool {
+	found := false
+	visit(n, func(n node) bool {
+		if parts := names(n); len(parts) == 1 && s.tables["samples"].column(parts[0]) >= 0 && parts[0] != "tag" && parts[0] != "tag_id" {
+			found = found || slices.ContainsFunc(s.beside, func(t *Table) bool { return t.column(parts[0]) >= 0 })
+		}
+		return !found
+	})
+	return found
+}
+
+// hasValue reports whether a condition is that samples have a value, and notes it.
+func (s *partialSelection) hasValue(c node) bool {
+	given := list(c, "children")
+	if text(c, "type") != "OPERATOR_IS_NOT_NULL" || len(given) != 1 {
+		return false
+	}
+	of, _ := given[0].(node)
+	if !s.is(of, "value") {
+		return false
+	}
+	s.valued = true
 	return true
 }
 
@@ -131,6 +217,11 @@ func (s *partialSelection) condition(c node) bool {
 		return true
 	}
 	scan.Bounds = scan.Bounds[:before]
+	return s.ofTagAlone(c)
+}
+
+// ofTagAlone reports whether a condition is the same for all samples of a tag.
+func (s *partialSelection) ofTagAlone(c node) bool {
 	ok := true
 	visit(c, func(n node) bool {
 		switch text(n, "class") {
@@ -260,11 +351,26 @@ func (s *partialSelection) results(n node) {
 				}
 				o["expression"] = s.expression(x)
 			}
+		case "DISTINCT_MODIFIER":
+			s.some = s.some || !hasWindow(n)
+			s.failed = s.failed || len(list(m, "distinct_on_targets")) > 0
 		case "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER":
 		default:
 			s.failed = true
 		}
 	}
+}
+
+// hasWindow reports whether a selection looks at other rows of itself.
+func hasWindow(n node) bool {
+	found := false
+	for _, k := range []string{"select_list", "qualify", "modifiers"} {
+		visit(n[k], func(x node) bool {
+			found = found || text(x, "class") == "WINDOW"
+			return !found
+		})
+	}
+	return found
 }
 
 // title is the name that the engine gives a result that is given none.
@@ -460,17 +566,24 @@ func (s *partialSelection) aggregate(x node) node {
 	if name == "first" || name == "last" {
 		return s.ordered(x, name, given)
 	}
+	if len(given) == 1 && takesOnce(name, x) && text(arg(0), "class") == "COLUMN_REF" && s.ofTag(arg(0)) {
+		return clone(x).(node)
+	}
 	if !plainCall(x) {
 		return nil
 	}
+	all, earliest, latest := "partial count", "time", "partial latest time"
+	if s.valued {
+		all, earliest, latest = "partial valued", "partial first time", "partial last time"
+	}
 	switch name {
 	case "count_star":
-		return s.count("partial count")
+		return s.count(all)
 	case "count":
 		switch {
 		case len(given) == 0, len(given) == 1 && text(arg(0), "class") == "CONSTANT" && child(arg(0), "value")["is_null"] == false,
 			len(given) == 1 && (s.is(arg(0), "time") || s.is(arg(0), "tag") || s.is(arg(0), "tag_id")):
-			return s.count("partial count")
+			return s.count(all)
 		case len(given) == 1 && s.is(arg(0), "value"):
 			return s.count("partial valued")
 		}
@@ -484,11 +597,9 @@ func (s *partialSelection) aggregate(x node) node {
 		case s.is(arg(0), "value"):
 			return call(name, s.partial("partial "+name))
 		case name == "min" && s.is(arg(0), "time"):
-			return call(name, s.partial("time"))
+			return call(name, s.partial(earliest))
 		case name == "max" && s.is(arg(0), "time"):
-			return call(name, s.partial("partial latest time"))
-		case (name == "min" || name == "max") && (s.is(arg(0), "tag") || s.is(arg(0), "tag_id")):
-			return clone(x).(node)
+			return call(name, s.partial(latest))
 		}
 	case "arg_min", "argmin", "min_by":
 		if len(given) == 2 && s.is(arg(0), "value") && s.is(arg(1), "time") {
@@ -500,6 +611,19 @@ func (s *partialSelection) aggregate(x node) node {
 		}
 	}
 	return nil
+}
+
+// takesOnce reports whether an aggregate is the same however often it is given a value.
+func takesOnce(name string, x node) bool {
+	switch name {
+	case "count":
+		once := maps.Clone(x)
+		delete(once, "distinct")
+		return x["distinct"] == true && plainCall(once)
+	case "min", "max", "any_value", "arbitrary":
+		return plainCall(x)
+	}
+	return false
 }
 
 // ordered is first(value ORDER BY time), or last, of partials.
@@ -515,11 +639,16 @@ func (s *partialSelection) ordered(x node, name string, given []any) node {
 	}
 	y := clone(x).(node)
 	order, _ = list(child(y, "order_bys"), "orders")[0].(node)
-	if name == "first" {
-		y["children"], order["expression"] = []any{s.partial("partial earliest")}, s.partial("time")
-	} else {
-		y["children"], order["expression"] = []any{s.partial("partial latest")}, s.partial("partial latest time")
+	value, at := "partial earliest", "time"
+	switch {
+	case name == "first" && s.valued:
+		value, at = "partial first", "partial first time"
+	case name == "last" && s.valued:
+		value, at = "partial last", "partial last time"
+	case name == "last":
+		value, at = "partial latest", "partial latest time"
 	}
+	y["children"], order["expression"] = []any{s.partial(value)}, s.partial(at)
 	return y
 }
 

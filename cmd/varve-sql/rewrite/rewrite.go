@@ -128,7 +128,7 @@ func Rewrite(serialized []byte, tables map[string]*Table, titles func(tree []byt
 		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
 	}
 	statement, _ := statements[0].(node)
-	r := &rewriter{tables: tables, types: map[string]string{}, around: map[uintptr][]node{}, titles: titles}
+	r := &rewriter{tables: tables, types: map[string]string{}, around: map[uintptr][]node{}, placed: map[uintptr]*Scan{}, titles: titles}
 	if err := r.check(statement); err != nil {
 		return nil, err
 	}
@@ -145,6 +145,7 @@ type rewriter struct {
 	types  map[string]string // of parameters that are arguments of functions
 	// Conditions around selections that hold for their rows as for what they make of them, by the selection.
 	around map[uintptr][]node
+	placed map[uintptr]*Scan // of partials, by the place that they have taken
 
 	titles func(tree []byte) (string, error)
 	err    error
@@ -252,7 +253,8 @@ func (r *rewriter) walk(x any, visible []string) {
 		}
 		inline(x)
 		visible = r.named(x, visible)
-		if text(x, "type") == "SELECT_NODE" && !r.partials(x, visible) {
+		if text(x, "type") == "SELECT_NODE" {
+			r.partials(x, visible)
 			r.selection(x, visible)
 		}
 		for k, c := range x {
