@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/server/lineprotocol"
@@ -93,13 +94,13 @@ func (s *Server) takeOTLP(ctx context.Context, body []byte, inJSON bool) (answer
 const otlpService = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 
 func (s *Server) otlpDesc() *grpc.ServiceDesc {
-	export := func(ctx context.Context, body []byte) (*encoded, error) {
+	export := func(ctx context.Context, body []byte) (*message.Encoded, error) {
 		answer, err := s.takeOTLP(ctx, body, false)
 		if err != nil { // exporters send again after UNAVAILABLE, and drop what is INVALID_ARGUMENT
 			code, _, message := httpStatus(err)
 			return nil, status.Error(rpcCode(code), message)
 		}
-		return &encoded{mem.BufferSlice{mem.SliceBuffer(answer)}}, nil
+		return &message.Encoded{Buffers: mem.BufferSlice{mem.SliceBuffer(answer)}}, nil
 	}
 	return &grpc.ServiceDesc{ServiceName: otlpService, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{ofBytes(otlpService, "Export", export)}}
 }

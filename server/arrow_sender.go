@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/query"
 )
 
@@ -113,7 +114,7 @@ func (p *parcel) send(stream grpc.ServerStream) error {
 	p.endTail()
 	parts := p.parts
 	p.parts, p.front, p.size, p.last, p.copied = nil, nil, 0, p.copied, 0
-	return stream.SendMsg(&encoded{parts})
+	return stream.SendMsg(&message.Encoded{Buffers: parts})
 }
 
 // lent gives a column back that the transport has sent. It is a mem.BufferPool.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -25,7 +26,7 @@ type recordedStream struct {
 
 func (s *recordedStream) SendMsg(m any) error {
 	var data varvev1.ArrowData
-	require.NoError(s.t, proto.Unmarshal(m.(*encoded).buffers.Materialize(), &data))
+	require.NoError(s.t, proto.Unmarshal(m.(*message.Encoded).Buffers.Materialize(), &data))
 	s.sent = append(s.sent, data.Ipc)
 	return nil
 }

@@ -5,71 +5,28 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/encoding"
-	grpcproto "google.golang.org/grpc/encoding/proto"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 )
 
-// codec is protobuf as gRPC speaks it, with two messages of its own: bytes received as they came, which ingest decodes
-// by hand, and bytes sent as they are, which answers are made of. Messages received lie in memory of pool.
-type codec struct {
-	encoding.CodecV2
-	pool mem.BufferPool
-}
-
-func newCodec(pool mem.BufferPool) encoding.CodecV2 {
-	return codec{encoding.GetCodecV2(grpcproto.Name), pool}
-}
-
-// received is a message as it came. free gives its memory back.
-type received struct{ buffer mem.Buffer }
-
-func (r *received) data() []byte { return r.buffer.ReadOnlyData() }
-
-func (r *received) free() {
-	if r.buffer != nil {
-		r.buffer.Free()
-		r.buffer = nil
-	}
-}
-
-// encoded is a message to send. gRPC frees its buffers once they are written.
-type encoded struct{ buffers mem.BufferSlice }
-
-func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if m, ok := v.(*encoded); ok {
-		return m.buffers, nil
-	}
-	return c.CodecV2.Marshal(v)
-}
-
-func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if m, ok := v.(*received); ok {
-		m.buffer = data.MaterializeToBuffer(c.pool)
-		return nil
-	}
-	return c.CodecV2.Unmarshal(data, v)
-}
-
 // decodeRequest decodes a request. gRPC would end a call whose request does not decode with INTERNAL, before any handler
 // could say otherwise; so requests are received as bytes and decoded here.
 func decodeRequest(receive func(any) error, into proto.Message) error {
-	in := &received{}
+	in := &message.Received{}
 	if err := receive(in); err != nil {
 		return err
 	}
-	defer in.free()
-	if err := checkCounts(in.data(), into); err != nil {
+	defer in.Free()
+	if err := checkCounts(in.Data(), into); err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(in.data(), into); err != nil {
+	if err := proto.Unmarshal(in.Data(), into); err != nil {
 		return fmt.Errorf("decode %s: %w: %w", into.ProtoReflect().Descriptor().Name(), err, errWire)
 	}
 	return nil

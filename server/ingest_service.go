@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage"
@@ -33,12 +34,12 @@ func (s *Server) ingestDesc() *grpc.ServiceDesc {
 func ofBytes[T any](service, name string, call func(context.Context, []byte) (T, error)) grpc.MethodDesc {
 	full := "/" + service + "/" + name
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		in := &received{}
+		in := &message.Received{}
 		if err := decode(in); err != nil {
 			return nil, err
 		}
-		defer in.free()
-		handler := func(ctx context.Context, _ any) (any, error) { return call(ctx, in.data()) }
+		defer in.Free()
+		handler := func(ctx context.Context, _ any) (any, error) { return call(ctx, in.Data()) }
 		if interceptor == nil {
 			return handler(ctx, in)
 		}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage"
@@ -113,7 +114,7 @@ func (st *ingestStream) serve() error {
 
 // receive handles messages until there are no more. The error is why, nil for the client's end of the stream.
 func (st *ingestStream) receive() error {
-	messages, end := make(chan *received), make(chan error, 1)
+	messages, end := make(chan *message.Received), make(chan error, 1)
 	st.server.background.Add(1)
 	go func() {
 		defer st.server.background.Done()
@@ -123,7 +124,7 @@ func (st *ingestStream) receive() error {
 		select {
 		case m := <-messages:
 			err := st.handle(m)
-			m.free()
+			m.Free()
 			if err != nil {
 				return err
 			}
@@ -141,23 +142,23 @@ func (st *ingestStream) receive() error {
 }
 
 // read hands over messages as they come.
-func (st *ingestStream) read(messages chan<- *received) error {
+func (st *ingestStream) read(messages chan<- *message.Received) error {
 	for {
-		m := &received{}
+		m := &message.Received{}
 		if err := st.stream.RecvMsg(m); err != nil {
 			return err
 		}
 		select {
 		case messages <- m:
 		case <-st.ctx.Done():
-			m.free()
+			m.Free()
 			return context.Cause(st.ctx)
 		}
 	}
 }
 
-func (st *ingestStream) handle(m *received) error {
-	message, err := parseIngest(m.data())
+func (st *ingestStream) handle(m *message.Received) error {
+	message, err := parseIngest(m.Data())
 	if err != nil {
 		return err
 	}

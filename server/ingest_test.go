@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -179,7 +180,7 @@ func TestBadInput(t *testing.T) {
 	raw := func(b []byte) error {
 		stream, err := s.conn.NewStream(testContext(t), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/varve.v1.IngestService/Ingest", forceCodec())
 		require.NoError(t, err)
-		require.NoError(t, stream.SendMsg(&encoded{mem.BufferSlice{mem.SliceBuffer(b)}}))
+		require.NoError(t, stream.SendMsg(&message.Encoded{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}}))
 		return stream.RecvMsg(&varvev1.IngestResponse{})
 	}
 	requireCode(t, codes.InvalidArgument, raw([]byte{0xFF, 0xFF, 0xFF}), "protobuf")
@@ -233,7 +234,7 @@ func TestANameThatIsNotUTF8IsRefusedByItself(t *testing.T) {
 	require.NoError(t, err)
 	request = bytes.ReplaceAll(request, []byte("QQQQ"), []byte("Q\xFF\xFEQ"))
 	var out varvev1.WriteResponse
-	require.NoError(t, s.conn.Invoke(testContext(t), "/varve.v1.IngestService/Write", &encoded{mem.BufferSlice{mem.SliceBuffer(request)}}, &out, forceCodec()))
+	require.NoError(t, s.conn.Invoke(testContext(t), "/varve.v1.IngestService/Write", &message.Encoded{Buffers: mem.BufferSlice{mem.SliceBuffer(request)}}, &out, forceCodec()))
 	require.Equal(t, uint64(1), out.Result.Samples)
 	require.Equal(t, uint64(3), out.Result.Rejected)
 	require.Equal(t, varvev1.RejectCode_REJECT_CODE_BAD_NAME, out.Result.Rejections[0].Code)

@@ -58,6 +58,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
@@ -126,7 +127,7 @@ func New(db *storage.DB, o Options) (*Server, error) {
 	s.drain, s.startDrain = context.WithCancelCause(context.Background())
 	s.metrics = newMetrics(s)
 	o.SQL.Logger, o.SQL.Written = o.Logger, s.metrics.taken.Load
-	if s.sql, err = sqlchild.New(o.SQL, &tableService{Server: s}, grpc.ForceServerCodecV2(newCodec(&bufferPool{}))); err != nil {
+	if s.sql, err = sqlchild.New(o.SQL, &tableService{Server: s}, grpc.ForceServerCodecV2(message.NewCodec(&message.Pool{}))); err != nil {
 		return nil, err
 	}
 	if s.options.Statements == nil {
@@ -140,13 +141,13 @@ func New(db *storage.DB, o Options) (*Server, error) {
 
 // register builds the gRPC server and its services.
 func (s *Server) register() error {
-	pool := &bufferPool{}
+	pool := &message.Pool{}
 	opts, err := s.transport(pool)
 	if err != nil {
 		return err
 	}
 	s.grpc = grpc.NewServer(append(opts,
-		grpc.ForceServerCodecV2(newCodec(pool)),
+		grpc.ForceServerCodecV2(message.NewCodec(pool)),
 		grpc.ChainUnaryInterceptor(s.unaryStatus, s.unaryRecover, s.unaryAuth),
 		grpc.ChainStreamInterceptor(s.streamStatus, s.streamRecover, s.streamAuth, s.streamDrain, s.streamStall),
 	)...)

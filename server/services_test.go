@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
@@ -167,8 +168,8 @@ func TestGarbageIsAnInvalidArgument(t *testing.T) {
 		if strings.HasSuffix(method, "/Ingest") {
 			continue
 		}
-		var out received
-		err := s.conn.Invoke(testContext(t), method, &encoded{mem.BufferSlice{mem.SliceBuffer("\xff\xff\xff")}}, &out, forceCodec())
+		var out message.Received
+		err := s.conn.Invoke(testContext(t), method, &message.Encoded{Buffers: mem.BufferSlice{mem.SliceBuffer("\xff\xff\xff")}}, &out, forceCodec())
 		requireCode(t, codes.InvalidArgument, err, "")
 	}
 }
@@ -195,8 +196,8 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 		{"/arrow.flight.protocol.FlightService/DoGet", ticket, codes.InvalidArgument, "100001 tags are asked for"},
 		{"/arrow.flight.protocol.FlightService/GetFlightInfo", command, codes.InvalidArgument, "100001 tags are asked for"},
 	} {
-		var out received
-		err := s.conn.Invoke(testContext(t), c.method, &encoded{mem.BufferSlice{mem.SliceBuffer(c.body)}}, &out, forceCodec())
+		var out message.Received
+		err := s.conn.Invoke(testContext(t), c.method, &message.Encoded{Buffers: mem.BufferSlice{mem.SliceBuffer(c.body)}}, &out, forceCodec())
 		requireCode(t, c.code, err, c.text)
 	}
 	// What an answer costs cannot show that a ticket was not decoded; what it allocates can.

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/varvedb/varve/internal/message"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 )
@@ -40,4 +41,4 @@ func testDoor(c *catalog.Catalog) door {
 }
 
 // forceCodec lets a client send and receive bytes as they are.
-func forceCodec() grpc.CallOption { return grpc.ForceCodecV2(newCodec(&bufferPool{})) }
+func forceCodec() grpc.CallOption { return grpc.ForceCodecV2(message.NewCodec(&message.Pool{})) }

@@ -14,14 +14,17 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/varvedb/varve/cmd/varve-sql/engine"
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/internal/message"
 	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
+	"github.com/varvedb/varve/server/arrowin"
 )
 
 // service answers the server.
@@ -147,9 +150,12 @@ type scanner struct {
 	statement uint64
 }
 
+// codec takes pieces of scans as they came, in memory that the next ones take again.
+var codec = message.NewCodec(&message.Pool{})
+
 // Scan is part of engine.Scanner.
-func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (io.Reader, error) {
-	stream, err := s.tables.Scan(ctx, s.request(table, columns, h))
+func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (ipc.MessageReader, error) {
+	stream, err := s.tables.Scan(ctx, s.request(table, columns, h), grpc.ForceCodecV2(codec))
 	if err != nil {
 		return nil, err
 	}
@@ -181,24 +187,40 @@ func (s *scanner) request(table string, columns []int, h engine.Hints) *sqlchild
 	return r
 }
 
-// messages reads the bytes of ArrowData.
+// messages is the Arrow messages of a scan, of which ArrowData has some each.
 type messages struct {
-	stream grpc.ServerStreamingClient[varvev1.ArrowData]
-	rest   []byte
+	stream grpc.ClientStream
+	data   message.Received
+	rest   []byte // of data
 }
 
-func (m *messages) Read(b []byte) (int, error) {
+// Message is part of ipc.MessageReader. The body of what it returns is there until the next call.
+func (m *messages) Message() (*ipc.Message, error) {
 	for len(m.rest) == 0 {
-		data, err := m.stream.Recv()
-		if err != nil {
-			return 0, err
+		m.data.Free()
+		if err := m.stream.RecvMsg(&m.data); err != nil {
+			return nil, err
 		}
-		m.rest = data.Ipc
+		var err error
+		if m.rest, err = m.data.Bytes(1); err != nil {
+			return nil, err
+		}
 	}
-	n := copy(b, m.rest)
-	m.rest = m.rest[n:]
-	return n, nil
+	header, body, rest, err := arrowin.Split(m.rest)
+	if err != nil {
+		return nil, err
+	}
+	if m.rest = rest; header == nil {
+		return nil, io.EOF
+	}
+	return ipc.NewMessage(memory.NewBufferBytes(header), memory.NewBufferBytes(body)), nil
 }
+
+// Retain is part of ipc.MessageReader.
+func (m *messages) Retain() {}
+
+// Release is part of ipc.MessageReader.
+func (m *messages) Release() {}
 
 // listTables asks for the tables there are.
 func listTables(ctx context.Context, client sqlchildv1.TableServiceClient) ([]*engine.Table, error) {

@@ -14,7 +14,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/message"
 	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 )
 
@@ -162,17 +164,23 @@ func (r *Runner) Prepare(ctx context.Context, caller string, request *sqlchildv1
 	return out, err
 }
 
+// codec takes answers as they came, in memory that the next ones take again.
+var codec = message.NewCodec(&message.Pool{})
+
 // Execute runs a statement and hands its answer to put as it comes: whole messages of an Arrow stream, which hold until put returns. Of an
 // answer that is plain put gets nothing, and the scan that it is the rows of is returned; the statement has no turn any more then.
 func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1.StatementRequest, put func(ipc []byte) error) (plain *sqlchildv1.Plain, err error) {
 	err = r.with(ctx, caller, func(ctx context.Context, p *process) error {
 		plain = nil
-		stream, err := p.engine.Execute(ctx, request)
+		stream, err := p.engine.Execute(ctx, request, grpc.ForceCodecV2(codec))
 		if err != nil {
 			return err
 		}
+		var m message.Received
+		defer m.Free()
 		for begun := false; ; begun = true {
-			data, err := stream.Recv()
+			m.Free()
+			err := stream.RecvMsg(&m)
 			switch {
 			case errors.Is(err, io.EOF):
 				return nil
@@ -181,11 +189,20 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 			case err != nil:
 				return err
 			}
-			if data.Plain != nil && !begun {
-				plain = data.Plain
-				continue
+			ipc, err := m.Bytes(1)
+			if err != nil {
+				return err
 			}
-			if err := put(data.Ipc); err != nil {
+			if ipc == nil && !begun {
+				var answer sqlchildv1.Answer
+				if err := proto.Unmarshal(m.Data(), &answer); err != nil {
+					return fmt.Errorf("decode answer: %w", err)
+				}
+				if plain = answer.Plain; plain != nil {
+					continue
+				}
+			}
+			if err := put(ipc); err != nil {
 				return err
 			}
 		}

@@ -94,7 +94,7 @@ func (r testRow) value() (float64, bool) {
 	return float64(r.ns%1000_000)/1000 + float64(r.tag), r.quality < 1<<31
 }
 
-func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hints) (io.Reader, error) {
+func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hints) (ipc.MessageReader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ofSamples := table == "samples" || table == rewrite.Partials // of one sample each
@@ -158,10 +158,10 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 			return nil, err
 		}
 		if s.err != nil && ofSamples {
-			return io.MultiReader(&out, failing{s.err}), nil
+			return ipc.NewMessageReader(io.MultiReader(&out, failing{s.err})), nil
 		}
 	}
-	return &out, w.Close()
+	return ipc.NewMessageReader(&out), w.Close()
 }
 
 // Columns is part of Scanner: a column for each of the tags of the argument.
@@ -178,7 +178,7 @@ type failing struct{ error }
 func (f failing) Read([]byte) (int, error) { return 0, f.error }
 
 // echo answers with the arguments of a function, or with a row of the places of columns.
-func echo(table string, columns []int, h Hints) (io.Reader, error) {
+func echo(table string, columns []int, h Hints) (ipc.MessageReader, error) {
 	var fields []arrow.Field
 	var arrays []arrow.Array
 	names := slices.Sorted(maps.Keys(h.Arguments))
@@ -204,7 +204,7 @@ func echo(table string, columns []int, h Hints) (io.Reader, error) {
 	if err := w.Write(array.NewRecord(schema, arrays, int64(arrays[0].Len()))); err != nil {
 		return nil, err
 	}
-	return &out, w.Close()
+	return ipc.NewMessageReader(&out), w.Close()
 }
 
 func testColumn(typ arrow.DataType, name string, rows []testRow) arrow.Array {

@@ -152,7 +152,7 @@ type scan struct {
 	cancel    context.CancelFunc
 
 	mu     sync.Mutex
-	stream io.Reader
+	stream ipc.MessageReader
 	reader *ipc.Reader
 	batch  *batch
 	from   int // rows of the batch taken
@@ -239,7 +239,7 @@ func (s *scan) take() (b *batch, from, n int, err error) {
 // read reads the next batch.
 func (s *scan) read() error {
 	if s.reader == nil {
-		r, err := ipc.NewReader(s.stream)
+		r, err := ipc.NewReaderFromMessageReader(s.stream, ipc.WithAllocator(&recycler{}))
 		if err != nil {
 			return fmt.Errorf("read scan: %w", err)
 		}
@@ -257,14 +257,13 @@ func (s *scan) read() error {
 	return err
 }
 
-// batch is a record batch of a scan.
+// batch is a record batch of a scan, until the next one is read.
 type batch struct {
 	rows    int
 	columns []*source
 }
 
 func newBatch(r arrow.Record) (*batch, error) {
-	r.Retain()
 	b := &batch{rows: int(r.NumRows())}
 	for _, a := range r.Columns() {
 		c, err := newSource(a)

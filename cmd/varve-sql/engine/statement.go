@@ -13,20 +13,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/duckdb/duckdb-go/mapping"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
 )
 
-// Scanner reads tables: an Arrow stream of some columns of one, by their places, narrowed by hints.
+// Scanner reads tables: an Arrow stream of some columns of one, by their places, narrowed by hints. The memory of a message need not last longer than
+// until the next one is asked for.
 type Scanner interface {
-	Scan(ctx context.Context, table string, columns []int, hints Hints) (io.Reader, error)
+	Scan(ctx context.Context, table string, columns []int, hints Hints) (ipc.MessageReader, error)
 	// Columns is a dynamic function as it is with its arguments.
 	Columns(ctx context.Context, function string, hints Hints) (*Table, error)
 }
@@ -101,7 +102,7 @@ func (s *Statement) failed(message string) error {
 	return fmt.Errorf("%w: %s", ErrStatement, strings.ReplaceAll(message, rewrite.Function, "scan"))
 }
 
-func (s *Statement) open(ctx context.Context, at int, columns []int) (io.Reader, error) {
+func (s *Statement) open(ctx context.Context, at int, columns []int) (ipc.MessageReader, error) {
 	return s.scanner.Scan(ctx, s.scans[at].Table.Name, columns, s.hints[at])
 }
 

@@ -1,4 +1,4 @@
-package server
+package message
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestBufferPoolGivesTheLengthAskedFor(t *testing.T) {
-	var p bufferPool
+	var p Pool
 	for range 3 {
 		for _, n := range []int{0, 1, 1023, 1024, 1025, 200_000, 1 << 20, 1<<20 + 1, 1 << 25, 1<<25 + 1} {
 			b := p.Get(n)

@@ -1,13 +1,13 @@
-package server
+package message
 
 import (
 	"math/bits"
 	"sync"
 )
 
-// bufferPool keeps the memory of messages by powers of two. The transport's own pool clears every buffer that it hands
+// Pool keeps the memory of messages by powers of two. The transport's own pool clears every buffer that it hands
 // out again, though the message that comes overwrites it: 3 % of the CPU of ingest.
-type bufferPool struct {
+type Pool struct {
 	classes [maxBufferBits + 1]sync.Pool
 }
 
@@ -17,7 +17,7 @@ const (
 )
 
 // Get is a buffer of a length; its contents are whatever was there.
-func (p *bufferPool) Get(length int) *[]byte {
+func (p *Pool) Get(length int) *[]byte {
 	class := max(bits.Len(uint(max(length, 1)-1)), minBufferBits)
 	if class > maxBufferBits {
 		b := make([]byte, length)
@@ -32,7 +32,7 @@ func (p *bufferPool) Get(length int) *[]byte {
 }
 
 // Put takes a buffer back. One whose size is no power of two did not come from here and is left to the garbage collector.
-func (p *bufferPool) Put(b *[]byte) {
+func (p *Pool) Put(b *[]byte) {
 	class := bits.Len(uint(cap(*b))) - 1
 	if class >= minBufferBits && class <= maxBufferBits && cap(*b) == 1<<class {
 		p.classes[class].Put(b)
