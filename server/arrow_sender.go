@@ -144,19 +144,6 @@ func appendIPCHeader(dst, meta []byte) []byte {
 	return dst
 }
 
-// lengthBytes is the room for a field's length. Lengths are written as varints of this many bytes, which protobuf
-// allows, so that what follows needs no move.
-const lengthBytes = 5
-
-func putLength(b []byte, n int) {
-	for i := range lengthBytes {
-		b[i] = byte(n>>(7*i)) & 0x7F
-		if i < lengthBytes-1 {
-			b[i] |= 0x80
-		}
-	}
-}
-
 // arrowSender sends an Arrow stream as ArrowData messages. Arrow messages are gathered until they are worth a message of
 // the transport: an answer of an hour of one tag is one, and not one for the schema, the dictionary, the rows and the end.
 type arrowSender struct {
@@ -197,12 +184,12 @@ func (s *arrowSender) begin() {
 	if s.front == nil {
 		tail := s.open()
 		b := protowire.AppendTag(*tail, 1, protowire.BytesType)
-		*tail = append(b, make([]byte, lengthBytes)...)
+		*tail = append(b, make([]byte, message.LengthBytes)...)
 	}
 }
 
 func (s *arrowSender) flush() error {
-	putLength((*s.front)[lengthAt:], s.len()-lengthAt-lengthBytes)
+	message.PutLength((*s.front)[lengthAt:], s.len()-lengthAt-message.LengthBytes)
 	return s.send(s.stream)
 }
 
@@ -250,11 +237,11 @@ func (s *flightSender) WritePayload(p ipc.Payload) error {
 	b = protowire.AppendBytes(b, meta.Bytes())
 	b = protowire.AppendTag(b, flightBody, protowire.BytesType)
 	at := len(b)
-	*tail = append(b, make([]byte, lengthBytes)...)
+	*tail = append(b, make([]byte, message.LengthBytes)...)
 	if err := p.SerializeBody(s); err != nil {
 		return err
 	}
-	putLength((*s.front)[at:], s.len()-at-lengthBytes)
+	message.PutLength((*s.front)[at:], s.len()-at-message.LengthBytes)
 	return s.send(s.stream)
 }
 

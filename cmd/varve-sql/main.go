@@ -81,7 +81,7 @@ func run(o engine.Options, limits sandbox.Limits, confined bool) error {
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.InitialWindowSize(4<<20), grpc.WriteBufferSize(256<<10))
+	server := grpc.NewServer(grpc.ForceServerCodecV2(codec), grpc.MaxRecvMsgSize(64<<20), grpc.InitialWindowSize(4<<20), grpc.WriteBufferSize(256<<10))
 	sqlchildv1.RegisterEngineServiceServer(server, &service{db: db, tables: tables})
 	l := inherited.Listen(asked)
 	go func() {

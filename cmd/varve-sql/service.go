@@ -17,7 +17,9 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/varvedb/varve/cmd/varve-sql/engine"
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
@@ -63,17 +65,45 @@ func (s *service) Execute(r *sqlchildv1.StatementRequest, stream grpc.ServerStre
 			return toStatus(err)
 		}
 	}
-	var out bytes.Buffer
-	w := engine.NewWriter(&out, func() error {
-		defer out.Reset()
-		return stream.Send(&sqlchildv1.Answer{Ipc: out.Bytes()})
-	})
+	out := &answers{stream: stream}
+	w := engine.NewWriter(out, out.flush)
 	w.OnlyPlain = r.OnlyPlain
 	from := &scanner{s.tables, r.Statement}
 	w.Plain = func(p engine.Plain) error {
 		return stream.Send(&sqlchildv1.Answer{Plain: &sqlchildv1.Plain{Scan: from.request(p.Table, p.Columns, p.Hints), Names: p.Names, Limit: p.Limit}})
 	}
 	return toStatus(s.db.Execute(ctx, from, r.Sql, values, w))
+}
+
+// answers gathers the Arrow messages of an answer and sends them as Answer, in memory that is used again.
+type answers struct {
+	stream grpc.ServerStream
+	buffer *[]byte // nil: nothing is gathered
+	last   int     // bytes of the Answer before, as a guess for the next
+}
+
+// ipcTag begins the field that Answer.ipc is.
+const ipcTag = 1<<3 | byte(protowire.BytesType)
+
+// Write is part of io.Writer.
+func (a *answers) Write(b []byte) (int, error) {
+	if a.buffer == nil {
+		a.buffer = pool.Get(a.last)
+		*a.buffer = append(append((*a.buffer)[:0], ipcTag), make([]byte, message.LengthBytes)...)
+	}
+	*a.buffer = append(*a.buffer, b...)
+	return len(b), nil
+}
+
+func (a *answers) flush() error {
+	if a.buffer == nil {
+		return nil
+	}
+	a.last = len(*a.buffer)
+	message.PutLength((*a.buffer)[1:], a.last-1-message.LengthBytes)
+	m := &message.Encoded{Buffers: mem.BufferSlice{mem.NewBuffer(a.buffer, pool)}}
+	a.buffer = nil
+	return a.stream.SendMsg(m)
 }
 
 func valueOf(p *varvev1.SqlValue) (engine.Value, error) {
@@ -150,8 +180,11 @@ type scanner struct {
 	statement uint64
 }
 
-// codec takes pieces of scans as they came, in memory that the next ones take again.
-var codec = message.NewCodec(&message.Pool{})
+// codec takes pieces of scans as they came, and answers as they lie, in memory of pool.
+var (
+	pool  = &message.Pool{}
+	codec = message.NewCodec(pool)
+)
 
 // Scan is part of engine.Scanner.
 func (s *scanner) Scan(ctx context.Context, table string, columns []int, h engine.Hints) (ipc.MessageReader, error) {

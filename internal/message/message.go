@@ -48,6 +48,20 @@ func (r *Received) Bytes(n protowire.Number) ([]byte, error) {
 // Encoded is a message to send. gRPC frees its buffers once they are written.
 type Encoded struct{ Buffers mem.BufferSlice }
 
+// LengthBytes is the room for the length of a field that is not known yet. Lengths are written as varints of this many bytes, which protobuf
+// allows, so that what follows needs no move.
+const LengthBytes = 5
+
+// PutLength writes a length into that room.
+func PutLength(b []byte, n int) {
+	for i := range LengthBytes {
+		b[i] = byte(n>>(7*i)) & 0x7F
+		if i < LengthBytes-1 {
+			b[i] |= 0x80
+		}
+	}
+}
+
 // codec is protobuf as gRPC speaks it, and these two messages. What is received lies in memory of pool.
 type codec struct {
 	encoding.CodecV2
