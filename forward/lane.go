@@ -42,6 +42,11 @@ type lane struct {
 	token  string // of the newest message taken
 	gaps   gapPoll
 	gapsTo int64 // gaps that changed before are marked
+
+	due    time.Time // of the next pass
+	latest time.Time // due is no later, whatever changes
+	passed int64     // the first bucket that was not over when the pass before began
+	late   bool      // one before it became dirty
 }
 
 // worker is what a lane does with buckets.
@@ -67,7 +72,6 @@ type mark struct {
 type dirty struct {
 	buckets map[int64]uint64 // changed buckets, with the pass behind which they first did
 	ranges  []span           // of buckets, of range changes and of days
-	since   uint64           // the pass behind which the first of the ranges came
 	gone    bool             // samples were taken away
 }
 
@@ -163,32 +167,67 @@ func (a *lane) session(ctx context.Context) error {
 		return err
 	}
 	messages, failed := receiving(ctx, stream)
-	every := min(a.every, 10*time.Second)
-	due := a.f.o.Now().Add(min(every, time.Second))
+	a.passed = a.over()
+	a.wait(time.Second)
 	for {
-		wait := time.NewTimer(max(due.Sub(a.f.o.Now()), 0))
-		select {
-		case m := <-messages:
-			wait.Stop()
-			if err := a.take(ctx, m); err != nil {
-				return err
-			}
-		case err := <-failed:
-			wait.Stop()
-			if code := status.Code(err); a.place.Token != "" && code == codes.FailedPrecondition { // another log, as after a restore: or it is refused again without a token
-				a.place.Token, a.place.Resync, a.place.GapsTo = "", everything(), math.MinInt64
-			}
+		if err := a.turn(ctx, messages, failed); err != nil {
 			return err
-		case <-wait.C:
-			if err := a.send(ctx); err != nil {
-				return err
-			}
-			due = a.f.o.Now().Add(every)
-		case <-ctx.Done():
-			wait.Stop()
-			return context.Cause(ctx)
 		}
 	}
+}
+
+// turn does the next thing there is.
+func (a *lane) turn(ctx context.Context, messages <-chan *varvev1.SubscribeResponse, failed <-chan error) error {
+	now := a.f.o.Now()
+	switch {
+	case !now.Before(a.gaps.due):
+		a.gaps.due = now.Add(a.f.c.GapsEvery)
+		return a.pollGaps(ctx)
+	case !now.Before(a.due):
+		return a.send(ctx)
+	}
+	next := a.due
+	if a.gaps.due.Before(next) {
+		next = a.gaps.due
+	}
+	wait := time.NewTimer(next.Sub(now))
+	defer wait.Stop()
+	select {
+	case m := <-messages:
+		return a.take(ctx, m)
+	case err := <-failed:
+		if code := status.Code(err); a.place.Token != "" && code == codes.FailedPrecondition { // another log, as after a restore: or it is refused again without a token
+			a.place.Token, a.place.Resync, a.place.GapsTo = "", everything(), math.MinInt64
+		}
+		return err
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// slowest is how long late changes wait at most, while more of them come.
+const slowest = 10 * time.Second
+
+// wait has the next pass when a bucket is over that was not in the last one, at the latest after some time.
+func (a *lane) wait(most time.Duration) {
+	a.due = a.f.o.Now().Add(min(a.every, most))
+	if next := time.Unix(0, startAt(a.passed+1, int64(a.every))).Add(a.settle); next.Before(a.due) {
+		a.due = next
+	}
+	a.latest = a.due
+}
+
+// hasten has the next pass once no more late changes come.
+func (a *lane) hasten() {
+	if a.late {
+		a.due = a.f.o.Now().Add(a.f.c.Linger)
+		if a.latest.Before(a.due) {
+			a.due = a.latest
+		}
+	}
+	a.late = false
 }
 
 // bucket is the number of the bucket that a time lies in.
@@ -218,16 +257,15 @@ func (a *lane) markTime(tag uint32, t int64, gone bool) {
 		d.buckets[b] = a.pass
 	}
 	d.gone = d.gone || gone
+	a.late = a.late || b < a.passed
 }
 
 // markRange makes the buckets of a range dirty. One that is not over is that of its own samples too.
 func (a *lane) markRange(tag uint32, from, to int64, gone bool) {
-	d := a.of(tag)
-	if len(d.ranges) == 0 {
-		d.since = a.pass
-	}
-	d.ranges = append(d.ranges, span{a.bucket(from), a.bucket(to-1) + 1})
+	d, s := a.of(tag), span{a.bucket(from), a.bucket(to-1) + 1}
+	d.ranges = append(d.ranges, s)
 	d.gone = d.gone || gone
+	a.late = a.late || s.from < a.passed
 	if now := a.f.o.Now().Add(-a.settle).UnixNano(); now >= from && now < to {
 		a.markTime(tag, now, gone)
 	}
@@ -255,9 +293,10 @@ func (a *lane) take(ctx context.Context, m *varvev1.SubscribeResponse) error {
 		}
 	}
 	if a.token == "" {
-		a.marks = append(a.marks, mark{a.pass, m.Token, a.gapsTo})
+		a.marks = append(a.marks, mark{a.pass, m.Token, a.place.GapsTo})
 	}
 	a.token = m.Token
+	a.hasten()
 	return nil
 }
 
@@ -340,11 +379,10 @@ func (a *lane) markSamples(ctx context.Context, t *varvev1.Tag, from, to int64) 
 
 // send works out the dirty buckets that are over, and forwards them.
 func (a *lane) send(ctx context.Context) error {
-	if err := a.pollGaps(ctx); err != nil {
-		return err
-	}
 	over := a.over()
+	a.passed = over
 	if ready, err := a.work.begin(over); err != nil || !ready {
+		a.wait(time.Second)
 		return err
 	}
 	a.pass++
@@ -370,16 +408,12 @@ func (a *lane) send(ctx context.Context) error {
 	if err := a.flush(ctx, p); err != nil {
 		return err
 	}
+	a.wait(slowest)
 	return a.move()
 }
 
 // pollGaps marks what gaps changed that changed since.
 func (a *lane) pollGaps(ctx context.Context) error {
-	if now := a.f.o.Now(); now.Before(a.gaps.due) {
-		return nil
-	} else {
-		a.gaps.due = now.Add(a.f.c.GapsEvery)
-	}
 	to, err := a.gaps.poll(ctx, &a.f.edge, a.patterns, a.gapsTo, func(t *varvev1.Tag, group []*varvev1.Gap) error {
 		if !a.work.takes(firstName(t)) {
 			return nil
@@ -394,6 +428,7 @@ func (a *lane) pollGaps(ctx context.Context) error {
 		return nil
 	})
 	a.gapsTo = to
+	a.hasten()
 	return err
 }
 
