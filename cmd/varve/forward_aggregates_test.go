@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -64,68 +64,36 @@ func derived(t testing.TB, s *served, tag string) (map[int64]string, error) {
 // TestForwardAggregates holds averages, counts and maxima at the site to what the edge answers, after late samples, edits, removals and deletes at the edge, while edge, site, forwarder and
 // networks stop and start.
 func TestForwardAggregates(t *testing.T) {
-	seeds := 2
-	if testing.Short() {
-		seeds = 1
-	}
 	functions := map[string]string{"time_weighted_average": ".AVG", "maximum": ".MAX", "event_weighted_average": ".MEAN"}
-	for k := range seeds {
-		seed := uint64(time.Now().UnixNano()) + uint64(k)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 0))
-			edge := newServed(t, "--generation-samples", "200")
-			site := newServed(t, "--generation-samples", "300")
-			load := newForwardLoad(t, rng, edge)
-			load.kinds = []int{0, 0, 0, 0, 1, 2, 3, 4, 5, 8}
-			for range rng.IntN(20) {
-				load.step()
+	bySeeds(t, 2, func(t *testing.T, seed uint64) {
+		x := newTrial(t, seed)
+		x.load.kinds = []int{0, 0, 0, 0, 1, 2, 3, 4, 5, 8}
+		x.run(x.rng.IntN(20), 1)
+		rules := "raw: " + []string{"true", "false"}[x.rng.IntN(2)] + "\naggregates:\n"
+		for f, suffix := range functions {
+			rules += fmt.Sprintf("  - {tags: ['PLAIN.*'], function: %s, every: 10s, suffix: %s, settle: 1ms}\n", f, suffix)
+		}
+		x.forward(forwardConfig(t, x.edge, x.site, rules))
+		x.run(60, 4, x.site.restart, x.edge.restart, x.restart, x.site.wire.cut, x.pause, x.pause, x.pause, x.pause)
+		for function, suffix := range functions {
+			for tag := range x.load.model {
+				requireAggregates(t, x, tag, function, tag+suffix)
 			}
-			rules := ""
-			for f, suffix := range functions {
-				rules += fmt.Sprintf("  - {tags: ['PLAIN.*'], function: %s, every: 10s, suffix: %s, settle: 1ms}\n", f, suffix)
-			}
-			f := newForwarding(t, forwardConfig(t, edge, site, "raw: "+[]string{"true", "false"}[rng.IntN(2)]+"\naggregates:\n"+rules))
-			f.start()
-			for range 60 {
-				load.step()
-				switch rng.IntN(12) {
-				case 0:
-					site.restart()
-				case 1:
-					edge.restart()
-				case 2:
-					f.stop()
-					f.start()
-				case 3:
-					site.wire.cut()
-				case 4, 5:
-					time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
-				}
-			}
-			for function, suffix := range functions {
-				for tag := range load.model {
-					want := aggregatesOf(t, edge, tag, function)
-					var got map[int64]string
-					var err error
-					same := func() bool {
-						if got, err = derived(t, site, tag+suffix); err != nil || len(got) != len(want) {
-							return len(want) == 0
-						}
-						for at, v := range want {
-							if got[at] != v {
-								return false
-							}
-						}
-						return true
-					}
-					for until := time.Now().Add(60 * time.Second); time.Now().Before(until) && !same(); time.Sleep(50 * time.Millisecond) {
-					}
-					if len(want) > 0 {
-						require.NoError(t, err)
-						require.Equal(t, want, got, "%s of %s", function, tag)
-					}
-				}
-			}
-		})
+		}
+	})
+}
+
+// requireAggregates waits until the site holds in a tag what the edge answers of another.
+func requireAggregates(t testing.TB, x *trial, tag, function, siteTag string) {
+	want := aggregatesOf(t, x.edge, tag, function)
+	if len(want) == 0 {
+		return
 	}
+	var got map[int64]string
+	var err error
+	for until := time.Now().Add(60 * time.Second); time.Now().Before(until) && !maps.Equal(want, got); time.Sleep(20 * time.Millisecond) {
+		got, err = derived(t, x.site, siteTag)
+	}
+	require.NoError(t, err)
+	require.Equal(t, want, got, "%s of %s", function, tag)
 }

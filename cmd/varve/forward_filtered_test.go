@@ -181,76 +181,44 @@ func atTimes(t testing.TB, s *served, tag string, times []int64) (out []answer.R
 // TestForwardFiltered writes, corrects, deletes, restores and reports gaps at an edge while it, the site, the forwarder and the networks between them stop and start. At the
 // end the site holds of each tag what the filter of its rule keeps of what the edge holds, and no more; readers find at both what is within the deviation.
 func TestForwardFiltered(t *testing.T) {
-	seeds := 3
-	if testing.Short() {
-		seeds = 1
-	}
-	for k := range seeds {
-		seed := uint64(time.Now().UnixNano()) + uint64(k)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { filteredBySeed(t, seed) })
-	}
+	bySeeds(t, 3, func(t *testing.T, seed uint64) {
+		x := newTrial(t, seed, "--keep-log", "0")
+		x.run(x.rng.IntN(30), 1) // the archive has something already
+		prefix, names := x.prefixed()
+		rules := "names: {prefix: '" + prefix + "'}\n" + filteredConfig()
+		raw := x.rng.IntN(2) == 0
+		if !raw {
+			rules = "raw: false\n" + rules
+		}
+		x.forward(forwardConfig(t, x.edge, x.site, rules))
+		x.run(100, 7, x.site.restart, x.edge.restart, x.restart, x.site.wire.cut, x.edge.wire.cut, x.outage, x.pause, x.pause, x.pause)
+		requireAllFiltered(t, x, names)
+		if raw {
+			requireFiltered(t, x.edge, x.site, "PLAIN.2", names, filteredRule{every: 1e9}) // as it is
+		} else {
+			_, err := held(t, x.site.client(), names("PLAIN.2"), nil)
+			require.ErrorContains(t, err, "tag not found")
+		}
+		x.load.requireModel(x.edge, func(name string) string { return name })
+		require.NotContains(t, x.f.says.String(), "refuses", "nothing is refused")
+	})
 }
 
-func filteredBySeed(t *testing.T, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 0))
-	edge := newServed(t, "--generation-samples", "200", "--keep-log", "0")
-	site := newServed(t, "--generation-samples", "300")
-	load := newForwardLoad(t, rng, edge)
-	for range rng.IntN(30) { // the archive has something already
-		load.step()
-	}
-	prefix := []string{"", "EDGE1."}[rng.IntN(2)]
-	names := func(name string) string { return prefix + name }
-	rules := "names: {prefix: '" + prefix + "'}\nfiltered:\n"
-	raw := rng.IntN(2) == 0
-	if !raw {
-		rules = "raw: false\n" + rules
-	}
+func filteredConfig() string {
+	rules := "filtered:\n"
 	for _, r := range filteredRules {
 		rules += "  - " + r.text + "\n"
 	}
-	f := newForwarding(t, forwardConfig(t, edge, site, rules))
-	f.start()
-	for range 100 {
-		load.step()
-		switch rng.IntN(16) {
-		case 0:
-			site.restart()
-		case 1:
-			edge.restart()
-		case 2:
-			f.stop()
-			f.start()
-		case 3:
-			site.wire.cut()
-		case 4:
-			edge.wire.cut()
-		case 5, 7, 8:
-			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
-		case 6: // an outage in which the log of the edge is trimmed
-			f.stop()
-			for range 10 {
-				load.step()
-			}
-			edge.restart()
-			_, err := edge.client().admin.Flush(t.Context(), &varvev1.FlushRequest{})
-			require.NoError(t, err)
-			f.start()
-		}
-	}
+	return rules
+}
+
+// requireAllFiltered is requireFiltered of the tags of all rules.
+func requireAllFiltered(t testing.TB, x *trial, names func(string) string) {
 	for _, r := range filteredRules {
 		for _, tag := range r.tags {
-			requireFiltered(t, edge, site, tag, names, r)
+			requireFiltered(t, x.edge, x.site, tag, names, r)
 		}
 	}
-	if raw {
-		requireFiltered(t, edge, site, "PLAIN.2", names, filteredRule{every: 1e9}) // as it is
-	} else {
-		_, err := held(t, site.client(), names("PLAIN.2"), nil)
-		require.ErrorContains(t, err, "tag not found")
-	}
-	load.requireModel(edge, func(name string) string { return name })
-	require.NotContains(t, f.says.String(), "refuses", "nothing is refused")
 }
 
 // TestForwardedBucketsThatWereNotOver: what stood in buckets that were not over when a forwarder began, of which nobody told it, is sent once they are.
@@ -272,50 +240,15 @@ func TestForwardedBucketsThatWereNotOver(t *testing.T) {
 
 // TestSpoolFiltered is TestForwardFiltered over files that are carried in any order.
 func TestSpoolFiltered(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	edge, site := newServed(t, "--generation-samples", "200"), newServed(t, "--generation-samples", "300")
-	out, in := t.TempDir(), t.TempDir()
-	load := newForwardLoad(t, rng, edge)
-	rules := "raw: false\nfiltered:\n"
-	for _, r := range filteredRules {
-		rules += "  - " + r.text + "\n"
-	}
-	f := newForwarding(t, spoolConfig(t, edge, out)+rules)
-	f.start()
-	c := &carrier{t: t, from: out, to: in, rng: rng}
-	for range 60 {
-		load.step()
-		switch rng.IntN(10) {
-		case 0:
-			edge.restart()
-		case 1:
-			f.stop()
-			f.start()
-		case 2, 3:
-			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
-			c.carry(0, 3)
-			site.receive(in)
+	bySeeds(t, 1, func(t *testing.T, seed uint64) {
+		x := newTrial(t, seed)
+		c := x.spool("raw: false\n" + filteredConfig())
+		carry := func() {
+			x.pause()
+			c.deliver(3)
 		}
-	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(50 * time.Millisecond):
-				c.carry(0, 5)
-				site.receive(in)
-			}
-		}
-	}()
-	defer func() { close(done); <-stopped }()
-	for _, r := range filteredRules {
-		for _, tag := range r.tags {
-			requireFiltered(t, edge, site, tag, func(name string) string { return "E." + name }, r)
-		}
-	}
+		x.run(60, 6, x.edge.restart, x.restart, carry, carry)
+		defer c.keepDelivering()()
+		requireAllFiltered(t, x, spoolName)
+	})
 }

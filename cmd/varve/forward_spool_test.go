@@ -24,6 +24,7 @@ type carrier struct {
 	t        testing.TB
 	from, to string
 	rng      *rand.Rand
+	site     *served
 	lost     int
 }
 
@@ -66,36 +67,25 @@ func (s *served) receive(in string, flags ...string) {
 	varve(s.t, append([]string{"receive", "--once", "--dir", in, "--server", s.at, "--log-level", "error"}, flags...)...)
 }
 
-// TestSpool carries files of a spool in any order, while edge, forwarder and site stop and start between. In the end the other side holds what the edge holds.
-func TestSpool(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	edge := newServed(t, "--generation-samples", "200")
-	site := newServed(t, "--generation-samples", "300")
-	out, in := t.TempDir(), t.TempDir()
-	load := newForwardLoad(t, rng, edge)
-	f := newForwarding(t, spoolConfig(t, edge, out))
-	f.start()
-	c := &carrier{t: t, from: out, to: in, rng: rng}
-	for range 80 {
-		load.step()
-		switch rng.IntN(12) {
-		case 0:
-			edge.restart()
-		case 1:
-			f.stop()
-			f.start()
-		case 2:
-			site.restart()
-		case 3, 4:
-			c.carry(0, 3)
-			site.receive(in)
-		}
-	}
-	names := func(name string) string { return "E." + name }
-	done := make(chan struct{})
-	stopped := make(chan struct{})
+// spool begins to forward into a spool, whose files are carried.
+func (x *trial) spool(more string) *carrier {
+	c := &carrier{t: x.load.t, from: x.load.t.TempDir(), to: x.load.t.TempDir(), rng: x.rng, site: x.site}
+	x.forward(spoolConfig(x.load.t, x.edge, c.from) + more)
+	return c
+}
+
+// spoolName is the name at the site of what comes over a spool.
+func spoolName(name string) string { return "E." + name }
+
+// deliver carries files and has the site receive them.
+func (c *carrier) deliver(leave int) {
+	c.carry(0, leave)
+	c.site.receive(c.to)
+}
+
+// keepDelivering does so until the function that it returns is called.
+func (c *carrier) keepDelivering() (stop func()) {
+	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
 		for {
@@ -103,16 +93,26 @@ func TestSpool(t *testing.T) {
 			case <-done:
 				return
 			case <-time.After(50 * time.Millisecond):
-				c.carry(0, 5)
-				site.receive(in)
+				c.deliver(5)
 			}
 		}
 	}()
-	requireForwarded(t, edge, site, names)
-	close(done)
-	<-stopped
-	load.requireModel(site, names)
-	require.NotContains(t, varve(t, "receive", "status", "--dir", in), "missing from", "nothing was lost")
+	return func() { close(done); <-stopped }
+}
+
+// TestSpool carries files of a spool in any order, while edge, forwarder and site stop and start between. In the end the other side holds what the edge holds.
+func TestSpool(t *testing.T) {
+	bySeeds(t, 1, func(t *testing.T, seed uint64) {
+		x := newTrial(t, seed)
+		c := x.spool("")
+		carry := func() { c.deliver(3) }
+		x.run(80, 7, x.edge.restart, x.restart, x.site.restart, carry, carry)
+		stop := c.keepDelivering()
+		requireForwarded(t, x.edge, x.site, spoolName)
+		stop()
+		x.load.requireModel(x.site, spoolName)
+		require.NotContains(t, varve(t, "receive", "status", "--dir", c.to), "missing from", "nothing was lost")
+	})
 }
 
 // TestSpoolTellsWhatNeverCame: files that were lost are named once the receiver gives them up, and what comes behind them is stored.

@@ -468,63 +468,89 @@ func (l *forwardLoad) requireModel(s *served, siteName func(string) string) {
 	}
 }
 
-// TestForward writes, corrects, deletes and renames at an edge while it, the site, the forwarder and the networks between them stop and start. At the end the
-// site holds what the edge holds, and what a plain model does.
-func TestForward(t *testing.T) {
-	seeds := 4
+// bySeeds runs a test by several seeds, by one with -short.
+func bySeeds(t *testing.T, seeds int, test func(t *testing.T, seed uint64)) {
 	if testing.Short() {
 		seeds = 1
 	}
 	for k := range seeds {
 		seed := uint64(time.Now().UnixNano()) + uint64(k)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { forwardBySeed(t, seed) })
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { test(t, seed) })
 	}
 }
 
-func forwardBySeed(t *testing.T, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 0))
-	edge := newServed(t, "--generation-samples", "200", "--keep-log", "0")
-	site := newServed(t, "--generation-samples", "300")
-	prefix := []string{"", "EDGE1."}[rng.IntN(2)]
-	names := func(name string) string { return prefix + name }
-	load := newForwardLoad(t, rng, edge)
-	for range rng.IntN(30) { // the archive has something already
-		load.step()
-	}
-	f := newForwarding(t, forwardConfig(t, edge, site, "names: {prefix: '"+prefix+"'}\n"))
-	f.start()
-	for range 120 {
-		load.step()
-		switch rng.IntN(16) {
-		case 0:
-			site.restart()
-		case 1:
-			edge.restart()
-			load.edge = edge
-		case 2:
-			f.stop()
-			f.start()
-		case 3:
-			site.wire.cut()
-		case 4:
-			edge.wire.cut()
-		case 5:
-			time.Sleep(time.Duration(rng.IntN(150)) * time.Millisecond)
-		case 6: // an outage in which the log of the edge is trimmed
-			f.stop()
-			for range 10 {
-				load.step()
-			}
-			edge.restart()
-			_, err := edge.client().admin.Flush(t.Context(), &varvev1.FlushRequest{})
-			require.NoError(t, err)
-			f.start()
+// trial is an edge that is written to, a site, and what forwards between them; all of it by one seed.
+type trial struct {
+	rng        *rand.Rand
+	edge, site *served
+	load       *forwardLoad
+	f          *forwarding
+}
+
+func newTrial(t testing.TB, seed uint64, edgeFlags ...string) *trial {
+	x := &trial{rng: rand.New(rand.NewPCG(seed, 0))}
+	x.edge = newServed(t, append([]string{"--generation-samples", "200"}, edgeFlags...)...)
+	x.site = newServed(t, "--generation-samples", "300")
+	x.load = newForwardLoad(t, x.rng, x.edge)
+	return x
+}
+
+// forward begins to forward.
+func (x *trial) forward(config string) {
+	x.f = newForwarding(x.load.t, config)
+	x.f.start()
+}
+
+// run writes to the edge, and behind each step does one of some things, or, in idle cases, none.
+func (x *trial) run(steps, idle int, things ...func()) {
+	for range steps {
+		x.load.step()
+		if i := x.rng.IntN(len(things) + idle); i < len(things) {
+			things[i]()
 		}
 	}
-	requireForwarded(t, edge, site, names)
-	load.requireModel(edge, func(name string) string { return name })
-	load.requireModel(site, names)
-	require.NotContains(t, f.says.String(), "refuses", "nothing is refused")
+}
+
+// restart stops the forwarder and starts it.
+func (x *trial) restart() {
+	x.f.stop()
+	x.f.start()
+}
+
+func (x *trial) pause() { time.Sleep(time.Duration(x.rng.IntN(150)) * time.Millisecond) }
+
+// outage is one in which the edge's log is trimmed, where it keeps nothing.
+func (x *trial) outage() {
+	x.f.stop()
+	for range 10 {
+		x.load.step()
+	}
+	x.edge.restart()
+	_, err := x.edge.client().admin.Flush(x.load.t.Context(), &varvev1.FlushRequest{})
+	require.NoError(x.load.t, err)
+	x.f.start()
+}
+
+// prefixed is a prefix of names at the site, by seed none, and the names.
+func (x *trial) prefixed() (prefix string, names func(string) string) {
+	prefix = []string{"", "EDGE1."}[x.rng.IntN(2)]
+	return prefix, func(name string) string { return prefix + name }
+}
+
+// TestForward writes, corrects, deletes and renames at an edge while it, the site, the forwarder and the networks between them stop and start. At the end the
+// site holds what the edge holds, and what a plain model does.
+func TestForward(t *testing.T) {
+	bySeeds(t, 4, func(t *testing.T, seed uint64) {
+		x := newTrial(t, seed, "--keep-log", "0")
+		prefix, names := x.prefixed()
+		x.run(x.rng.IntN(30), 1) // the archive has something already
+		x.forward(forwardConfig(t, x.edge, x.site, "names: {prefix: '"+prefix+"'}\n"))
+		x.run(120, 9, x.site.restart, x.edge.restart, x.restart, x.site.wire.cut, x.edge.wire.cut, x.pause, x.outage)
+		requireForwarded(t, x.edge, x.site, names)
+		x.load.requireModel(x.edge, func(name string) string { return name })
+		x.load.requireModel(x.site, names)
+		require.NotContains(t, x.f.says.String(), "refuses", "nothing is refused")
+	})
 }
 
 func floatRun(tag string, at int64, values ...float64) *varvev1.Run {
