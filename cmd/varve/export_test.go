@@ -793,9 +793,7 @@ func TestExportSurvivesKills(t *testing.T) {
 			write(fmt.Sprintf("%c.%d", 'A'+tag%3, tag), day, 1000)
 		}
 	}
-	binary := filepath.Join(t.TempDir(), "varve")
-	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
-	require.NoError(t, err, "build: %s", out)
+	binary := varveBinary(t)
 	dir := t.TempDir()
 	args := []string{"export", "--server", address, dir, "A.*", "B.*", "C.*"}
 	killed := 0

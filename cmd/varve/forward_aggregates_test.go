@@ -31,33 +31,8 @@ func aggregatesOf(t testing.TB, s *served, tag, function string) map[int64]strin
 		}
 		require.NoError(t, err)
 		if v, ok := row.Value.Number(); ok {
-			out[row.Time] = fmt.Sprintf("%x %x", math.Float64bits(v), uint32(row.Quality))
+			out[row.Time] = valueOf(math.Float64bits(v), row.Quality)
 		}
-	}
-}
-
-// derived is the samples of a tag of aggregates, in the same shape.
-func derived(t testing.TB, s *served, tag string) (map[int64]string, error) {
-	out := map[int64]string{}
-	start, end := int64(-math.MaxInt64), int64(math.MaxInt64)
-	stream, err := s.client().query.ReadRange(t.Context(), &varvev1.ReadRangeRequest{Tags: []string{tag}, StartNs: &start, EndNs: &end})
-	if err != nil {
-		return nil, err
-	}
-	r, err := answer.NewReader(stream)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	for rows := answer.NewRows(r, nil); ; {
-		row, err := rows.Next()
-		if err == io.EOF {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		out[row.Time] = fmt.Sprintf("%x %x", row.Value.Bits, uint32(row.Quality))
 	}
 }
 
@@ -92,7 +67,7 @@ func requireAggregates(t testing.TB, x *trial, tag, function, siteTag string) {
 	var got map[int64]string
 	var err error
 	for until := time.Now().Add(60 * time.Second); time.Now().Before(until) && !maps.Equal(want, got); time.Sleep(20 * time.Millisecond) {
-		got, err = derived(t, x.site, siteTag)
+		got, err = samplesAt(t, x.site.client(), siteTag)
 	}
 	require.NoError(t, err)
 	require.Equal(t, want, got, "%s of %s", function, tag)

@@ -3,10 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,8 +46,8 @@ type piece struct {
 	cuts   int
 }
 
-// keptOf is the keys that a rule keeps of what a server holds of a tag: each piece filtered as a whole.
-func keptOf(t testing.TB, c *client, tag string, rule filteredRule) map[string]bool {
+// keptAt is the keys that a rule keeps of what a server holds of a tag.
+func keptAt(t testing.TB, c *client, tag string, rule filteredRule) map[string]bool {
 	w, err := c.catalog.GetTag(t.Context(), &varvev1.GetTagRequest{Name: tag})
 	require.NoError(t, err)
 	gaps, err := c.gaps.ListGaps(t.Context(), &varvev1.ListGapsRequest{Tags: []string{tag}})
@@ -57,7 +61,7 @@ func keptOf(t testing.TB, c *client, tag string, rule filteredRule) map[string]b
 	for _, s := range w.Settings {
 		cuts = append(cuts, s.FromNs)
 	}
-	types, pieces := answer.TypesOf(w), map[piece][]model.Sample{}
+	types, samples := answer.TypesOf(w), []model.Sample(nil)
 	start, end := int64(-math.MaxInt64), int64(math.MaxInt64)
 	stream, err := c.query.ReadRange(t.Context(), &varvev1.ReadRangeRequest{Tags: []string{tag}, StartNs: &start, EndNs: &end, WithSeq: true})
 	require.NoError(t, err)
@@ -67,18 +71,26 @@ func keptOf(t testing.TB, c *client, tag string, rule filteredRule) map[string]b
 	for rows := answer.NewRows(r, map[string]answer.Types{tag: types}); ; {
 		row, err := rows.Next()
 		if err == io.EOF {
-			break
+			return keptOf(t, samples, cuts, rule)
 		}
 		require.NoError(t, err)
-		at := piece{bucket: row.Time / rule.every}
-		for _, c := range cuts {
-			if c <= row.Time {
-				at.cuts++
-			}
-		}
 		x := model.Sample{Time: row.Time, Type: types.At(row.Time), Bits: row.Value.Bits, Quality: row.Quality, Null: row.Value.Null, Seq: row.Seq}
 		if x.Type.Blob() {
 			x.Bits, x.Blob = 0, []byte(row.Value.Text)
+		}
+		samples = append(samples, x)
+	}
+}
+
+// keptOf is the keys that a rule keeps of samples in order of time, where it begins anew at cuts: each piece filtered as a whole.
+func keptOf(t testing.TB, samples []model.Sample, cuts []int64, rule filteredRule) map[string]bool {
+	pieces := map[piece][]model.Sample{}
+	for _, x := range samples {
+		at := piece{bucket: x.Time / rule.every}
+		for _, c := range cuts {
+			if c <= x.Time {
+				at.cuts++
+			}
 		}
 		pieces[at] = append(pieces[at], x)
 	}
@@ -102,11 +114,13 @@ func keptOf(t testing.TB, c *client, tag string, rule filteredRule) map[string]b
 			out = f.Flush(out)
 		}
 		for _, k := range out {
-			kept[fmt.Sprintf("%d/%d", k.Time, k.Seq)] = true
+			kept[keyOf(k.Time, k.Seq)] = true
 		}
 	}
 	return kept
 }
+
+func keyOf(at int64, seq uint32) string { return fmt.Sprintf("%d/%d", at, seq) }
 
 // requireFiltered waits until the site holds what a rule keeps of a tag, and its settings and gaps; then it holds what readers find at the site to what they find at the edge.
 func requireFiltered(t testing.TB, edge, site *served, tag string, siteName func(string) string, rule filteredRule) {
@@ -116,7 +130,7 @@ func requireFiltered(t testing.TB, edge, site *served, tag string, siteName func
 	if err != nil {
 		return // it was never made
 	}
-	kept, left := keptOf(t, edge.client(), tag, rule), 0
+	kept, left := keptAt(t, edge.client(), tag, rule), 0
 	var want, got []string
 	for _, line := range all {
 		key, _, _ := strings.Cut(line, " ")
@@ -185,7 +199,7 @@ func TestForwardFiltered(t *testing.T) {
 		x := newTrial(t, seed, "--keep-log", "0")
 		x.run(x.rng.IntN(30), 1) // the archive has something already
 		prefix, names := x.prefixed()
-		rules := "names: {prefix: '" + prefix + "'}\n" + filteredConfig()
+		rules := "names: {prefix: '" + prefix + "'}\n" + filteredConfig(filteredRules)
 		raw := x.rng.IntN(2) == 0
 		if !raw {
 			rules = "raw: false\n" + rules
@@ -199,14 +213,14 @@ func TestForwardFiltered(t *testing.T) {
 			_, err := held(t, x.site.client(), names("PLAIN.2"), nil)
 			require.ErrorContains(t, err, "tag not found")
 		}
-		x.load.requireModel(x.edge, func(name string) string { return name })
+		x.load.requireModel(x.edge.client(), func(name string) string { return name })
 		require.NotContains(t, x.f.says.String(), "refuses", "nothing is refused")
 	})
 }
 
-func filteredConfig() string {
+func filteredConfig(of []filteredRule) string {
 	rules := "filtered:\n"
-	for _, r := range filteredRules {
+	for _, r := range of {
 		rules += "  - " + r.text + "\n"
 	}
 	return rules
@@ -224,7 +238,7 @@ func requireAllFiltered(t testing.TB, x *trial, names func(string) string) {
 // TestForwardedBucketsThatWereNotOver: what stood in buckets that were not over when a forwarder began, of which nobody told it, is sent once they are.
 func TestForwardedBucketsThatWereNotOver(t *testing.T) {
 	edge, site := newServed(t), newServed(t)
-	load := newForwardLoad(t, rand.New(rand.NewPCG(5, 5)), edge)
+	load := newForwardLoad(t, rand.New(rand.NewPCG(5, 5)), edge.client)
 	now := time.Now().Unix()
 	load.write(floatRun("A", (now-2)*1e9, 1, 2, 3, 4))
 	f := newForwarding(t, forwardConfig(t, edge, site, "raw: false\nfiltered: [{exc_dev: 0.1, every: 1s, settle: 3s}]\naggregates: [{function: maximum, every: 1s, settle: 3s, suffix: .MAX}]\n"))
@@ -242,7 +256,7 @@ func TestForwardedBucketsThatWereNotOver(t *testing.T) {
 func TestSpoolFiltered(t *testing.T) {
 	bySeeds(t, 1, func(t *testing.T, seed uint64) {
 		x := newTrial(t, seed)
-		c := x.spool("raw: false\n" + filteredConfig())
+		c := x.spool("raw: false\n" + filteredConfig(filteredRules))
 		carry := func() {
 			x.pause()
 			c.deliver(3)
@@ -251,4 +265,114 @@ func TestSpoolFiltered(t *testing.T) {
 		defer c.keepDelivering()()
 		requireAllFiltered(t, x, spoolName)
 	})
+}
+
+// killedRules are of load whose samples are 10 ms apart.
+var killedRules = []filteredRule{
+	{"{tags: [PLAIN.0], exc_dev: 0.6, every: 1s, settle: 1ms}", []string{"PLAIN.0"}, model.Filter{Deviation: 0.6}, false, 1e9, 1.2},
+	{"{tags: [PLAIN.1], comp_dev: 0.6, every: 2s, settle: 100ms}", []string{"PLAIN.1"}, model.Filter{Deviation: 0.6}, true, 2e9, 0.6},
+}
+
+// TestForwardFilteredKill9 kills edge, site and forwarder, each a process of its own, one or several at any moment, while the edge is written to, corrected and deleted from.
+// By seed the samples are of a time long over, or of now. In the end the site holds of each tag what its rule makes of a plain model of the edge.
+func TestForwardFilteredKill9(t *testing.T) {
+	seeds, kills := 2, 8
+	switch {
+	case os.Getenv("VARVE_STRESS") != "":
+		seeds, kills = 20, 60
+	case testing.Short():
+		kills = 3
+	}
+	bySeeds(t, seeds, func(t *testing.T, seed uint64) { filteredKilledBySeed(t, seed, kills) })
+}
+
+func filteredKilledBySeed(t *testing.T, seed uint64, kills int) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	edge, site := newKilledServer(t), newKilledServer(t)
+	edge.flags = []string{"--generation-samples", "1000", "--keep-log", "0"}
+	site.flags = []string{"--generation-samples", "1000"}
+	edge.start()
+	site.start()
+	f := newForwardProcess(t, edge, site, filteredConfig(killedRules))
+	c := killedClient(t, edge.address)
+	load := newForwardLoad(t, rng, func() *client { return c })
+	load.kinds = []int{0, 0, 0, 0, 1, 2, 3, 4}
+	load.tick, load.from, load.live = 1e7, 170_000_000_000, rng.IntN(2) == 0
+	if load.live {
+		load.from = time.Now().UnixNano()/load.tick - 500
+	}
+	load.now = load.from
+	var edgeKilled atomic.Bool
+	edgeAgain := func() {
+		if edgeKilled.CompareAndSwap(true, false) {
+			edge.kill()
+			edge.start()
+		}
+	}
+	load.outlasts = func() {
+		edgeAgain()
+		time.Sleep(10 * time.Millisecond)
+	}
+	for range kills {
+		var dying sync.WaitGroup
+		kill := func(p *os.Process, told func()) {
+			dying.Add(1)
+			time.AfterFunc(time.Duration(rng.IntN(300_000))*time.Microsecond, func() {
+				told()
+				_ = p.Kill() // it may have ended already
+				dying.Done()
+			})
+		}
+		which := 1 + rng.IntN(7) // a bit each
+		if which&1 != 0 {
+			kill(edge.process.Process, func() { edgeKilled.Store(true) })
+		}
+		if which&2 != 0 {
+			kill(site.process.Process, func() {})
+		}
+		if which&4 != 0 {
+			kill(f.process.Process, func() {})
+		}
+		for end := time.Now().Add(time.Duration(rng.IntN(300)) * time.Millisecond); time.Now().Before(end); {
+			load.step()
+		}
+		dying.Wait()
+		edgeAgain()
+		if which&2 != 0 {
+			site.kill()
+			site.start()
+		}
+		if which&4 != 0 {
+			f.kill()
+			f.start()
+		}
+	}
+	names := func(name string) string { return "E." + name }
+	load.requireModel(c, func(name string) string { return name })
+	for tag := range load.model {
+		requireFilteredModel(t, load, tag, killedClient(t, site.address), names(tag))
+	}
+	f.kill()
+	edge.stop()
+	site.stop()
+}
+
+// requireFilteredModel waits until a site holds what the rule of a tag makes of the plain model.
+func requireFilteredModel(t *testing.T, load *forwardLoad, tag string, site *client, siteTag string) {
+	want := load.modelOf(tag)
+	all := len(want)
+	for _, rule := range killedRules {
+		if slices.Contains(rule.tags, tag) {
+			kept := keptOf(t, load.samplesOf(tag), nil, rule)
+			maps.DeleteFunc(want, func(at int64, _ string) bool { return !kept[keyOf(at, 0)] })
+		}
+	}
+	var got map[int64]string
+	var err error
+	for until := time.Now().Add(60 * time.Second); time.Now().Before(until) && !maps.Equal(want, got); time.Sleep(20 * time.Millisecond) {
+		got, err = samplesAt(t, site, siteTag)
+	}
+	require.NoError(t, err, tag)
+	require.Equal(t, want, got, tag)
+	t.Logf("%s: %d of %d kept", tag, len(want), all)
 }

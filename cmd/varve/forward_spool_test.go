@@ -110,7 +110,7 @@ func TestSpool(t *testing.T) {
 		stop := c.keepDelivering()
 		requireForwarded(t, x.edge, x.site, spoolName)
 		stop()
-		x.load.requireModel(x.site, spoolName)
+		x.load.requireModel(x.site.client(), spoolName)
 		require.NotContains(t, varve(t, "receive", "status", "--dir", c.to), "missing from", "nothing was lost")
 	})
 }
@@ -120,7 +120,7 @@ func TestSpoolTellsWhatNeverCame(t *testing.T) {
 	edge, site := newServed(t), newServed(t)
 	out, in := t.TempDir(), t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 1))
-	load := newForwardLoad(t, rng, edge)
+	load := newForwardLoad(t, rng, edge.client)
 	f := newForwarding(t, spoolConfig(t, edge, out))
 	f.start()
 	c := &carrier{t: t, from: out, to: in, rng: rng}
@@ -182,7 +182,7 @@ func TestSpoolBeginsAnew(t *testing.T) {
 	edge, site := newServed(t), newServed(t)
 	out, in := t.TempDir(), t.TempDir()
 	c := &carrier{t: t, from: out, to: in}
-	load := newForwardLoad(t, rand.New(rand.NewPCG(5, 5)), edge)
+	load := newForwardLoad(t, rand.New(rand.NewPCG(5, 5)), edge.client)
 	load.write(floatRun("A", base, 1, 2, 3))
 	f := newForwarding(t, spoolConfig(t, edge, out))
 	f.start()
@@ -218,7 +218,7 @@ func TestSpoolIsBounded(t *testing.T) {
 	edge := newServed(t)
 	out := t.TempDir()
 	rng := rand.New(rand.NewPCG(2, 2))
-	load := newForwardLoad(t, rng, edge)
+	load := newForwardLoad(t, rng, edge.client)
 	f := newForwarding(t, strings.Replace(spoolConfig(t, edge, out), "spool: {dir: "+out+"}", "spool: {dir: "+out+", max_bytes: 1MiB}", 1))
 	f.start()
 	for n := range 40 {

@@ -19,9 +19,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/varvedb/varve/internal/answer"
+	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -251,45 +254,80 @@ func requireForwarded(t testing.TB, edge, site *served, siteName func(string) st
 
 // forwardLoad writes, corrects and deletes at an edge, by seed, and keeps a plain model of what tags without several samples at one time hold.
 type forwardLoad struct {
-	t     testing.TB
-	rng   *rand.Rand
-	edge  *served
-	model map[string]map[int64]float64
-	now   int64 // in seconds
-	gone  []uint64
-	made  map[string]bool
-	kinds []int // of steps; nil: all
+	t         testing.TB
+	rng       *rand.Rand
+	client    func() *client // of the edge
+	outlasts  func()         // called before a call that failed is made again; nil: none may fail
+	model     map[string]map[int64]float64
+	tick      int64 // between new samples, in ns
+	from, now int64 // the first tick, and the next
+	live      bool  // nothing is written ahead of the clock
+	gone      []uint64
+	made      map[string]bool
+	kinds     []int // of steps; nil: all
 }
 
-func newForwardLoad(t testing.TB, rng *rand.Rand, edge *served) *forwardLoad {
-	return &forwardLoad{t: t, rng: rng, edge: edge, model: map[string]map[int64]float64{}, now: 1_700_000_000, made: map[string]bool{}}
+func newForwardLoad(t testing.TB, rng *rand.Rand, edge func() *client) *forwardLoad {
+	return &forwardLoad{t: t, rng: rng, client: edge, model: map[string]map[int64]float64{}, tick: 1e9, from: 1_700_000_000, now: 1_700_000_000, made: map[string]bool{}}
+}
+
+// call makes a call that does no more when it is made twice, and returns how often it was.
+func (l *forwardLoad) call(do func(c *client) error) (times int) {
+	for {
+		times++
+		err := do(l.client())
+		if status.Code(err) != codes.Unavailable || l.outlasts == nil {
+			require.NoError(l.t, err)
+			return times
+		}
+		l.outlasts()
+	}
 }
 
 func (l *forwardLoad) write(runs ...*varvev1.Run) {
-	w, err := l.edge.client().ingest.Write(l.t.Context(), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: runs}})
-	require.NoError(l.t, err)
-	require.Zero(l.t, w.Result.Rejected, "%v", w.Result.Rejections)
+	l.call(func(c *client) error {
+		w, err := c.ingest.Write(l.t.Context(), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: runs}})
+		require.Zero(l.t, w.GetResult().GetRejected(), "%v", w.GetResult().GetRejections())
+		return err
+	})
+}
+
+// edit edits what stands at the edge. What is to be removed may be gone the second time.
+func (l *forwardLoad) edit(run *varvev1.Run) {
+	var r *varvev1.BatchResult
+	times := l.call(func(c *client) error {
+		w, err := c.ingest.Edit(l.t.Context(), &varvev1.EditRequest{Author: "mara", Reason: "lab value", Runs: []*varvev1.Run{run}})
+		r = w.GetResult()
+		return err
+	})
+	if times == 1 || run.Mode != varvev1.WriteMode_WRITE_MODE_REMOVE {
+		require.Zero(l.t, r.Rejected, "%v", r.Rejections)
+	}
+}
+
+func (l *forwardLoad) deleteRange(tag string, from, to int64, reason string) (offset uint64) {
+	l.call(func(c *client) error {
+		d, err := c.admin.DeleteRange(l.t.Context(), &varvev1.DeleteRangeRequest{Tags: []string{tag}, StartNs: from, EndNs: to, Author: "ann", Reason: reason})
+		offset = d.GetOffset()
+		return err
+	})
+	return offset
 }
 
 func (l *forwardLoad) plain() string { return "PLAIN." + strconv.Itoa(l.rng.IntN(3)) }
 
 // at is a time of the load: mostly one that was used.
-func (l *forwardLoad) at() int64 { return (1_700_000_000 + l.rng.Int64N(l.now-1_700_000_000+1)) * 1e9 }
+func (l *forwardLoad) at() int64 { return (l.from + l.rng.Int64N(l.now-l.from+1)) * l.tick }
 
 // step does one thing.
 func (l *forwardLoad) step() {
-	c, ctx, tag := l.edge.client(), l.t.Context(), l.plain()
+	c, ctx, tag := l.client(), l.t.Context(), l.plain()
 	if l.model[tag] == nil {
 		l.model[tag] = map[int64]float64{}
 	}
 	set := func(at int64, v float64) *varvev1.Run {
 		l.model[tag][at] = v
 		return &varvev1.Run{Tag: tag, TimesNs: []int64{at}, Float64: []float64{v}}
-	}
-	edit := func(run *varvev1.Run) *varvev1.BatchResult {
-		w, err := c.ingest.Edit(ctx, &varvev1.EditRequest{Author: "mara", Reason: "lab value", Runs: []*varvev1.Run{run}})
-		require.NoError(l.t, err)
-		return w.Result
 	}
 	known := slices.Sorted(maps.Keys(l.model[tag]))
 	kind := l.rng.IntN(14)
@@ -299,52 +337,55 @@ func (l *forwardLoad) step() {
 	switch kind {
 	default: // new samples, of all tags
 		n := 1 + l.rng.IntN(50)
+		if l.live {
+			if n = min(n, int(time.Now().UnixNano()/l.tick-l.now)); n < 1 {
+				return
+			}
+		}
 		for k := range 3 {
 			tag = "PLAIN." + strconv.Itoa(k)
 			if l.model[tag] == nil {
 				l.model[tag] = map[int64]float64{}
 			}
-			run := &varvev1.Run{Tag: tag, FirstTimeNs: l.now * 1e9, StepNs: 1e9, Count: uint32(n)}
+			run := &varvev1.Run{Tag: tag, FirstTimeNs: l.now * l.tick, StepNs: l.tick, Count: uint32(n)}
 			for i := range n {
 				v := l.rng.Float64()
 				run.Float64 = append(run.Float64, v)
-				l.model[tag][(l.now+int64(i))*1e9] = v
+				l.model[tag][(l.now+int64(i))*l.tick] = v
 			}
 			l.write(run)
 		}
 		l.now += int64(n)
 	case 1: // late, or over what stands
-		l.write(set(l.at(), l.rng.Float64()), set(l.at()+5e8, l.rng.Float64()))
+		l.write(set(l.at(), l.rng.Float64()), set(l.at()+l.tick/2, l.rng.Float64()))
 	case 2:
 		if len(known) > 0 {
 			at := known[l.rng.IntN(len(known))]
 			l.model[tag][at] = float64(l.rng.IntN(1000))
-			require.Zero(l.t, edit(&varvev1.Run{Tag: tag, TimesNs: []int64{at}, Float64: []float64{l.model[tag][at]}}).Rejected)
+			l.edit(&varvev1.Run{Tag: tag, TimesNs: []int64{at}, Float64: []float64{l.model[tag][at]}})
 		}
 	case 3:
 		if len(known) > 0 {
 			at := known[l.rng.IntN(len(known))]
 			delete(l.model[tag], at)
-			require.Zero(l.t, edit(&varvev1.Run{Tag: tag, Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}}).Rejected)
+			l.edit(&varvev1.Run{Tag: tag, Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}})
 		}
 	case 4:
 		if len(known) > 0 {
 			from := l.at()
-			to := from + l.rng.Int64N(20e9) + 1
-			_, err := c.admin.DeleteRange(ctx, &varvev1.DeleteRangeRequest{Tags: []string{tag}, StartNs: from, EndNs: to, Author: "ann", Reason: "test run"})
-			require.NoError(l.t, err)
+			to := from + l.rng.Int64N(20*l.tick) + 1
+			l.deleteRange(tag, from, to, "test run")
 			maps.DeleteFunc(l.model[tag], func(at int64, _ float64) bool { return at >= from && at < to })
 		}
 	case 5: // deleted and restored, with something written in between
 		if len(known) > 0 {
 			from := l.at()
-			to := from + l.rng.Int64N(20e9) + 1
-			d, err := c.admin.DeleteRange(ctx, &varvev1.DeleteRangeRequest{Tags: []string{tag}, StartNs: from, EndNs: to, Author: "ann", Reason: "oops"})
-			require.NoError(l.t, err)
+			to := from + l.rng.Int64N(20*l.tick) + 1
+			offset := l.deleteRange(tag, from, to, "oops")
 			if l.rng.IntN(2) == 0 {
 				l.write(set(from, l.rng.Float64()))
 			}
-			_, err = c.admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: d.Offset, Author: "ann", Reason: "undone"})
+			_, err := c.admin.UndeleteRange(ctx, &varvev1.UndeleteRangeRequest{Offset: offset, Author: "ann", Reason: "undone"})
 			require.NoError(l.t, err)
 		}
 	case 6: // several at one time
@@ -356,7 +397,7 @@ func (l *forwardLoad) step() {
 		}
 		l.write(run)
 		if l.rng.IntN(3) == 0 {
-			edit(&varvev1.Run{Tag: "MULTI", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}, Seq: []uint32{uint32(l.rng.IntN(n))}})
+			l.edit(&varvev1.Run{Tag: "MULTI", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}, Seq: []uint32{uint32(l.rng.IntN(n))}})
 		}
 	case 7: // other types, nulls and qualities
 		at := l.at()
@@ -394,7 +435,7 @@ func (l *forwardLoad) step() {
 	case 9: // settings that change, and types
 		name := "CHANGES"
 		if !l.made[name] {
-			l.write(&varvev1.Run{Tag: name, TimesNs: []int64{l.now * 1e9}, Int64: []int64{1}})
+			l.write(&varvev1.Run{Tag: name, TimesNs: []int64{l.now * l.tick}, Int64: []int64{1}})
 			l.made[name] = true
 			return
 		}
@@ -404,12 +445,12 @@ func (l *forwardLoad) step() {
 		typ := types[l.rng.IntN(len(types))]
 		l.now += 2
 		if w.Settings[len(w.Settings)-1].Type != typ && len(w.Settings) < 20 {
-			_, err = c.catalog.UpdateTag(ctx, &varvev1.UpdateTagRequest{Name: name, Settings: &varvev1.Settings{FromNs: l.now * 1e9, Type: typ, Unit: "bar"}})
+			_, err = c.catalog.UpdateTag(ctx, &varvev1.UpdateTagRequest{Name: name, Settings: &varvev1.Settings{FromNs: l.now * l.tick, Type: typ, Unit: "bar"}})
 			require.NoError(l.t, err)
 		} else {
 			typ = w.Settings[len(w.Settings)-1].Type
 		}
-		run := &varvev1.Run{Tag: name, TimesNs: []int64{l.now * 1e9}}
+		run := &varvev1.Run{Tag: name, TimesNs: []int64{l.now * l.tick}}
 		switch typ {
 		case varvev1.Type_TYPE_INT64:
 			run.Int64 = []int64{7}
@@ -443,28 +484,57 @@ func (l *forwardLoad) step() {
 }
 
 // requireModel holds a server to the plain model.
-func (l *forwardLoad) requireModel(s *served, siteName func(string) string) {
-	c := s.client()
-	for tag, want := range l.model {
-		if len(want) == 0 {
-			continue
-		}
-		start, end := int64(-math.MaxInt64), int64(math.MaxInt64)
-		stream, err := c.query.ReadRange(l.t.Context(), &varvev1.ReadRangeRequest{Tags: []string{siteName(tag)}, StartNs: &start, EndNs: &end})
-		require.NoError(l.t, err)
-		r, err := answer.NewReader(stream)
-		require.NoError(l.t, err)
-		got := map[int64]float64{}
-		for rows := answer.NewRows(r, nil); ; {
-			row, err := rows.Next()
-			if err == io.EOF {
-				break
-			}
+func (l *forwardLoad) requireModel(c *client, siteName func(string) string) {
+	for tag := range l.model {
+		if want := l.modelOf(tag); len(want) > 0 {
+			got, err := samplesAt(l.t, c, siteName(tag))
 			require.NoError(l.t, err)
-			got[row.Time] = math.Float64frombits(row.Value.Bits)
+			require.Equal(l.t, want, got, tag)
 		}
-		r.Close()
-		require.Equal(l.t, want, got, tag)
+	}
+}
+
+// samplesOf is what the plain model says of a tag.
+func (l *forwardLoad) samplesOf(tag string) (out []model.Sample) {
+	for _, at := range slices.Sorted(maps.Keys(l.model[tag])) {
+		out = append(out, model.Sample{Time: at, Type: model.Float64, Bits: math.Float64bits(l.model[tag][at])})
+	}
+	return out
+}
+
+// modelOf is the same as samplesAt has it.
+func (l *forwardLoad) modelOf(tag string) map[int64]string {
+	out := map[int64]string{}
+	for _, x := range l.samplesOf(tag) {
+		out[x.Time] = valueOf(x.Bits, x.Quality)
+	}
+	return out
+}
+
+func valueOf(bits uint64, q model.Quality) string { return fmt.Sprintf("%x %x", bits, uint32(q)) }
+
+// samplesAt is the samples of a tag of numbers by time.
+func samplesAt(t testing.TB, c *client, tag string) (map[int64]string, error) {
+	out := map[int64]string{}
+	start, end := int64(-math.MaxInt64), int64(math.MaxInt64)
+	stream, err := c.query.ReadRange(t.Context(), &varvev1.ReadRangeRequest{Tags: []string{tag}, StartNs: &start, EndNs: &end})
+	if err != nil {
+		return nil, err
+	}
+	r, err := answer.NewReader(stream)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	for rows := answer.NewRows(r, nil); ; {
+		row, err := rows.Next()
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[row.Time] = valueOf(row.Value.Bits, row.Quality)
 	}
 }
 
@@ -491,7 +561,7 @@ func newTrial(t testing.TB, seed uint64, edgeFlags ...string) *trial {
 	x := &trial{rng: rand.New(rand.NewPCG(seed, 0))}
 	x.edge = newServed(t, append([]string{"--generation-samples", "200"}, edgeFlags...)...)
 	x.site = newServed(t, "--generation-samples", "300")
-	x.load = newForwardLoad(t, x.rng, x.edge)
+	x.load = newForwardLoad(t, x.rng, x.edge.client)
 	return x
 }
 
@@ -547,8 +617,8 @@ func TestForward(t *testing.T) {
 		x.forward(forwardConfig(t, x.edge, x.site, "names: {prefix: '"+prefix+"'}\n"))
 		x.run(120, 9, x.site.restart, x.edge.restart, x.restart, x.site.wire.cut, x.edge.wire.cut, x.pause, x.outage)
 		requireForwarded(t, x.edge, x.site, names)
-		x.load.requireModel(x.edge, func(name string) string { return name })
-		x.load.requireModel(x.site, names)
+		x.load.requireModel(x.edge.client(), func(name string) string { return name })
+		x.load.requireModel(x.site.client(), names)
 		require.NotContains(t, x.f.says.String(), "refuses", "nothing is refused")
 	})
 }
@@ -627,7 +697,7 @@ func TestForwardInside(t *testing.T) {
 // TestNothingIsWrittenTwice: an edge that is sent again, since the place was lost, leaves the site's history as it is.
 func TestNothingIsWrittenTwice(t *testing.T) {
 	edge, site := newServed(t), newServed(t)
-	load := newForwardLoad(t, rand.New(rand.NewPCG(3, 3)), edge)
+	load := newForwardLoad(t, rand.New(rand.NewPCG(3, 3)), edge.client)
 	load.write(floatRun("A", 1e9, 1, 2, 3, 4))
 	f := newForwarding(t, forwardConfig(t, edge, site, ""))
 	f.start()
@@ -658,7 +728,7 @@ func TestNothingIsWrittenTwice(t *testing.T) {
 func TestForwardRenames(t *testing.T) {
 	const base = int64(1_772_344_800e9)
 	edge, site := newServed(t), newServed(t)
-	load := newForwardLoad(t, rand.New(rand.NewPCG(4, 4)), edge)
+	load := newForwardLoad(t, rand.New(rand.NewPCG(4, 4)), edge.client)
 	load.write(floatRun("A", base, 1, 2))
 	f := newForwarding(t, forwardConfig(t, edge, site, "names: {prefix: E.}\n"))
 	f.start()
@@ -679,6 +749,15 @@ type forwardProcess struct {
 	binary  string
 	config  string
 	process *exec.Cmd
+}
+
+// newForwardProcess forwards between servers.
+func newForwardProcess(t *testing.T, edge, site *killedServer, more string) *forwardProcess {
+	f := &forwardProcess{t: t, binary: edge.binary, config: writeFile(t, "forward.yaml", fmt.Sprintf(
+		"source: edge1\ndir: %s\nfrom: {address: %s}\nto: {address: %s}\nlinger: 10ms\nhealth: {off: true}\nnames: {prefix: E.}\n%s", t.TempDir(), edge.address, site.address, more))}
+	t.Cleanup(f.kill)
+	f.start()
+	return f
 }
 
 func (p *forwardProcess) start() {
@@ -707,10 +786,7 @@ func TestForwardKill9(t *testing.T) {
 	edge.flags = append(edge.flags, "--keep-log", "0")
 	edge.start()
 	site.start()
-	f := &forwardProcess{t: t, binary: edge.binary, config: writeFile(t, "forward.yaml", fmt.Sprintf(
-		"source: edge1\ndir: %s\nfrom: {address: %s}\nto: {address: %s}\nlinger: 10ms\nhealth: {off: true}\nnames: {prefix: E.}\n", t.TempDir(), edge.address, site.address))}
-	t.Cleanup(f.kill)
-	f.start()
+	f := newForwardProcess(t, edge, site, "")
 	load := startKilledLoad(t, edge.address)
 	for range kills {
 		time.Sleep(time.Duration(20+rng.IntN(300)) * time.Millisecond)
@@ -745,8 +821,9 @@ func TestForwardKill9(t *testing.T) {
 	site.stop()
 }
 
+// killedClient is a client that is quick to find a server that is there again.
 func killedClient(t *testing.T, address string) *client {
-	c, err := dialTo(address, insecure.NewCredentials(), "")
+	c, err := dialTo(address, insecure.NewCredentials(), "", quickly)
 	require.NoError(t, err)
 	t.Cleanup(c.close)
 	return c

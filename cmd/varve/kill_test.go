@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -98,6 +100,27 @@ func killBatch(n uint64) *varvev1.Batch {
 
 func killCorrects(n uint64) (uint64, bool) { return n - 3, n%5 == 0 }
 
+// varveBinary is the program, built from this tree once.
+func varveBinary(t testing.TB) string {
+	t.Helper()
+	buildVarve.once.Do(func() {
+		if buildVarve.dir, buildVarve.err = os.MkdirTemp("", "varve-*"); buildVarve.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", buildVarve.dir, ".").CombinedOutput(); err != nil {
+			buildVarve.err = fmt.Errorf("build varve: %w\n%s", err, out)
+		}
+	})
+	require.NoError(t, buildVarve.err)
+	return filepath.Join(buildVarve.dir, "varve")
+}
+
+var buildVarve struct { // TestMain removes the folder
+	once sync.Once
+	dir  string
+	err  error
+}
+
 // killedServer is the program in a process of its own, on one store and, once it had one, one address.
 type killedServer struct {
 	t       *testing.T
@@ -110,12 +133,9 @@ type killedServer struct {
 }
 
 func newKilledServer(t *testing.T) *killedServer {
-	dir := t.TempDir()
-	s := &killedServer{t: t, binary: filepath.Join(dir, "varve"), data: filepath.Join(dir, "data"), address: "127.0.0.1:0"}
+	s := &killedServer{t: t, binary: varveBinary(t), data: filepath.Join(t.TempDir(), "data"), address: "127.0.0.1:0"}
 	// Small generations and segments make the kills hit cuts, flushes and trims too.
 	s.flags = []string{"--generation-samples", "30000"}
-	out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput()
-	require.NoError(t, err, "build: %s", out)
 	t.Cleanup(func() {
 		if s.process != nil {
 			s.kill()
@@ -173,9 +193,13 @@ type killedLoad struct {
 	ended   chan error
 }
 
+// quickly has a client connect again soon.
+var quickly = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 50 * time.Millisecond}, MinConnectTimeout: time.Second,
+})
+
 func startKilledLoad(t *testing.T, address string) *killedLoad {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 50 * time.Millisecond}, MinConnectTimeout: time.Second}),
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), quickly,
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })

@@ -18,15 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// varveBinary is the program itself, built from this tree.
-func varveBinary(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "varve")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return path
-}
-
 // terminal is a program in a pseudo terminal of its own.
 type terminal struct {
 	t      *testing.T

@@ -63,8 +63,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if buildSQL.dir != "" {
-		_ = os.RemoveAll(buildSQL.dir)
+	for _, dir := range []string{buildSQL.dir, buildVarve.dir} {
+		_ = os.RemoveAll(dir) // which is nothing for one that was not made
 	}
 	os.Exit(code)
 }
