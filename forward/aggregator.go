@@ -39,9 +39,10 @@ type aggregator struct {
 	rule Aggregate
 }
 
-func newAggregator(f *Forwarder, rule Aggregate) (a *aggregator, err error) {
+func newAggregator(f *Forwarder, index int) (a *aggregator, err error) {
+	rule := f.c.Aggregates[index]
 	a = &aggregator{rule: rule}
-	a.lane, err = newLane(f, a, rule.key(), rule.Function, rule.Tags, rule.Every, rule.Settle)
+	a.lane, err = newLane(f, a, rule.key(), rule.Function, rule.Tags, rule.Every, rule.Settle, &f.health.aggregates[index])
 	return a, err
 }
 
@@ -51,13 +52,20 @@ func (a *aggregator) takes(string) bool { return true }
 
 // begin lets samples go first, which are wanted first.
 func (a *aggregator) begin(int64) (bool, error) {
-	st := a.f.Status()
-	return !a.f.c.raw() || !st.Reading && st.Lag <= time.Minute, nil
+	if !a.f.c.raw() {
+		return true, nil
+	}
+	st := a.f.health.samples()
+	return !st.Reading && st.Lag <= time.Minute, nil
 }
 
 // gapChanged marks all of a gap, and what it was until it changed.
-func (a *aggregator) gapChanged(tag uint32, g *varvev1.Gap, end int64) {
-	a.markRange(tag, g.StartNs, max(end, g.StartNs+1), false)
+func (a *aggregator) gapChanged(tag uint32, g *varvev1.Gap, at int64) {
+	end := max(at, g.StartNs+1)
+	if g.EndNs != nil {
+		end = max(end, *g.EndNs)
+	}
+	a.markRange(tag, g.StartNs, end, at, false)
 }
 
 // askAtOnce is the most buckets of one question.

@@ -50,7 +50,7 @@ type Forwarder struct {
 	place   place
 	changed bool // the place is not on disk as it is
 	written time.Time
-	health  health
+	health  *health
 
 	read archive // what is being read of the edge's archive
 	gaps gapPoll
@@ -62,7 +62,7 @@ func New(c *Config, edge Edge, to Site, o Options) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.out = newSite(to, c.Source, f.place.Epoch, f.o.Logger, &f.health)
+	f.out = newSite(to, c.Source, f.place.Epoch, f.o.Logger, f.health)
 	return f, nil
 }
 
@@ -91,7 +91,7 @@ func newForwarder(c *Config, edge Edge, o Options) (*Forwarder, error) {
 	}
 	f := &Forwarder{c: c, o: o, edge: edge, gaps: newGapPoll()}
 	f.tags = f.newTags()
-	f.health.now = o.Now
+	f.health = newHealth(o.Now, len(c.Filtered), len(c.Aggregates))
 	if err := durable.MakeDir(o.FS, c.Dir); err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (f *Forwarder) Run(ctx context.Context) (err error) {
 	}
 	defer func() { _ = lock.Close() }() // it ends with the process at the latest
 	if f.spool {
-		s, err := openSpool(f.o, *f.c.Spool, f.c.Source, f.place.Epoch, f.c.Dir, &f.health)
+		s, err := openSpool(f.o, *f.c.Spool, f.c.Source, f.place.Epoch, f.c.Dir, f.health)
 		if err != nil {
 			return err
 		}
@@ -169,8 +169,8 @@ func (f *Forwarder) Run(ctx context.Context) (err error) {
 		}
 		lanes.Go(func() error { return t.run(ctx) })
 	}
-	for _, rule := range f.c.Aggregates {
-		a, err := newAggregator(f, rule)
+	for i := range f.c.Aggregates {
+		a, err := newAggregator(f, i)
 		if err != nil {
 			return err
 		}

@@ -47,6 +47,10 @@ type lane struct {
 	latest time.Time // due is no later, whatever changes
 	passed int64     // the first bucket that was not over when the pass before began
 	late   bool      // one before it became dirty
+
+	health *ruleHealth
+	waits  waiting // what is dirty
+	days   bool    // of it, days that are read anew
 }
 
 // worker is what a lane does with buckets.
@@ -57,8 +61,8 @@ type worker interface {
 	begin(over int64) (bool, error)
 	// compute gathers what a change in buckets [s.from, s.to) changed. Where gone, samples were taken away there.
 	compute(ctx context.Context, p *packer, tag *edgeTag, s span, over int64, gone bool) error
-	// gapChanged marks what a gap changes, that ends, or has changed, at a time.
-	gapChanged(tag uint32, g *varvev1.Gap, end int64)
+	// gapChanged marks what a gap changes that changed at a time.
+	gapChanged(tag uint32, g *varvev1.Gap, at int64)
 }
 
 // mark is what stood when a pass began.
@@ -70,9 +74,15 @@ type mark struct {
 
 // dirty is what changed of a tag since it was sent.
 type dirty struct {
-	buckets map[int64]uint64 // changed buckets, with the pass behind which they first did
+	buckets map[int64]change // changed buckets, and their first change
 	ranges  []span           // of buckets, of range changes and of days
 	gone    bool             // samples were taken away
+}
+
+// change is one that made a bucket dirty.
+type change struct {
+	pass   uint64 // the pass behind which it came
+	stored int64  // ingest time at the edge
 }
 
 // over takes out the stretches of buckets before one, ascending and apart.
@@ -102,12 +112,12 @@ func (d *dirty) over(end int64) (out []span) {
 // sent forgets what is before a bucket. Of ranges nothing is kept: what is written behind it later makes its bucket dirty by itself.
 func (d *dirty) sent(end int64) {
 	d.ranges, d.gone = nil, false
-	maps.DeleteFunc(d.buckets, func(b int64, _ uint64) bool { return b < end })
+	maps.DeleteFunc(d.buckets, func(b int64, _ change) bool { return b < end })
 }
 
 // newLane is a lane with the place that is kept under a key.
-func newLane(f *Forwarder, w worker, key, what string, patterns []string, every, settle time.Duration) (*lane, error) {
-	a := &lane{f: f, work: w, what: what, patterns: patterns, every: every, settle: settle, tags: f.newTags()}
+func newLane(f *Forwarder, w worker, key, what string, patterns []string, every, settle time.Duration, health *ruleHealth) (*lane, error) {
+	a := &lane{f: f, work: w, what: what, patterns: patterns, every: every, settle: settle, tags: f.newTags(), health: health, waits: nothing}
 	a.dir = filepath.Join(f.c.Dir, "aggregates", fmt.Sprintf("%x", sha1.Sum([]byte(key))))
 	for _, dir := range []string{filepath.Dir(a.dir), a.dir} {
 		if err := durable.MakeDir(f.o.FS, dir); err != nil {
@@ -213,7 +223,7 @@ const slowest = 10 * time.Second
 // wait has the next pass when a bucket is over that was not in the last one, at the latest after some time.
 func (a *lane) wait(most time.Duration) {
 	a.due = a.f.o.Now().Add(min(a.every, most))
-	if next := time.Unix(0, startAt(a.passed+1, int64(a.every))).Add(a.settle); next.Before(a.due) {
+	if next := time.Unix(0, a.overAt(a.passed)); next.Before(a.due) {
 		a.due = next
 	}
 	a.latest = a.due
@@ -244,30 +254,38 @@ func bucketOf(t, every int64) int64 {
 func (a *lane) of(tag uint32) *dirty {
 	d := a.dirty[tag]
 	if d == nil {
-		d = &dirty{buckets: map[int64]uint64{}}
+		d = &dirty{buckets: map[int64]change{}}
 		a.dirty[tag] = d
 	}
 	return d
 }
 
-// markTime makes the bucket of a time dirty.
-func (a *lane) markTime(tag uint32, t int64, gone bool) {
+// markTime makes the bucket of a time dirty, in which something changed that was stored at a time.
+func (a *lane) markTime(tag uint32, t, stored int64, gone bool) {
 	d, b := a.of(tag), a.bucket(t)
 	if _, is := d.buckets[b]; !is {
-		d.buckets[b] = a.pass
+		d.buckets[b] = change{a.pass, stored}
 	}
-	d.gone = d.gone || gone
-	a.late = a.late || b < a.passed
+	a.changed(d, b, stored, gone)
 }
 
+// changed notes what became dirty, from a bucket on.
+func (a *lane) changed(d *dirty, b, stored int64, gone bool) {
+	d.gone = d.gone || gone
+	a.late = a.late || b < a.passed
+	a.waits.add(stored, a.overAt(b))
+}
+
+// overAt is when a bucket is over.
+func (a *lane) overAt(b int64) int64 { return startAt(b+1, int64(a.every)) + int64(a.settle) }
+
 // markRange makes the buckets of a range dirty. One that is not over is that of its own samples too.
-func (a *lane) markRange(tag uint32, from, to int64, gone bool) {
+func (a *lane) markRange(tag uint32, from, to, stored int64, gone bool) {
 	d, s := a.of(tag), span{a.bucket(from), a.bucket(to-1) + 1}
 	d.ranges = append(d.ranges, s)
-	d.gone = d.gone || gone
-	a.late = a.late || s.from < a.passed
+	a.changed(d, s.from, stored, gone)
 	if now := a.f.o.Now().Add(-a.settle).UnixNano(); now >= from && now < to {
-		a.markTime(tag, now, gone)
+		a.markTime(tag, now, stored, gone)
 	}
 }
 
@@ -297,6 +315,7 @@ func (a *lane) take(ctx context.Context, m *varvev1.SubscribeResponse) error {
 	}
 	a.token = m.Token
 	a.hasten()
+	a.tell()
 	return nil
 }
 
@@ -307,7 +326,7 @@ func (a *lane) takeChanges(ctx context.Context, m *varvev1.SubscribeResponse) er
 			stale = r.End.Offset
 		}
 		if a.work.takes(tag.first) {
-			a.markTime(tag.id, r.Time, r.End.Kind == kindRemoved)
+			a.markTime(tag.id, r.Time, r.End.Time, r.End.Kind == kindRemoved)
 		}
 		return nil
 	})
@@ -331,7 +350,7 @@ func (a *lane) takeRange(ctx context.Context, m *varvev1.SubscribeResponse, r *v
 			continue
 		}
 		for _, in := range r.Ranges {
-			a.markRange(tag.id, in.StartNs, in.EndNs, r.Effect == varvev1.RangeEffect_RANGE_EFFECT_DELETED)
+			a.markRange(tag.id, in.StartNs, in.EndNs, r.IngestNs, r.Effect == varvev1.RangeEffect_RANGE_EFFECT_DELETED)
 		}
 	}
 	return nil
@@ -339,6 +358,9 @@ func (a *lane) takeRange(ctx context.Context, m *varvev1.SubscribeResponse, r *v
 
 // markDays makes the days dirty that changed at an offset or later.
 func (a *lane) markDays(ctx context.Context, since uint64) error {
+	a.days = true
+	a.tell()
+	stored := a.f.o.Now().UnixNano() // or before
 	return a.f.edge.eachTag(ctx, a.patterns, func(t *varvev1.Tag) error {
 		if !a.work.takes(firstName(t)) {
 			return nil
@@ -353,7 +375,7 @@ func (a *lane) markDays(ctx context.Context, since uint64) error {
 				continue
 			}
 			from, to := startOf(int64(d.Day)), startOf(int64(d.Day)+1)
-			a.markRange(t.Id, from, to, false)
+			a.markRange(t.Id, from, to, stored, false)
 			if to <= over {
 				continue
 			}
@@ -371,8 +393,9 @@ func (a *lane) markSamples(ctx context.Context, t *varvev1.Tag, from, to int64) 
 	if err != nil {
 		return err
 	}
+	stored := a.f.o.Now().UnixNano() // or before
 	return a.tags.samples(ctx, tag, from, to, func(r *answer.Row) error {
-		a.markTime(t.Id, r.Time, false)
+		a.markTime(t.Id, r.Time, stored, false)
 		return nil
 	})
 }
@@ -419,16 +442,17 @@ func (a *lane) pollGaps(ctx context.Context) error {
 			return nil
 		}
 		for _, g := range group {
-			end := max(g.RecordedNs, g.ChangedNs)
-			if g.EndNs != nil {
-				end = max(end, *g.EndNs)
+			at := max(g.RecordedNs, g.ChangedNs)
+			if a.place.Resync != nil { // it is of what is read anew
+				at = a.f.o.Now().UnixNano()
 			}
-			a.work.gapChanged(t.Id, g, end)
+			a.work.gapChanged(t.Id, g, at)
 		}
 		return nil
 	})
 	a.gapsTo = to
 	a.hasten()
+	a.tell()
 	return err
 }
 
@@ -454,11 +478,14 @@ func (a *lane) flush(ctx context.Context, p *packer) error {
 // move writes the place: in front of the first change whose bucket is dirty still.
 func (a *lane) move() error {
 	oldest := a.pass
+	a.waits, a.days = nothing, false
 	for _, d := range a.dirty {
-		for _, since := range d.buckets {
-			oldest = min(oldest, since)
+		for b, first := range d.buckets {
+			oldest = min(oldest, first.pass)
+			a.waits.add(first.stored, a.overAt(b))
 		}
 	}
+	a.tell()
 	for len(a.marks) > 1 && a.marks[1].pass <= oldest {
 		a.marks = a.marks[1:]
 	}
@@ -469,6 +496,9 @@ func (a *lane) move() error {
 	a.place.Token, a.place.GapsTo, a.place.Resync = m.token, m.gapsTo, nil
 	return a.keep()
 }
+
+// tell has the health of the rule be that of what is dirty.
+func (a *lane) tell() { a.f.health.rule(a.health, a.waits, a.days) }
 
 // keep writes the place.
 func (a *lane) keep() error {

@@ -83,7 +83,7 @@ func newThinner(f *Forwarder, index int) (t *thinner, err error) {
 		key += fmt.Sprint(r.Tags)
 	}
 	key += fmt.Sprint(t.rule.CompDev != nil, t.rule.filter(), t.rule.Every)
-	t.lane, err = newLane(f, t, key, "filtered samples", f.c.Tags, t.rule.Every, t.rule.Settle)
+	t.lane, err = newLane(f, t, key, "filtered samples", f.c.Tags, t.rule.Every, t.rule.Settle, &f.health.filtered[index])
 	return t, err
 }
 
@@ -101,10 +101,10 @@ func (t *thinner) begin(over int64) (bool, error) {
 
 // gapChanged marks the buckets in which the filter begins anew, or did, because of a gap. As ranges, of which nothing is kept where they are not over: an end may lie far ahead,
 // and would hold the place.
-func (t *thinner) gapChanged(tag uint32, g *varvev1.Gap, _ int64) {
-	t.markRange(tag, g.StartNs, g.StartNs+1, false)
+func (t *thinner) gapChanged(tag uint32, g *varvev1.Gap, at int64) {
+	t.markRange(tag, g.StartNs, g.StartNs+1, at, false)
 	if g.EndNs != nil {
-		t.markRange(tag, *g.EndNs, *g.EndNs+1, false)
+		t.markRange(tag, *g.EndNs, *g.EndNs+1, at, false)
 	}
 }
 

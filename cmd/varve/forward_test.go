@@ -673,7 +673,7 @@ func TestForwardReference(t *testing.T) {
 // TestForwardInside: a server forwards by itself, with its health tags.
 func TestForwardInside(t *testing.T) {
 	site, _ := serveInProcess(t, t.TempDir())
-	config := writeFile(t, "forward.yaml", fmt.Sprintf("source: edge1\ndir: %s\nfrom: {address: self}\nto: {address: %s}\nlinger: 10ms\nhealth: {every: 1s}\n", t.TempDir(), site))
+	config := writeFile(t, "forward.yaml", fmt.Sprintf("source: edge1\ndir: %s\nfrom: {address: self}\nto: {address: %s}\nlinger: 10ms\nhealth: {every: 1s}\nfiltered: [{tags: [FILTERED], exc_dev: 1, every: 24h, settle: 24h}, {tags: [LATE], exc_dev: 1}]\n", t.TempDir(), site))
 	edge, _ := serveInProcess(t, t.TempDir(), "--forward", config)
 	at := time.Now().Add(-time.Minute).UnixNano()
 	c, err := dialTo(edge, insecure.NewCredentials(), "")
@@ -684,6 +684,18 @@ func TestForwardInside(t *testing.T) {
 	eventually(t, "samples", func() bool { return len(stored(t, site, "A")) == 3 })
 	eventually(t, "health tags, which are forwarded too", func() bool { return len(stored(t, site, "edge1.lag_s")) > 1 })
 	require.Contains(t, strings.Join(stored(t, edge, "edge1.connected"), "\n"), "true")
+	_, err = c.ingest.Write(t.Context(), &varvev1.WriteRequest{CreateTags: true, Batch: &varvev1.Batch{Runs: []*varvev1.Run{floatRun("FILTERED", at, 1), floatRun("LATE", at-86400e9, 1)}}})
+	require.NoError(t, err)
+	figure := func(name string) string {
+		all := stored(t, edge, "edge1."+name)
+		if len(all) == 0 {
+			return ""
+		}
+		return strings.Fields(all[len(all)-1])[1]
+	}
+	eventually(t, "a filtered sample waits for the end of its stretch", func() bool { f := figure("filtered.1.lag_s"); return f != "" && f != "0" })
+	eventually(t, "a late one is there", func() bool { return len(stored(t, site, "LATE")) == 1 })
+	eventually(t, "nothing is overdue", func() bool { return figure("filtered.2.lag_s") == "0" && figure("filtered.1.overdue_s") == "0" })
 
 	require.NoError(t, os.WriteFile(config, []byte("source: edge1\n"), 0o644))
 	code, says := fails(t, "serve", "--data", t.TempDir(), "--forward", config)
