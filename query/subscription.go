@@ -45,6 +45,7 @@ type Subscription struct {
 	BatchRows int           // most rows per delivery, 1 to MaxSubscriptionRows; 0 for DefaultSubscribedRows
 	Linger    time.Duration // how long rows wait for more of them, 0 to MaxLinger
 	Heartbeat time.Duration // how long nothing is delivered before the position is
+	Tell      bool          // the position is delivered first
 	Unit      string        // UCUM code of the unit of all values, which are doubles then; empty: as they are stored. Not with Globs
 }
 
@@ -117,6 +118,11 @@ func (e *Engine) Subscribe(ctx context.Context, changes Changes, r Subscription,
 		}
 	}
 	s.batch = newChangeBatch(r.BatchRows, s.states, r.Unit)
+	if r.Tell {
+		if err := s.send(&Delivery{}); err != nil {
+			return 0, err
+		}
+	}
 	return s.rows, s.run(ctx)
 }
 

@@ -45,6 +45,7 @@ func (s *subscriptionService) Subscribe(r *varvev1.SubscribeRequest, stream grpc
 	q := query.Subscription{
 		Tags: query.Tags{Names: r.Tags, IDs: tagIDs(r.TagIds)}, Globs: r.Globs, BatchRows: int(min(r.BatchRows, query.MaxSubscriptionRows+1)),
 		Linger: defaultLinger, Heartbeat: heartbeat, Unit: r.Unit,
+		Tell: r.From == nil, // a subscriber that has no token yet could not go on
 	}
 	if r.LingerMs != nil {
 		q.Linger = time.Duration(*r.LingerMs) * time.Millisecond

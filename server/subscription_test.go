@@ -87,7 +87,10 @@ func TestSubscribersAreToldWhatBecameOfTags(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, w.Result.Rejected)
 	}
-	time.Sleep(20 * time.Millisecond) // the call has begun on the other side
+	first, err := stream.Recv()
+	require.NoError(t, err)
+	require.Nil(t, first.What, "where it begins is told at once")
+	require.NotEmpty(t, first.Token)
 	s.write(t, floats("A", 5e9, 2, 3), floats("C", 5e9, 7))
 	require.Equal(t, []string{"new A 5000000000 2", "new A 6000000000 3"}, recv())
 	s.write(t, floats("A", 6e9, 3)) // equal to the newest: nothing changes

@@ -232,7 +232,8 @@ type SubscribeResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Token  string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`    // where to go on: behind this message
 	Offset uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // all records up to this offset are told of, or did nothing to the tags asked for
-	// What happened. None of them: nothing, the token has moved on; sent every 5 s while there is nothing else.
+	// What happened. None of them: nothing, the token has moved on; sent every 5 s while there is nothing else,
+	// and at once where a subscription begins without from.
 	//
 	// Types that are valid to be assigned to What:
 	//
