@@ -587,7 +587,7 @@ func (x *trial) restart() {
 	x.f.start()
 }
 
-func (x *trial) pause() { time.Sleep(time.Duration(x.rng.IntN(150)) * time.Millisecond) }
+func (x *trial) pause() { time.Sleep(time.Duration(x.rng.IntN(80)) * time.Millisecond) }
 
 // outage is one in which the edge's log is trimmed, where it keeps nothing.
 func (x *trial) outage() {
