@@ -276,8 +276,10 @@ func (a *lane) changed(d *dirty, b, stored int64, gone bool) {
 	a.waits.add(stored, a.overAt(b))
 }
 
-// overAt is when a bucket is over.
-func (a *lane) overAt(b int64) int64 { return startAt(b+1, int64(a.every)) + int64(a.settle) }
+// overAt is when a bucket is over, within what times there are.
+func (a *lane) overAt(b int64) int64 {
+	return min(startAt(b+1, int64(a.every)), math.MaxInt64-int64(a.settle)) + int64(a.settle)
+}
 
 // markRange makes the buckets of a range dirty. One that is not over is that of its own samples too.
 func (a *lane) markRange(tag uint32, from, to, stored int64, gone bool) {

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func TestRulesThatAreBehind(t *testing.T) {
 	behind(0, 0)
 
 	a.markTime(1, began.Add(time.Hour).UnixNano(), now.UnixNano(), false) // of a clock that is ahead
+	a.markTime(1, math.MaxInt64, now.UnixNano(), false)
 	a.markTime(2, began.Add(-time.Hour).UnixNano(), now.UnixNano(), false)
 	a.tell()
 	at(75 * time.Second)
