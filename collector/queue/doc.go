@@ -17,7 +17,7 @@
 //
 // # The parts
 //
-// queue.go is what callers use. place.go is how far a destination is and which sequence each record has: a value without locks, kept in a
+// queue.go is what callers use. record.go is a record on the disk and on its way. place.go is how far a destination is and which sequence each record has: a value without locks, kept in a
 // small file. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, merge.go makes it less where
 // it is much, refused.go knows what a server does not take, and drop.go and thin.go make room.
 package queue

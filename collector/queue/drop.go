@@ -169,7 +169,7 @@ func (q *Queue) eachBatch(ctx context.Context, s *sender, first, end uint64, f f
 		if offset >= end {
 			return nil
 		}
-		_, b, err := decodeRecord(record, s.d.Name)
+		b, err := decodeRecord(record, s.d.Name)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/varvedb/varve/collector/session"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/log"
@@ -63,12 +65,21 @@ type known map[string]struct{}
 // resolve makes the tags of a batch that a destination does not have. What it refuses it refuses again with the samples, and counts there.
 func (s *sender) resolve(ctx context.Context, x *session.Session, k known, b *varvev1.Batch) error {
 	var ask []*varvev1.NewTag
-	for _, r := range b.Runs {
-		if _, ok := k[r.Tag]; ok {
-			continue
+	err := eachRun(b, func(run []byte) error {
+		tag, err := tagOf(run)
+		if _, ok := k[string(tag)]; ok || err != nil {
+			return err
+		}
+		var r varvev1.Run
+		if err := proto.Unmarshal(run, &r); err != nil {
+			return err
 		}
 		k[r.Tag] = struct{}{}
-		ask = append(ask, s.newTag(r.Tag, typeOf(r)))
+		ask = append(ask, s.newTag(r.Tag, typeOf(&r)))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record of the queue: %w", err)
 	}
 	if len(ask) == 0 {
 		return nil
@@ -179,7 +190,7 @@ func (s *sender) sendLive(ctx context.Context, epoch uint64) error {
 			if err != nil {
 				return s.failed(err)
 			}
-			at, b, err := decodeRecord(record, s.d.Name)
+			at, b, err := batchOf(record, s.d.Name)
 			if err != nil {
 				return err
 			}
@@ -276,7 +287,7 @@ func (s *sender) sendBacklog(ctx context.Context, epoch uint64) error {
 			if err != nil {
 				return s.failed(err)
 			}
-			_, b, err := decodeRecord(record, s.d.Name)
+			_, b, err := batchOf(record, s.d.Name)
 			if err != nil {
 				return err
 			}

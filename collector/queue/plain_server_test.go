@@ -239,7 +239,11 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 		}
 		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Resolved{Resolved: out}}, nil
 	}
-	r, err := p.apply(*who, m.GetBatch())
+	b, err := received(m.GetBatch())
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.apply(*who, b)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +252,16 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 	}
 	ack := &varvev1.Ack{Mark: varvev1.Mark_MARK_ACCEPTED, Batches: []*varvev1.BatchResult{r}}
 	return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Ack{Ack: ack}}, nil
+}
+
+// received is a batch as it comes off the wire.
+func received(b *varvev1.Batch) (*varvev1.Batch, error) {
+	wire, err := proto.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	out := &varvev1.Batch{}
+	return out, proto.Unmarshal(wire, out)
 }
 
 // maxHoles is how many sequences may be missing below the highest.

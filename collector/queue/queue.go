@@ -330,61 +330,6 @@ func (q *Queue) Submit(ctx context.Context, runs []*varvev1.Run) (c *log.Commit,
 	return c, nil
 }
 
-// encodeRecord is a record of the queue: when it was put, ns UTC as varint; the batch. In one that is for a destination alone the time stands
-// as its complement, below 0, and the destination's name behind it with its length before.
-func encodeRecord(at int64, destination string, runs []*varvev1.Run) ([]byte, error) {
-	var b []byte
-	if destination == "" {
-		b = binary.AppendVarint(nil, at)
-	} else {
-		b = binary.AppendVarint(nil, ^at)
-		b = binary.AppendUvarint(b, uint64(len(destination)))
-		b = append(b, destination...)
-	}
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, &varvev1.Batch{OriginTimeNs: at, Runs: runs})
-	if err != nil {
-		return nil, fmt.Errorf("encode batch: %w", err)
-	}
-	return b, nil
-}
-
-// recordTime is when a record was put, and what stands behind that.
-func recordTime(record []byte) (at int64, alone bool, rest []byte, err error) {
-	at, n := binary.Varint(record)
-	if n <= 0 {
-		return 0, false, nil, errors.New("record of the queue has no time")
-	}
-	if at < 0 {
-		return ^at, true, record[n:], nil
-	}
-	return at, false, record[n:], nil
-}
-
-// decodeRecord takes a record apart: when it was put, and its batch as a destination gets it, which shares no memory with the record. A record
-// for another destination has no runs here: it goes under its sequence all the same, since those are dense.
-func decodeRecord(record []byte, destination string) (at int64, b *varvev1.Batch, err error) {
-	at, alone, message, err := recordTime(record)
-	if err != nil {
-		return 0, nil, err
-	}
-	name := ""
-	if alone {
-		size, n := binary.Uvarint(message)
-		if n <= 0 || size > uint64(len(message)-n) {
-			return 0, nil, errors.New("record of the queue has no destination")
-		}
-		name, message = string(message[n:n+int(size)]), message[n+int(size):]
-	}
-	b = &varvev1.Batch{}
-	if name != "" && name != destination {
-		return at, b, nil
-	}
-	if err := proto.Unmarshal(message, b); err != nil {
-		return 0, nil, fmt.Errorf("record of the queue: %w", err)
-	}
-	return at, b, nil
-}
-
 // Run sends until ctx ends. Destinations that cannot be reached are tried again, for ever.
 func (q *Queue) Run(ctx context.Context) error {
 	var wg sync.WaitGroup

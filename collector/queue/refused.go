@@ -128,7 +128,12 @@ func refusedFor(code varvev1.RejectCode) string {
 }
 
 // refused notes which samples of a batch a destination refused.
-func (s *sender) refused(l lane, b *varvev1.Batch, r *varvev1.BatchResult) {
+func (s *sender) refused(l lane, sent *varvev1.Batch, r *varvev1.BatchResult) {
+	b, err := decoded(sent)
+	if err != nil { // it was read when it was sent
+		s.q.o.Logger.Error("what a destination refused is not known; it has no gap", "destination", s.d.Name, "samples", r.Rejected, "error", err)
+		return
+	}
 	now := s.q.o.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
