@@ -39,6 +39,7 @@ type feed struct {
 		known   *knownTags
 		quarant *quarantine
 		touched []*tag // whose runs have samples
+		spare   []*varvev1.Run
 		kept    []filter.Kept
 		gaps    []Gap // to be put when mu is free
 		told    map[string]time.Time
@@ -416,23 +417,55 @@ const (
 	runBytesMax   = 1 << 20
 )
 
-// takeRunsLocked is the samples that were added, as runs that are nobody else's.
+// What is kept for what comes next: a tag that had many samples at once, of its history, is not to hold that memory for ever.
+const (
+	keptRuns    = 1024 // of messages, each half a kilobyte without its samples
+	keptSamples = 32   // room of a tag
+)
+
+// takeRunsLocked is the samples that were added, as runs that are nobody else's. giveBack takes them when they were handed on.
 func (f *feed) takeRunsLocked() (runs []*varvev1.Run) {
 	for i, t := range f.mu.touched {
 		for j := range t.runs[:t.used] {
 			b := &t.runs[j]
 			for from := 0; from < b.Len(); {
 				to, _ := b.Cut(from, runSamplesMax, runBytesMax)
-				runs = append(runs, b.Run(from, to))
+				r := f.newRunLocked()
+				b.Fill(r, from, to)
+				runs = append(runs, r)
 				from = to
 			}
-			b.Reset()
+			if b.Len() > keptSamples {
+				*b = session.RunBuilder{}
+			} else {
+				b.Reset()
+			}
 		}
 		t.used = 0
 		f.mu.touched[i] = nil
 	}
 	f.mu.touched = f.mu.touched[:0]
 	return runs
+}
+
+func (f *feed) newRunLocked() *varvev1.Run {
+	n := len(f.mu.spare)
+	if n == 0 {
+		return &varvev1.Run{}
+	}
+	r := f.mu.spare[n-1]
+	f.mu.spare = f.mu.spare[:n-1]
+	return r
+}
+
+// giveBack keeps some runs for those to come. They must be empty messages then.
+func (f *feed) giveBack(runs []*varvev1.Run) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range runs[:min(len(runs), keptRuns-len(f.mu.spare))] {
+		r.Reset()
+		f.mu.spare = append(f.mu.spare, r)
+	}
 }
 
 // flushTagLocked adds what the exception test of a tag holds back.
@@ -459,6 +492,7 @@ func (f *feed) sendRuns(ctx context.Context, runs []*varvev1.Run) error {
 	if len(runs) == 0 {
 		return nil
 	}
+	defer f.giveBack(runs)
 	durable, err := f.submit(ctx, runs)
 	if err != nil {
 		n := f.lose(runs)

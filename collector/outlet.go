@@ -9,7 +9,8 @@ import (
 
 // Outlet is where samples and gaps go: a queue on disk.
 type Outlet interface {
-	// Submit takes runs that name their tags. It waits while the queue is full. What it returns waits until they are on disk.
+	// Submit takes runs that name their tags. It waits while the queue is full, and keeps none of them: they are the
+	// caller's again when it returns. What it returns waits until they are on disk.
 	Submit(ctx context.Context, runs []*varvev1.Run) (durable func(context.Context) error, err error)
 	// PutGap takes a gap, which is on disk when it returns.
 	PutGap(ctx context.Context, g Gap) error

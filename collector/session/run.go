@@ -85,7 +85,14 @@ func (r *RunBuilder) Cut(from, maxSamples, maxBytes int) (to, bytes int) {
 
 // Run is the samples [from, to) as a run that shares no memory with the builder.
 func (r *RunBuilder) Run(from, to int) *varvev1.Run {
-	out := &varvev1.Run{TagId: uint32(r.ID), Tag: r.Name, Mode: r.Mode}
+	out := &varvev1.Run{}
+	r.Fill(out, from, to)
+	return out
+}
+
+// Fill makes an empty run what Run returns.
+func (r *RunBuilder) Fill(out *varvev1.Run, from, to int) {
+	out.TagId, out.Tag, out.Mode = uint32(r.ID), r.Name, r.Mode
 	SetTimes(out, r.times[from:to])
 	r.setValues(out, from, to)
 	if r.quality != nil {
@@ -96,7 +103,6 @@ func (r *RunBuilder) Run(from, to int) *varvev1.Run {
 			out.NullAt = append(out.NullAt, i-uint32(from))
 		}
 	}
-	return out
 }
 
 func (r *RunBuilder) setValues(out *varvev1.Run, from, to int) {
