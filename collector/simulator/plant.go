@@ -12,21 +12,20 @@ import (
 // Plant is what the settings describe. It has no state: everything follows from the seed and the number of the step, so a test, or a restart, can
 // ask for any step.
 type Plant struct {
-	s Settings
+	s         Settings
+	addresses []string
 }
 
 // NewPlant is the plant of settings, which must have been checked.
-func NewPlant(s Settings) *Plant { return &Plant{s.withDefaults()} }
-
-// Addresses are all of the plant: sensor/1 …, pump/1 …, counter/1 ….
-func (p *Plant) Addresses() (out []string) {
+func NewPlant(s Settings) *Plant {
+	p := &Plant{s: s.withDefaults()}
 	for _, o := range p.Offers() {
-		out = append(out, o.Address)
+		p.addresses = append(p.addresses, o.Address)
 	}
-	return out
+	return p
 }
 
-// Offers describe the addresses.
+// Offers describe the addresses: sensor/1 …, pump/1 …, counter/1 ….
 func (p *Plant) Offers() (out []collector.Offer) {
 	for i := range p.s.Sensors {
 		out = append(out, collector.Offer{Address: fmt.Sprintf("sensor/%d", i+1), Type: model.Float64, Unit: "Cel", Description: "temperature with noise and drift"})
@@ -102,20 +101,22 @@ func (p *Plant) within(step int64, w Window, what int64) bool {
 }
 
 // At is what the device says at a step: a reading of each address, those held up at an earlier step, and repeats. Nothing while it is down.
-func (p *Plant) At(step int64) (out []collector.Reading) {
+func (p *Plant) At(step int64) []collector.Reading { return p.appendAt(nil, step) }
+
+func (p *Plant) appendAt(out []collector.Reading, step int64) []collector.Reading {
 	if p.Down(step) {
-		return nil
+		return out
 	}
 	late := int64(p.s.Faults.LateBy)
-	for n, o := range p.Offers() {
+	for n, address := range p.addresses {
 		which := int64(n)
 		if before := step - late; p.isLate(which, before) && !p.Down(before) {
-			out = append(out, p.reading(o.Address, which, before))
+			out = append(out, p.reading(address, which, before))
 		}
 		if p.isLate(which, step) {
 			continue
 		}
-		r := p.reading(o.Address, which, step)
+		r := p.reading(address, which, step)
 		out = append(out, r)
 		if p.draw(drawDuplicate, which, step) < p.s.Faults.Duplicates {
 			out = append(out, r)

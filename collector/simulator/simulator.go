@@ -186,7 +186,7 @@ func (s *source) Run(ctx context.Context, out collector.Sink) error {
 				}
 			}
 		}
-		if batch = append(batch, p.At(step)...); len(batch) >= batchReadings {
+		if batch = p.appendAt(batch, step); len(batch) >= batchReadings {
 			if err := put(); err != nil {
 				return err
 			}
