@@ -25,9 +25,19 @@ const smallBudget = 128 << 20
 // is nearly all, so that the limit alone lets as much garbage stand beside it; a server that small has time to look more often.
 func collectAfter(budget int64) int {
 	if budget < smallBudget {
-		return 50
+		return littleGarbage
 	}
 	return 100
+}
+
+// littleGarbage is collectAfter of what saves memory, also of a collector: what it keeps is little and lasts, and it stands on small machines.
+const littleGarbage = 50
+
+// letGarbage sets how much more than is in use the process may take before it is collected, in percent, unless the environment says it.
+func letGarbage(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
 }
 
 // queryMemory is what queries may take together: a quarter of the budget, and of a small one what a query of a few tags needs, which is no less for that.

@@ -240,9 +240,7 @@ func serve(ctx context.Context, f *serveFlags, stderr io.Writer) (err error) {
 	if ours {
 		debug.SetMemoryLimit(memoryLimit(int64(f.memory), 0))
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAfter(int64(f.memory)))
-	}
+	letGarbage(collectAfter(int64(f.memory)))
 	db, err := storage.Open(f.data, f.storageOptions(logger))
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", f.data, err)

@@ -256,10 +256,11 @@ func (s *sender) sourceOf(l lane) string {
 	return s.q.o.Source
 }
 
-// What may be under way on each lane. The backlog's share is small so that what is live does not wait behind it.
+// What may be under way on each lane, which is memory while a server does not answer. The backlog's share is small so that what is live does not wait behind
+// it.
 var (
 	inFlightBatches = [lanes]int{live: 64, backlog: 16}
-	inFlightBytes   = [lanes]int{live: 8 << 20, backlog: 4 << 20}
+	inFlightBytes   = [lanes]int{live: 4 << 20, backlog: 2 << 20}
 )
 
 // askedAgain is how many batches are sent again that the server says it applied, for their own answers: more than may have been under way, and not so many
