@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/varvedb/varve/collector/session"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/log"
@@ -135,11 +137,9 @@ type span struct {
 // reportLost tells a destination that the samples of records [first, end) are lost: for each tag the range of their times.
 func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, reason string) error {
 	spans := map[string]span{}
-	err := q.eachBatch(ctx, s, first, end, func(b *varvev1.Batch) error {
-		for _, run := range b.Runs {
-			if from, to, ok := session.Times(run, 0, session.RunLen(run)); ok {
-				widen(spans, run.Tag, span{from, to, typeOf(run)})
-			}
+	err := q.eachRun(ctx, s, first, end, func(run *varvev1.Run) error {
+		if from, to, ok := session.Times(run, 0, session.RunLen(run)); ok {
+			widen(spans, run.Tag, span{from, to, typeOf(run)})
 		}
 		return nil
 	})
@@ -149,8 +149,9 @@ func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, re
 	return q.putSpans(ctx, s.d.Name, bySpan(spans), varvev1.GapKind_GAP_KIND_LOST, reason)
 }
 
-// eachBatch calls f with what a destination is to get of records [first, end), but for what is damaged.
-func (q *Queue) eachBatch(ctx context.Context, s *sender, first, end uint64, f func(*varvev1.Batch) error) error {
+// eachRun calls f with the runs that a destination is to get of records [first, end), but for what is damaged. f keeps none of them: all are one message.
+func (q *Queue) eachRun(ctx context.Context, s *sender, first, end uint64, f func(*varvev1.Run) error) error {
+	var run varvev1.Run
 	r, err := q.samples.NewReader(first)
 	if err != nil {
 		return err
@@ -169,11 +170,16 @@ func (q *Queue) eachBatch(ctx context.Context, s *sender, first, end uint64, f f
 		if offset >= end {
 			return nil
 		}
-		b, err := decodeRecord(record, s.d.Name)
-		if err != nil {
-			return err
+		_, message, err := openRecord(record, s.d.Name)
+		if err == nil {
+			err = eachRun(message, func(encoded []byte) error {
+				if err := proto.Unmarshal(encoded, &run); err != nil {
+					return fmt.Errorf("record of the queue: %w", err)
+				}
+				return f(&run)
+			})
 		}
-		if err := f(b); err != nil {
+		if err != nil {
 			return err
 		}
 		next = offset + 1

@@ -65,7 +65,7 @@ type known map[string]struct{}
 // resolve makes the tags of a batch that a destination does not have. What it refuses it refuses again with the samples, and counts there.
 func (s *sender) resolve(ctx context.Context, x *session.Session, k known, b *varvev1.Batch) error {
 	var ask []*varvev1.NewTag
-	err := eachRun(b, func(run []byte) error {
+	err := eachRun(encoded(b), func(run []byte) error {
 		tag, err := tagOf(run)
 		if _, ok := k[string(tag)]; ok || err != nil {
 			return err

@@ -88,8 +88,11 @@ type Options struct {
 	BackoffMax time.Duration
 }
 
-// The number of segments that a full queue has, about: one is dropped at a time.
-const segmentsOfQueue = 16
+// A full queue has so many segments, or more: one is dropped at a time, or thinned out, which takes about its size of memory.
+const (
+	segmentsOfQueue = 16
+	maxSegmentBytes = 8 << 20
+)
 
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.FS, vfs.FS(vfs.Default))
@@ -245,7 +248,9 @@ func (q *Queue) open() (r Recovery, err error) {
 	return r, nil
 }
 
-func (q *Queue) segmentBytes() int64 { return min(max(q.o.MaxBytes/segmentsOfQueue, 64<<10), 64<<20) }
+func (q *Queue) segmentBytes() int64 {
+	return min(max(q.o.MaxBytes/segmentsOfQueue, 64<<10), maxSegmentBytes)
+}
 
 // newEpoch is a number that no queue had.
 func (q *Queue) newEpoch() (uint64, error) {

@@ -59,19 +59,6 @@ func openRecord(record []byte, destination string) (at int64, message []byte, er
 	return at, message[n+int(size):], nil
 }
 
-// decodeRecord is the batch of a record as a destination gets it.
-func decodeRecord(record []byte, destination string) (*varvev1.Batch, error) {
-	_, message, err := openRecord(record, destination)
-	if err != nil {
-		return nil, err
-	}
-	b := &varvev1.Batch{}
-	if err := proto.Unmarshal(message, b); err != nil {
-		return nil, fmt.Errorf("record of the queue: %w", err)
-	}
-	return b, nil
-}
-
 // batchOf is when a record was put, and its batch as it goes to a destination, which shares no memory with the record. All of it stays encoded: nobody looks at it
 // on its way, and a run of one sample takes ten times as much memory as a message.
 func batchOf(record []byte, destination string) (at int64, b *varvev1.Batch, err error) {
@@ -84,10 +71,13 @@ func batchOf(record []byte, destination string) (at int64, b *varvev1.Batch, err
 	return at, b, nil
 }
 
+// encoded is the message of a batch that batchOf made.
+func encoded(b *varvev1.Batch) []byte { return b.ProtoReflect().GetUnknown() }
+
 // decoded is what is in a batch that batchOf made.
 func decoded(b *varvev1.Batch) (*varvev1.Batch, error) {
 	out := &varvev1.Batch{}
-	if err := proto.Unmarshal(b.ProtoReflect().GetUnknown(), out); err != nil {
+	if err := proto.Unmarshal(encoded(b), out); err != nil {
 		return nil, fmt.Errorf("record of the queue: %w", err)
 	}
 	return out, nil
@@ -99,9 +89,9 @@ const (
 	runTag    = 2 // Run.tag
 )
 
-// eachRun calls f with each run, encoded, of a batch that batchOf made.
-func eachRun(b *varvev1.Batch, f func(run []byte) error) error {
-	for rest := []byte(b.ProtoReflect().GetUnknown()); len(rest) > 0; {
+// eachRun calls f with each run, encoded, of an encoded batch.
+func eachRun(message []byte, f func(run []byte) error) error {
+	for rest := message; len(rest) > 0; {
 		run, behind, err := nextField(rest, batchRuns)
 		if err != nil {
 			return err

@@ -25,9 +25,7 @@ func TestBatchesGoAsTheyLie(t *testing.T) {
 	for _, alone := range []string{"", "b"} {
 		record, err := encodeRecord(1234, alone, runs)
 		require.NoError(t, err)
-		whole, err := decodeRecord(record, "b")
-		require.NoError(t, err)
-		require.True(t, proto.Equal(&varvev1.Batch{OriginTimeNs: 1234, Runs: runs}, whole))
+		whole := &varvev1.Batch{OriginTimeNs: 1234, Runs: runs}
 
 		at, b, err := batchOf(record, "b")
 		require.NoError(t, err)
@@ -42,7 +40,7 @@ func TestBatchesGoAsTheyLie(t *testing.T) {
 		require.Equal(t, len(want), proto.Size(b))
 
 		var tags []string
-		require.NoError(t, eachRun(b, func(run []byte) error {
+		require.NoError(t, eachRun(encoded(b), func(run []byte) error {
 			tag, err := tagOf(run)
 			tags = append(tags, string(tag))
 			return err
@@ -59,7 +57,7 @@ func TestBatchesGoAsTheyLie(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1234, at)
 	require.True(t, proto.Equal(&varvev1.Batch{}, b))
-	require.NoError(t, eachRun(b, func([]byte) error { return fmt.Errorf("it has runs") }))
+	require.NoError(t, eachRun(encoded(b), func([]byte) error { return fmt.Errorf("it has runs") }))
 }
 
 // What makes no sense is an error, not a panic, and what can be decoded has the runs that are seen while it is encoded.
@@ -74,7 +72,7 @@ func FuzzRuns(f *testing.F) {
 			return
 		}
 		var tags []string
-		scanned := eachRun(b, func(run []byte) error {
+		scanned := eachRun(encoded(b), func(run []byte) error {
 			tag, err := tagOf(run)
 			tags = append(tags, string(tag))
 			return err

@@ -48,9 +48,9 @@ func (q *Queue) thin(ctx context.Context, s *sender, parts []offsets) error {
 
 // thinParts has a thinner look at some records, and then take them. It fails with errThinner when too much is left.
 func (q *Queue) thinParts(ctx context.Context, s *sender, parts []offsets, t *thinner) error {
-	for _, take := range []func(*varvev1.Batch) error{t.look, t.add} {
+	for _, take := range []func(*varvev1.Run) error{t.look, t.add} {
 		for _, p := range parts {
-			if err := q.eachBatch(ctx, s, p.first, p.end, take); err != nil {
+			if err := q.eachRun(ctx, s, p.first, p.end, take); err != nil {
 				return err
 			}
 		}
@@ -145,65 +145,60 @@ func newThinner(width time.Duration) *thinner {
 	return &thinner{width: int64(width), came: map[thinKey]*arrival{}, of: map[thinKey]*thinTag{}, lost: map[string]span{}, leftOut: map[span][]string{}}
 }
 
-// look notes in which order the samples of a batch come. All batches are looked at before the first is taken. It fails with errThinner when too many
-// come late.
-func (t *thinner) look(b *varvev1.Batch) error {
-	for _, r := range b.Runs {
-		samples, typ, ok := plainSamples(r)
-		if !ok || len(samples) == 0 {
-			continue
+// look notes in which order the samples of a run come. All are looked at before the first is taken. It fails with errThinner when too many come late.
+func (t *thinner) look(r *varvev1.Run) error {
+	samples, typ, ok := plainSamples(r)
+	if !ok || len(samples) == 0 {
+		return nil
+	}
+	k := thinKey{r.Tag, r.Mode, typ}
+	a := t.came[k]
+	if a == nil {
+		a = &arrival{newest: math.MinInt64, again: map[int64]bool{}}
+		t.came[k] = a
+	}
+	for _, x := range samples {
+		if x.time > a.newest {
+			a.newest = x.time
+		} else if !a.again[x.time] {
+			a.again[x.time] = true
+			t.late += sampleBytes
 		}
-		k := thinKey{r.Tag, r.Mode, typ}
-		a := t.came[k]
-		if a == nil {
-			a = &arrival{newest: math.MinInt64, again: map[int64]bool{}}
-			t.came[k] = a
-		}
-		for _, x := range samples {
-			if x.time > a.newest {
-				a.newest = x.time
-			} else if !a.again[x.time] {
-				a.again[x.time] = true
-				t.late += sampleBytes
-			}
-		}
-		if t.late > t.most {
-			return errThinner
-		}
+	}
+	if t.late > t.most {
+		return errThinner
 	}
 	return nil
 }
 
-// add takes the runs of a batch. It fails with errThinner when too much is left.
-func (t *thinner) add(b *varvev1.Batch) error {
-	for _, r := range b.Runs {
-		samples, typ, ok := plainSamples(r)
-		if !ok {
-			if from, to, ok := session.Times(r, 0, session.RunLen(r)); ok {
-				widen(t.lost, r.Tag, span{from, to, typeOf(r)})
-			}
-			continue
+// add takes a run. It fails with errThinner when too much is left.
+func (t *thinner) add(r *varvev1.Run) error {
+	samples, typ, ok := plainSamples(r)
+	if !ok {
+		if from, to, ok := session.Times(r, 0, session.RunLen(r)); ok {
+			widen(t.lost, r.Tag, span{from, to, typeOf(r)})
 		}
-		if len(samples) == 0 {
-			continue
+		return nil
+	}
+	if len(samples) == 0 {
+		return nil
+	}
+	k := thinKey{r.Tag, r.Mode, typ}
+	tag := t.of[k]
+	if tag == nil {
+		tag = &thinTag{thinKey: k, again: t.came[k].again, from: math.MaxInt64, to: math.MinInt64}
+		t.of[k] = tag
+		t.order = append(t.order, tag)
+		t.bytes += len(r.Tag) + runBytes
+	}
+	for _, x := range samples {
+		if !tag.takes(x, t.width) {
+			t.cut(tag)
 		}
-		k := thinKey{r.Tag, r.Mode, typ}
-		tag := t.of[k]
-		if tag == nil {
-			tag = &thinTag{thinKey: k, again: t.came[k].again, from: math.MaxInt64, to: math.MinInt64}
-			t.of[k] = tag
-			t.order = append(t.order, tag)
-			t.bytes += len(r.Tag) + runBytes
-		}
-		for _, x := range samples {
-			if !tag.takes(x, t.width) {
-				t.cut(tag)
-			}
-			tag.now.add(x, typ)
-		}
-		if t.bytes > t.most {
-			return errThinner
-		}
+		tag.now.add(x, typ)
+	}
+	if t.bytes > t.most {
+		return errThinner
 	}
 	return nil
 }

@@ -83,9 +83,12 @@ func TestThinnedIsWhatAModelKeeps(t *testing.T) {
 		all := drawThinSamples(t, typ)
 		th := newThinner(width)
 		th.most = 1 << 20
-		b := &varvev1.Batch{Runs: runsOfThin(t, "a", typ, all)}
-		require.NoError(t, th.look(b))
-		require.NoError(t, th.add(b))
+		came := runsOfThin(t, "a", typ, all)
+		for _, take := range []func(*varvev1.Run) error{th.look, th.add} {
+			for _, r := range came {
+				require.NoError(t, take(r))
+			}
+		}
 		runs, ok := th.finish()
 		require.True(t, ok)
 		newest := map[int64]thinSample{}
@@ -144,11 +147,11 @@ func TestThinnedIsWhatAModelKeeps(t *testing.T) {
 // A sample that another one replaces stands for none beside it: what was greatest before is not what is left.
 func TestReplacedSamplesStandForNoOthers(t *testing.T) {
 	all := []thinSample{{time: 1, bits: 1}, {time: 2, bits: 8}, {time: 3, bits: 9}, {time: 4, bits: 1}, {time: 5, bits: 2}, {time: 3, bits: 2}}
-	b := &varvev1.Batch{Runs: []*varvev1.Run{runOfThin("a", model.Int64, all)}}
+	r := runOfThin("a", model.Int64, all)
 	th := newThinner(time.Minute)
 	th.most = 1 << 20
-	require.NoError(t, th.look(b))
-	require.NoError(t, th.add(b))
+	require.NoError(t, th.look(r))
+	require.NoError(t, th.add(r))
 	runs, ok := th.finish()
 	require.True(t, ok)
 	samples, _, ok := plainSamples(runs[0])
@@ -182,7 +185,7 @@ func TestOnlyPlainRunsAreThinned(t *testing.T) {
 		require.False(t, ok, name)
 		th := newThinner(time.Minute)
 		th.most = 1 << 20
-		require.NoError(t, th.add(&varvev1.Batch{Runs: []*varvev1.Run{r}}))
+		require.NoError(t, th.add(r))
 		require.Contains(t, th.lost, "a", name)
 	}
 }
