@@ -24,6 +24,10 @@ type edgeOptions struct {
 	For        time.Duration `json:"for_ns"`
 	Memory     string        `json:"memory"` // of varve serve
 	Inside     bool          `json:"inside"` // varve serve --collect, in place of two processes
+	Cut        time.Duration `json:"cut_ns,omitempty"`
+	QueueBytes int64         `json:"queue_bytes,omitempty"` // 0 for the collector's default
+	Full       string        `json:"full,omitempty"`        // what a full queue does
+	Busy       int           `json:"busy,omitempty"`        // processes that do nothing but use the processor
 	ServerArgs []string      `json:"server_args,omitempty"`
 	Dir        string        `json:"-"`
 	Output     string        `json:"-"`
@@ -37,6 +41,7 @@ type edgeReport struct {
 	Seconds   float64       `json:"seconds"`
 	Samples   uint64        `json:"samples"` // that the server has
 	Processes []edgeProcess `json:"processes"`
+	Phases    []edgePhase   `json:"phases,omitempty"` // of the collector, where its server is cut off
 	Others    float64       `json:"others_cores"`
 	Bars      []bar         `json:"bars"`
 }
@@ -60,10 +65,16 @@ func newEdgeCommand() *cobra.Command {
 		Use:   "edge",
 		Short: "Measure the memory of varve collect and of varve serve on an edge: a simulated plant at a steady rate",
 		Long: `Runs varve serve with little memory and varve collect with a simulated plant beside it, and looks at both once a second. At the end the server has to
-have every sample that the plant made.`,
+have every sample that the plant made.
+
+With --cut the server then stands still for that long, is killed and away for that long, and the configuration is read anew, and the collector's memory is
+shown of each of these phases and of those in which what waited is sent. With a queue that is too small for that, --queue-bytes and --full, samples are lost
+and not counted.`,
 		Example: `  go run ./bench edge
   go run ./bench edge --inside
-  go run ./bench edge --for 30m --output json`,
+  go run ./bench edge --for 30m --output json
+  go run ./bench edge --for 1m --cut 2m --busy 4
+  go run ./bench edge --for 1m --cut 2m --queue-bytes 8388608 --full thin`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(); err != nil {
@@ -82,6 +93,10 @@ have every sample that the plant made.`,
 	f.DurationVar(&o.For, "for", 5*time.Minute, "how long")
 	f.StringVar(&o.Memory, "memory", "32MiB", "--memory of varve serve")
 	f.BoolVar(&o.Inside, "inside", false, "one process: varve serve --collect")
+	f.DurationVar(&o.Cut, "cut", 0, "how long the server stands still, and is away; 0 for neither")
+	f.Int64Var(&o.QueueBytes, "queue-bytes", 0, "bound of the collector's queue on disk; 0 means its default")
+	f.StringVar(&o.Full, "full", "block", "what a full queue does: block, drop-oldest or thin")
+	f.IntVar(&o.Busy, "busy", 0, "processes beside it that do nothing but use the processor")
 	f.StringArrayVar(&o.ServerArgs, "server-arg", nil, "one more argument for varve serve; may be repeated")
 	f.StringVar(&o.Dir, "dir", "", "directory for the store and the queue; the default is a temporary one")
 	f.StringVar(&o.Output, "output", "table", "table, or json: JSON on standard output and the table on standard error")
@@ -95,6 +110,10 @@ func (o *edgeOptions) validate() error {
 		return fmt.Errorf("--output %q: must be table or json", o.Output)
 	case o.Tags < 1 || o.Every < 10*time.Millisecond || o.For < 5*time.Second:
 		return errors.New("--tags: must be at least 1; --every at least 10ms; --for at least 5s")
+	case o.Inside && o.Cut > 0:
+		return errors.New("--cut: a server with the collector inside cannot be cut off from it")
+	case o.Cut < 0 || o.QueueBytes < 0 || o.Busy < 0:
+		return errors.New("--cut, --queue-bytes, --busy: must not be negative")
 	}
 	return nil
 }
@@ -109,6 +128,11 @@ func measureEdge(ctx context.Context, o *edgeOptions) (_ *edgeReport, err error)
 	if err != nil {
 		return nil, err
 	}
+	stopBusy, err := startBusy(o.Busy)
+	if err != nil {
+		return nil, err
+	}
+	defer stopBusy()
 	args := append([]string{"--memory", o.Memory}, o.ServerArgs...)
 	config := filepath.Join(dir, "collect.yaml")
 	if o.Inside {
@@ -121,7 +145,7 @@ func measureEdge(ctx context.Context, o *edgeOptions) (_ *edgeReport, err error)
 	if err != nil {
 		return nil, err
 	}
-	defer s.kill()
+	defer func() { s.kill() }() // it may be another one by then
 	watched := []watchedProcess{{name: "varve serve", pid: s.process.Process.Pid}}
 	stopCollector := func() error { return nil }
 	if !o.Inside {
@@ -135,14 +159,25 @@ func measureEdge(ctx context.Context, o *edgeOptions) (_ *edgeReport, err error)
 		watched = append(watched, watchedProcess{name: "varve collect", pid: pid})
 	}
 	r := &edgeReport{Machine: describeMachine(), Options: *o}
-	if err := r.watch(ctx, watched); err != nil {
+	began := time.Now()
+	err = r.watch(ctx, watched)
+	if err == nil && o.Cut > 0 {
+		c := edgeCuts{o: o, r: r, dir: dir, binary: binary, args: args, server: s, collector: watched[1].pid, began: began}
+		err = c.run(ctx)
+		s = c.server
+	}
+	if err != nil {
 		return nil, errors.Join(err, stopCollector())
 	}
+	seconds := time.Since(began).Seconds()
 	if err := stopCollector(); err != nil {
 		return nil, err
 	}
-	if err := r.count(ctx, s); err != nil {
+	if r.Samples, err = storedSamples(ctx, s); err != nil {
 		return nil, err
+	}
+	if want := o.made(seconds); r.Samples < want && o.QueueBytes == 0 {
+		return nil, fmt.Errorf("the server has %d samples, the plant made at least %d", r.Samples, want)
 	}
 	_, err = s.stop()
 	return r, err
@@ -152,13 +187,21 @@ func measureEdge(ctx context.Context, o *edgeOptions) (_ *edgeReport, err error)
 func (o *edgeOptions) configure(path, dir, address string) error {
 	return os.WriteFile(path, fmt.Appendf(nil, `collector: edge
 destinations: [{address: %q}]
-queue: {dir: %q}
+queue: {dir: %q%s}
 health: {off: true}
 sources:
   - name: plant
     type: simulator
     settings: {sensors: %d, every: %s}
-`, address, filepath.Join(dir, "queue"), o.Tags, o.Every), 0o600)
+`, address, filepath.Join(dir, "queue"), o.queueLimits(), o.Tags, o.Every), 0o600)
+}
+
+// queueLimits is what the configuration says of the queue beside where it is.
+func (o *edgeOptions) queueLimits() string {
+	if o.QueueBytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", max_bytes: %d, full: %s", o.QueueBytes, o.Full)
 }
 
 // startCollector starts varve collect. stop ends it and waits until it is gone.
@@ -226,23 +269,19 @@ func (r *edgeReport) watch(ctx context.Context, all []watchedProcess) (err error
 	return nil
 }
 
-// count holds the samples of the server against the time that went by: of each tag, one each step.
-func (r *edgeReport) count(ctx context.Context, s *server) error {
+// made is how many samples the plant has made at least after some seconds: of each tag, one each step.
+func (o *edgeOptions) made(seconds float64) uint64 {
+	return uint64(o.Tags) * uint64(max(seconds/o.Every.Seconds()-2, 0))
+}
+
+func storedSamples(ctx context.Context, s *server) (uint64, error) {
 	conn, err := dial(s.address)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer conn.Close()
 	status, err := varvev1.NewAdminServiceClient(conn).Status(ctx, &varvev1.StatusRequest{})
-	if err != nil {
-		return err
-	}
-	r.Samples = status.Samples
-	steps := r.Seconds / r.Options.Every.Seconds()
-	if want := uint64(r.Options.Tags) * uint64(max(steps-2, 0)); r.Samples < want {
-		return fmt.Errorf("the server has %d samples, the plant made at least %d", r.Samples, want)
-	}
-	return nil
+	return status.GetSamples(), err
 }
 
 func (r *edgeReport) table(out io.Writer) error {
@@ -253,6 +292,12 @@ func (r *edgeReport) table(out io.Writer) error {
 	fmt.Fprintln(t, "process\tmost RSS, MB\tmean\tend\tcores\twritten, MB")
 	for _, p := range r.Processes {
 		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.3f\t%.1f\n", p.Name, float64(p.Peak)/1e6, p.Mean/1e6, float64(p.End)/1e6, p.Cores, float64(p.Disk)/1e6)
+	}
+	if len(r.Phases) > 0 {
+		fmt.Fprintln(t, "\nvarve collect\tmost RSS, MB\tof it its own\tend\tseconds\tcores")
+	}
+	for _, p := range r.Phases {
+		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.0f\t%.3f\n", p.Name, float64(p.Peak)/1e6, float64(p.Own)/1e6, float64(p.End)/1e6, p.Seconds, p.Cores)
 	}
 	fmt.Fprintln(t)
 	writeBars(t, r.Bars)

@@ -58,6 +58,7 @@ type usage struct {
 	writeBytes uint64  // handed to the disk
 	rss        uint64  // now
 	rssPeak    uint64
+	rssOwn     uint64 // of rss, what is no file's: heap, stacks
 }
 
 func usageOf(pid int) (usage, error) {
@@ -74,7 +75,7 @@ func usageOf(pid int) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	return usage{cpu: cpu, writeBytes: io["write_bytes"], rss: status["VmRSS"] << 10, rssPeak: status["VmHWM"] << 10}, nil
+	return usage{cpu: cpu, writeBytes: io["write_bytes"], rss: status["VmRSS"] << 10, rssPeak: status["VmHWM"] << 10, rssOwn: status["RssAnon"] << 10}, nil
 }
 
 // machineBusySeconds is the CPU time all processes have used since the machine started, to know what others took.

@@ -97,25 +97,30 @@ func openW1(b *testing.B, tags int, o storage.Options) (*storage.DB, []*plant.Ta
 }
 
 // BenchmarkEdgeDay is a day of W1 as an edge stores it, every tag's sample by itself each second, with a clock that goes as fast as the
-// store: a generation of ten minutes, and those that a head of a sixth of --memory 64MiB makes of 5,000 tags. Fewer tags have
+// store: a generation of ten minutes, and those that a head of a sixth of --memory 32MiB, and 64MiB, makes of 5,000 tags. Fewer tags have
 // a head as much smaller, so that generations and sealed chunks come as they do there.
 func BenchmarkEdgeDay(b *testing.B) {
 	const tags, day = 500, 86_400
-	for name, bytes := range map[string]int64{"10m": 1 << 30, "memory": (64 << 20) / 6 * tags / 5000} {
-		b.Run("generation="+name, func(b *testing.B) {
+	for _, memory := range []int64{32 << 20, 64 << 20} {
+		b.Run(fmt.Sprintf("memory=%dMiB", memory>>20), func(b *testing.B) {
 			for range b.N {
-				storeDay(b, tags, day, bytes)
+				storeDay(b, tags, day, memory, memory/6*tags/5000)
 			}
 		})
 	}
+	b.Run("generation=10m", func(b *testing.B) {
+		for range b.N {
+			storeDay(b, tags, day, 64<<20, 1<<30)
+		}
+	})
 }
 
-func storeDay(b *testing.B, tags, seconds int, generation int64) {
+func storeDay(b *testing.B, tags, seconds int, memory, generation int64) {
 	ctx := context.Background()
 	var clock atomic.Int64
 	clock.Store(plant.Start * millisecond)
 	db, sources := openW1(b, tags, storage.Options{
-		MemoryBytes: 64 << 20, GenerationBytes: generation, Now: func() time.Time { return time.Unix(0, clock.Load()) },
+		MemoryBytes: memory, GenerationBytes: generation, Now: func() time.Time { return time.Unix(0, clock.Load()) },
 	})
 	defer func() { require.NoError(b, db.Close()) }()
 	batch := storage.Batch{Source: "bench", Epoch: 1, Runs: make([]storage.Run, tags)}
