@@ -30,7 +30,7 @@ func TestTagsKeepLittleRoom(t *testing.T) {
 	for tag := range tags {
 		put(tag, samples)
 	}
-	require.Less(t, heapBytes()-before, int64(tags*samples*16/4)) // a time and a value are 16 bytes
+	require.Less(t, heapBytes()-before, int64(tags*samples*16/2)) // a time and a value are 16 bytes
 	runtime.KeepAlive(f)
 }
 
