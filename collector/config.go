@@ -40,7 +40,8 @@ type Destination struct {
 	Address string `yaml:"address"` // HOST:PORT, or Self
 	Token   Secret `yaml:"token"`
 	TLS     *TLS   `yaml:"tls"` // absent: none
-	// Ack is when a batch may leave the queue: accepted (in the server's log) or archived (in a generation). The default is accepted.
+	// Ack is when a batch may leave the queue: applied (in the server's log, and in every read) or archived (in a generation). The default is applied, which
+	// accepted is another word for.
 	Ack string `yaml:"ack"`
 }
 
@@ -265,11 +266,11 @@ func (c *Config) checkDestinations(f *faults) {
 		if d.Token.Value() != "" && d.TLS == nil && !loopback(host) {
 			f.at(append(path, "token"), "the token would cross the network to %s in the clear; add tls", d.Address)
 		}
-		if d.Ack == "" {
-			d.Ack = "accepted"
+		if d.Ack == "" || d.Ack == "accepted" { // what is accepted may still be refused
+			d.Ack = "applied"
 		}
-		if d.Ack != "accepted" && d.Ack != "archived" {
-			f.at(append(path, "ack"), "ack %.40q: must be accepted or archived", d.Ack)
+		if d.Ack != "applied" && d.Ack != "archived" {
+			f.at(append(path, "ack"), "ack %.40q: must be applied or archived", d.Ack)
 		}
 		if t := d.TLS; t != nil && (t.Cert == "") != (t.Key == "") {
 			f.at(append(path, "tls"), "cert and key go together")

@@ -27,7 +27,7 @@ func TestSmallConfig(t *testing.T) {
 	c, err := ParseConfig("c.yaml", []byte(smallConfig), testKinds())
 	require.NoError(t, err)
 	require.Equal(t, "main", c.Destinations[0].Name)
-	require.Equal(t, "accepted", c.Destinations[0].Ack)
+	require.Equal(t, "applied", c.Destinations[0].Ack)
 	require.Equal(t, Size(1<<30), c.Queue.MaxBytes)
 	require.Equal(t, "block", c.Queue.Full)
 	r, groups := c.Sources[0].mapping.rule("any/thing at all")
@@ -55,7 +55,7 @@ func TestConfigErrors(t *testing.T) {
 		"no queue":                       {"collector: p\ndestinations: [{address: 'h:1'}]\nsources:\n  - {name: a, type: scripted}\n", []string{"give dir"}},
 		"collector":                      {strings.Replace(source, "plant", "a b", 1), []string{`c.yaml:1: collector "a b"`}},
 		"address":                        {strings.Replace(source, "127.0.0.1:7420", "host", 1), []string{`c.yaml:3: address "host": must be HOST:PORT`}},
-		"ack":                            {strings.Replace(source, "7420\n", "7420\n    ack: perhaps\n", 1), []string{`c.yaml:4: ack "perhaps": must be accepted or archived`}},
+		"ack":                            {strings.Replace(source, "7420\n", "7420\n    ack: perhaps\n", 1), []string{`c.yaml:4: ack "perhaps": must be applied or archived`}},
 		"two destinations without names": {strings.Replace(source, "queue:", "  - address: h:1\nqueue:", 1), []string{`c.yaml:3: destination name "": must be`, `c.yaml:4: destination name "": must be`}},
 		"policy":                         {strings.Replace(source, "dir: q\n", "dir: q\n  full: never\n", 1), []string{`c.yaml:6: full "never": must be block, drop-oldest or thin`}},
 		"size":                           {strings.Replace(source, "dir: q\n", "dir: q\n  max_bytes: 10 lots\n", 1), []string{`c.yaml:6: "10 lots" is no size such as 64MiB or 1GB`}},

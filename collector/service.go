@@ -71,7 +71,7 @@ func (s *Service) Run(ctx context.Context) (err error) {
 			return fmt.Errorf("destination %s: %w", d.Name, err)
 		}
 		defer hangUp()
-		to := queue.Destination{Name: d.Name, Ingest: ingest, Gaps: gaps, Until: varvev1.Mark_MARK_ACCEPTED}
+		to := queue.Destination{Name: d.Name, Ingest: ingest, Gaps: gaps}
 		if d.Ack == "archived" {
 			to.Until = varvev1.Mark_MARK_ARCHIVED
 		}

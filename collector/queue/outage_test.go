@@ -45,7 +45,7 @@ type outage struct {
 }
 
 func newOutage(t *testing.T, seed uint64, servers int, o Options) *outage {
-	until := []varvev1.Mark{varvev1.Mark_MARK_ACCEPTED, varvev1.Mark_MARK_ARCHIVED}[seed/2%2]
+	until := []varvev1.Mark{varvev1.Mark_MARK_APPLIED, varvev1.Mark_MARK_ARCHIVED}[seed/2%2]
 	x := &outage{t: t, random: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewCrashableMem(), put: map[key]float64{}, torn: map[key]float64{}, options: o}
 	for i := range servers {
 		p := newPlainServer()

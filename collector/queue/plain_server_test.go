@@ -37,6 +37,7 @@ type plainServer struct {
 	told    map[string][]string // by tag what it was told of gaps, in order
 
 	refuse func(tag string, time int64) bool // nil: it takes all
+	late   bool                              // it sees what it refuses only when it applies a batch, unless that comes again
 	unmade func(tag string) bool             // tags that it does not make
 	listed int                               // most rejections of an answer
 	calls  []proto.Message                   // RecordGapsRequest and EndGapsRequest
@@ -165,13 +166,13 @@ func (p *plainServer) serve(s *plainStream) {
 		latency := p.latency
 		p.mu.Unlock()
 		time.Sleep(latency)
-		answer, err := p.take(s, &who, m)
+		answers, err := p.take(s, &who, m)
+		for _, a := range answers {
+			s.out <- a
+		}
 		if err != nil {
 			s.fail(err)
 			return
-		}
-		if answer != nil {
-			s.out <- answer
 		}
 	}
 }
@@ -197,20 +198,24 @@ func (p *plainServer) archive(s *plainStream) {
 
 var errAway = status.Error(codes.Unavailable, "away")
 
-func (p *plainServer) take(s *plainStream, who *identity, m *varvev1.IngestRequest) (*varvev1.IngestResponse, error) {
+func (p *plainServer) take(s *plainStream, who *identity, m *varvev1.IngestRequest) ([]*varvev1.IngestResponse, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.down || p.breaks != nil && p.breaks() {
 		return nil, errAway
 	}
-	answer, err := p.takeLocked(s, who, m)
-	if err == nil && p.breaks != nil && p.breaks() {
-		return nil, errAway
+	answers, err := p.takeLocked(s, who, m)
+	for i := range answers {
+		if p.breaks != nil && p.breaks() {
+			return answers[:i], errAway
+		}
 	}
-	return answer, err
+	return answers, err
 }
 
-func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.IngestRequest) (*varvev1.IngestResponse, error) {
+func one(r *varvev1.IngestResponse) []*varvev1.IngestResponse { return []*varvev1.IngestResponse{r} }
+
+func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.IngestRequest) ([]*varvev1.IngestResponse, error) {
 	if h := m.GetHello(); h != nil {
 		*who = identity{h.Source, h.Epoch}
 		if old := p.streams[h.Source]; old != nil {
@@ -222,7 +227,7 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 		if q := p.queues[*who]; q != nil {
 			w.AppliedThrough, w.HighestSequence = q.through, q.highest
 		}
-		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Welcome{Welcome: w}}, nil
+		return one(&varvev1.IngestResponse{Message: &varvev1.IngestResponse_Welcome{Welcome: w}}), nil
 	}
 	if p.streams[who.source] != s {
 		return nil, status.Error(codes.Aborted, "fenced")
@@ -237,21 +242,23 @@ func (p *plainServer) takeLocked(s *plainStream, who *identity, m *varvev1.Inges
 			p.tags[t.Name] = true
 			out.Tags = append(out.Tags, &varvev1.ResolvedTag{Id: 1, Type: t.Type})
 		}
-		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Resolved{Resolved: out}}, nil
+		return one(&varvev1.IngestResponse{Message: &varvev1.IngestResponse_Resolved{Resolved: out}}), nil
 	}
 	b, err := received(m.GetBatch())
 	if err != nil {
 		return nil, err
 	}
-	r, err := p.apply(*who, b)
+	door, r, err := p.apply(*who, b)
 	if err != nil {
 		return nil, err
 	}
 	if s.archived {
-		s.pending = append(s.pending, r)
+		s.pending = append(s.pending, &varvev1.BatchResult{Sequence: r.Sequence})
 	}
-	ack := &varvev1.Ack{Mark: varvev1.Mark_MARK_ACCEPTED, Batches: []*varvev1.BatchResult{r}}
-	return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Ack{Ack: ack}}, nil
+	ack := func(m varvev1.Mark, r *varvev1.BatchResult) *varvev1.IngestResponse {
+		return &varvev1.IngestResponse{Message: &varvev1.IngestResponse_Ack{Ack: &varvev1.Ack{Mark: m, Batches: []*varvev1.BatchResult{r}}}}
+	}
+	return []*varvev1.IngestResponse{ack(varvev1.Mark_MARK_ACCEPTED, door), ack(varvev1.Mark_MARK_APPLIED, r)}, nil
 }
 
 // received is a batch as it comes off the wire.
@@ -267,7 +274,8 @@ func received(b *varvev1.Batch) (*varvev1.Batch, error) {
 // maxHoles is how many sequences may be missing below the highest.
 const maxHoles = 1024
 
-func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResult, error) {
+// apply takes a batch, and says what the door makes of it and what became of it.
+func (p *plainServer) apply(who identity, b *varvev1.Batch) (door, r *varvev1.BatchResult, err error) {
 	q := p.queues[who]
 	if q == nil {
 		q = &plainQueue{content: map[uint64][32]byte{}}
@@ -275,19 +283,24 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 	}
 	bytes, err := proto.MarshalOptions{Deterministic: true}.Marshal(&varvev1.Batch{Runs: b.Runs})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sum := sha256.Sum256(bytes)
-	r := &varvev1.BatchResult{Sequence: b.Sequence}
-	p.judge(b, r)
-	switch had, ok := q.content[b.Sequence]; {
+	door, r = &varvev1.BatchResult{Sequence: b.Sequence}, &varvev1.BatchResult{Sequence: b.Sequence}
+	had, ok := q.content[b.Sequence]
+	if p.late && !ok {
+		p.judge(b, r)
+	} else {
+		p.judge(b, door)
+	}
+	switch {
 	case ok && had == sum:
 		r.Duplicate = true
-		return r, nil
+		return door, r, nil
 	case ok:
-		return nil, status.Errorf(codes.FailedPrecondition, "sequence %d came with other content", b.Sequence)
+		return nil, nil, status.Errorf(codes.FailedPrecondition, "sequence %d came with other content", b.Sequence)
 	case b.Sequence > q.through+maxHoles:
-		return nil, status.Errorf(codes.FailedPrecondition, "sequence %d, behind %d", b.Sequence, q.through)
+		return nil, nil, status.Errorf(codes.FailedPrecondition, "sequence %d, behind %d", b.Sequence, q.through)
 	}
 	q.content[b.Sequence] = sum
 	q.highest = max(q.highest, b.Sequence)
@@ -302,7 +315,7 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 		}
 		samples, _, ok := plainSamples(run)
 		if !ok {
-			return nil, status.Errorf(codes.InvalidArgument, "run of tag %q", run.Tag)
+			return nil, nil, status.Errorf(codes.InvalidArgument, "run of tag %q", run.Tag)
 		}
 		for _, x := range samples {
 			if p.refuses(run.Tag, x.time) {
@@ -321,7 +334,7 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (*varvev1.BatchResul
 			p.onTake(who.source, run)
 		}
 	}
-	return r, nil
+	return door, r, nil
 }
 
 // set changes a server that is at work.

@@ -44,7 +44,8 @@ type Destination struct {
 	Name   string // of its file: letters, digits, '-' and '_'
 	Ingest varvev1.IngestServiceClient
 	Gaps   varvev1.GapServiceClient
-	// Until is the mark from which on a record may be forgotten: MARK_ACCEPTED, MARK_APPLIED or MARK_ARCHIVED. The default is MARK_ACCEPTED.
+	// Until is the mark from which on a record may be forgotten: MARK_APPLIED or MARK_ARCHIVED. Only with the former is it known what the server refuses. The
+	// default is MARK_APPLIED.
 	Until varvev1.Mark
 	// Exceptions is told the exception filters that the destination has of tags: of the tags of a list, those that have one, by name, whenever they are
 	// others than it was told before. It must not wait for the queue. The default, nil, does not ask for them.
@@ -120,11 +121,14 @@ func (o Options) withDefaults() (Options, error) {
 	names := map[string]bool{}
 	for i := range o.Destinations {
 		d := &o.Destinations[i]
-		setDefault(&d.Until, varvev1.Mark_MARK_ACCEPTED)
+		setDefault(&d.Until, varvev1.Mark_MARK_APPLIED)
 		if !fileName(d.Name) || names[d.Name] {
 			return o, fmt.Errorf("%w: destination %q: names are 1 to 64 letters, digits, '-' and '_', each once", ErrOptions, d.Name)
 		}
 		names[d.Name] = true
+		if d.Until < varvev1.Mark_MARK_APPLIED || d.Until > varvev1.Mark_MARK_ARCHIVED {
+			return o, fmt.Errorf("%w: destination %s: records go with %s, must with MARK_APPLIED or MARK_ARCHIVED", ErrOptions, d.Name, d.Until)
+		}
 	}
 	return o, nil
 }

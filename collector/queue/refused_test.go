@@ -14,7 +14,7 @@ import (
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
-// What a server refuses is told it as gaps, whatever answers are lost: every sample stands there or lies in a gap, a gap begins and ends at samples that
+// What a server refuses, at its door or when it applies a batch, is told it as gaps, whatever answers are lost: every sample stands there or lies in a gap, a gap begins and ends at samples that
 // were refused, and one that goes on is one.
 func TestWhatIsRefusedIsAGap(t *testing.T) {
 	for seed := range seeds(t, 4) {
@@ -36,7 +36,7 @@ func TestWhatIsRefusedIsAGap(t *testing.T) {
 					return false
 				}
 				p.set(func() {
-					p.refuse = refuse
+					p.refuse, p.late = refuse, seed%2 == 1
 					if seed%3 == 2 {
 						p.listed = 1
 					}

@@ -300,7 +300,7 @@ func (s *sender) open(ctx context.Context, epoch uint64, l lane) (*session.Sessi
 }
 
 func (s *sender) acked(m varvev1.Mark, r *varvev1.BatchResult) {
-	if r.Rejected == 0 || s.d.Until >= varvev1.Mark_MARK_APPLIED && m > varvev1.Mark_MARK_APPLIED {
+	if r.Rejected == 0 || m > varvev1.Mark_MARK_APPLIED {
 		return
 	}
 	s.mu.Lock()
