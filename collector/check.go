@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/varvedb/varve/internal/saturate"
 	"github.com/varvedb/varve/model"
 )
 
@@ -95,7 +96,7 @@ func (c *Config) find(s *SourceEntry, names *registry, r Reading, now time.Time)
 	if err == nil && !r.Value.IsNull() {
 		_, _, err = rule.sampleValue(r.Value, f.Type)
 	}
-	off := time.Duration(satSub(r.Time, now.UnixNano()))
+	off := time.Duration(saturate.Sub(r.Time, now.UnixNano()))
 	switch {
 	case err != nil:
 		f.Problem = err.Error()

@@ -14,6 +14,7 @@ import (
 	"github.com/varvedb/varve/collector/session"
 	"github.com/varvedb/varve/compression/exception"
 	"github.com/varvedb/varve/compression/filter"
+	"github.com/varvedb/varve/internal/saturate"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -288,7 +289,7 @@ func (f *feed) addLocked(r *Reading, received int64, believed bool) {
 	}
 	t.seen = received
 	if r.HasTime {
-		f.mu.skew = max(f.mu.skew, satSub(at, received))
+		f.mu.skew = max(f.mu.skew, saturate.Sub(at, received))
 	}
 	if !r.Historical {
 		t.newest, f.mu.newest = max(t.newest, at), max(f.mu.newest, at)
@@ -311,7 +312,7 @@ func (f *feed) addLocked(r *Reading, received int64, believed bool) {
 // timelyLocked reports whether the time of a reading is believed, and sets it aside where it is not.
 func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) bool {
 	w := f.mu.entry.Clock
-	ahead, behind := satAdd(received, int64(w.Ahead)), int64(model.MinTime)
+	ahead, behind := saturate.Add(received, int64(w.Ahead)), int64(model.MinTime)
 	if w.Behind > 0 && !r.Historical && !believed {
 		behind = received - int64(w.Behind)
 	}
@@ -322,7 +323,7 @@ func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) b
 		f.rejectLocked(t, fmt.Errorf("its time %s lies ahead of the clock all the same", model.FormatTime(r.Time)))
 		return false
 	}
-	f.mu.skew = max(f.mu.skew, satSub(r.Time, received))
+	f.mu.skew = max(f.mu.skew, saturate.Sub(r.Time, received))
 	kind, why := varvev1.GapKind_GAP_KIND_QUARANTINED, "the time of a reading is too far from the clock"
 	if err := f.mu.quarant.add(r, received); err != nil {
 		f.counts.lost.Add(1)
@@ -333,31 +334,12 @@ func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) b
 		f.complainLocked("clock", "readings are set aside: their times are too far from the clock; varve collect quarantine list shows them",
 			"address", r.Address, "time", model.FormatTime(r.Time), "received", model.FormatTime(received))
 	}
-	from := max(received, satAdd(t.newest, 1))
+	from := max(received, saturate.Add(t.newest, 1))
 	if t.open.has(varvev1.GapKind_GAP_KIND_DEVICE_DOWN) {
 		f.endGapLocked(t, from) // it answers, whatever its clock says
 	}
 	f.openGapLocked(t, kind, from, why)
 	return false
-}
-
-func satAdd(a, b int64) int64 {
-	if s := a + b; (s > a) == (b > 0) {
-		return s
-	} else if b == 0 {
-		return a
-	}
-	return math.MaxInt64
-}
-
-func satSub(a, b int64) int64 {
-	if d := a - b; (d >= 0) == (a >= b) {
-		return d
-	}
-	if a > b {
-		return math.MaxInt64
-	}
-	return math.MinInt64
 }
 
 // rejectLocked counts a value that makes no sample, and tells of the first in a while of its tag.
@@ -514,7 +496,7 @@ func (f *feed) lose(runs []*varvev1.Run) (n int) {
 		n += session.RunLen(r)
 		from, to, ok := session.Times(r, 0, session.RunLen(r))
 		if ok && !f.mu.entry.kind.Resumes {
-			f.addGapLocked(Gap{Tags: []string{r.Tag}, Kind: varvev1.GapKind_GAP_KIND_LOST, Start: from, End: satAdd(to, 1), Reason: "the queue of the collector did not take it"})
+			f.addGapLocked(Gap{Tags: []string{r.Tag}, Kind: varvev1.GapKind_GAP_KIND_LOST, Start: from, End: saturate.Add(to, 1), Reason: "the queue of the collector did not take it"})
 		}
 	}
 	return n

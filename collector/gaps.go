@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/varvedb/varve/internal/saturate"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -117,7 +118,7 @@ func (f *feed) sendAndUnlock(ctx context.Context) error {
 func (f *feed) notRead(ctx context.Context, since int64) error {
 	f.mu.Lock()
 	for _, t := range f.affectedLocked(nil) {
-		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, max(since, satAdd(t.newest, 1)), "the queue of the collector is full")
+		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, max(since, saturate.Add(t.newest, 1)), "the queue of the collector is full")
 	}
 	f.mu.Unlock()
 	return f.tellGaps(ctx)
@@ -143,7 +144,7 @@ func (f *feed) stale(ctx context.Context) error {
 	f.mu.Lock()
 	var names []string
 	for _, t := range f.mu.tags {
-		if t.rule.StaleAfter <= 0 || t.refused != "" || t.open != 0 || satSub(now, t.seen) <= int64(t.rule.StaleAfter) {
+		if t.rule.StaleAfter <= 0 || t.refused != "" || t.open != 0 || saturate.Sub(now, t.seen) <= int64(t.rule.StaleAfter) {
 			continue
 		}
 		from := t.seen

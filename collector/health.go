@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/varvedb/varve/collector/session"
+	"github.com/varvedb/varve/internal/saturate"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -62,7 +63,7 @@ func (f *feed) health(running bool) []figure {
 	}
 	out = append(out, whole("tags", "tags of the source", int64(len(f.mu.tags))), whole("stale", "tags that have an open gap", gaps))
 	if f.mu.newest != math.MinInt64 {
-		out = append(out, seconds("lag_s", "time since the newest reading", satSub(now, f.mu.newest)))
+		out = append(out, seconds("lag_s", "time since the newest reading", saturate.Sub(now, f.mu.newest)))
 	}
 	if f.mu.skew != math.MinInt64 {
 		out = append(out, seconds("clock_skew_s", "how far the source's clock is ahead, as far as its readings tell", f.mu.skew))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/varvedb/varve/internal/saturate"
 	"github.com/varvedb/varve/model"
 )
 
@@ -155,7 +156,7 @@ type QuarantineFile struct {
 
 // Off is by how much the source's times are ahead of the collector's, between which bounds.
 func (f QuarantineFile) Off() (least, most time.Duration) {
-	return time.Duration(satSub(f.FirstTime, f.FirstReceived)), time.Duration(satSub(f.LastTime, f.LastReceived))
+	return time.Duration(saturate.Sub(f.FirstTime, f.FirstReceived)), time.Duration(saturate.Sub(f.LastTime, f.LastReceived))
 }
 
 // ListQuarantine is what the sources of a configuration have set aside; of one source where it is not empty.
