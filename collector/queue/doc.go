@@ -13,11 +13,11 @@
 // lane. Each lane is a source of its own to the server, so that neither fences the other.
 //
 // The disk is bounded. A full queue makes Put wait, or drops or thins out its oldest segment, as its owner chose; what is dropped or left out
-// becomes gaps.
+// becomes gaps. So does what may have been in records that are damaged.
 //
 // # The parts
 //
 // queue.go is what callers use. record.go is a record on the disk and on its way. place.go is how far a destination is and which sequence each record has: a value without locks, kept in a
-// small file. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, merge.go makes it less where
+// small file. contents.go is what records may hold, damaged.go what is told of those that cannot be read. sender.go and lane.go send, gaps.go reports what is missing, waiting.go keeps that of tags that are not there yet, merge.go makes it less where
 // it is much, refused.go knows what a server does not take, and drop.go and thin.go make room.
 package queue

@@ -7,8 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/varvedb/varve/collector/session"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/log"
@@ -137,7 +135,7 @@ type span struct {
 // reportLost tells a destination that the samples of records [first, end) are lost: for each tag the range of their times.
 func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, reason string) error {
 	spans := map[string]span{}
-	err := q.eachRun(ctx, s, first, end, func(run *varvev1.Run) error {
+	damaged, err := q.eachRun(ctx, s.d.Name, offsets{first, end}, func(run *varvev1.Run) error {
 		if from, to, ok := session.Times(run, 0, session.RunLen(run)); ok {
 			widen(spans, run.Tag, span{from, to, typeOf(run)})
 		}
@@ -146,45 +144,50 @@ func (q *Queue) reportLost(ctx context.Context, s *sender, first, end uint64, re
 	if err != nil {
 		return err
 	}
-	return q.putSpans(ctx, s.d.Name, bySpan(spans), varvev1.GapKind_GAP_KIND_LOST, reason)
-}
-
-// eachRun calls f with the runs that a destination is to get of records [first, end), but for what is damaged. f keeps none of them: all are one message.
-func (q *Queue) eachRun(ctx context.Context, s *sender, first, end uint64, f func(*varvev1.Run) error) error {
-	var run varvev1.Run
-	r, err := q.samples.NewReader(first)
-	if err != nil {
+	if err := q.putSpans(ctx, s.d.Name, bySpan(spans), varvev1.GapKind_GAP_KIND_LOST, reason); err != nil {
 		return err
 	}
+	return q.tellDamaged(ctx, s, damaged)
+}
+
+// eachRun calls f with the runs that a destination is to get of records [in.first, in.end). f keeps none of them: all are one message. It returns
+// the records that are damaged.
+func (q *Queue) eachRun(ctx context.Context, destination string, in offsets, f func(*varvev1.Run) error) (damaged []offsets, err error) {
+	return q.eachRecord(ctx, destination, in, func(_ uint64, _ int64, message []byte) error { return decodeRuns(message, f) })
+}
+
+// eachRecord calls f with the batches of records [in.first, in.end), encoded as a destination gets them, and when they were put. It returns those
+// that are damaged.
+func (q *Queue) eachRecord(ctx context.Context, destination string, in offsets, f func(offset uint64, at int64, message []byte) error) (damaged []offsets, err error) {
+	r, err := q.samples.NewReader(in.first)
+	if err != nil {
+		return nil, err
+	}
 	defer func() { _ = r.Close() }() // it was only read
-	for next := first; next < end; {
+	for next := in.first; next < in.end; {
 		offset, record, err := r.Next(ctx)
 		var lost *log.LostError
 		if errors.As(err, &lost) {
 			next = lost.Lost.End
+			damaged = append(damaged, offsets{lost.Lost.First, min(next, in.end)})
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if offset >= end {
-			return nil
+		if offset >= in.end {
+			return damaged, nil
 		}
-		_, message, err := openRecord(record, s.d.Name)
-		if err == nil {
-			err = eachRun(message, func(encoded []byte) error {
-				if err := proto.Unmarshal(encoded, &run); err != nil {
-					return fmt.Errorf("record of the queue: %w", err)
-				}
-				return f(&run)
-			})
-		}
+		at, message, err := openRecord(record, destination)
 		if err != nil {
-			return err
+			return nil, err
+		}
+		if err := f(offset, at, message); err != nil {
+			return nil, err
 		}
 		next = offset + 1
 	}
-	return nil
+	return damaged, nil
 }
 
 // widen makes the span of a tag hold another one too.

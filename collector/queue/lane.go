@@ -45,10 +45,13 @@ func (r *reading) close() {
 	}
 }
 
-// failed is what a lane does about an error of reading: records that cannot be read are given up.
-func (s *sender) failed(err error) error {
+// failed is what a lane does about an error of reading: records that cannot be read are given up, and the destination is told what may have been in them.
+func (s *sender) failed(ctx context.Context, err error) error {
 	var lost *log.LostError
 	if !errors.As(err, &lost) {
+		return err
+	}
+	if err := s.q.tellDamaged(ctx, s, []offsets{{lost.Lost.First, lost.Lost.End}}); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -188,7 +191,7 @@ func (s *sender) sendLive(ctx context.Context, epoch uint64) error {
 			record, err := r.next(ctx, offset)
 			s.setIdle(false)
 			if err != nil {
-				return s.failed(err)
+				return s.failed(ctx, err)
 			}
 			at, b, err := batchOf(record, s.d.Name)
 			if err != nil {
@@ -285,7 +288,7 @@ func (s *sender) sendBacklog(ctx context.Context, epoch uint64) error {
 			}
 			record, err := r.next(ctx, offset)
 			if err != nil {
-				return s.failed(err)
+				return s.failed(ctx, err)
 			}
 			_, b, err := batchOf(record, s.d.Name)
 			if err != nil {

@@ -155,6 +155,7 @@ type Queue struct {
 	dir     string
 	samples *log.Log
 	gaps    *log.Log
+	holds   contents // what samples has
 	senders []*sender
 
 	mu      sync.Mutex
@@ -166,6 +167,7 @@ type Queue struct {
 // The folders and files of a queue.
 const (
 	samplesFolder = "samples"
+	holdsFolder   = "contents"
 	gapsFolder    = "gaps"
 	placesFolder  = "places"
 	waitingFolder = "waiting"
@@ -175,7 +177,8 @@ const (
 // Recovery is what Open found that is not as it was left.
 type Recovery struct {
 	Samples, Gaps log.Recovery
-	Places        []error // of destinations that begin anew for it, or lose gaps that waited for their tags, or were to end
+	Contents      log.Recovery // what is said of the samples
+	Places        []error      // of destinations that begin anew for it, or lose gaps that waited for their tags, or were to end
 }
 
 // Open opens the queue in dir, made where there is none. One process may have it open.
@@ -194,7 +197,7 @@ func Open(dir string, o Options) (*Queue, Recovery, error) {
 }
 
 func (q *Queue) open() (r Recovery, err error) {
-	for _, folder := range []string{"", samplesFolder, gapsFolder, placesFolder, waitingFolder, refusedFolder} {
+	for _, folder := range []string{"", samplesFolder, holdsFolder, gapsFolder, placesFolder, waitingFolder, refusedFolder} {
 		if err := durable.MakeDir(q.o.FS, q.o.FS.PathJoin(q.dir, folder)); err != nil {
 			return r, err
 		}
@@ -219,7 +222,14 @@ func (q *Queue) open() (r Recovery, err error) {
 	if q.samples, r.Samples, err = log.Open(q.o.FS.PathJoin(q.dir, samplesFolder), options); err != nil {
 		return r, err
 	}
-	options.Applied, options.SegmentBytes = 0, 64<<10
+	options.Applied, options.SegmentBytes = 0, min(max(q.segmentBytes()/chapterShare, 16<<10), 4<<20)
+	if q.holds.log, r.Contents, err = log.Open(q.o.FS.PathJoin(q.dir, holdsFolder), options); err != nil {
+		return r, err
+	}
+	if err := q.holds.open(q.samples.HighWatermark() + 1); err != nil {
+		return r, err
+	}
+	options.SegmentBytes = 64 << 10
 	if q.gaps, r.Gaps, err = log.Open(q.o.FS.PathJoin(q.dir, gapsFolder), options); err != nil {
 		return r, err
 	}
@@ -331,11 +341,26 @@ func (q *Queue) Submit(ctx context.Context, runs []*varvev1.Run) (c *log.Commit,
 		if err := q.room(ctx, int64(len(record))); err != nil {
 			return nil, err
 		}
-		if c, err = q.samples.Submit(ctx, record); err != nil {
-			return nil, fmt.Errorf("write to the queue: %w", err)
+		if c, err = q.write(ctx, now, record, runs[:n]); err != nil {
+			return nil, err
 		}
 		runs = runs[n:]
 	}
+	return c, nil
+}
+
+// write writes a record. What is known of it if it is damaged is on disk before.
+func (q *Queue) write(ctx context.Context, at int64, record []byte, runs []*varvev1.Run) (*log.Commit, error) {
+	q.holds.mu.Lock()
+	defer q.holds.mu.Unlock()
+	if err := q.holds.cover(ctx, at, runs, q.samples.HighWatermark()); err != nil {
+		return nil, err
+	}
+	c, err := q.samples.Submit(ctx, record)
+	if err != nil {
+		return nil, fmt.Errorf("write to the queue: %w", err)
+	}
+	q.holds.was(at, c.Offset(), len(record))
 	return c, nil
 }
 
@@ -375,6 +400,9 @@ func (q *Queue) settle() {
 		if err := q.samples.Trim(undone - 1); err != nil {
 			q.o.Logger.Error("sent segments cannot be taken away", "error", err)
 		}
+		if err := q.holds.trim(undone); err != nil {
+			q.o.Logger.Error("what was said of sent records cannot be taken away", "error", err)
+		}
 	}
 	if gap > 1 && gap != open {
 		if err := q.gaps.Trim(gap - 1); err != nil {
@@ -393,7 +421,7 @@ func (q *Queue) Close() error {
 	q.changed.Broadcast()
 	q.mu.Unlock()
 	var err error
-	for _, l := range []*log.Log{q.samples, q.gaps} {
+	for _, l := range []*log.Log{q.samples, q.holds.log, q.gaps} {
 		if l != nil {
 			err = errors.Join(err, l.Close())
 		}
@@ -428,7 +456,7 @@ type DestinationStatus struct {
 
 // Status is how the queue stands now.
 func (q *Queue) Status() Status {
-	st := Status{Bytes: int64(q.samples.Bytes() + q.gaps.Bytes()), MaxBytes: q.o.MaxBytes}
+	st := Status{Bytes: int64(q.samples.Bytes() + q.holds.log.Bytes() + q.gaps.Bytes()), MaxBytes: q.o.MaxBytes}
 	for _, s := range q.senders {
 		d := s.status()
 		if d.Waiting > 0 {

@@ -106,6 +106,17 @@ func eachRun(message []byte, f func(run []byte) error) error {
 	return nil
 }
 
+// decodeRuns calls f with each run of an encoded batch. f keeps none of them: all are one message.
+func decodeRuns(message []byte, f func(*varvev1.Run) error) error {
+	var run varvev1.Run
+	return eachRun(message, func(encoded []byte) error {
+		if err := proto.Unmarshal(encoded, &run); err != nil {
+			return fmt.Errorf("record of the queue: %w", err)
+		}
+		return f(&run)
+	})
+}
+
 // tagOf is the name of the tag of an encoded run; empty where it has none.
 func tagOf(run []byte) ([]byte, error) {
 	for rest := run; len(rest) > 0; {

@@ -17,13 +17,13 @@ import (
 // refusals is what a destination refuses now. Of a tag whose samples it refuses it is told an open gap of kind lost, when that begins; when nothing
 // was refused of it for a while, the gap ends behind the sample that was refused last. So a tag of the wrong type has one gap, however long that lasts.
 type refusals struct {
-	of    map[refusedKey]*refusal
+	of    map[tagKey]*refusal
 	fresh []refusedGap // told when the place is written next
 	dirty bool         // of is not on disk as it is
 }
 
-// refusedKey keeps what is late apart: it has times of its own.
-type refusedKey struct {
+// tagKey keeps what is late apart: it has times of its own.
+type tagKey struct {
 	tag  string
 	late bool
 }
@@ -36,7 +36,7 @@ type refusal struct {
 
 // refusedGap is a gap to be told; open where it has no end.
 type refusedGap struct {
-	refusedKey
+	tagKey
 	span   span // to is the last instant
 	open   bool
 	reason string
@@ -46,9 +46,9 @@ type refusedGap struct {
 const refusedQuiet = time.Minute
 
 // add notes samples that were refused, one behind the other.
-func (f *refusals) add(k refusedKey, x span, reason string, now int64) {
+func (f *refusals) add(k tagKey, x span, reason string, now int64) {
 	if f.of == nil {
-		f.of = map[refusedKey]*refusal{}
+		f.of = map[tagKey]*refusal{}
 	}
 	r := f.of[k]
 	switch {
@@ -83,7 +83,7 @@ func (f *refusals) quiet(now int64) (ends map[int64][]string) {
 func (f *refusals) ended(tags []string, end int64) {
 	for _, t := range tags {
 		for _, late := range []bool{false, true} {
-			k := refusedKey{t, late}
+			k := tagKey{t, late}
 			r := f.of[k]
 			if r == nil || r.from >= end || !r.told { // one that was not told begins behind the end
 				continue
@@ -140,7 +140,7 @@ func (s *sender) refused(l lane, sent *varvev1.Batch, r *varvev1.BatchResult) {
 	refuse := func(run *varvev1.Run, first, count int, reason string) {
 		if from, to, ok := session.Times(run, first, count); ok {
 			late := l == backlog || run.Mode == varvev1.WriteMode_WRITE_MODE_NO_REPLACE
-			s.refusals.add(refusedKey{run.Tag, late}, span{from, to, typeOf(run)}, reason, now)
+			s.refusals.add(tagKey{run.Tag, late}, span{from, to, typeOf(run)}, reason, now)
 			s.dirty = true
 		}
 	}
@@ -214,7 +214,7 @@ func (s *sender) tellRefusedLocked() error {
 		}
 	}
 	for _, g := range fresh {
-		if r := s.refusals.of[g.refusedKey]; r != nil {
+		if r := s.refusals.of[g.tagKey]; r != nil {
 			r.told = true
 		}
 	}
@@ -247,11 +247,11 @@ const refusedVersion = 1
 var errRefused = errors.New("the file of what a destination refuses is damaged")
 
 func (f *refusals) encode() []byte {
-	keys := make([]refusedKey, 0, len(f.of))
+	keys := make([]tagKey, 0, len(f.of))
 	for k := range f.of {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b refusedKey) int {
+	slices.SortFunc(keys, func(a, b tagKey) int {
 		if a.late != b.late {
 			return map[bool]int{false: -1, true: 1}[a.late]
 		}
@@ -275,7 +275,7 @@ func decodeRefused(b []byte) (f refusals, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.of = map[refusedKey]*refusal{}
+	f.of = map[tagKey]*refusal{}
 	short := fmt.Errorf("%w: it ends too soon", errRefused)
 	n, k := binary.Uvarint(body)
 	if k <= 0 {
@@ -287,7 +287,7 @@ func decodeRefused(b []byte) (f refusals, err error) {
 		if k <= 0 || uint64(len(body)-k) <= size {
 			return refusals{}, short
 		}
-		key := refusedKey{string(body[k : k+int(size)]), body[k+int(size)] != 0}
+		key := tagKey{string(body[k : k+int(size)]), body[k+int(size)] != 0}
 		body = body[k+int(size)+1:]
 		var v [3]int64
 		for i := range v {

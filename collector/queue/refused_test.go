@@ -154,8 +154,8 @@ func TestManyTagsThatAreNotMade(t *testing.T) {
 }
 
 func aFewRefused() (f refusals) {
-	f.add(refusedKey{"a", false}, span{from: 5, to: 8}, "r", 100)
-	f.add(refusedKey{"b", true}, span{from: -3, to: 2}, "r", 101)
+	f.add(tagKey{"a", false}, span{from: 5, to: 8}, "r", 100)
+	f.add(tagKey{"b", true}, span{from: -3, to: 2}, "r", 101)
 	return f
 }
 

@@ -55,19 +55,37 @@ func newSender(q *Queue, d Destination, p place, w waiting, f refusals) *sender 
 	return s
 }
 
-// fit holds the place to the log that there is: what is not there any more is lost.
+// fit holds the place to the logs that there are: what is not there any more is lost.
 func (s *sender) fit() error {
-	low, gap := s.q.samples.LowWatermark(), s.q.gaps.LowWatermark()
+	s.fitGaps()
+	return s.loseBelow(context.Background())
+}
+
+func (s *sender) fitGaps() {
+	gap := s.q.gaps.LowWatermark()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.place.gap = max(s.place.gap, gap)
 	if high := s.q.gaps.HighWatermark(); s.waiting.through <= high { // else the log was lost, and counts anew
 		s.place.gap = max(s.place.gap, s.waiting.through+1)
 	}
-	if s.place.undone() >= low {
+}
+
+// loseBelow gives up what is not in the log any more.
+func (s *sender) loseBelow(ctx context.Context) error {
+	low := s.q.samples.LowWatermark()
+	s.mu.Lock()
+	undone := s.place.undone()
+	s.mu.Unlock()
+	if undone >= low {
 		return nil
 	}
-	return s.loseLocked(s.place.undone(), low, "not in the log any more")
+	if err := s.q.tellDamaged(ctx, s, []offsets{{undone, low}}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loseLocked(undone, low, "not in the log any more")
 }
 
 // loseLocked gives up offsets [first, end). Lanes begin anew for it.

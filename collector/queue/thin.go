@@ -26,7 +26,8 @@ func (q *Queue) thin(ctx context.Context, s *sender, parts []offsets) error {
 	for _, width := range thinWidths {
 		t := newThinner(width)
 		t.most = q.thinRoom() / len(q.senders)
-		if err := q.thinParts(ctx, s, parts, t); err != nil && !errors.Is(err, errThinner) {
+		damaged, err := q.thinParts(ctx, s, parts, t)
+		if err != nil && !errors.Is(err, errThinner) {
 			return err
 		}
 		if runs, ok := t.finish(); ok {
@@ -40,22 +41,28 @@ func (q *Queue) thin(ctx context.Context, s *sender, parts []offsets) error {
 			s.mu.Lock()
 			s.st.Thinned += t.left
 			s.mu.Unlock()
-			return q.putSpans(ctx, s.d.Name, bySpan(t.lost), varvev1.GapKind_GAP_KIND_LOST, queueFull)
+			if err := q.putSpans(ctx, s.d.Name, bySpan(t.lost), varvev1.GapKind_GAP_KIND_LOST, queueFull); err != nil {
+				return err
+			}
+			return q.tellDamaged(ctx, s, damaged)
 		}
 	}
 	return q.tellLost(ctx, s, parts)
 }
 
-// thinParts has a thinner look at some records, and then take them. It fails with errThinner when too much is left.
-func (q *Queue) thinParts(ctx context.Context, s *sender, parts []offsets, t *thinner) error {
+// thinParts has a thinner look at some records, and then take them, and returns which are damaged. It fails with errThinner when too much is left.
+func (q *Queue) thinParts(ctx context.Context, s *sender, parts []offsets, t *thinner) (damaged []offsets, err error) {
 	for _, take := range []func(*varvev1.Run) error{t.look, t.add} {
+		damaged = nil
 		for _, p := range parts {
-			if err := q.eachRun(ctx, s, p.first, p.end, take); err != nil {
-				return err
+			lost, err := q.eachRun(ctx, s.d.Name, p, take)
+			if err != nil {
+				return nil, err
 			}
+			damaged = append(damaged, lost...)
 		}
 	}
-	return nil
+	return damaged, nil
 }
 
 // thinRoom is the bytes that may be left of a segment: half, so that each takes less room than it makes.
@@ -70,12 +77,13 @@ func (q *Queue) putThinned(ctx context.Context, destination string, runs []*varv
 			size += proto.Size(runs[n])
 			n++
 		}
-		record, err := encodeRecord(q.o.Now().UnixNano(), destination, runs[:n])
+		now := q.o.Now().UnixNano()
+		record, err := encodeRecord(now, destination, runs[:n])
 		if err != nil {
 			return err
 		}
-		if last, err = q.samples.Submit(ctx, record); err != nil {
-			return fmt.Errorf("write to the queue: %w", err)
+		if last, err = q.write(ctx, now, record, runs[:n]); err != nil {
+			return err
 		}
 		runs = runs[n:]
 	}

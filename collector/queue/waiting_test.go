@@ -45,9 +45,11 @@ func TestGapsWaitForTheirTags(t *testing.T) {
 					}
 				}
 				for _, p := range x.servers {
+					p.mu.Lock()
 					for _, tag := range []string{"tag-3", "tag-4", "tag-5"} {
 						require.Empty(t, p.told[tag], "it was never made")
 					}
+					p.mu.Unlock()
 				}
 				x.collect(6, 1)
 				x.drain()
