@@ -214,6 +214,8 @@ func runOnce(ctx context.Context, r *running, env Env) (err error) {
 	if err != nil {
 		return err
 	}
+	p, ok := s.(Pushed)
+	r.feed.begins(ok && p.Pushed())
 	return s.Run(ctx, &inlet{r})
 }
 

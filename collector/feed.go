@@ -29,12 +29,14 @@ type feed struct {
 	now    func() time.Time
 	counts counts
 
-	fullAfter time.Duration // how long a queue has no room until tags that are polled have a gap
+	fullAfter time.Duration // how long a queue has no room until tags that are polled have a gap; for what is pushed, whose senders keep less, a tenth of it
 
 	// mu guards what is inside it. Neither the outlet nor a source is called while it is held.
 	mu struct {
 		sync.Mutex
 		entry   *SourceEntry
+		pushed  bool            // the source is sent what it reads
+		behind  bool            // it has not caught up: readings end no gaps
 		tags    map[string]*tag // by address: those collected, and those refused
 		ignored map[string]bool // addresses without a rule, or skipped; forgotten when they are many
 		known   *knownTags
@@ -293,7 +295,9 @@ func (f *feed) addLocked(r *Reading, received int64, believed bool) {
 	}
 	if !r.Historical {
 		t.newest, f.mu.newest = max(t.newest, at), max(f.mu.newest, at)
-		f.endGapLocked(t, at)
+		if !f.mu.behind {
+			f.endGapLocked(t, at)
+		}
 	}
 	if text != "" {
 		x.Blob = []byte(text)
@@ -335,7 +339,7 @@ func (f *feed) timelyLocked(t *tag, r *Reading, received int64, believed bool) b
 			"address", r.Address, "time", model.FormatTime(r.Time), "received", model.FormatTime(received))
 	}
 	from := max(received, saturate.Add(t.newest, 1))
-	if t.open.has(varvev1.GapKind_GAP_KIND_DEVICE_DOWN) {
+	if t.open.has(varvev1.GapKind_GAP_KIND_DEVICE_DOWN) && !f.mu.behind {
 		f.endGapLocked(t, from) // it answers, whatever its clock says
 	}
 	f.openGapLocked(t, kind, from, why)
@@ -502,16 +506,21 @@ func (f *feed) lose(runs []*varvev1.Run) (n int) {
 	return n
 }
 
-// submit hands runs to the outlet. A source that polls does not while this waits for room: its tags have a gap from then on.
+// submit hands runs to the outlet. A source that polls does not while this waits for room, and what is pushed to one may be dropped: its tags have a gap
+// from then on.
 func (f *feed) submit(ctx context.Context, runs []*varvev1.Run) (durable func(context.Context) error, err error) {
 	f.mu.Lock()
-	polls := f.mu.entry.kind.Polls
+	after := f.fullAfter
+	if f.mu.pushed {
+		after /= 10
+	}
+	misses := f.mu.pushed || f.mu.entry.kind.Polls
 	f.mu.Unlock()
-	if !polls {
+	if !misses {
 		return f.outlet.Submit(ctx, runs)
 	}
 	from, told := f.now().UnixNano(), make(chan struct{})
-	late := time.AfterFunc(f.fullAfter, func() {
+	late := time.AfterFunc(after, func() {
 		defer close(told)
 		if err := f.notRead(ctx, from); err != nil {
 			f.log.Error("a gap is not stored", "error", err)

@@ -88,8 +88,18 @@ func (f *feed) down(ctx context.Context, addresses []string, kind varvev1.GapKin
 	return f.sendAndUnlock(ctx)
 }
 
+// begins says that the source begins to read. One to which is pushed is behind then.
+func (f *feed) begins(pushed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.pushed, f.mu.behind = pushed, pushed
+}
+
 func (f *feed) up(ctx context.Context, addresses []string, at int64) error {
 	f.mu.Lock()
+	if len(addresses) == 0 {
+		f.mu.behind = false
+	}
 	for _, t := range f.affectedLocked(addresses) {
 		f.endGapLocked(t, at)
 	}
@@ -117,6 +127,7 @@ func (f *feed) sendAndUnlock(ctx context.Context) error {
 // notRead says that nothing is read since an instant, because the queue is full.
 func (f *feed) notRead(ctx context.Context, since int64) error {
 	f.mu.Lock()
+	f.mu.behind = f.mu.pushed
 	for _, t := range f.affectedLocked(nil) {
 		f.openGapLocked(t, varvev1.GapKind_GAP_KIND_NOT_COLLECTED, max(since, saturate.Add(t.newest, 1)), "the queue of the collector is full")
 	}

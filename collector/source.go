@@ -14,6 +14,15 @@ type Source interface {
 	Run(ctx context.Context, out Sink) error
 }
 
+// Pushed is a source that is sent what it reads. Whoever sends keeps some of it while the source is away, or waits for a full queue, and drops what is too much
+// without a word. So no reading ends a gap of such a source, as long as it may still come from what was kept: the source calls Up, without addresses,
+// when it has caught up. While a full queue keeps it waiting its tags have a gap.
+type Pushed interface {
+	Source
+	// Pushed reports whether the source is one, by its settings.
+	Pushed() bool
+}
+
 // Checker is a source that can be tried without collecting (varve collect --check).
 type Checker interface {
 	// Check connects and reports the first value of each address, or as many as come until ctx ends. It keeps nothing and stores no place.

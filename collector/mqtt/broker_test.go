@@ -65,6 +65,7 @@ type kept struct {
 	mu       sync.Mutex
 	lines    []string
 	flushed  int // lines that were flushed
+	down     bool
 	counts   map[collector.Counter]int
 	failPut  error
 	failSync error
@@ -99,9 +100,21 @@ func (k *kept) Flush(context.Context) error {
 
 func (k *kept) Down(_ context.Context, addresses []string, _ int64, reason string) error {
 	reason, _, _ = strings.Cut(reason, ":")
+	k.mu.Lock()
+	k.down = true
+	k.mu.Unlock()
 	return k.add(nil, fmt.Sprintf("down %s: %s", strings.Join(addresses, " "), reason))
 }
+
+// Up says something only where something is down, as of the collector's own.
 func (k *kept) Up(_ context.Context, addresses []string, _ int64) error {
+	k.mu.Lock()
+	down := k.down
+	k.down = down && len(addresses) > 0
+	k.mu.Unlock()
+	if !down {
+		return nil
+	}
 	return k.add(nil, "up "+strings.Join(addresses, " "))
 }
 func (k *kept) Lost(_ context.Context, addresses []string, _, _ int64, reason string) error {

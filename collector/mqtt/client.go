@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -32,6 +33,8 @@ type client struct {
 	limit     int
 	keepAlive time.Duration
 	in        chan packet.Packet
+	now       func() time.Time
+	heard     atomic.Int64 // when the last packet came, ns UTC
 	err       error
 	ahead     *semaphore.Weighted
 	stop      context.CancelFunc
@@ -41,7 +44,7 @@ type client struct {
 }
 
 // dial connects and introduces itself. The caller has to close the client.
-func dial(ctx context.Context, s *Settings, hello packet.Connect) (*client, error) {
+func dial(ctx context.Context, s *Settings, now func() time.Time, hello packet.Connect) (*client, error) {
 	address, _, err := s.address()
 	if err != nil {
 		return nil, err
@@ -62,7 +65,7 @@ func dial(ctx context.Context, s *Settings, hello packet.Connect) (*client, erro
 		return nil, fmt.Errorf("connect to %s: %w", s.Broker, err)
 	}
 	c := &client{v: s.version(), conn: conn, r: bufio.NewReaderSize(conn, 64<<10), limit: int(s.MaxPacket), keepAlive: s.KeepAlive,
-		in: make(chan packet.Packet, 1024), ahead: semaphore.NewWeighted(aheadBytes)}
+		now: now, in: make(chan packet.Packet, 1024), ahead: semaphore.NewWeighted(aheadBytes)}
 	// Closing the connection is what ends a read or a write that is under way.
 	unwatch := context.AfterFunc(within, func() { conn.Close() })
 	err = c.hello(hello)
@@ -106,6 +109,7 @@ func (c *client) hello(hello packet.Connect) error {
 	if c.connack.Code != 0 {
 		return refusal("the broker refuses", packet.Reason(c.v, c.connack.Code), c.connack.Reason)
 	}
+	c.heard.Store(c.now().UnixNano())
 	if c.connack.HasKeepAlive && c.connack.KeepAlive > 0 {
 		c.keepAlive = time.Duration(c.connack.KeepAlive) * time.Second
 	}
@@ -137,6 +141,7 @@ func (c *client) read(running context.Context) {
 			c.err = err
 			return
 		}
+		c.heard.Store(c.now().UnixNano())
 		if p.Type == packet.TypePingresp {
 			continue
 		}

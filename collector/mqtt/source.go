@@ -15,7 +15,12 @@ const (
 	batchReadings = 1000
 	batchAge      = 100 * time.Millisecond
 	stopPatience  = 5 * time.Second
-	browseQuiet   = 15 * time.Second
+
+	// catchUp is how long after a connection, or a wait for a full queue, the broker is taken to have too little room for what comes.
+	catchUp = time.Second
+	// waited is how long a batch takes at least for which a full queue was waited. The collector tells a gap later than that.
+	waited      = 50 * time.Millisecond
+	browseQuiet = 15 * time.Second
 
 	// subscribeID is the identifier of our SUBSCRIBE. Identifiers of the two sides have nothing to do with each other, but there are brokers that
 	// refuse one that a message of theirs has, which they count from 1.
@@ -28,7 +33,7 @@ type source struct {
 	s        *Settings
 	host     *sparkplug.Host // of Sparkplug, else nil
 	runs     int             // connections made
-	downAt   int64           // since when its tags are under a gap; 0: they are not
+	down     bool            // its tags are under a gap
 	problems problems
 	quiet    time.Duration // after which Browse ends
 }
@@ -42,6 +47,9 @@ func newSource(e collector.Env, s *Settings) *source {
 	}
 	return x
 }
+
+// Pushed is part of collector.Pushed. Nodes of Sparkplug number their messages: what is dropped of them is seen by that.
+func (x *source) Pushed() bool { return x.host == nil }
 
 // Run is one connection.
 func (x *source) Run(ctx context.Context, out collector.Sink) error {
@@ -123,6 +131,7 @@ type connection struct {
 	batch     []collector.Reading
 	began     time.Time // when the first reading of the batch came
 	acks      []uint16  // of messages whose readings are in the batch, or were before
+	upAt      time.Time // when at the earliest it has caught up with what the broker kept; zero: it has
 	published uint16    // identifier of the message published last
 	failed    error     // of the sink or the connection, from within a call that has no error
 }
@@ -145,12 +154,16 @@ func (x *source) run(ctx context.Context, out collector.Sink, try bool, offer fu
 			hello.Will = &packet.Publish{Topic: will.Topic, Payload: will.Payload, QoS: 1, Retain: true}
 		}
 	}
-	if k.c, err = dial(ctx, x.s, hello); err != nil {
+	if k.c, err = dial(ctx, x.s, x.env.Now, hello); err != nil {
 		return err
 	}
 	defer k.c.close()
 	if x.runs++; x.runs > 1 {
 		out.Count(collector.Reconnects, 1)
+	}
+	k.upAt = x.env.Now()
+	if k.c.connack.SessionPresent {
+		k.upAt = k.upAt.Add(catchUp)
 	}
 	k.filters = x.subscriptions(try)
 	b, err := packet.EncodeSubscribe(k.c.v, subscribeID, k.filters)
@@ -223,10 +236,23 @@ func (k *connection) loop(try bool) error {
 				return err
 			}
 		}
+		if k.failed == nil {
+			k.caughtUp()
+		}
 		if k.failed != nil {
 			return k.failed
 		}
 	}
+}
+
+// caughtUp says that nothing is missed from now on, once that is so: the broker has subscribed us, and what it kept was taken, so that it has room for what comes.
+func (k *connection) caughtUp() {
+	now := k.env.Now()
+	if k.host != nil || k.upAt.IsZero() || !k.ready || now.Before(k.upAt) || len(k.c.in) > 0 {
+		return
+	}
+	k.down, k.upAt = false, time.Time{}
+	k.failed = k.out.Up(k.ctx, nil, now.UnixNano())
 }
 
 // pause is how long there is nothing to do unless a packet comes.
@@ -239,6 +265,8 @@ func (k *connection) pause() time.Duration {
 		if at, ok := k.host.Next(); ok {
 			d = min(d, at.Sub(k.env.Now()))
 		}
+	} else if !k.upAt.IsZero() && k.ready {
+		d = min(d, k.upAt.Sub(k.env.Now()))
 	}
 	return max(d, time.Millisecond)
 }
@@ -274,7 +302,7 @@ func (k *connection) packet(p packet.Packet, try bool) error {
 	return fmt.Errorf("%w: the broker sends a packet of type %d", packet.ErrPacket, p.Type)
 }
 
-// subscribed looks at what the broker granted; from now on nothing is missed.
+// subscribed looks at what the broker granted.
 func (k *connection) subscribed(a packet.Suback, try bool) error {
 	if a.ID != subscribeID || len(a.Codes) != len(k.filters) || k.ready {
 		return fmt.Errorf("%w: SUBACK %d with %d codes for %d filters", packet.ErrPacket, a.ID, len(a.Codes), len(k.filters))
@@ -292,17 +320,8 @@ func (k *connection) subscribed(a packet.Suback, try bool) error {
 		if birth, ok := k.host.Birth(); ok && !try {
 			k.Publish(birth.Topic, birth.Payload, 1, true)
 		}
-		return k.failed
 	}
-	if k.downAt == 0 {
-		return nil
-	}
-	at := k.env.Now().UnixNano()
-	if k.keeps && k.c.connack.SessionPresent { // what came in between is kept and comes now
-		at = k.downAt
-	}
-	at, k.downAt = max(at, k.downAt+1), 0
-	return k.out.Up(k.ctx, nil, at)
+	return k.failed
 }
 
 // message makes readings of a message.
@@ -372,26 +391,29 @@ func (k *connection) put(ctx context.Context) error {
 	if len(k.batch) == 0 {
 		return nil
 	}
+	began := time.Now()
 	err := k.out.Put(ctx, k.batch)
 	k.batch = k.batch[:0]
 	if err != nil {
 		k.failed = err
 	}
+	if time.Since(began) >= waited { // the queue was full: the broker may have dropped what it was to keep
+		k.upAt = k.env.Now().Add(catchUp)
+	}
 	return err
 }
 
-// lost says that the broker is not reached from now on.
+// lost says that the broker is not reached since it was heard last.
 func (k *connection) lost(why error) error {
-	at := k.env.Now()
 	if k.host != nil {
-		k.host.Disconnected(at, k)
+		k.host.Disconnected(k.env.Now(), k)
 		return errors.Join(k.failed, k.put(k.ctx))
 	}
-	if k.downAt != 0 {
+	if k.down {
 		return nil
 	}
-	k.downAt = at.UnixNano()
-	return k.out.Down(k.ctx, nil, k.downAt, fmt.Sprintf("the broker is not reached: %v", why))
+	k.down = true
+	return k.out.Down(k.ctx, nil, k.c.heard.Load(), fmt.Sprintf("the broker is not reached: %v", why))
 }
 
 // leave ends a connection that is not wanted any more: what was read is handed on, the broker told.
