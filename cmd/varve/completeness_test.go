@@ -322,6 +322,63 @@ sources: [{name: p, type: simulator, settings: {seed: 3, every: 10ms, sensors: 3
 	require.Positive(t, lost)
 }
 
+// TestCompletenessFindsWhatWasDamaged zeroes some KiB in the middle of a queue whose server is away: of both tags that are read all the time each step that is missing is
+// lost, and no other one is.
+func TestCompletenessFindsWhatWasDamaged(t *testing.T) {
+	const every = 20 * time.Millisecond
+	data, dir := t.TempDir(), t.TempDir()
+	address, stopServer := serveInProcess(t, data)
+	config := filepath.Join(dir, "c.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`collector: c
+destinations: [{address: '%s'}]
+queue: {dir: %s/q}
+sources: [{name: p, type: simulator, settings: {seed: 3, every: 20ms, sensors: 2}}]
+`, address, dir)), 0o644))
+	plant := simulator.NewPlant(simulator.Settings{Seed: 3, Every: every, Sensors: 2})
+	tags := []string{"p.sensor/1", "p.sensor/2"}
+	stop := collectInProcess(t, config)
+	eventually(t, "samples", func() bool { return len(stored(t, address, tags[0])) > 20 })
+	stopServer()
+	time.Sleep(6 * time.Second) // of steps that the server does not have; when it ends is known to the second
+	stopped := plant.StepAt(time.Now().UnixNano())
+	stop()
+	files, err := filepath.Glob(filepath.Join(dir, "q", "queue", "samples", "*.log"))
+	require.NoError(t, err)
+	newest := files[len(files)-1]
+	b, err := os.ReadFile(newest)
+	require.NoError(t, err)
+	clear(b[len(b)/2:][:4<<10])
+	require.NoError(t, os.WriteFile(newest, b, 0o644))
+
+	address, _ = serveInProcess(t, data, "--listen", address)
+	stop = collectInProcess(t, config)
+	again := time.Now().UnixNano()
+	for _, tag := range tags {
+		hasArrived(t, address, tag, again)
+		require.NotEmpty(t, toldGaps(t, address, tag, "lost"))
+	}
+	stop()
+	for _, tag := range tags {
+		there, lost := map[int64]bool{}, 0
+		steps := storedSteps(t, address, tag, plant)
+		for _, k := range steps {
+			there[k] = true
+		}
+		for k, x := range completenessOf(t, address, tag, plant, steps[0], stopped-100, every) {
+			switch {
+			case !there[k]:
+				require.EqualValues(t, every, x["lost"], "%s, step %d: %v", tag, k, x)
+				lost++
+			case !there[k+1]: // another sample may have come right behind it
+				require.EqualValues(t, every, x["lost"]+x["collected"], "%s, step %d: %v", tag, k, x)
+			default:
+				require.EqualValues(t, every, x["collected"], "%s, step %d: %v", tag, k, x)
+			}
+		}
+		require.Positive(t, lost)
+	}
+}
+
 // TestCompletenessFindsWhatWasRefused has a tag that the server keeps as integers, and a source of other numbers: what is refused is lost, from the first on, while the
 // tag beside it is collected.
 func TestCompletenessFindsWhatWasRefused(t *testing.T) {
