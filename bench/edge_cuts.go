@@ -45,8 +45,8 @@ func (c *edgeCuts) run(ctx context.Context) error {
 		before func() error
 		do     func() error
 	}{
-		{"server stands still", func() error { return process.Signal(syscall.SIGSTOP) }, pause},
-		{"what waited is sent", func() error { return process.Signal(syscall.SIGCONT) }, caughtUp},
+		{"server stands still", func() error { return holdStill(process, true) }, pause},
+		{"what waited is sent", func() error { return holdStill(process, false) }, caughtUp},
 		{"server is away", func() error { c.server.kill(); return nil }, pause},
 		{"what waited is sent", func() error { return c.again(ctx) }, caughtUp},
 		{"configuration is read anew", c.reload, func() error { return wait(ctx, 15*time.Second) }},
@@ -71,7 +71,13 @@ func (c *edgeCuts) again(ctx context.Context) error {
 }
 
 // reload makes the collector read its configuration, in which nothing changed.
-func (c *edgeCuts) reload() error { return syscall.Kill(c.collector, syscall.SIGHUP) }
+func (c *edgeCuts) reload() error {
+	p, err := os.FindProcess(c.collector)
+	if err != nil {
+		return err
+	}
+	return p.Signal(syscall.SIGHUP)
+}
 
 // caughtUp waits until the server has what the plant made.
 func (c *edgeCuts) caughtUp(ctx context.Context) error {

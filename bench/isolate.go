@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -352,7 +351,11 @@ func (x *isolation) kill(ctx context.Context) (*killsReport, error) {
 			return nil, errors.New("there is no SQL process to kill")
 		}
 		killed := time.Now()
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		process, err := os.FindProcess(pid)
+		if err == nil {
+			err = process.Kill()
+		}
+		if err != nil {
 			return nil, fmt.Errorf("kill the SQL process: %w", err)
 		}
 		r.Kills++

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -12,4 +13,12 @@ func endWithUs(p *exec.Cmd) { p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: sy
 func runAs(p *exec.Cmd, uid, gid uint32) error {
 	p.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
 	return nil
+}
+
+// holdStill stops a process where it is, or lets it go on.
+func holdStill(p *os.Process, still bool) error {
+	if still {
+		return p.Signal(syscall.SIGSTOP)
+	}
+	return p.Signal(syscall.SIGCONT)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/varvedb/varve/internal/cputime"
 )
 
 func init() {
@@ -124,12 +126,12 @@ func BenchmarkApart(b *testing.B) {
 	c := wildConfig(b, true, b.TempDir(), "{name: w, type: wild, settings: {do: load}}")
 	ctx, cancel := context.WithCancel(background)
 	out := &countingSink{left: b.N, enough: cancel}
-	before := cpuTime(b)
+	before := cputime.Used(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	require.NoError(b, runWild(ctx, b, c, out, discard))
 	n := float64(b.N - out.left)
 	b.ReportMetric(n/b.Elapsed().Seconds(), "readings/s")
-	b.ReportMetric(float64(cpuTime(b)-before)/n, "cpu-ns/reading")
+	b.ReportMetric(float64(cputime.Used(b)-before)/n, "cpu-ns/reading")
 	b.ReportMetric(0, "ns/op")
 }

@@ -1,12 +1,9 @@
-//go:build unix
-
 package collector
 
 import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/varvedb/varve/collector/queue"
+	"github.com/varvedb/varve/internal/cputime"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -62,7 +60,7 @@ func benchmarkFeed(b *testing.B, exception, disk bool) {
 	for i := range readings {
 		readings[i] = Reading{Address: fmt.Sprintf("area%d/t%d", i%10, i), HasTime: true, Value: Float64(0)}
 	}
-	begin, used := f.clock.ns.Load(), cpuTime(b)
+	begin, used := f.clock.ns.Load(), cputime.Used(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	n := 0
@@ -84,15 +82,5 @@ func benchmarkFeed(b *testing.B, exception, disk bool) {
 		b.ReportMetric(float64(f.outlet.Status().Bytes)/float64(n), "bytes/reading")
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "readings/s")
-	b.ReportMetric(float64(n)/(cpuTime(b)-used).Seconds(), "readings/cpu-s")
-}
-
-// cpuTime is what the process, and those it started that have ended, used of all processors, which other work on the machine hardly changes.
-func cpuTime(b *testing.B) (total time.Duration) {
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var u syscall.Rusage
-		require.NoError(b, syscall.Getrusage(who, &u))
-		total += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	return total
+	b.ReportMetric(float64(n)/(cputime.Used(b)-used).Seconds(), "readings/cpu-s")
 }

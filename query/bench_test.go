@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query/part13"
 	"github.com/varvedb/varve/storage"
@@ -111,11 +111,11 @@ func BenchmarkAnswers(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
-			before := cpuSeconds(b)
+			before := cputime.Used(b)
 			for b.Loop() {
 				require.NoError(b, c.ask())
 			}
-			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+			b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N)*1e6, "cpu-µs/op")
 		})
 	}
 }
@@ -149,12 +149,12 @@ func BenchmarkAtTimes(b *testing.B) {
 		c.ask.Tags = all
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
-			before := cpuSeconds(b)
+			before := cputime.Used(b)
 			for b.Loop() {
 				_, err := e.ReadAtTimes(context.Background(), c.ask, dropped{})
 				require.NoError(b, err)
 			}
-			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+			b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N)*1e6, "cpu-µs/op")
 		})
 	}
 }
@@ -173,13 +173,6 @@ func BenchmarkSparseInstants(b *testing.B) {
 			}
 		})
 	}
-}
-
-// cpuSeconds is what this process has taken of the processors so far.
-func cpuSeconds(b *testing.B) float64 {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // BenchmarkWide is wide answers about sealed tags over an hour, a row a second, but for sending them.
@@ -206,7 +199,7 @@ func BenchmarkWide(b *testing.B) {
 		c.ask.Mode, c.ask.Aggregate = c.mode, c.of
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
-			before := cpuSeconds(b)
+			before := cputime.Used(b)
 			rows := uint64(0)
 			for b.Loop() {
 				rows, err = e.ReadWide(context.Background(), c.ask, dropped{})
@@ -214,7 +207,7 @@ func BenchmarkWide(b *testing.B) {
 			}
 			cells := float64(rows*tags*uint64(b.N)) / 1e6
 			b.ReportMetric(cells/b.Elapsed().Seconds(), "Mcells/s")
-			b.ReportMetric(cells/(cpuSeconds(b)-before), "Mcells/cpu-s")
+			b.ReportMetric(cells/(cputime.Used(b)-before).Seconds(), "Mcells/cpu-s")
 		})
 	}
 }
@@ -232,12 +225,12 @@ func BenchmarkMinutes(b *testing.B) {
 		ask.IDs = append(ask.IDs, model.TagID(i+1))
 	}
 	b.ReportAllocs()
-	before := cpuSeconds(b)
+	before := cputime.Used(b)
 	for b.Loop() {
 		rows, err := e.ReadProcessed(context.Background(), ask, dropped{})
 		require.NoError(b, err)
 		require.EqualValues(b, tags*1440*5, rows)
 	}
-	b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e3, "cpu-ms/op")
-	b.ReportMetric((cpuSeconds(b)-before)/float64(b.N*tags*samples)*1e9, "cpu-ns/sample")
+	b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N)*1e3, "cpu-ms/op")
+	b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N*tags*samples)*1e9, "cpu-ns/sample")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
@@ -65,12 +66,12 @@ func BenchmarkYearPlot(b *testing.B) {
 		b.Run(fmt.Sprintf("tag=%d/days=%d/width=%d/lttb=%d", c.tag, c.length/(24*time.Hour), c.width, c.lttb), func(b *testing.B) {
 			b.ReportAllocs()
 			r := PlotRequest{Tags: Tags{IDs: []model.TagID{model.TagID(c.tag)}}, Start: benchStart, End: benchStart + int64(c.length), Width: c.width, LTTB: c.lttb}
-			before := cpuSeconds(b)
+			before := cputime.Used(b)
 			for b.Loop() {
 				_, err := e.ReadPlot(context.Background(), r, dropped{})
 				require.NoError(b, err)
 			}
-			b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e3, "cpu-ms/op")
+			b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N)*1e3, "cpu-ms/op")
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -46,7 +47,7 @@ func BenchmarkAgentLines(b *testing.B) {
 			}
 			agentLines(&buf, c.series, c.series, 0) // and tags
 			post(b, web, buf.Bytes())
-			before := cpuTime(b)
+			before := cputime.Used(b)
 			b.ResetTimer()
 			next := make(chan []byte, rounds)
 			for i := range rounds {
@@ -63,7 +64,7 @@ func BenchmarkAgentLines(b *testing.B) {
 			}
 			group.Wait()
 			b.ReportMetric(float64(rounds*c.lines)/b.Elapsed().Seconds()/1e6, "Mlines/s")
-			b.ReportMetric(float64(cpuTime(b)-before)/float64(rounds*c.lines), "cpu-ns/line")
+			b.ReportMetric(float64(cputime.Used(b)-before)/float64(rounds*c.lines), "cpu-ns/line")
 			b.StopTimer()
 		})
 	}

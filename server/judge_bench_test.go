@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
@@ -38,7 +39,7 @@ func BenchmarkJudge(b *testing.B) {
 			samples := shape.runs * shape.samples
 			b.ReportAllocs()
 			b.SetBytes(int64(len(encoded)))
-			before := cpuTime(b)
+			before := cputime.Used(b)
 			for b.Loop() {
 				require.NoError(b, j.begin(encoded))
 				require.NoError(b, j.judge())
@@ -46,7 +47,7 @@ func BenchmarkJudge(b *testing.B) {
 					b.Fatalf("%d samples taken of %d", j.taken, samples)
 				}
 			}
-			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*samples), "cpu-ns/sample")
+			b.ReportMetric(float64(cputime.Used(b)-before)/float64(b.N*samples), "cpu-ns/sample")
 		})
 	}
 }

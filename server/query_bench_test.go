@@ -13,6 +13,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/cputime"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 )
 
@@ -51,7 +52,7 @@ func BenchmarkReadRange(b *testing.B) {
 	_, err := s.db.Flush(context.Background())
 	require.NoError(b, err)
 	client := varvev1.NewQueryServiceClient(s.conn)
-	before := cpuTime(b)
+	before := cputime.Used(b)
 	for b.Loop() {
 		stream, err := client.ReadRange(context.Background(), &varvev1.ReadRangeRequest{Tags: names, EndNs: proto.Int64(math.MaxInt64), StartNs: proto.Int64(0)})
 		require.NoError(b, err)
@@ -66,7 +67,7 @@ func BenchmarkReadRange(b *testing.B) {
 		reader.Release()
 	}
 	b.ReportMetric(float64(b.N)*tags*samples/b.Elapsed().Seconds()/1e6, "Msamples/s")
-	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*tags*samples), "cpu-ns/sample")
+	b.ReportMetric(float64(cputime.Used(b)-before)/float64(b.N*tags*samples), "cpu-ns/sample")
 }
 
 // BenchmarkShortAnswers measures an hour of one tag to a client in this process, and beside it a call that does nothing: what
@@ -99,11 +100,11 @@ func BenchmarkShortAnswers(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			before := cpuTime(b)
+			before := cputime.Used(b)
 			for b.Loop() {
 				ask()
 			}
-			b.ReportMetric(float64(cpuTime(b)-before)/1e3/float64(b.N), "cpu-µs/op")
+			b.ReportMetric(float64(cputime.Used(b)-before)/1e3/float64(b.N), "cpu-µs/op")
 		})
 	}
 }

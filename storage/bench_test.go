@@ -15,6 +15,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/record"
@@ -144,14 +145,14 @@ func (p *plant) send(i int, mode model.WriteMode) {
 func benchmarkIngest(b *testing.B, tags int, mode model.WriteMode) {
 	p := openPlant(b, tags)
 	b.ResetTimer()
-	before := cpuSeconds(b)
+	before := cputime.Used(b)
 	for i := range b.N {
 		p.send(i, mode)
 	}
 	_, err := p.last.Applied(context.Background())
 	require.NoError(b, err)
 	b.StopTimer()
-	b.ReportMetric((cpuSeconds(b)-before)*1e9/float64(b.N*plantRuns*plantRun), "cpu-ns/sample")
+	b.ReportMetric((cputime.Used(b)-before).Seconds()*1e9/float64(b.N*plantRuns*plantRun), "cpu-ns/sample")
 	b.ReportMetric(float64(b.N)*plantRuns*plantRun/b.Elapsed().Seconds()/1e6, "Msamples/s")
 	_, err = p.db.Flush(context.Background())
 	require.NoError(b, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/varvedb/varve/internal/cputime"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 )
@@ -87,12 +88,12 @@ func BenchmarkPartials(b *testing.B) {
 					require.NoError(b, err)
 					defer v.Close()
 					var p Partials
-					tag, before := odd, cpuSeconds(b)
+					tag, before := odd, cputime.Used(b)
 					for b.Loop() {
 						require.NoError(b, v.Partials(context.Background(), model.TagID(tag+1), c.edges, d, &p))
 						tag = (tag + 2) % c.tags
 					}
-					b.ReportMetric((cpuSeconds(b)-before)/float64(b.N)*1e6, "cpu-µs/op")
+					b.ReportMetric((cputime.Used(b)-before).Seconds()/float64(b.N)*1e6, "cpu-µs/op")
 				})
 			}
 		}

@@ -364,6 +364,13 @@ func writeCertificate(t *testing.T, certFile, keyFile string) {
 	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs}), 0o600))
 }
 
+// hangUp tells this process to read its configuration anew.
+func hangUp(t *testing.T) {
+	p, err := os.FindProcess(os.Getpid())
+	require.NoError(t, err)
+	require.NoError(t, p.Signal(syscall.SIGHUP))
+}
+
 // A change of the file is taken while it runs, on SIGHUP at once; one that makes no sense is not.
 func TestCollectReloads(t *testing.T) {
 	address, _ := serveInProcess(t, t.TempDir())
@@ -378,11 +385,11 @@ func TestCollectReloads(t *testing.T) {
 	stop := collectInProcess(t, config)
 	eventually(t, "the first row", func() bool { return len(stored(t, address, "ONE")) == 1 })
 	write("{address: x, tag: ONE, typ: int64}")
-	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	hangUp(t)
 	appendFile(t, log, "2026-03-01T10:00:01Z,2\n")
 	eventually(t, "the second row", func() bool { return len(stored(t, address, "ONE")) == 2 })
 	write("{address: x, tag: TWO}")
-	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	hangUp(t)
 	n := 2
 	eventually(t, "a row of the new tag", func() bool {
 		appendFile(t, log, fmt.Sprintf("2026-03-01T10:01:%02dZ,%d\n", n%60, n))

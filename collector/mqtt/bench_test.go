@@ -6,15 +6,14 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/varvedb/varve/collector"
 	"github.com/varvedb/varve/collector/mqtt/packet"
+	"github.com/varvedb/varve/internal/cputime"
 )
 
 // nowhere is a Sink that only looks at what it gets.
@@ -97,7 +96,7 @@ func benchmarkSparkplug(b *testing.B, batch int) {
 		messages = append(messages, encoded("DDATA", fmt.Sprint("/D", d), metrics))
 	}
 	require.NoError(b, k.put(k.ctx))
-	before, used := out.readings, cpuTime(b)
+	before, used := out.readings, cputime.Used(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
@@ -113,12 +112,5 @@ func benchmarkSparkplug(b *testing.B, batch int) {
 	require.Equal(b, uint64(b.N*batch), out.readings-before)
 	require.Zero(b, out.counted)
 	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "metrics/s")
-	b.ReportMetric(float64(b.N*batch)/(cpuTime(b)-used).Seconds(), "metrics/cpu-s")
-}
-
-// cpuTime is what the process has used of all processors, which other work on the machine hardly changes.
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	b.ReportMetric(float64(b.N*batch)/(cputime.Used(b)-used).Seconds(), "metrics/cpu-s")
 }
