@@ -487,6 +487,19 @@ func randomAggregates(rng *rand.Rand) string {
 	case 3:
 		groups = append(groups, "time::date")
 	}
+	from := one("{samples}", "{samples}", "{good}")
+	switch rng.IntN(6) {
+	case 0, 1:
+		from += one(" join", " left join") + " tags t using (tag_id)"
+		if rng.IntN(2) == 0 {
+			groups = append(groups, "t.type")
+		}
+		if rng.IntN(3) == 0 {
+			where = append(where, one("t.type <> 'int64'", "t.type = 'float64'", "t.name like '%e%'"))
+		}
+	case 2:
+		from += " join tag_names n using (tag_id)"
+	}
 	selected = append(selected, groups...)
 	for _, a := range strings.Split("count(*)|count(value)|min(value)|max(value)|sum(value)|avg(value)|arg_min(value, time)|max_by(value, time)|first(value order by time)|last(value order by time)|min(time)|max(time)", "|") {
 		if rng.IntN(3) == 0 {
@@ -512,7 +525,10 @@ func randomAggregates(rng *rand.Rand) string {
 	if rng.IntN(3) == 0 {
 		where = append(where, "severity = 'Good'")
 	}
-	sql := "select " + strings.Join(selected, ", ") + " from " + one("{samples}", "{samples}", "{good}")
+	if rng.IntN(4) == 0 {
+		where = append(where, "value is not null")
+	}
+	sql := "select " + strings.Join(selected, ", ") + " from " + from
 	if len(where) > 0 {
 		sql += " where " + strings.Join(where, " and ")
 	}
