@@ -264,11 +264,12 @@ type forwardLoad struct {
 	live      bool  // nothing is written ahead of the clock
 	gone      []uint64
 	made      map[string]bool
-	kinds     []int // of steps; nil: all
+	removed   map[[2]int64]bool // samples of MULTI, by time and seq
+	kinds     []int             // of steps; nil: all
 }
 
 func newForwardLoad(t testing.TB, rng *rand.Rand, edge func() *client) *forwardLoad {
-	return &forwardLoad{t: t, rng: rng, client: edge, model: map[string]map[int64]float64{}, tick: 1e9, from: 1_700_000_000, now: 1_700_000_000, made: map[string]bool{}}
+	return &forwardLoad{t: t, rng: rng, client: edge, model: map[string]map[int64]float64{}, tick: 1e9, from: 1_700_000_000, now: 1_700_000_000, made: map[string]bool{}, removed: map[[2]int64]bool{}}
 }
 
 // call makes a call that does no more when it is made twice, and returns how often it was.
@@ -396,8 +397,9 @@ func (l *forwardLoad) step() {
 			run.TimesNs, run.Int64 = append(run.TimesNs, at), append(run.Int64, l.rng.Int64()-l.rng.Int64())
 		}
 		l.write(run)
-		if l.rng.IntN(3) == 0 {
-			l.edit(&varvev1.Run{Tag: "MULTI", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}, Seq: []uint32{uint32(l.rng.IntN(n))}})
+		if seq := uint32(l.rng.IntN(n)); l.rng.IntN(3) == 0 && !l.removed[[2]int64{at, int64(seq)}] { // a seq is never given again
+			l.removed[[2]int64{at, int64(seq)}] = true
+			l.edit(&varvev1.Run{Tag: "MULTI", Mode: varvev1.WriteMode_WRITE_MODE_REMOVE, TimesNs: []int64{at}, Seq: []uint32{seq}})
 		}
 	case 7: // other types, nulls and qualities
 		at := l.at()
