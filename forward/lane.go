@@ -311,6 +311,7 @@ func (a *lane) take(ctx context.Context, m *varvev1.SubscribeResponse) error {
 		if err := a.markDays(ctx, 0); err != nil {
 			return err
 		}
+		a.pass++ // the token is behind what was read: all of that goes before the place is there
 	}
 	if a.token == "" {
 		a.marks = append(a.marks, mark{a.pass, m.Token, a.place.GapsTo})

@@ -235,13 +235,17 @@ func requireAllFiltered(t testing.TB, x *trial, names func(string) string) {
 	}
 }
 
-// TestForwardedBucketsThatWereNotOver: what stood in buckets that were not over when a forwarder began, of which nobody told it, is sent once they are.
+// TestForwardedBucketsThatWereNotOver: what stood in buckets that were not over when a forwarder began, of which nobody told it, is sent once they are,
+// though it was started anew meanwhile.
 func TestForwardedBucketsThatWereNotOver(t *testing.T) {
 	edge, site := newServed(t), newServed(t)
 	load := newForwardLoad(t, rand.New(rand.NewPCG(5, 5)), edge.client)
 	now := time.Now().Unix()
 	load.write(floatRun("A", (now-2)*1e9, 1, 2, 3, 4))
 	f := newForwarding(t, forwardConfig(t, edge, site, "raw: false\nfiltered: [{exc_dev: 0.1, every: 1s, settle: 3s}]\naggregates: [{function: maximum, every: 1s, settle: 3s, suffix: .MAX}]\n"))
+	f.start()
+	time.Sleep(1500 * time.Millisecond) // for a pass, in which some of them are not over
+	f.stop()
 	f.start()
 	for _, tag := range []string{"A", "A.MAX"} {
 		eventually(t, tag, func() bool {
