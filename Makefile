@@ -40,7 +40,7 @@ run: bin/varve ## load the bundled sample into ./data, show a query on it, stop
 	cmd/varve/sample/demo.sh bin/varve
 
 .PHONY: test
-test: vet ## vet, all tests, then all tests under the race detector (some 15 minutes on 2 cores)
+test: vet ## vet, all tests, then all tests under the race detector (three quarters of an hour on 2 cores)
 	$(call seeds,$(TEST_SEEDS),$(TEST_DAMAGE),$(TEST_KILLS)) $(GO) test -timeout 40m ./...
 	$(call seeds,$(RACE_SEEDS),$(RACE_SEEDS),1) CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 	@$(call with_cc,cd cmd/varve-sql && CGO_ENABLED=1 $(GO) test -timeout 20m ./...)

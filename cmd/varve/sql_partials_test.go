@@ -382,6 +382,7 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		{sql: "select type, any_value(name) is null, count(distinct t.name), max(t.type), " + allAggregates + " from {good} join tags t on t.name = tag where t.type <> 'int64' group by type"},
 		{sql: "select t.type, date_trunc('day', time) d, " + allAggregates + " from {samples}, tags t where t.tag_id = samples.tag_id and time > '2026-03-02 03:04:05' group by all"},
 		{sql: "select t.type, date_trunc('day', time) d, count(*), avg(value) from tags t join {samples} on t.tag_id = samples.tag_id and samples.severity = 'Good' and time < '2026-03-03 03:04:05' and t.name like '%e%' where value is not null group by all"},
+		{sql: "select t.type, " + allAggregates + " from {samples} join tags t on t.tag_id = samples.tag_id and samples.value is not null group by t.type"},
 		{sql: "select t.type, count(*), avg(value) from {samples} left join tags t on t.tag_id = samples.tag_id and t.type = 'int64' group by all"},
 		{sql: "select n.name, count(*), avg(value) from {samples} join tag_names n using (tag_id) group by n.name"},
 		{sql: "select x.name, x.value, count(*) as n, avg(samples.value) from {samples} join tag_attributes x on x.tag_id = samples.tag_id where x.name = 'area' group by x.name, x.value"},

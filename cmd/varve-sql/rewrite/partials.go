@@ -69,7 +69,9 @@ func (r *rewriter) partials(n node, visible []string) {
 	if s.results(changed); s.failed || !s.some || s.ambiguous(n) {
 		return
 	}
-	for _, c := range conjuncts(child(changed, "where_clause")) {
+	s.on = nil
+	from = s.leaf(child(changed, "from_table"))
+	for _, c := range slices.Concat(conjuncts(child(changed, "where_clause")), s.on) {
 		if s.hasValue(c) {
 			clear(c)
 			maps.Copy(c, node{"class": "COMPARISON", "type": "COMPARE_GREATERTHAN", "alias": "", "query_location": 0, "left": s.partial("partial valued"), "right": constant("INTEGER", 0)})
@@ -80,7 +82,6 @@ func (r *rewriter) partials(n node, visible []string) {
 		scan.Bounds = append(scan.Bounds, Bound{Role: Severity, Op: Equal, Literal: true, Values: []node{constant("VARCHAR", "Good")}})
 	}
 	s.units(scan)
-	from = s.leaf(child(n, "from_table"))
 	from["alias"] = of.alias
 	r.place(from, scan)
 	r.placed[identity(from)] = scan
