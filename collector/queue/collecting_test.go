@@ -125,13 +125,13 @@ func TestNamesOfWhatIsReadGoOnce(t *testing.T) {
 			r.Until = time.Now().UnixNano()
 			return []Collecting{r}
 		}})
+		x.stop()
 		p := x.servers[0]
-		p.mu.Lock()
-		p.breaks = nil
+		p.breaks, p.lists, p.said = nil, nil, nil
 		for _, n := range reading.Tags {
 			p.tags[n] = true
 		}
-		p.mu.Unlock()
+		x.start()
 		sent := func(d time.Duration) (names, calls int) {
 			time.Sleep(d)
 			p.mu.Lock()
@@ -198,7 +198,6 @@ func TestExceptionsAreThoseOfTheServer(t *testing.T) {
 				}
 			}
 		}
-		x.start()
 		p, other := x.servers[0], x.servers[1]
 		set := func(of map[string]float64) {
 			p.mu.Lock()
@@ -218,6 +217,7 @@ func TestExceptionsAreThoseOfTheServer(t *testing.T) {
 		last := fmt.Sprint("tag-", maxGapTags+2)
 		first := map[string]float64{"tag-1": 1, "tag-2": 0.5, last: 3}
 		set(first)
+		x.start()
 		check(first, 2)
 		second := map[string]float64{"tag-2": 0.5, last: 4}
 		set(second)
