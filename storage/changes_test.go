@@ -197,7 +197,7 @@ func (s *subscriber) takeRange(x Change) {
 // twice.
 func TestChangesMakeWhatIsStored(t *testing.T) {
 	kinds := map[model.Effect]int{}
-	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/20, 8)) {
+	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/20, fewer(8))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { testChanges(t, seed, kinds) })
 	}
 	for e := model.EffectNew; e <= model.EffectErased; e++ {

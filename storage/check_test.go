@@ -27,7 +27,7 @@ func verified(t testing.TB, fs vfs.FS) ([]string, []Content, Checked, error) {
 
 // TestSoundStoresVerify: whatever a store has been through, also a power cut in the middle, there is nothing to report.
 func TestSoundStoresVerify(t *testing.T) {
-	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/10, 8)) {
+	for seed := range uint64(max(seeds("VARVE_CRASH_SEEDS", 400)/10, fewer(8))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			mem := vfs.NewCrashableMem()

@@ -328,8 +328,16 @@ func (c *cutHistory) acceptLoss() {
 	v.Close()
 }
 
+// notShort leaves out of a short run, as that under the race detector is, what takes minutes there and shows no race that TestPowerCut does not.
+func notShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its histories are those of TestPowerCut: which syncs they need is the same in a short run")
+	}
+}
+
 // The history with all syncs in place holds, and shows every class of them that there is.
 func TestEverySyncIsKnown(t *testing.T) {
+	notShort(t)
 	seen := map[string]bool{}
 	for seed := range uint64(20) {
 		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { newCutHistory(t, seed, "", seen).run() }) {
@@ -341,12 +349,13 @@ func TestEverySyncIsKnown(t *testing.T) {
 
 // Without any one class of them, some power cut takes what was acknowledged.
 func TestEverySyncMatters(t *testing.T) {
+	notShort(t)
 	for class, shows := range everySync {
 		t.Run(class, func(t *testing.T) {
 			t.Parallel()
 			most := 40
 			if !shows {
-				most = fewer(5)
+				most = 5
 			}
 			for seed := range uint64(most) {
 				r := &recorder{TB: t}

@@ -83,7 +83,7 @@ func requireSwept(t testing.TB, db *DB) {
 // without its tier's directory being named.
 func TestTieredStoreAnswersLikeThePlainModel(t *testing.T) {
 	moved := 0
-	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", 20)) {
+	for seed := range uint64(seeds("VARVE_MODEL_SEEDS", fewer(20))) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			fs := vfs.NewMem()
 			h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 11)), model: plain.Store{}, tags: len(testTypes), clock: newClock(), tierDir: "slow"}
