@@ -17,7 +17,7 @@ func (r *rule) sampleValue(v Value, t model.Type) (bits uint64, text string, err
 		if !ok {
 			return 0, "", misfit(v, t)
 		}
-		x = x*r.factor + r.offset
+		x = float64(x*r.factor) + r.offset
 		if t == model.Float32 {
 			return uint64(math.Float32bits(float32(x))), "", nil
 		}

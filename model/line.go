@@ -2,6 +2,10 @@ package model
 
 import "math"
 
+// Finite says whether f is a number, neither infinite nor NaN. It compares: of f-f a compiler would make one operation with the
+// product that f is, and what rounding took from that is not 0.
+func Finite(f float64) bool { return math.Abs(f) <= math.MaxFloat64 }
+
 // OnLine is the value at t on the straight line through (t0, v0) and (t1, v1), t0 before t1: what a reader answers between two
 // samples of a tag that is not stepped. All that interpolates calls it, because the deviation filters promise their
 // bound for these very operations, each rounded to a double. The conversions keep a compiler from joining two of them

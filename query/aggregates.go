@@ -334,7 +334,7 @@ func (c *calculation) add(x *piece) error {
 			rule.Stepped = *c.stepped
 		}
 		if i, ok := iv.Integral(rule); ok {
-			c.huge = c.huge || !finite(i.Value) && hasHuge(iv.Before, iv.In, iv.After)
+			c.huge = c.huge || !model.Finite(i.Value) && hasHuge(iv.Before, iv.In, iv.After)
 			c.area += i.Value
 			c.covered += i.Covered
 		}

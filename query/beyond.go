@@ -48,8 +48,6 @@ func hasHuge(partials ...*rollup.Partial) bool {
 	return false
 }
 
-func finite(v float64) bool { return v-v == 0 }
-
 // scaled is what samples of a tag are calculated of once more, beside a view that has them.
 func (a asked) scaled(v View) (View, asked) {
 	of := a
@@ -74,7 +72,7 @@ func (a *aggregation) beyond(ctx context.Context, k *worker, w *window, columns 
 	n := len(a.request.Aggregates)
 	cells, again := w.cells[len(w.cells)-n:], false
 	for i, x := range a.request.Aggregates {
-		again = again || x.isAverage() && cells[i].valid && !finite(math.Float64frombits(cells[i].bits))
+		again = again || x.isAverage() && cells[i].valid && !model.Finite(math.Float64frombits(cells[i].bits))
 	}
 	if !again || !k.calc.huge && !hasHuge(k.calc.only) {
 		return nil
@@ -105,7 +103,7 @@ func (a *aggregation) beyond(ctx context.Context, k *worker, w *window, columns 
 
 // beyond calculates an average of an interval once more, if it is not finite but may be.
 func (r *processedReader) beyond(ctx context.Context, w *processedWindow, iv *part13.Interval, row *processedRow) error {
-	if !row.function.isAverage() || row.Null || row.Type != model.Float64 || finite(math.Float64frombits(row.Bits)) || !hasHuge(iv.Before, iv.In, iv.After) {
+	if !row.function.isAverage() || row.Null || row.Type != model.Float64 || model.Finite(math.Float64frombits(row.Bits)) || !hasHuge(iv.Before, iv.In, iv.After) {
 		return nil
 	}
 	p := *r.processing

@@ -73,8 +73,8 @@ func TestAveragesOfHugeValues(t *testing.T) {
 					continue
 				}
 				w := want.Value(i) / shrink
-				if !finite(want.Value(i)) {
-					require.False(t, finite(have.Value(i)), where)
+				if !model.Finite(want.Value(i)) {
+					require.False(t, model.Finite(have.Value(i)), where)
 					continue
 				}
 				require.InEpsilon(t, 1+w/math.MaxFloat64, 1+have.Value(i)/math.MaxFloat64, 1e-12, "%s: %v, not %v", where, have.Value(i), w)
@@ -102,7 +102,7 @@ func TestAveragesOfHugeValues(t *testing.T) {
 		sum, n := new(big.Float).SetPrec(2200), 0
 		for i, x := range s.samples[1].Times {
 			v := math.Float64frombits(s.samples[1].Bits[i])
-			if model.Between(b.Start, b.End).Contains(x) && s.samples[1].QualityAt(i).IsGood() && finite(v) {
+			if model.Between(b.Start, b.End).Contains(x) && s.samples[1].QualityAt(i).IsGood() && model.Finite(v) {
 				sum.Add(sum, big.NewFloat(v))
 				n++
 			}

@@ -169,7 +169,7 @@ func (s *errorSum) add(x *compared) {
 	s.count++
 	s.sum += x.error
 	s.absolute += math.Abs(x.error)
-	s.squares += x.error * x.error
+	s.squares += float64(x.error * x.error)
 	if x.actual != 0 {
 		s.ratios++
 		s.part += math.Abs(x.error / x.actual)

@@ -226,7 +226,7 @@ func (c *tally) reset() { *c = tally{limits: c.limits} }
 func (c *tally) add(x *model.Sample) {
 	c.own++
 	v := part13.Number(x)
-	if v-v != 0 {
+	if !model.Finite(v) {
 		c.finishChain()
 		c.has = false
 		return
@@ -277,7 +277,7 @@ func (c *tally) resume(x *model.Sample) {
 		c.chain.Add(x.Time, whole, c.limits)
 	}
 	v := part13.Number(x)
-	c.last, c.has, c.first = *x, v-v == 0, x.Time
+	c.last, c.has, c.first = *x, model.Finite(v), x.Time
 }
 
 // seconds are those from the samples counted from to the last ones.

@@ -225,7 +225,7 @@ func plainIncrease(s *model.Samples, chain []int, own int, limits counter.Limits
 	var firstTime, lastTime int64
 	for k := range chain {
 		b, _ := s.At(chain[k]).Float64()
-		if b-b != 0 {
+		if !model.Finite(b) {
 			continue
 		}
 		lastTime = s.Times[chain[k]]
@@ -233,7 +233,7 @@ func plainIncrease(s *model.Samples, chain []int, own int, limits counter.Limits
 		if k > 0 {
 			a, _ = s.At(chain[k-1]).Float64()
 		}
-		if a-a != 0 {
+		if !model.Finite(a) {
 			if steps == 0 {
 				firstTime = lastTime
 			}

@@ -162,7 +162,7 @@ func (p *plotting) drawn(s *model.Samples, i int) (v float64, q model.Quality, o
 		return math.NaN(), q, false
 	}
 	v = part13.Number(&model.Sample{Type: s.Type, Bits: s.Bits[i]})
-	return v, q, v-v == 0
+	return v, q, model.Finite(v)
 }
 
 // byPixels writes the rows of a tag for each column of pixels.

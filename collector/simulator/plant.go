@@ -75,7 +75,7 @@ func (p *Plant) draw(what, which, when int64) float64 {
 		x = (x ^ x>>27) * 0x94D049BB133111EB
 		x ^= x >> 31
 	}
-	return float64(x>>11) / (1 << 53)
+	return float64(float64(x>>11) / (1 << 53)) // the conversion keeps it from being joined with a sum: every machine draws the same
 }
 
 // Down reports whether the device does not answer at a step.
@@ -144,7 +144,7 @@ func (p *Plant) reading(address string, which, step int64) collector.Reading {
 		length := 20 + int64(p.draw(drawPump, which, -1)*20)
 		r.Value = collector.Int64(int64(p.draw(drawPump, which, step/length) * 3))
 	default:
-		perStep := int64(1 + p.draw(drawCounter, which, -1)*100)
+		perStep := 1 + int64(p.draw(drawCounter, which, -1)*100)
 		r.Value = collector.Uint64(uint64(step*perStep+int64(p.draw(drawCounter, which, step)*float64(perStep))) % 1_000_000)
 	}
 	return r
@@ -152,9 +152,9 @@ func (p *Plant) reading(address string, which, step int64) collector.Reading {
 
 // sensor is a swing of an hour around a base, with drift and noise, in steps of 0.01 as a transmitter has them.
 func (p *Plant) sensor(which, step int64) float64 {
-	base, phase := 20+60*p.draw(drawBase, which, 0), p.draw(drawBase, which, 1)
-	hours := float64(step) * p.s.Every.Hours()
+	base, phase := 20+float64(60*p.draw(drawBase, which, 0)), p.draw(drawBase, which, 1)
+	hours := float64(float64(step) * p.s.Every.Hours())
 	noise := p.draw(drawNoise, which, step) + p.draw(drawNoise, which, -step-1) - 1
-	v := base + 5*math.Sin(2*math.Pi*(hours+phase)) + p.s.Drift*hours/24 + p.s.Noise*noise
+	v := base + float64(5*math.Sin(2*math.Pi*(hours+phase))) + float64(p.s.Drift*hours/24) + float64(p.s.Noise*noise)
 	return math.Round(v*100) / 100
 }

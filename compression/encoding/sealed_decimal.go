@@ -41,7 +41,7 @@ func (t *tenths) of(x uint64, shift uint) (int64, bool) {
 	if shift == 32 {
 		f = float64(math.Float32frombits(uint32(x)))
 	}
-	scaled := f * t.power
+	scaled := float64(f * t.power)
 	if !(math.Abs(scaled) < 1<<51) {
 		return 0, false
 	}
@@ -83,7 +83,7 @@ func (e *SealedEncoder) planDecimal(v []uint64, shift uint) decimals {
 	}
 	best, at, beyond := math.MaxFloat64, 0, none
 	for k := most; k >= 0; k-- {
-		if cost := float64(beyond)*90 + float64(count)*3.3*float64(k); cost < best {
+		if cost := float64(beyond*90) + float64(float64(count)*3.3*float64(k)); cost < best {
 			best, at = cost, k
 		}
 		beyond += need[k]

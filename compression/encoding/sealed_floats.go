@@ -83,7 +83,7 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 		e.words, e.misses, e.missed = dec.convert(e.words, e.misses[:0], e.missed[:0], v, shift)
 		s, run := sampled(&e.sample, e.words)
 		plan = e.planInts(s, run)
-		best, codec = plan.bits*n+float64(len(e.misses))*10, sealedFloatDecimal
+		best, codec = float64(plan.bits*n)+float64(len(e.misses)*10), sealedFloatDecimal
 	}
 	if outer && e.table.collect(v) {
 		e.table.arrangeFloats(shift)
@@ -92,7 +92,7 @@ func (e *SealedEncoder) chooseFloats(dst []byte, v []uint64, shift uint, outer b
 			s[i] = uint64(e.table.rank(x))
 		}
 		p := e.planInts(s, run)
-		cost := p.bits*n + e.floatTableCost(dec, shift)
+		cost := float64(p.bits*n) + e.floatTableCost(dec, shift)
 		if cost < best*0.98 {
 			best, codec, plan = cost, sealedFloatDictionary, p
 		}
@@ -159,7 +159,7 @@ func (e *SealedEncoder) floatTableCost(dec decimals, shift uint) float64 {
 		}
 		prev = m
 	}
-	return 20 + float64(sum)/8
+	return 20 + float64(float64(sum)/8)
 }
 
 func (e *SealedEncoder) appendFloatDictionary(dst []byte, v []uint64, shift uint, plan intPlan) []byte {
@@ -227,7 +227,7 @@ func (e *SealedEncoder) topBits(s []uint64, run int) float64 {
 		}
 	}
 	n := float32(len(s))
-	return min(p.bits, float64((countLog[len(s)]-sum+float32(distinct-1)*0.72)/n))
+	return min(p.bits, float64((countLog[len(s)]-sum+float32(float32(distinct-1)*0.72))/n))
 }
 
 func (e *SealedEncoder) appendReal(dst []byte, v []uint64, shift uint) []byte {

@@ -46,7 +46,7 @@ func (e *SealedEncoder) rankedCost(v []uint64) (ranked, plain float64) {
 	}
 	q := e.planInts(s, run)
 	n := float64(len(v)) / 8
-	return q.bits*n + e.table.cost(), p.bits * n
+	return float64(q.bits*n) + e.table.cost(), p.bits * n
 }
 
 func (e *SealedEncoder) appendIntDictionary(dst []byte, v []uint64) []byte {
@@ -158,7 +158,7 @@ func (e *SealedEncoder) appendPlanned(dst []byte, v []uint64, p intPlan) []byte 
 		}
 		// A run costs its value and its length; a little more is allowed, for runs decode fastest.
 		perRun := float64(bits.Len64(most-least)) + float64(bits.Len(uint(len(v)/runs))) + 1
-		if float64(runs)*perRun < p.bits*float64(len(v))*1.02+64 && runs < len(v)/8 || float64(runs)*perRun < p.bits*float64(len(v))*0.9 {
+		if float64(runs)*perRun < float64(p.bits*float64(len(v))*1.02)+64 && runs < len(v)/8 || float64(runs)*perRun < p.bits*float64(len(v))*0.9 {
 			return e.appendIntRuns(dst, v, runs)
 		}
 	}

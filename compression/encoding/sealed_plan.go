@@ -142,12 +142,14 @@ func (e *SealedEncoder) planSplit(r []uint64, low, high int64) streamPlan {
 		h[d]++
 	}
 	used, size := h.cost(n)
-	size += float64(n)*float64(shift)/8 + float64(h[escape])*float64(bits.Len64(far))/8 + laneCost(n, used)
+	size += float64(float64(n)*float64(shift)/8) + float64(float64(h[escape])*float64(bits.Len64(far))/8) + laneCost(n, used)
 	return streamPlan{coder: streamSplit, lo: lo, width: shift, most: escape<<shift - 1, bytes: size}
 }
 
 // laneCost is about what a lane takes beside its codes.
-func laneCost(n, symbols int) float64 { return 10 + float64(symbols)*0.4 + float64(8*laneGroups(n)) }
+func laneCost(n, symbols int) float64 {
+	return 10 + float64(float64(symbols)*0.4) + float64(8*laneGroups(n))
+}
 
 // lowBits is how many low bits stand apart from the symbols of a split stream whose numbers mostly span so much. With four
 // or eight they are joined fastest, and with none at all if they need not be; the 255 symbols are then no fewer than 16
@@ -204,13 +206,13 @@ func (e *SealedEncoder) planTable(r []uint64, low, high int64) streamPlan {
 			far |= zigzag(int64(uint64(d) - room/2))
 			continue
 		}
-		sum += float64(c) * max(whole-math.Log2(float64(c)), 1)
+		sum += float64(float64(c) * max(whole-math.Log2(float64(c)), 1))
 		width, last = max(width, bits.Len(uint(d-last))), d
 	}
 	if beyond > 0 {
-		sum += float64(beyond) * (whole - math.Log2(float64(beyond)) + float64(bits.Len64(far)))
+		sum += float64(float64(beyond) * (whole - math.Log2(float64(beyond)) + float64(bits.Len64(far))))
 	}
-	size := sum*1.005/8 + float64(symbols*width)/8 + laneCost(n, symbols)
+	size := float64(sum*1.005/8) + float64(float64(symbols*width)/8) + laneCost(n, symbols)
 	return streamPlan{coder: streamTable, lo: lo, base: room, most: uint64(least), bytes: size}
 }
 

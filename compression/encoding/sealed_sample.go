@@ -40,7 +40,7 @@ func (h *binCounts) cost(n int) (used int, size float64) {
 	for _, c := range h {
 		if c > 0 {
 			used++
-			bits += float64(c) * max(whole-math.Log2(float64(c)), 1)
+			bits += float64(float64(c) * max(whole-math.Log2(float64(c)), 1))
 		}
 	}
 	if used < 2 {
@@ -81,7 +81,7 @@ func residualBits(r []uint64) float64 {
 		}
 	}
 	n := float32(len(r))
-	entropy := (countLog[len(r)] - sum + float32(bins-1)*0.72) / n // a small sample shows less of it than there is
+	entropy := (countLog[len(r)] - sum + float32(float32(bins-1)*0.72)) / n // a small sample shows less of it than there is
 	return float64(entropy + float32(open)/n)
 }
 

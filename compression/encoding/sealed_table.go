@@ -95,5 +95,5 @@ func (t *distinctTable) cost() float64 {
 	for i := 1; i < len(t.values); i++ {
 		sum += uint64(bits.Len64(t.values[i]-t.values[i-1])) + 1
 	}
-	return 20 + float64(sum)/8
+	return 20 + float64(float64(sum)/8)
 }

@@ -63,7 +63,7 @@ const (
 func opening(v, rise, edge, deviation float64) float64 {
 	errors := float64(5.1*unit*math.Abs(edge)) + float64(1.1*unit*math.Abs(rise)) + lost
 	room := float64(2.4*unit*max(math.Abs(v), deviation/2)) - errors
-	own := unit * deviation // what the last sum here can be rounded by
+	own := float64(unit * deviation) // what the last sum here can be rounded by
 	if 0 <= room && room <= own {
 		return deviation
 	}

@@ -55,7 +55,7 @@ func (s side) add(t int64, v float64) side {
 
 // above is half of how far c lies above the line from a to b: all of it could overflow.
 func (c corner) above(a, b corner) float64 {
-	return c.value/2 - model.OnLine(a.time, a.value/2, b.time, b.value/2, c.time)
+	return float64(c.value/2) - model.OnLine(a.time, a.value/2, b.time, b.value/2, c.time)
 }
 
 // line is the greatest distance of a corner from the line from (t0, v0) to (t1, v1), and a bound on that of any sample.

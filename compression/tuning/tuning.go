@@ -132,7 +132,7 @@ func (c comparison) errors(r *Report, all, kept []model.Sample) (squares float64
 		if e > r.WorstError || r.Numbers == 0 {
 			r.WorstError, r.WorstTime = e, x.Time
 		}
-		squares += e * e
+		squares += float64(e * e)
 		r.Numbers++
 	}
 	return squares
@@ -175,7 +175,7 @@ func (c comparison) of(s []model.Sample, limit float64) (found []crossing) {
 		x := crossing{rising: v1 > limit, at: s[i].Time, next: s[i].Time}
 		if !c.stepped {
 			// Halves, so that the distance of the farthest doubles does not overflow.
-			share := (limit/2 - v0/2) / (v1/2 - v0/2)
+			share := (float64(limit/2) - float64(v0/2)) / (float64(v1/2) - float64(v0/2))
 			x.at = between(s[i-1].Time, s[i].Time, share)
 		}
 		found = append(found, x)

@@ -149,7 +149,7 @@ func structCell(c *array.Struct, i int) (bucketCell, error) {
 }
 
 func floatCell(f float64, bits int) bucketCell {
-	return bucketCell{text: string(appendFloat(nil, f, bits)), number: f-f == 0}
+	return bucketCell{text: string(appendFloat(nil, f, bits)), number: model.Finite(f)}
 }
 
 func writeCSVCells(out *bufio.Writer, cells []bucketCell) {

@@ -145,7 +145,7 @@ func (l *lines) number(b []byte, rec arrow.Record, i int) (out []byte, finite bo
 		return appendFloat(b, c.Value(i), 64), c.Value(i)-c.Value(i) == 0, nil
 	case *array.Float32:
 		x := float64(c.Value(i))
-		return appendFloat(b, x, 32), x-x == 0, nil
+		return appendFloat(b, x, 32), model.Finite(x), nil
 	case *array.Boolean:
 		if c.Value(i) {
 			return append(b, '1'), true, nil

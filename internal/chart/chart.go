@@ -150,7 +150,7 @@ func (c *Chart) dotRow(v float64) int {
 	if c.high == c.low {
 		return rows / 2
 	}
-	share := (v/2 - c.low/2) / (c.high/2 - c.low/2) // halves, so that the whole range of doubles fits
+	share := (float64(v/2) - float64(c.low/2)) / (float64(c.high/2) - float64(c.low/2)) // halves, so that the whole range of doubles fits
 	return min(max(rows-int(math.Round(share*float64(rows))), 0), rows)
 }
 

@@ -81,6 +81,14 @@ step answers of the native program
 answers "$work/native" "$native" >"$work/want"
 [ "$(wc -l <"$work/want")" -gt 1000 ] || { echo "the native program answered $(wc -l <"$work/want") lines"; exit 1; }
 
+# fused prints where a compiler made one operation of a product and a sum without being asked to, as it may for ARM: there answers would be others than on
+# a machine that has no such operation. It reads what the compiler lists of the packages here.
+fused() {
+	grep -E $'\tFN?M(ADD|SUB)' | grep -oE "$PWD/[^ :)]+\.go:[0-9]+" | sort -u | while IFS=: read -r file line; do
+		sed -n "${line}p" "$file" | grep -q 'math\.FMA' || echo "${file#"$PWD"/}:$line: $(sed -n "${line}p" "$file")"
+	done
+}
+
 for target in ${TARGETS:-linux/amd64 linux/arm64 linux/arm/7 windows/amd64 darwin/arm64}; do
 	built=everything vetted=yes ran="no: there is none to run it here"
 	if [ "$mode" = commands ]; then
@@ -92,6 +100,13 @@ for target in ${TARGETS:-linux/amd64 linux/arm64 linux/arm/7 windows/amd64 darwi
 		of $target $go build ./...
 		step "vet for $target"
 		of $target $go vet ./...
+	fi
+	if [ "$target" = linux/arm64 ]; then
+		step "no product and sum in one operation"
+		of $target $go build -o /dev/null -gcflags=github.com/varvedb/varve/...=-S ./cmd/varve 2>"$work/listing" || { grep -v $'\t' "$work/listing" >&2; exit 1; }
+		grep -q 'FMADD' "$work/listing" || { echo "the listing of the compiler has not even what math.FMA is made of" >&2; exit 1; }
+		fused <"$work/listing" >"$work/fused"
+		[ ! -s "$work/fused" ] || { cat "$work/fused"; echo "float64() around a product keeps it apart" >&2; exit 1; }
 	fi
 	emulator=$(emulator $target || true)
 	if [ "$target" = "$($go env GOHOSTOS)/$($go env GOHOSTARCH)" ]; then

@@ -8,6 +8,8 @@ package circular
 import (
 	"fmt"
 	"math"
+
+	"github.com/varvedb/varve/model"
 )
 
 // Degrees is the period of directions in degrees.
@@ -38,7 +40,7 @@ func New(period float64) (*Sum, error) {
 // Add adds a direction, any number of turns off, with weight 1 for event-weighted answers, or the nanoseconds it stood for
 // time-weighted ones. A value that is not finite points nowhere and changes nothing.
 func (s *Sum) Add(value float64, weight uint64) {
-	if value-value != 0 {
+	if !model.Finite(value) {
 		return
 	}
 	if math.Abs(value) >= s.period {
@@ -75,7 +77,7 @@ func (s *Sum) Mean() float64 {
 	if !(s.Agreement() > noDirection) {
 		return math.NaN()
 	}
-	mean := math.Atan2(s.y.value(), s.x.value()) / (2 * math.Pi) * s.period
+	mean := float64(math.Atan2(s.y.value(), s.x.value()) / (2 * math.Pi) * s.period)
 	if mean < 0 {
 		mean += s.period
 	}
@@ -93,13 +95,14 @@ func (s *Sum) Deviation() float64 {
 	if r <= noDirection {
 		return math.Inf(1)
 	}
-	return math.Sqrt(-2*math.Log(r))/(2*math.Pi)*s.period + 0 // never -0
+	return float64(math.Sqrt(-2*math.Log(r))/(2*math.Pi)*s.period) + 0 // never -0
 }
 
 // compensated is a sum with what rounding took from it. (Kahan; Neumaier 1974.)
 type compensated struct{ sum, lost float64 }
 
 func (c *compensated) add(v float64) {
+	v = float64(v) // rounded: a product that is handed in would become one operation with each sum here
 	sum := c.sum + v
 	if math.Abs(c.sum) >= math.Abs(v) {
 		c.lost += (c.sum - sum) + v

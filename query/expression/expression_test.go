@@ -133,7 +133,7 @@ func FuzzParse(f *testing.F) {
 			v := p.Eval(row)
 			require.Equal(t, p.Type, v.Type, text)
 			require.Equal(t, v.Null, v.Quality.IsBad(), text)
-			require.True(t, finite(v.Float), text)
+			require.True(t, model.Finite(v.Float), text)
 		}
 		again, err := Parse(e.Renamed(e.References()))
 		require.NoError(t, err)

@@ -393,7 +393,7 @@ func average(x []Value) Value {
 	for _, v := range x {
 		sum += v.number()
 	}
-	if mean := sum / n; finite(mean) {
+	if mean := sum / n; model.Finite(mean) {
 		return FloatOf(mean)
 	}
 	sum = 0

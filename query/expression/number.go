@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"math/bits"
+
+	"github.com/varvedb/varve/model"
 )
 
 // Arithmetic of two values that are there: exact where both are integers and the result is one that an int64 holds, else of doubles.
@@ -123,7 +125,7 @@ func compareMixed(i int64, f float64) int {
 
 // result is a double that was calculated: out of range where it is no number.
 func result(f float64) Value {
-	if !finite(f) {
+	if !model.Finite(f) {
 		return none(Number, BadOutOfRange)
 	}
 	return FloatOf(f)

@@ -84,7 +84,7 @@ func OfSample(s model.Sample, set *model.StateSet) Value {
 		}
 	case model.Float64, model.Float32:
 		v.Float, _ = s.Float64()
-		if !finite(v.Float) {
+		if !model.Finite(v.Float) {
 			return none(Number, BadOutOfRange)
 		}
 	case model.Bool:
@@ -126,5 +126,3 @@ func (v Value) with(q model.Quality) Value {
 	}
 	return v
 }
-
-func finite(f float64) bool { return f-f == 0 }

@@ -9,6 +9,8 @@ package lttb
 import (
 	"math"
 	"time"
+
+	"github.com/varvedb/varve/model"
 )
 
 // Select is the indices of the samples kept of a series, ascending. Times are nanoseconds and ascend, equal ones allowed;
@@ -59,14 +61,12 @@ type series struct {
 	maxGap time.Duration
 }
 
-func finite(v float64) bool { return v-v == 0 }
-
 // sectionEnd is behind the last sample of the section that begins at from: one without a break, or one of values that are
 // not finite.
 func (s *series) sectionEnd(from int) int {
-	drawn := finite(s.values[from])
+	drawn := model.Finite(s.values[from])
 	for i := from + 1; i < len(s.times); i++ {
-		if finite(s.values[i]) != drawn || drawn && s.maxGap > 0 && s.since(i-1, i) > uint64(s.maxGap) {
+		if model.Finite(s.values[i]) != drawn || drawn && s.maxGap > 0 && s.since(i-1, i) > uint64(s.maxGap) {
 			return i
 		}
 	}
@@ -75,7 +75,7 @@ func (s *series) sectionEnd(from int) int {
 
 // split is how many samples of a section are kept always, and between how many of them there is a choice.
 func (s *series) split(from, to int) (ends, inner int) {
-	if !finite(s.values[from]) {
+	if !model.Finite(s.values[from]) {
 		return 1, 0
 	}
 	ends = min(to-from, 2)
@@ -118,15 +118,15 @@ func (s *series) farthest(a, low, high, next int, scale float64) int {
 	var x, y float64
 	for i := high; i < next; i++ {
 		x += float64(s.since(a, i))
-		y += s.values[i] * scale
+		y += float64(s.values[i] * scale)
 	}
 	n := float64(next - high)
-	origin := s.values[a] * scale
+	origin := float64(s.values[a] * scale)
 	x, y = x/n, y/n-origin
 	best, largest := low, -1.0
 	for i := low; i < high; i++ {
 		// Products rounded by themselves: fused, they would differ from machine to machine.
-		if area := math.Abs(float64(x*(s.values[i]*scale-origin)) - float64(float64(s.since(a, i))*y)); area > largest {
+		if area := math.Abs(float64(x*(float64(s.values[i]*scale)-origin)) - float64(float64(s.since(a, i))*y)); area > largest {
 			best, largest = i, area
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/varvedb/varve/internal/golden"
+	"github.com/varvedb/varve/model"
 )
 
 // TestPublicSelections holds Select against what other implementations select: indices 0 to 4999 as times, and dates.
@@ -130,23 +131,23 @@ func TestSelectKeepsWhatItPromises(t *testing.T) {
 		ends, runs := 0, 0
 		for i, v := range values {
 			broken := func(j int) bool { // between i and its neighbour j
-				return j < 0 || j == len(values) || finite(v) != finite(values[j]) ||
-					finite(v) && gap > 0 && uint64(times[max(i, j)])-uint64(times[min(i, j)]) > uint64(gap)
+				return j < 0 || j == len(values) || model.Finite(v) != model.Finite(values[j]) ||
+					model.Finite(v) && gap > 0 && uint64(times[max(i, j)])-uint64(times[min(i, j)]) > uint64(gap)
 			}
 			switch {
-			case finite(v) && (broken(i-1) || broken(i+1)):
+			case model.Finite(v) && (broken(i-1) || broken(i+1)):
 				ends++
 				require.True(t, is[i], "end %d of %v is not kept", i, values)
-			case !finite(v) && broken(i-1):
+			case !model.Finite(v) && broken(i-1):
 				runs++
 				require.True(t, is[i])
-			case !finite(v):
+			case !model.Finite(v):
 				require.False(t, is[i], "more than one of a run that is not finite")
 			}
 		}
 		choice := 0
 		for _, v := range values {
-			if finite(v) {
+			if model.Finite(v) {
 				choice++
 			}
 		}

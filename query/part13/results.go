@@ -98,7 +98,7 @@ func (c *Calculation) extrapolated() float64 {
 	from := max(last.Time, c.iv.Start)
 	x := interpolate(&c.iv.Earlier.Sample, &last.Sample, from, model.Good)
 	y := interpolate(&c.iv.Earlier.Sample, &last.Sample, c.iv.End, model.Good)
-	return (Number(&x)/2 + Number(&y)/2 - Number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
+	return (float64(Number(&x)/2) + float64(Number(&y)/2) - Number(&last.Sample)) * float64(uint64(c.iv.End)-uint64(from))
 }
 
 // simple is 5.4.3.7 and 5.4.3.9: the integral between simple bounds where the tag has a value, and of the average over that time.

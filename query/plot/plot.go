@@ -96,7 +96,7 @@ func (c *Interval) Empty() bool { return !c.Drawn && !c.Lead.Is }
 
 // Add adds a sample behind all others. One whose value is not finite is a break.
 func (c *Interval) Add(t int64, v float64, q model.Quality) {
-	if v-v != 0 {
+	if !model.Finite(v) {
 		c.Break(t, q)
 		return
 	}
@@ -267,7 +267,7 @@ func (r *Reducer) AddRun(times []int64, values []uint64, q model.Quality) int {
 	n := 0
 	for ; n < len(times) && times[n] < r.until; n++ {
 		v := math.Float64frombits(values[n])
-		if v-v != 0 {
+		if !model.Finite(v) {
 			break
 		}
 		if v < least.Value {

@@ -30,7 +30,7 @@ func OfPartial(p *rollup.Partial, uncertainAsBad bool) (Interval, bool) {
 	case stats.N() == 0:
 		c.Lead = Break{true, first.Time}
 		return c, true
-	case stats.N() < p.Counts().All() || sum-sum != 0:
+	case stats.N() < p.Counts().All() || !model.Finite(sum):
 		return Interval{}, false
 	}
 	last, _ := p.Last()

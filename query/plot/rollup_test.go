@@ -63,7 +63,7 @@ func TestPartialsAreTheirSamples(t *testing.T) {
 				want.Break(at, x.Quality)
 			} else {
 				want.Add(at, v, x.Quality)
-				plain = plain && v-v == 0
+				plain = plain && model.Finite(v)
 				drawn++
 			}
 			at += rapid.Int64Range(0, 3).Draw(t, "step")

@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+
+	"github.com/varvedb/varve/model"
 )
 
 // ErrTooHeavy is returned where weights would add up to more than 64 bits can hold.
@@ -33,14 +35,14 @@ func (s Sorted) Interpolated(q float64) float64 {
 	if answer, is := refused(q, len(s) == 0); is {
 		return answer
 	}
-	place := q * float64(len(s)-1)
+	place := float64(q * float64(len(s)-1))
 	low := int(place)
 	part := place - float64(low)
 	if part == 0 {
 		return s[low]
 	}
 	a, b := s[low], s[low+1]
-	if d := b - a; d-d == 0 {
+	if d := b - a; model.Finite(d) {
 		return min(a+float64(part*d), b)
 	}
 	return float64(a*(1-part)) + float64(b*part)

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/varvedb/varve/internal/golden"
+	"github.com/varvedb/varve/model"
 )
 
 func sketchOf(t require.TestingT, accuracy float64, values ...float64) *Sketch {
@@ -55,7 +56,7 @@ func TestSketchIsWithinItsAccuracy(t *testing.T) {
 		}
 		for _, q := range []float64{0, anyShare.Draw(t, "q"), 0.5, 0.99, 1} {
 			exact, have := w.NearestRank(q), s.NearestRank(q)
-			if !finite(exact) {
+			if !model.Finite(exact) {
 				requireNear(t, exact, have, 0)
 				continue
 			}
@@ -63,8 +64,6 @@ func TestSketchIsWithinItsAccuracy(t *testing.T) {
 		}
 	})
 }
-
-func finite(v float64) bool { return v-v == 0 }
 
 // wideValues spreads over so many magnitudes that bins must be merged, several times if spread is 2,046.
 func wideValues(rng *rand.Rand, n, spread int) []float64 {
@@ -89,7 +88,7 @@ func TestTooManyBinsLoseAccuracyAlike(t *testing.T) {
 		for i := range 1001 {
 			q := float64(i) / 1000
 			exact, have := sorted.NearestRank(q), s.NearestRank(q)
-			if finite(exact) {
+			if model.Finite(exact) {
 				require.LessOrEqual(t, math.Abs(have-exact), asked(s, exact), "spread %d: %v is %v, exactly %v", spread, q, have, exact)
 			} else {
 				require.Equal(t, exact, have)

@@ -1,6 +1,10 @@
 package rollup
 
-import "math"
+import (
+	"math"
+
+	"github.com/varvedb/varve/model"
+)
 
 // storedLow is lo in units of 2^-24 of the last place of hi; what is beyond that is not stored. It stays below half a place,
 // so that hi is the double nearest to what is stored, too.
@@ -52,7 +56,7 @@ func (p *Partial) predicted() (held, sloped wide, ok bool) {
 func (p *Partial) follows(i int) bool {
 	guess, ok := p.guess(i)
 	w := p.integrals[i]
-	return ok && finite(w.hi) && math.Abs(w.sub(guess).hi) <= 0x1p-70*math.Abs(w.hi)
+	return ok && model.Finite(w.hi) && math.Abs(w.sub(guess).hi) <= 0x1p-70*math.Abs(w.hi)
 }
 
 func (p *Partial) guess(i int) (wide, bool) {

@@ -167,7 +167,7 @@ func (p *Partial) AddPlain(s *model.Samples, from, to int) {
 		return
 	}
 	sum := sumDoubles(s.Bits[from:to])
-	if !finite(sum.hi) {
+	if !model.Finite(sum.hi) {
 		p.Add(s, from, to)
 		return
 	}

@@ -205,7 +205,7 @@ func requireNear(t require.TestingT, want *big.Float, have float64, magnitude *b
 	if h, ok := t.(interface{ Helper() }); ok {
 		h.Helper()
 	}
-	if !finite(have) {
+	if !model.Finite(have) {
 		require.Fail(t, "not finite", what...)
 	}
 	off := zero().Abs(zero().Sub(num(have), want))

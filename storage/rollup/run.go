@@ -51,11 +51,11 @@ func (p *Partial) addBlock(b *block, s *model.Samples, from, n int, c class) boo
 		return false
 	}
 	sum := b.sum()
-	if !finite(sum.hi) {
+	if !model.Finite(sum.hi) {
 		return false
 	}
 	held, sloped := b.integrals(last.Time, times, sum)
-	if !finite(held.hi) || !finite(sloped.hi) {
+	if !model.Finite(held.hi) || !model.Finite(sloped.hi) {
 		return false
 	}
 	st := Stats{typ: p.typ, n: int64(n), m2: b.squares(sum)}

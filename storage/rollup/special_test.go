@@ -63,7 +63,7 @@ func TestSpecialValues(t *testing.T) {
 						want := c.sum + float64(length)
 						require.True(t, st.Sum() == want || want != want && st.Sum() != st.Sum(), "sum %v, want %v", st.Sum(), want)
 						if length == 0 {
-							require.Equal(t, c.finite, finite(st.Variance()))
+							require.Equal(t, c.finite, model.Finite(st.Variance()))
 							least, _ := st.Min()
 							require.Equal(t, c.leastAgain, least.Again)
 							requireDouble(t, c.least, math.Float64frombits(least.Bits))

@@ -86,7 +86,7 @@ func one(t model.Type, bits uint64, time int64) Stats {
 	switch t {
 	case model.Float64, model.Float32:
 		s.sum = wide{0, 0}.add(wideValue(t, bits)) // the sum of -0 alone is 0, as with others
-		if !finite(s.sum.hi) {
+		if !model.Finite(s.sum.hi) {
 			s.m2.hi = math.NaN()
 		}
 	case model.Uint64:

@@ -3,6 +3,8 @@ package rollup
 import (
 	"math"
 	"math/bits"
+
+	"github.com/varvedb/varve/model"
 )
 
 // wide is an unevaluated sum of two doubles, |lo| at most half a unit in the last place of hi: 106 bits of mantissa. Sums
@@ -10,8 +12,10 @@ import (
 // infinite or not a number, lo is 0 and hi is what IEEE arithmetic gives.
 type wide struct{ hi, lo float64 }
 
-// twoSum is a+b rounded, and what rounding took. (Knuth; Møller.)
+// twoSum is a+b rounded, and what rounding took. (Knuth; Møller.) A product that is handed in is rounded first: a compiler would
+// make one operation of it and a sum, and then what rounding took is something else on every machine.
 func twoSum(a, b float64) (s, e float64) {
+	a, b = float64(a), float64(b)
 	s = a + b
 	t := s - a
 	return s, (a - (s - t)) + (b - t)
@@ -19,17 +23,15 @@ func twoSum(a, b float64) (s, e float64) {
 
 // twoProduct is a·b rounded, and what rounding took.
 func twoProduct(a, b float64) (p, e float64) {
-	p = a * b
+	p = float64(a * b)
 	return p, math.FMA(a, b, -p)
 }
-
-func finite(f float64) bool { return f-f == 0 }
 
 // newWide is s+e for any two doubles.
 func newWide(s, e float64) wide {
 	hi, lo := twoSum(s, e)
-	if !finite(hi) {
-		return wide{s + e, 0}
+	if !model.Finite(hi) {
+		return wide{hi, 0}
 	}
 	return wide{hi, lo}
 }
@@ -37,8 +39,8 @@ func newWide(s, e float64) wide {
 // add has a relative error of at most 3·2^-106. (Joldes, Muller, Popescu 2017, algorithm 6.)
 func (a wide) add(b wide) wide {
 	s, e := twoSum(a.hi, b.hi)
-	if !finite(s) {
-		return wide{a.hi + b.hi, 0}
+	if !model.Finite(s) {
+		return wide{s, 0}
 	}
 	t, f := twoSum(a.lo, b.lo)
 	c := e + t
@@ -58,7 +60,7 @@ func (a wide) half() wide { return wide{a.hi / 2, a.lo / 2} }
 // mul has a relative error of at most 5·2^-106, where nothing overflows or underflows.
 func (a wide) mul(b wide) wide {
 	p, e := twoProduct(a.hi, b.hi)
-	if !finite(p) {
+	if !model.Finite(p) {
 		return wide{p, 0}
 	}
 	e += math.FMA(a.hi, b.lo, float64(a.lo*b.hi))
@@ -68,7 +70,7 @@ func (a wide) mul(b wide) wide {
 // div has a relative error of at most 15·2^-106, where nothing overflows or underflows.
 func (a wide) div(b wide) wide {
 	q := a.hi / b.hi
-	if !finite(q) {
+	if !model.Finite(q) {
 		return wide{q, 0}
 	}
 	rest := math.FMA(-q, b.hi, a.hi) // exactly

@@ -533,7 +533,7 @@ func (h *Host) ask(n *node, now time.Time, out Out) {
 	}
 	if since := now.Sub(h.filled).Seconds(); h.filled.IsZero() || since > 0 {
 		if !h.filled.IsZero() {
-			h.tokens = min(h.tokens+since*float64(h.o.RebirthsPerSecond), float64(h.o.RebirthsPerSecond))
+			h.tokens = min(h.tokens+float64(since*float64(h.o.RebirthsPerSecond)), float64(h.o.RebirthsPerSecond))
 		}
 		h.filled = now
 	}
