@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and vets everything for the systems that a release is for, without cgo, and runs for others than this one what can be run here: run.sh [commands]
-# With commands only cmd/varve is built, nothing is vetted and no tests are run. TARGETS are others than all, such as "linux/arm/7". A table at the end says what was built, vetted and run; what was not is named there too.
+# With commands only cmd/varve is built, nothing is vetted and no tests are run: that is what CI does. TARGETS are others than all, such as "linux/arm/7". A table at
+# the end says what was built, vetted and run; what was not is named there too.
 #
 # ARM is run under qemu-user where it is here (apt-get install qemu-user): a server is started, loaded and asked, and its answers and its store are held
 # against those of this machine's own program; then tests of the packages that count and size. Windows and macOS are not run.
