@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/internal/saturate"
 	"github.com/varvedb/varve/model"
 )
@@ -113,7 +114,7 @@ func (q *quarantine) add(r *Reading, received int64) error {
 		if q.file, err = os.OpenFile(filepath.Join(q.dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644); err != nil {
 			return err
 		}
-		if err := syncDir(q.dir); err != nil {
+		if err := disk.SyncDir(q.dir); err != nil {
 			return err
 		}
 		q.size = 0

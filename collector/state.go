@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/model"
 )
 
@@ -33,15 +34,7 @@ func WriteFile(path string, b []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return disk.SyncDir(dir)
 }
 
 // knownTag is a tag that a source has made: what its type was found to be stays so after a restart, and so does which tags miss samples

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvedb/varve/internal/answer"
+	"github.com/varvedb/varve/internal/disk"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/durable"
 )
@@ -78,7 +79,7 @@ func NewSpooler(c *Config, edge Edge, o Options) (*Forwarder, error) {
 
 func newForwarder(c *Config, edge Edge, o Options) (*Forwarder, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if o.Now == nil {
 		o.Now = time.Now

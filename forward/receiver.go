@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/varvedb/varve/collector/session"
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/model"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/durable"
@@ -88,7 +89,7 @@ const receivedFile = "received"
 // NewReceiver opens the notes of a receiver.
 func NewReceiver(o ReceiverOptions) (*Receiver, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -152,7 +153,7 @@ func readReceived(fsys vfs.FS, dir string) (n received, err error) {
 
 // ReadStreams is what the receiver with a folder of notes knows, also while it runs.
 func ReadStreams(dir string) (map[string]*Stream, error) {
-	n, err := readReceived(vfs.Default, dir)
+	n, err := readReceived(disk.FS(), dir)
 	return n.Streams, err
 }
 

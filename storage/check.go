@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/storage/catalog"
 	"github.com/varvedb/varve/storage/chunk"
@@ -70,7 +71,7 @@ type Checked struct {
 func Verify(ctx context.Context, dir string, o Options, report func(Damage), rows func(Content)) (Checked, error) {
 	k := &checker{report: report, rows: rows}
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if err := k.run(ctx, dir, o); err != nil {
 		return k.checked, fmt.Errorf("verify %s: %w", dir, err)

@@ -6,14 +6,13 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/storage/chunk"
 )
 
 func (o *Options) setDefaults() error {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -6,7 +6,7 @@ import (
 	"path"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/varvedb/varve/internal/disk"
 )
 
 // OpenReadOnly opens the store in dir without changing a byte in it: whatever replaying the log makes, and whatever is
@@ -16,7 +16,7 @@ import (
 // Memory is taken for what lies in the log and in no generation yet, as when the store is opened to be served.
 func OpenReadOnly(dir string, o Options) (*DB, error) {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if _, err := o.FS.Stat(path.Join(dir, formatName)); err != nil {
 		return nil, fmt.Errorf("open store %s to read: %w", dir, err)

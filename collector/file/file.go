@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/varvedb/varve/collector"
+	"github.com/varvedb/varve/internal/disk"
 )
 
 // Kind is the type file of a configuration.
@@ -109,7 +109,7 @@ func (t *tail) peek(ctx context.Context, c candidate, out *peek) error {
 	}
 	x := t.files[c.id]
 	end := x.Offset
-	f, err := os.Open(c.path)
+	f, err := disk.Open(c.path)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/varvedb/varve/collector"
+	"github.com/varvedb/varve/internal/disk"
 )
 
 // tail follows the files of one source. Its steps are taken by one goroutine; nothing in it waits.
@@ -239,7 +240,7 @@ func (t *tail) forget(f *file) {
 
 // open opens a file if it still is the one that was seen; nil where it is not.
 func (c candidate) open() (*os.File, error) {
-	f, err := os.Open(c.path)
+	f, err := disk.Open(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvedb/varve/internal/disk"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/storage/durable"
 	"github.com/varvedb/varve/storage/log"
@@ -96,7 +97,7 @@ const (
 )
 
 func (o Options) withDefaults() (Options, error) {
-	setDefault(&o.FS, vfs.FS(vfs.Default))
+	setDefault(&o.FS, disk.FS())
 	setDefault(&o.Rand, crand.Reader)
 	setDefault(&o.MaxBytes, 1<<30)
 	setDefault(&o.Behind, 2*time.Second)

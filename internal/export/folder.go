@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/internal/disk"
 )
 
 // Names in a folder. Readers of Hive folders skip what begins with _ or a dot, whatever it is.
@@ -266,7 +268,7 @@ func (w *writing) openJournal(s *Settings) (err error) {
 			return err
 		}
 	}
-	return syncDir(w.dir)
+	return disk.SyncDir(w.dir)
 }
 
 func (w *writing) note(x journalLine) error {
@@ -340,7 +342,7 @@ func (w *writing) put(x File, write func(io.Writer, *File) error) (File, error) 
 	if err := os.Rename(temp, w.path(x.Path)); err != nil {
 		return x, err
 	}
-	if err := syncDir(filepath.Dir(temp)); err != nil {
+	if err := disk.SyncDir(filepath.Dir(temp)); err != nil {
 		return x, err
 	}
 	w.files[x.Path] = x
@@ -359,7 +361,7 @@ func (w *writing) remove(name string) error {
 		}
 		left = filepath.Dir(left)
 	}
-	if err := syncDir(left); err != nil {
+	if err := disk.SyncDir(left); err != nil {
 		return err
 	}
 	if _, known := w.files[name]; !known {
@@ -396,13 +398,13 @@ func (w *writing) finish(m *Manifest) error {
 	if err := os.Rename(temp, w.path(manifestName)); err != nil {
 		return err
 	}
-	if err := syncDir(w.dir); err != nil {
+	if err := disk.SyncDir(w.dir); err != nil {
 		return err
 	}
-	if err := os.Remove(w.path(journalName)); err != nil {
+	if err := errors.Join(w.journal.Close(), os.Remove(w.path(journalName))); err != nil { // Windows removes no open file
 		return err
 	}
-	return syncDir(w.dir)
+	return disk.SyncDir(w.dir)
 }
 
 func (w *writing) close() { _ = errors.Join(w.journal.Close(), w.lock.Close()) } // every line was synced
@@ -433,14 +435,7 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(above)
+	return disk.SyncDir(above)
 }
 
 // syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := vfs.Default.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/varvedb/varve/internal/disk"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/durable"
 )
@@ -33,7 +34,7 @@ type Options struct {
 
 func (o *Options) setDefaults() {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if o.Now == nil {
 		o.Now = time.Now

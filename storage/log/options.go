@@ -7,6 +7,8 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/varvedb/varve/internal/disk"
 )
 
 // Options tune a Log. The zero value of a field means its default.
@@ -41,7 +43,7 @@ type Options struct {
 
 func (o *Options) setDefaults() error {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = disk.FS()
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
