@@ -112,6 +112,7 @@ type entry struct {
 	options []opcua.Option
 	session uasc.SessionConfig
 	server  []byte // the certificate that was found to be trusted; nil where none is needed
+	chain   bool   // others stood behind it
 }
 
 func (x *source) entry(e *ua.EndpointDescription) (*entry, error) {
@@ -135,10 +136,11 @@ func (x *source) entry(e *ua.EndpointDescription) (*entry, error) {
 		if e.Server != nil {
 			application = e.Server.ApplicationURI
 		}
-		if e.ServerCertificate, err = x.pki.trusts(e.ServerCertificate, application, x.env.Now()); err != nil {
+		if in.server, err = x.pki.trusts(e.ServerCertificate, application, x.env.Now()); err != nil {
 			return nil, err
 		}
-		in.server = e.ServerCertificate
+		in.chain = len(e.ServerCertificate) > len(in.server)
+		e.ServerCertificate = in.server
 	}
 	if secured {
 		cert, key, err := x.pki.own()
@@ -235,7 +237,7 @@ func (x *source) dial(ctx context.Context, url string, session *opcua.Session) (
 	}
 	c = &conn{client: client, url: url, timeout: x.s.Timeout}
 	if err := client.Dial(ctx); err != nil {
-		return nil, false, fmt.Errorf("connect to %s: %w", url, err)
+		return nil, false, fmt.Errorf("connect to %s: %w", url, in.explained(err))
 	}
 	if session != nil && client.ActivateSession(ctx, session) == nil && client.Session() != nil {
 		resumed = true
@@ -252,6 +254,14 @@ func (x *source) dial(ctx context.Context, url string, session *opcua.Session) (
 		return nil, false, fmt.Errorf("%s: %w", url, err)
 	}
 	return c, resumed, nil
+}
+
+// explained says what may be behind an error of opening a channel. What gopcua v0.8.0 cannot read it passes over, and waits.
+func (in *entry) explained(err error) error {
+	if in.chain && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the server shows who signed its certificate along with it; if it opens channels so, the client cannot read that: have it send its own certificate alone: %w", err)
+	}
+	return err
 }
 
 // logOn makes a session.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -130,8 +131,8 @@ var hostileAnswers = []struct {
 	}},
 }
 
-// newHostile is a server that opens channels and answers what it is asked as answer says.
-func newHostile(t *testing.T, answer func(question)) (url string) {
+// newHostile is a server that opens channels and answers what it is asked as answer says. It opens secured ones with the certificates that it shows, and no further.
+func newHostile(t *testing.T, answer func(question), shows ...byte) (url string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var conns sync.WaitGroup
@@ -147,14 +148,14 @@ func newHostile(t *testing.T, answer func(question)) (url string) {
 			}
 			conns.Go(func() {
 				defer c.Close()
-				serveHostile(c, answer)
+				serveHostile(c, answer, shows)
 			})
 		}
 	}()
 	return "opc.tcp://" + l.Addr().String()
 }
 
-func serveHostile(c net.Conn, answer func(question)) {
+func serveHostile(c net.Conn, answer func(question), shows []byte) {
 	last := uint32(1)
 	for {
 		head := make([]byte, 8)
@@ -175,7 +176,10 @@ func serveHostile(c net.Conn, answer func(question)) {
 			_, err = c.Write(b)
 		case "OPN":
 			policy := le.Uint32(body[4:]) // the length of its name; behind it two empty texts
-			request := le.Uint32(body[8+policy+8+4:])
+			request := uint32(0)
+			if string(body[8:8+policy]) == ua.SecurityPolicyURINone { // else it is not to be read without a key
+				request = le.Uint32(body[8+policy+8+4:])
+			}
 			res, encodeErr := ua.Encode(&ua.OpenSecureChannelResponse{
 				ResponseHeader: &ua.ResponseHeader{ServiceDiagnostics: &ua.DiagnosticInfo{}, AdditionalHeader: ua.NewExtensionObject(nil)},
 				SecurityToken:  &ua.ChannelSecurityToken{ChannelID: 1, TokenID: 1, CreatedAt: time.Now(), RevisedLifetime: 3_600_000},
@@ -183,7 +187,13 @@ func serveHostile(c net.Conn, answer func(question)) {
 			if encodeErr != nil {
 				return
 			}
-			b := append(le.AppendUint32(nil, 1), body[4:8+policy+8]...)
+			b := append(le.AppendUint32(nil, 1), body[4:8+policy]...)
+			if len(shows) > 0 && string(body[8:8+policy]) != ua.SecurityPolicyURINone {
+				b = append(le.AppendUint32(b, uint32(len(shows))), shows...)
+				b = le.AppendUint32(b, math.MaxUint32) // no thumbprint; nothing behind it is looked at
+			} else {
+				b = append(b, body[8+policy:8+policy+8]...)
+			}
 			b = le.AppendUint32(le.AppendUint32(b, 1), request)
 			b = append(append(b, 1, 0), le.AppendUint16(nil, id.OpenSecureChannelResponse_Encoding_DefaultBinary)...)
 			b = append(b, res...)

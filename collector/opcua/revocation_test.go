@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -252,6 +253,31 @@ func TestListsOfRevoked(t *testing.T) {
 	require.ErrorContains(t, trusts(p, leaf.Raw, "urn:plc", now), file+": it holds no list of revoked certificates")
 	require.NoError(t, os.Truncate(file, maxListBytes+1))
 	require.ErrorContains(t, trusts(p, leaf.Raw, "urn:plc", now), "most is")
+}
+
+// TestServerThatOpensWithItsChain: what its endpoints show is trusted, the channel that it opens cannot be read, and the error says what to do.
+func TestServerThatOpensWithItsChain(t *testing.T) {
+	t.Parallel() // it waits
+	root := newAuthority(t, "root", nil, time.Now().Add(time.Hour))
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	leaf := signed(t, &x509.Certificate{Subject: pkix.Name{CommonName: "plc"}, NotAfter: time.Now().Add(time.Hour)}, root, key)
+	chain := slices.Concat(leaf.Raw, root.Raw)
+	endpoints, err := ua.Encode(&ua.GetEndpointsResponse{
+		ResponseHeader: &ua.ResponseHeader{ServiceDiagnostics: &ua.DiagnosticInfo{}, AdditionalHeader: ua.NewExtensionObject(nil)},
+		Endpoints: []*ua.EndpointDescription{{
+			Server: &ua.ApplicationDescription{ApplicationName: ua.NewLocalizedText("plc")}, ServerCertificate: chain, SecurityMode: ua.MessageSecurityModeSignAndEncrypt,
+			SecurityPolicyURI: ua.SecurityPolicyURIBasic256Sha256, UserIdentityTokens: []*ua.UserTokenPolicy{{PolicyID: "anonymous", TokenType: ua.UserTokenTypeAnonymous}},
+		}},
+	})
+	require.NoError(t, err)
+	url := newHostile(t, func(q question) {
+		q.chunk(true, slices.Concat([]byte{1, 0}, le.AppendUint16(nil, id.GetEndpointsResponse_Encoding_DefaultBinary), endpoints))
+	}, chain...)
+	x := open(t, Settings{URLs: []string{url}, Revocation: revocationOptional, Timeout: 2 * time.Second})
+	put(t, filepath.Join(x.pki.folder(trustedFolder), "root.der"), root.Raw)
+	_, _, err = x.dial(t.Context(), url, nil)
+	require.ErrorContains(t, err, "have it send its own certificate alone")
 }
 
 // TestPasswordGoesToTheServerThatIsTrusted: who stands between may show the trusted server's certificate, which everyone has, and log on with one of its own.
