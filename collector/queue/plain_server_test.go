@@ -313,7 +313,7 @@ func (p *plainServer) apply(who identity, b *varvev1.Batch) (door, r *varvev1.Ba
 			p.week.take(run)
 			continue
 		}
-		samples, _, ok := plainSamples(run)
+		samples, _, ok := plainSamples(run, nil)
 		if !ok {
 			return nil, nil, status.Errorf(codes.InvalidArgument, "run of tag %q", run.Tag)
 		}
@@ -351,7 +351,7 @@ func (p *plainServer) refuses(tag string, at int64) bool {
 // judge says which samples of a batch are refused, those one behind the other together.
 func (p *plainServer) judge(b *varvev1.Batch, r *varvev1.BatchResult) {
 	for i, run := range b.Runs {
-		samples, _, _ := plainSamples(run)
+		samples, _, _ := plainSamples(run, nil)
 		for j := 0; j < len(samples); {
 			n := 0
 			for j+n < len(samples) && p.refuses(run.Tag, samples[j+n].time) {

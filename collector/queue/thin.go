@@ -109,6 +109,7 @@ type thinner struct {
 	order   []*thinTag        // as they came
 	lost    map[string]span   // of runs that are no plain samples
 	leftOut map[span][]string // in which samples were left out
+	samples []thinSample      // of the run at hand
 }
 
 // thinKey keeps apart what is thinned apart: live samples, and what is late on purpose or was thinned before, which lies behind it in the queue.
@@ -153,22 +154,31 @@ func newThinner(width time.Duration) *thinner {
 	return &thinner{width: int64(width), came: map[thinKey]*arrival{}, of: map[thinKey]*thinTag{}, lost: map[string]span{}, leftOut: map[span][]string{}}
 }
 
+// samplesOf is plainSamples, which hold until the next call.
+func (t *thinner) samplesOf(r *varvev1.Run) (samples []thinSample, typ model.Type, ok bool) {
+	t.samples, typ, ok = plainSamples(r, t.samples)
+	return t.samples, typ, ok
+}
+
 // look notes in which order the samples of a run come. All are looked at before the first is taken. It fails with errThinner when too many come late.
 func (t *thinner) look(r *varvev1.Run) error {
-	samples, typ, ok := plainSamples(r)
+	samples, typ, ok := t.samplesOf(r)
 	if !ok || len(samples) == 0 {
 		return nil
 	}
 	k := thinKey{r.Tag, r.Mode, typ}
 	a := t.came[k]
 	if a == nil {
-		a = &arrival{newest: math.MinInt64, again: map[int64]bool{}}
+		a = &arrival{newest: math.MinInt64}
 		t.came[k] = a
 	}
 	for _, x := range samples {
 		if x.time > a.newest {
 			a.newest = x.time
 		} else if !a.again[x.time] {
+			if a.again == nil { // most tags have none
+				a.again = map[int64]bool{}
+			}
 			a.again[x.time] = true
 			t.late += sampleBytes
 		}
@@ -181,7 +191,7 @@ func (t *thinner) look(r *varvev1.Run) error {
 
 // add takes a run. It fails with errThinner when too much is left.
 func (t *thinner) add(r *varvev1.Run) error {
-	samples, typ, ok := plainSamples(r)
+	samples, typ, ok := t.samplesOf(r)
 	if !ok {
 		if from, to, ok := session.Times(r, 0, session.RunLen(r)); ok {
 			widen(t.lost, r.Tag, span{from, to, typeOf(r)})
@@ -314,8 +324,8 @@ func (t *thinner) finish() (runs []*varvev1.Run, ok bool) {
 	return runs, true
 }
 
-// plainSamples are the samples of a run that puts values at times and no more. It reports false for another one.
-func plainSamples(r *varvev1.Run) (out []thinSample, typ model.Type, ok bool) {
+// plainSamples are the samples of a run that puts values at times and no more, in place of what stands in room. It reports false for another one.
+func plainSamples(r *varvev1.Run, room []thinSample) (out []thinSample, typ model.Type, ok bool) {
 	switch r.Mode {
 	case varvev1.WriteMode_WRITE_MODE_UNSPECIFIED, varvev1.WriteMode_WRITE_MODE_UPDATE, varvev1.WriteMode_WRITE_MODE_NO_REPLACE:
 	default:
@@ -329,7 +339,8 @@ func plainSamples(r *varvev1.Run) (out []thinSample, typ model.Type, ok bool) {
 	if typ == 0 {
 		return nil, 0, false
 	}
-	out = make([]thinSample, n)
+	out = slices.Grow(room[:0], n)[:n]
+	clear(out)
 	for i := range out {
 		values(i, &out[i])
 	}

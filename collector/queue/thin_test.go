@@ -99,7 +99,7 @@ func TestThinnedIsWhatAModelKeeps(t *testing.T) {
 		var last int64 = math.MinInt64
 		for _, r := range runs {
 			require.Equal(t, varvev1.WriteMode_WRITE_MODE_NO_REPLACE, r.Mode)
-			samples, got, ok := plainSamples(r)
+			samples, got, ok := plainSamples(r, nil)
 			require.True(t, ok)
 			require.Equal(t, typ, got)
 			for _, x := range samples {
@@ -154,7 +154,7 @@ func TestReplacedSamplesStandForNoOthers(t *testing.T) {
 	require.NoError(t, th.add(r))
 	runs, ok := th.finish()
 	require.True(t, ok)
-	samples, _, ok := plainSamples(runs[0])
+	samples, _, ok := plainSamples(runs[0], nil)
 	require.True(t, ok)
 	require.Contains(t, samples, thinSample{time: 2, bits: 8}, "the greatest of those that stay")
 }
@@ -164,7 +164,7 @@ func TestOnlyPlainRunsAreThinned(t *testing.T) {
 	plain := func() *varvev1.Run {
 		return &varvev1.Run{Tag: "a", FirstTimeNs: 5, StepNs: 1, Count: 3, Float64: []float64{1, 2, 3}}
 	}
-	_, _, ok := plainSamples(plain())
+	_, _, ok := plainSamples(plain(), nil)
 	require.True(t, ok)
 	for name, spoil := range map[string]func(*varvev1.Run){
 		"append":        func(r *varvev1.Run) { r.Mode = varvev1.WriteMode_WRITE_MODE_APPEND },
@@ -181,7 +181,7 @@ func TestOnlyPlainRunsAreThinned(t *testing.T) {
 	} {
 		r := plain()
 		spoil(r)
-		_, _, ok := plainSamples(r)
+		_, _, ok := plainSamples(r, nil)
 		require.False(t, ok, name)
 		th := newThinner(time.Minute)
 		th.most = 1 << 20
