@@ -257,9 +257,10 @@ func TestSessionThatIsKept(t *testing.T) {
 			require.Equal(t, len(again.all()), again.flushed)
 			last := &kept{}
 			r = start(t, x, last)
-			subscribers(t, b, 1)
+			// The broker has the subscription of before; what comes while it hands the session on it may lose.
+			require.Eventually(t, func() bool { return last.count(collector.Reconnects) == 1 }, 20*time.Second, 5*time.Millisecond)
 			publish(3)
-			require.Equal(t, []string{"a = float64 3 Good 1970-01-01T00:00:03Z"}, last.wait(t, 1)) // and nothing of before
+			require.Subset(t, []string{"a = float64 3 Good 1970-01-01T00:00:03Z"}, last.wait(t, 1), "nothing of before") // it may come twice
 			require.NoError(t, r.end())
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func startMosquitto(t *testing.T) string {
 	port := l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 50\nmax_inflight_messages 20\n", port), 0o600))
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 50\nmax_inflight_messages 20\nsys_interval 1\n", port), 0o600))
 	cmd := exec.Command(program, "-c", conf)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
@@ -211,4 +212,34 @@ sources:
 			})
 		}
 	}
+}
+
+// TestDroppedOfTheBroker collects how many messages mosquitto has dropped, as docs/reference/mqtt.md says: another client is too slow for it.
+func TestDroppedOfTheBroker(t *testing.T) {
+	t.Parallel()
+	address := startMosquitto(t)
+	out := &kept{}
+	r := start(t, sourceOf(t, address, `retained: all
+topics: [{filter: $SYS/broker/publish/messages/dropped, qos: 0, readings: [{address: dropped, type: uint64}]}]`), out)
+
+	s := settings(t, "topics: [{filter: a}]")
+	s.Broker = "mqtt://" + address
+	client := func(name string) *client {
+		c, err := dial(t.Context(), s, time.Now, packet.Connect{ClientID: name, Clean: true, KeepAlive: 60, ReceiveMaximum: 20})
+		require.NoError(t, err)
+		t.Cleanup(c.close)
+		return c
+	}
+	slow, device := client("slow"), client("device")
+	b, err := packet.EncodeSubscribe(slow.v, 1, []packet.Filter{{Topic: "a", QoS: 1}})
+	require.NoError(t, err)
+	require.NoError(t, slow.write(b))
+	require.Equal(t, packet.TypeSuback, (<-slow.in).Type)
+	for i := range 100 { // 20 are under way, for nobody acknowledges them, 50 are kept
+		require.NoError(t, device.publish(packet.Publish{Topic: "a", Payload: []byte("1"), ID: uint16(i + 1), QoS: 1}))
+	}
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(out.all(), func(l string) bool { return strings.HasPrefix(l, "dropped = uint64 30 ") })
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, r.end())
 }
