@@ -121,7 +121,7 @@ func (f *collectFlags) run(cmd *cobra.Command) error {
 	if f.check {
 		return f.try(cmd, c)
 	}
-	letGarbage(littleGarbage)
+	letGarbage(collectorGarbage)
 	stderr := cmd.ErrOrStderr()
 	s := collectService(f.config, logger, dialDestination)
 	s.Started = func(c *collector.Config) { fmt.Fprintf(stderr, "collecting from %d sources\n", len(c.Sources)) }

@@ -30,8 +30,11 @@ func collectAfter(budget int64) int {
 	return 100
 }
 
-// littleGarbage is collectAfter of what saves memory, also of a collector: what it keeps is little and lasts, and it stands on small machines.
-const littleGarbage = 50
+// littleGarbage is collectAfter of what saves memory. A collector has less, since what it keeps is little and lasts, and it stands on small machines.
+const (
+	littleGarbage    = 50
+	collectorGarbage = 25
+)
 
 // letGarbage sets how much more than is in use the process may take before it is collected, in percent, unless the environment says it.
 func letGarbage(percent int) {
