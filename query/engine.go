@@ -138,6 +138,9 @@ func (e *Engine) rangeQuestion(r RangeRequest) (question, error) {
 	if r.Bounds != NoBounds {
 		q.layout.edges = &boundColumn{first: min(from, to), last: max(from, to)}
 	}
+	for r.BatchRows == 0 && q.batchRows > leastBatchRows && q.bytes() > e.budget.share {
+		q.batchRows /= 2
+	}
 	return q, nil
 }
 

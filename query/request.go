@@ -15,6 +15,7 @@ const (
 	MaxLatestTags    = 1_000_000
 	MaxBatchRows     = 1 << 20
 	DefaultBatchRows = 1 << 16
+	leastBatchRows   = 1 << 10 // of those that the engine chooses where the share of a query is small
 )
 
 // Tags are the tags a question is about: names, current or former, then ids, then what is calculated.
@@ -72,7 +73,7 @@ type RangeRequest struct {
 	OpenStart, OpenEnd bool  // there is none; one of the two at most, with a Limit
 	Consistency        storage.Consistency
 	Limit              uint64 // most rows per tag, bounds included; 0 for all
-	BatchRows          int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows
+	BatchRows          int    // rows per record batch, 1 to MaxBatchRows; 0 for DefaultBatchRows, or fewer where the share of a query has room for no more
 	WithSource         bool
 	WithSeq            bool
 	WithGaps           bool   // a row for each gap of which any instant lies in the range; not with a Limit or After

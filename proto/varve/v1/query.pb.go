@@ -521,7 +521,7 @@ type ReadRangeRequest struct {
 	EndNs       *int64      `protobuf:"zigzag64,4,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                  // as start_ns; the last one is behind every sample
 	Consistency Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=varve.v1.Consistency" json:"consistency,omitempty"` // what the read must see
 	Limit       uint64      `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                       // most rows per tag, bounds included; 0 for all
-	// Rows per Arrow batch, 1 to 1,048,576; 0 means 65,536. Larger batches need more of the memory for queries, which may
+	// Rows per Arrow batch, 1 to 1,048,576; 0 means 65,536, or fewer on a server with little memory for queries. Larger batches need more of the memory for queries, which may
 	// refuse them with RESOURCE_EXHAUSTED, and more than the 4 MiB a message that many clients take without being told.
 	BatchRows  uint32 `protobuf:"varint,7,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
 	WithSource bool   `protobuf:"varint,8,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"` // add columns ingest_time timestamp[s, UTC] and source dictionary(int32, utf8)
