@@ -198,13 +198,16 @@ func (s *flightSQL) offerStatement(ctx context.Context, c *flight.CommandStateme
 	if n := st.Parameters().NumFields(); n > 0 {
 		return fmt.Errorf("statement has %d parameters; prepare it and bind them: %w", n, query.ErrBadRequest)
 	}
-	return s.offer(ctx, st.Schema(), execution{text: c.GetQuery()}, statement{sql: c.GetQuery()}, info)
+	if info.Schema, err = schemaBytes(st.Schema()); err != nil {
+		return err
+	}
+	return s.offer(ctx, execution{text: c.GetQuery()}, func() (statement, error) { return statement{sql: c.GetQuery()}, nil }, info)
 }
 
-// offer completes info with the schema of an answer and a ticket for the execution that gives it; or with several, where a client asks for
-// that, of which each gives a part of what st answers. The zero st has no parts.
-func (s *flightSQL) offer(ctx context.Context, schema *arrow.Schema, x execution, st statement, info *flight.FlightInfo) error {
-	parts, err := s.parts(ctx, st)
+// offer completes info with a ticket for the execution that gives an answer; or with several, where a client asks for that, of which each gives
+// a part of what the statement answers. The zero one has no parts.
+func (s *flightSQL) offer(ctx context.Context, x execution, of func() (statement, error), info *flight.FlightInfo) error {
+	parts, err := s.parts(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -226,8 +229,7 @@ func (s *flightSQL) offer(ctx context.Context, schema *arrow.Schema, x execution
 		info.Endpoint = append(info.Endpoint, &flight.FlightEndpoint{Ticket: &flight.Ticket{Ticket: packed}, ExpirationTime: expires})
 	}
 	info.Ordered = len(parts) == 1
-	info.Schema, err = schemaBytes(schema)
-	return err
+	return nil
 }
 
 // execute answers the statement of a ticket.

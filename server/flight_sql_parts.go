@@ -36,10 +36,15 @@ func wantedEndpoints(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// parts is the executions that together give what a statement answers; none where it is not to be had in parts.
-func (s *flightSQL) parts(ctx context.Context, st statement) ([]execution, error) {
+// parts is the executions that together give what a statement answers; none where it is not to be had in parts. The statement is made where a
+// client wants parts.
+func (s *flightSQL) parts(ctx context.Context, of func() (statement, error)) ([]execution, error) {
 	n, err := wantedEndpoints(ctx)
-	if err != nil || n == 1 || st.sql == "" {
+	if err != nil || n == 1 {
+		return nil, err
+	}
+	st, err := of()
+	if err != nil || st.sql == "" {
 		return nil, err
 	}
 	if _, explain := explained(st.sql); explain {

@@ -38,6 +38,7 @@ var errNoHandle = errors.New("no such prepared statement; it was closed, lay idl
 type prepared struct {
 	owner     string
 	statement Statement
+	schema    []byte // its columns, as clients are told of them
 	timer     *time.Timer
 
 	// Guarded by the list it is in.
@@ -62,7 +63,7 @@ type preparedStatements struct {
 }
 
 // add keeps a statement, which is the list's to close from then on, also where it fails.
-func (l *preparedStatements) add(rand io.Reader, owner string, st Statement) (handle, error) {
+func (l *preparedStatements) add(rand io.Reader, owner string, st Statement, schema []byte) (handle, error) {
 	var h handle
 	if _, err := io.ReadFull(rand, h[:]); err != nil {
 		st.Close()
@@ -78,7 +79,7 @@ func (l *preparedStatements) add(rand io.Reader, owner string, st Statement) (ha
 	if l.mu.open == nil {
 		l.mu.open, l.mu.of = map[handle]*prepared{}, map[string]int{}
 	}
-	p := &prepared{owner: owner, statement: st}
+	p := &prepared{owner: owner, statement: st, schema: schema}
 	p.timer = time.AfterFunc(preparedIdle, func() { l.expire(h) })
 	l.mu.open[h] = p
 	l.mu.of[owner]++
@@ -189,7 +190,7 @@ func (s *flightSQL) create(ctx context.Context, r *flight.ActionCreatePreparedSt
 		st.Close()
 		return nil, err
 	}
-	h, err := s.prepared.add(s.options.Rand, callerOf(ctx).name, st)
+	h, err := s.prepared.add(s.options.Rand, callerOf(ctx).name, st, dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -222,17 +223,17 @@ func (s *flightSQL) offerPrepared(ctx context.Context, c *flight.CommandPrepared
 	}
 	x := execution{args: bound.args}
 	copy(x.handle[:], c.GetPreparedStatementHandle())
-	schema := p.statement.Schema()
-	if bound.other || isUnknown(schema) {
-		if schema, err = executedSchema(ctx, p.statement, bound.args); err != nil {
+	info.Schema = p.schema
+	if bound.other || isUnknown(p.statement.Schema()) {
+		schema, err := executedSchema(ctx, p.statement, bound.args)
+		if err != nil {
+			return err
+		}
+		if info.Schema, err = schemaBytes(schema); err != nil {
 			return err
 		}
 	}
-	st, err := boundStatement(p.statement, bound.args)
-	if err != nil {
-		return err
-	}
-	return s.offer(ctx, schema, x, st, info)
+	return s.offer(ctx, x, func() (statement, error) { return boundStatement(p.statement, bound.args) }, info)
 }
 
 // boundStatement is a statement of the SQL process with the one row of parameters that is bound; the zero one of others.

@@ -354,7 +354,7 @@ func TestPreparedStatementsEndWhenNobodyUsesThem(t *testing.T) {
 		add := func(owner string) handle {
 			st, err := sql.Prepare(t.Context(), "rows 1", nil)
 			require.NoError(t, err)
-			h, err := list.add(strings.NewReader(fmt.Sprintf("%016d", sql.prepared.Load())), owner, st)
+			h, err := list.add(strings.NewReader(fmt.Sprintf("%016d", sql.prepared.Load())), owner, st, nil)
 			require.NoError(t, err)
 			return h
 		}
@@ -387,7 +387,7 @@ func TestPreparedStatementsEndWhenNobodyUsesThem(t *testing.T) {
 		}
 		st, err := sql.Prepare(t.Context(), "rows 1", nil)
 		require.NoError(t, err)
-		_, err = list.add(strings.NewReader("another handle.."), "ana", st)
+		_, err = list.add(strings.NewReader("another handle.."), "ana", st, nil)
 		require.ErrorIs(t, err, errTooMany)
 		add("ben")
 		list.closeAll()
