@@ -32,7 +32,9 @@ func TestOpenFilesAreRenamedAndRemoved(t *testing.T) {
 	require.NoError(t, os.Rename(path("made"), path("made.1")))
 	require.NoError(t, os.WriteFile(path("made"), []byte("new"), 0o644))
 	require.NoError(t, FS().Remove(path("made.1")))
-	for _, f := range []interface{ ReadAt([]byte, int64) (int, error) }{r, tail} {
+	for _, f := range []interface {
+		ReadAt([]byte, int64) (int, error)
+	}{r, tail} {
 		b := make([]byte, 7)
 		_, err = f.ReadAt(b, 0)
 		require.NoError(t, err)
