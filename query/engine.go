@@ -19,7 +19,7 @@ type Options struct {
 	// MemoryBytes is what all queries together may hold. The default is 96 MiB.
 	MemoryBytes int64
 	// QueryBytes is what one query may hold. A small share keeps one question from refusing all others. The default is
-	// half of MemoryBytes, which is also the most that makes sense.
+	// half of MemoryBytes, which is also the most that makes sense, or the 12 MiB that some questions need.
 	QueryBytes int64
 	// Now is the clock by which a state that is still open has lasted. The default is time.Now.
 	Now func() time.Time
@@ -43,7 +43,7 @@ func New(store Store, o Options) (*Engine, error) {
 		o.MemoryBytes = 96 << 20
 	}
 	if o.QueryBytes == 0 {
-		o.QueryBytes = o.MemoryBytes / 2
+		o.QueryBytes = max(o.MemoryBytes/2, min(leastShare, o.MemoryBytes))
 	}
 	if o.MemoryBytes < 0 || o.QueryBytes < 0 || o.QueryBytes > o.MemoryBytes {
 		return nil, fmt.Errorf("QueryBytes %d and MemoryBytes %d: must be positive, the first not above the second", o.QueryBytes, o.MemoryBytes)
@@ -80,6 +80,9 @@ type question struct {
 
 // cursorBytes is what a cursor may hold decoded.
 const cursorBytes = 4 << 20
+
+// leastShare has room for the questions that read two cursors, such as what a day holds, of some thousand tags.
+const leastShare = 3 * cursorBytes
 
 // bytes is what answering may hold at once: the names three times (list, dictionary, message), the columns being filled
 // and those on their way.

@@ -797,11 +797,16 @@ func TestSharesOfMemory(t *testing.T) {
 	}
 	require.NoError(t, ask(1000))
 	require.ErrorIs(t, ask(1<<20), ErrTooLarge)
-	require.ErrorContains(t, ask(1<<20), "its share is 10485760")
+	require.ErrorContains(t, ask(1<<20), "its share is 12582912")
 	small, err := New(s, Options{MemoryBytes: 10 << 20, QueryBytes: 5 << 20})
 	require.NoError(t, err)
 	_, err = small.ReadRange(context.Background(), RangeRequest{Tags: Tags{IDs: []model.TagID{1}}, End: 100}, &bytesSink{})
 	require.NoError(t, err, "batches are as large as there is room for where nobody says how large")
+	e, err = New(s, Options{MemoryBytes: 16 << 20}) // of a server with 32 MiB
+	require.NoError(t, err)
+	require.NoError(t, e.HashDay(context.Background(), DayRequest{IDs: []model.TagID{1}}, func(storage.Content) error { return nil }))
+	e, err = New(s, Options{MemoryBytes: 20 << 20})
+	require.NoError(t, err)
 	require.NoError(t, e.budget.reserve(10<<20))
 	require.NoError(t, e.budget.reserve(9<<20))
 	require.ErrorIs(t, ask(1000), ErrBusy)
