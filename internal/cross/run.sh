@@ -77,7 +77,8 @@ answers() {
 	local range=(--server "$address" --start 2001-01-01T00:00:00Z --end 2001-01-03T00:00:00Z --output csv)
 	"$@" query "${range[@]}" TEP.XMEAS_01 TEP.XMEAS_09 TEP.XMV_03
 	"$@" query "${range[@]}" --aggregate time_weighted_average,minimum,maximum,count --every 1h TEP.XMEAS_01 TEP.XMV_03
-	"$@" export --server "$address" "$data-lake" 'TEP.*' >&2
+	# Arrow's library writes no Parquet with addresses of 32 bits: it ends in an unaligned atomic operation.
+	[ $target = linux/arm/7 ] || "$@" export --server "$address" "$data-lake" 'TEP.*' >&2
 	kill -TERM "$server"
 	wait "$server" || [ $target = windows/amd64 ] # which knows no such signal, and ends at once
 	server=
