@@ -328,10 +328,10 @@ func (c *cutHistory) acceptLoss() {
 	v.Close()
 }
 
-// notShort leaves out of a short run, as that under the race detector is, what takes minutes there and shows no race that TestPowerCut does not.
+// notShort leaves out of a short run, as that under the race detector is, what takes minutes there; the run of all tests before it has it whole.
 func notShort(t *testing.T) {
 	if testing.Short() {
-		t.Skip("its histories are those of TestPowerCut: which syncs they need is the same in a short run")
+		t.Skip("which syncs matter does not depend on the race detector; a run that is not short says it")
 	}
 }
 
