@@ -36,11 +36,16 @@ const (
 type SampleTable struct {
 	Columns    []SampleColumn       // in this order; none: rows are only counted
 	Tags       iter.Seq[*model.Tag] // of the catalogue, each once
-	Range      model.TimeRange      // of the samples; forward
+	Range      model.TimeRange      // of the samples; backward with PerTag alone
 	AsOf       *int64               // instant of ingest time at which the samples must have stood, ns UTC; nil for now
 	Severities Severities           // empty for all
 	Limit      uint64               // most rows; 0 for all
 	Runs       bool                 // columns that repeat come run-end encoded in place of one by one
+
+	// PerTag leaves out what lies behind so many first rows of a tag, in the direction of Range, and behind the microsecond that the last of them
+	// is in: all rows that SQL takes to be of one time are there, or none. It may leave more: it counts by epochs of the tag. 0 for all.
+	PerTag uint64
+	Valued bool // PerTag counts rows with a value alone; others come along
 
 	Read func(storage.Reading) // is told how the samples were found, also beside an error; nil for nobody
 }
@@ -164,7 +169,7 @@ func (m *Moment) ReadSamples(ctx context.Context, r SampleTable, sink Sink) (uin
 	defer m.engine.budget.release(need)
 	states := newStateTexts(m.engine.store.Catalog())
 	scan := sampleScan{
-		filter: filter{severities: r.Severities}, in: r.Range, asOf: r.AsOf, most: most, runs: r.Runs, read: r.Read, left: r.Limit,
+		filter: filter{severities: r.Severities}, in: r.Range, asOf: r.AsOf, most: most, runs: r.Runs, read: r.Read, left: r.Limit, each: firstRows{left: r.PerTag, valued: r.Valued},
 		out: newEncoder(sampleColumns(r.Columns, r.Runs, states), m.view.Lost(), firstTableRows, sink),
 	}
 	if scan.left == 0 {
@@ -189,7 +194,8 @@ type sampleScan struct {
 	most   int // rows of a batch behind the first
 	runs   bool
 	read   func(storage.Reading)
-	left   uint64 // rows
+	left   uint64    // rows
+	each   firstRows // of an epoch that is not begun
 	cursor Cursor
 	out    *encoder
 	ids    []model.TagID
@@ -238,7 +244,8 @@ func (s *sampleScan) close() {
 // epoch adds the samples that are kept by one id.
 func (s *sampleScan) epoch(ctx context.Context, a asked, id model.TagID) error {
 	s.cursor.Reset(id, s.in)
-	for {
+	first := s.each
+	for !first.over {
 		block, err := s.cursor.Next(ctx)
 		if err == io.EOF {
 			return nil
@@ -247,6 +254,9 @@ func (s *sampleScan) epoch(ctx context.Context, a asked, id model.TagID) error {
 			return fmt.Errorf("read tag %s over %s: %w", a.describe(), s.in, err)
 		}
 		block = s.valued(s.filter.pass(a.tag, block))
+		if s.each.left > 0 {
+			block = first.of(block)
+		}
 		if uint64(block.Len()) > s.left {
 			block = &storage.Block{Samples: block.Slice(0, int(s.left))}
 		}
@@ -258,6 +268,39 @@ func (s *sampleScan) epoch(ctx context.Context, a asked, id model.TagID) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// hasNumber reports whether a sample has something in column value.
+func hasNumber(b *storage.Block, i int) bool {
+	switch b.Type {
+	case model.Float64, model.Float32, model.Int64, model.Uint64:
+		return !b.IsNull(i)
+	}
+	return false
+}
+
+// firstRows is the first rows of an epoch, as SampleTable.PerTag has it.
+type firstRows struct {
+	left   uint64 // rows to be counted
+	valued bool   // counts rows with a value alone
+	edge   int64  // microsecond of the last row that counts
+	over   bool
+}
+
+// of is what belongs to them of the next block.
+func (f *firstRows) of(b *storage.Block) *storage.Block {
+	for i, t := range b.Times {
+		if f.left == 0 && FloorMicros(t) != f.edge {
+			f.over = true
+			return &storage.Block{Samples: b.Slice(0, i)}
+		}
+		if f.left > 0 && (!f.valued || hasNumber(b, i)) {
+			f.left--
+			f.edge = FloorMicros(t)
+		}
+	}
+	return b
 }
 
 // fit sets how many rows of a tag the batch may have: few in the first one, and fewer of a long name that each row has.

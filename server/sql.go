@@ -311,7 +311,7 @@ func (s *tableService) moment(r *sqlchildv1.ScanRequest) (table *relation.Table,
 }
 
 func scanOf(r *sqlchildv1.ScanRequest) *relation.Scan {
-	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true, Arguments: r.Arguments}
+	scan := &relation.Scan{In: model.All, Severities: query.Severities(r.Severities & 7), Nothing: r.Nothing, Runs: true, PerTag: r.PerTag, Newest: r.Newest, Valued: r.Valued, Arguments: r.Arguments}
 	if len(r.Levels) > 0 {
 		scan.Levels = slices.Clone(r.Levels)
 	}

@@ -129,6 +129,9 @@ func (r *scanRead) narrowedBy() string {
 		}
 		parts = append(parts, strings.Join(names, " or "))
 	}
+	if s.PerTag > 0 {
+		parts = append(parts, fmt.Sprintf("%s %d of each tag%s", map[bool]string{false: "oldest", true: "newest"}[s.Newest], s.PerTag, map[bool]string{true: " with a value"}[s.Valued]))
+	}
 	for _, level := range s.Levels {
 		parts = append(parts, "level "+time.Duration(level).String())
 	}

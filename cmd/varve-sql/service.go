@@ -207,6 +207,7 @@ func (s *scanner) Columns(ctx context.Context, function string, h engine.Hints) 
 func (s *scanner) request(table string, columns []int, h engine.Hints) *sqlchildv1.ScanRequest {
 	r := &sqlchildv1.ScanRequest{
 		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments, Levels: h.Levels,
+		PerTag: h.Few.Rows, Newest: h.Few.Newest, Valued: h.Few.Valued,
 	}
 	for _, c := range columns {
 		r.Columns = append(r.Columns, uint32(c))

@@ -453,6 +453,27 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		})
 	}
 
+	for _, sql := range []string{
+		// All that could come first of several at one time stands in the order, so that there is one answer.
+		"select * from {samples} qualify row_number() over (partition by tag order by time desc, time_ns, seq) = 1",
+		"select * from {samples} qualify row_number() over (partition by tag order by time, time_ns desc, seq desc) <= 7",
+		"select * from {samples} qualify rank() over (partition by tag_id order by time desc) <= 40",
+		"select * from {good} where tag in ('mixed', 'tie', 'fine') qualify row_number() over (partition by tag order by time desc, time_ns, seq desc) <= 1000",
+		"select * from {samples} where severity = 'Uncertain' qualify row_number() over (partition by tag order by time_ns desc, seq) <= 3",
+		"select * from {samples} where value is not null and time < '2026-03-03 17:30:00.0000005' qualify row_number() over (partition by tag order by time desc, time_ns, seq) = 1",
+		"select distinct on (tag) tag, value, value_text, time_ns, seq from {samples} where value is not null order by tag, time desc, time_ns, seq",
+		"select distinct on (tag) * from {samples} where time between '2026-03-02' and '2026-03-03 17:30:00' order by tag, time, seq",
+		"select * from (select *, row_number() over (partition by tag order by time desc, time_ns, seq) as place from {samples}) where place <= 2",
+		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns desc, seq) <= 10000",
+		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns, seq) <= 10000",
+	} {
+		requireFew(t, c, sql)
+	}
+	few := rand.New(rand.NewPCG(3, 4))
+	for range map[bool]int{false: 20, true: 5}[testing.Short()] {
+		requireFew(t, c, randomFew(few))
+	}
+
 	// Where nothing is written over what is sealed no chunk is decoded.
 	explained, err := askSQL(t, c, "explain select date_trunc('hour', time) as t, avg(value), count(*) from samples where tag = 'dense' and time >= '2026-03-04' and time < '2026-03-04 12:00:00' group by t")
 	require.NoError(t, err)
@@ -472,6 +493,70 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		require.NoError(t, err, with)
 		requireAlike(t, want, got, with)
 	}
+}
+
+// requireFew holds the answer of a statement that wants the first samples of each tag to that from all of them, and that it did not read those.
+func requireFew(t testing.TB, c *client, sql string) {
+	t.Helper()
+	with, without := forms(sql)
+	want, err := askSQL(t, c, without)
+	require.NoError(t, err, without)
+	got, err := askSQL(t, c, with)
+	require.NoError(t, err, with)
+	requireAlike(t, want, got, with)
+	require.Contains(t, narrowedBy(t, c, with), " of each tag", with)
+	require.NotContains(t, narrowedBy(t, c, without), " of each tag", without)
+}
+
+// narrowedBy is what the scans of a statement were narrowed by.
+func narrowedBy(t testing.TB, c *client, sql string) string {
+	explained, err := askSQL(t, c, "explain "+sql)
+	require.NoError(t, err)
+	var all []string
+	for _, r := range explained.rows {
+		all = append(all, r[2].(string))
+	}
+	return strings.Join(all, "; ")
+}
+
+// randomFew is a selection of the first samples of each tag. All that could come first stands in its order.
+func randomFew(rng *rand.Rand) string {
+	one := func(of ...string) string { return of[rng.IntN(len(of))] }
+	from := one("{samples}", "{good}")
+	var where []string
+	at := func() string {
+		return time.Unix(0, partialsStart+rng.Int64N(4*86400)*int64(time.Second)).UTC().Format("2006-01-02 15:04:05") + one("", ".000001", ".5")
+	}
+	if rng.IntN(2) == 0 {
+		where = append(where, fmt.Sprintf("time %s '%s'", one("<", "<="), at()))
+	} else if rng.IntN(2) == 0 {
+		where = append(where, fmt.Sprintf("time %s '%s'", one(">", ">="), at()))
+	}
+	if rng.IntN(2) == 0 {
+		where = append(where, one("tag like '%e%'", "tag in ('fine', 'retyped', 'mixed', 'sparse')", "tag_id <> 3"))
+	}
+	if rng.IntN(3) == 0 && from == "{samples}" {
+		where = append(where, one("severity = 'Good'", "severity in ('Uncertain', 'Bad')", "quality >= 1073741824"))
+	}
+	if rng.IntN(3) == 0 {
+		where = append(where, "value is not null")
+	}
+	if len(where) > 0 {
+		from += " where " + strings.Join(where, " and ")
+	}
+	order := one("time desc, time_ns desc, seq desc", "time desc, time_ns, seq", "time_ns desc, value, seq", "time, time_ns desc, seq", "time, seq desc, time_ns", "time_ns, seq")
+	tag := one("tag", "tag_id", "tag, tag_id")
+	most := 1 + rng.IntN(4)
+	if rng.IntN(4) == 0 {
+		most = 1 + rng.IntN(3000)
+	}
+	switch rng.IntN(3) {
+	case 0:
+		return fmt.Sprintf("select distinct on (%s) * from %s order by %s, %s", tag, from, tag, order)
+	case 1:
+		return fmt.Sprintf("select * from (select *, %s over (partition by %s order by %s) as place from %s) where place <= %d", one("row_number()", "rank()"), tag, order, from, most)
+	}
+	return fmt.Sprintf("select * from %s qualify %s over (partition by %s order by %s) <= %d", from, one("row_number()", "rank()"), tag, order, most)
 }
 
 // randomAggregates is a selection of aggregates, most of which partials answer.

@@ -33,6 +33,8 @@ func TestSQLReadsSamplesAsTheyWere(t *testing.T) {
 		require.Equal(t, sql(rows+"raw('*', as_of => $1::timestamptz) order by all", at), sql(rows+"samples at (timestamp => $1) order by all", at), at)
 		require.Equal(t, sql("select tag, avg(value) from raw(tags => ['a', 'b'], as_of => $1::timestamptz) where tag = 'a' group by tag", at),
 			sql("select tag, avg(value) from samples at (timestamp => $1) where tag = 'a' and time < '2027-01-01' group by tag", at), at)
+		newest := " qualify row_number() over (partition by tag order by time desc, seq) = 1 order by all"
+		require.Equal(t, sql(rows+"raw('*', as_of => $1::timestamptz)"+newest, at), sql(rows+"samples at (timestamp => $1)"+newest, at), at)
 	}
 	require.Equal(t, "", sql(rows+"samples at (timestamp => timestamptz '"+before+"')"))
 	require.Equal(t, "a,2,20\nb,3,3", sql("select s.tag, p.value, s.value from samples s join good_samples p at (timestamp => $1) using (tag_id, time_ns) where s.time > '2026-03-01' order by s.tag", first))
@@ -43,4 +45,5 @@ func TestSQLReadsSamplesAsTheyWere(t *testing.T) {
 	_, says = fails(t, "sql", "--server", address, "select * from samples at (version => 1)")
 	require.Contains(t, says, "raw(as_of => …)")
 	require.Contains(t, strings.Split(sql("explain select tag from samples at (timestamp => '2026-03-01')"), "\n")[0], "as_of")
+	require.Contains(t, sql("explain select distinct on (tag) tag, value from samples at (timestamp => $1) order by tag, time desc", first), "newest 1 of each tag")
 }

@@ -102,6 +102,9 @@ type Scan struct {
 	Levels     []int64          // of rollups; nil for all
 	Limit      uint64           // most rows; 0 for all
 	Runs       bool             // columns that repeat may come run-end encoded
+	PerTag     uint64           // most rows of each tag that samples need have, and what else is in the microsecond of the last; 0 for all
+	Newest     bool             // PerTag is of the newest, else of the oldest
+	Valued     bool             // PerTag counts rows with a value alone
 
 	Arguments map[string]string // of a function, as JSON
 }
@@ -252,7 +255,8 @@ func samplesTable(name string, only query.Severities) *Table {
 		query.SampleValueText, query.SampleTimeNS, query.SampleTagID, query.SampleSeq,
 	}
 	read := func(ctx context.Context, at Moment, s *Scan, out query.Sink) (uint64, error) {
-		r := query.SampleTable{Range: s.In, Severities: s.Severities, Limit: s.Limit, Runs: s.Runs, Read: at.Read}
+		r := query.SampleTable{Range: s.In, Severities: s.Severities, Limit: s.Limit, Runs: s.Runs, PerTag: s.PerTag, Valued: s.Valued, Read: at.Read}
+		r.Range.Reverse = s.PerTag > 0 && s.Newest
 		for _, c := range s.Columns {
 			r.Columns = append(r.Columns, order[c])
 		}

@@ -94,6 +94,28 @@ func (r testRow) value() (float64, bool) {
 	return float64(r.ns%1000_000)/1000 + float64(r.tag), r.quality < 1<<31
 }
 
+// firstOf leaves out rows of the last tag that hints do not want. No two of them are in one microsecond.
+func (h Hints) firstOf(rows []testRow, tag int) []testRow {
+	from := slices.IndexFunc(rows, func(r testRow) bool { return r.tag == tag })
+	if h.Few.Rows == 0 || from < 0 {
+		return rows
+	}
+	of := slices.Clone(rows[from:])
+	if h.Few.Newest {
+		slices.Reverse(of)
+	}
+	n := h.Few.Rows
+	for i, r := range of {
+		if _, valued := r.value(); n == 0 {
+			of = of[:i]
+			break
+		} else if valued || !h.Few.Valued {
+			n--
+		}
+	}
+	return append(rows[:from], of...)
+}
+
 func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hints) (ipc.MessageReader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,6 +146,7 @@ func (s *testScanner) Scan(_ context.Context, table string, columns []int, h Hin
 			}
 			rows = append(rows, r)
 		}
+		rows = h.firstOf(rows, tag)
 	}
 	if ofSamples {
 		s.rows += len(rows)
@@ -375,6 +398,39 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select * from samples where quality >= 1073741824", most: 800},
 		{sql: "select * from samples where severity in ('Bad', 'Uncertain') and quality < 1073741825", most: 400},
 		{sql: "select * from samples where severity = 'Good' and quality > 2147483648", most: 0},
+		// The first rows of each tag.
+		{sql: "select * from samples qualify row_number() over (partition by tag order by time desc) = 1", most: 5},
+		{sql: "select tag, value * 2 as v, time from samples where severity = 'Good' and tag like '%a' and time < $1 window w as (partition by tag_id, tag order by tag, time_ns, value) qualify 3 >= rank() over w", values: []Value{Instant(testStart + 200*testStep)}, most: -1},
+		{sql: "select time, row_number() over (partition by tag order by time) as place, value from samples where time >= '2026-01-01 00:00:00.09' and value is not null qualify place < 3 and value > 2 order by place limit 6", most: 20},
+		{sql: "select s.* from (select *, row_number() over (partition by samples.tag order by samples.time desc) as place from samples) s where s.place <= 2 and value > 1", most: 10},
+		{sql: "with r as (select tag, time, rank() over (partition by tag order by time) n from samples where severity = 'Bad') select r.tag, t.unit, n from r join tags t on t.name = r.tag where n = 1", most: 400},
+		{sql: "with r as (select tag, time, rank() over (partition by tag order by time) n from samples where severity = 'Bad') select * from r where 4 = n", most: 20},
+		{sql: "select distinct on (tag) tag, value from samples where tag like '%a' and value is not null order by tag, time desc", most: 10},
+		{sql: "select distinct on (tag_id) * from samples order by tag_id, time_ns limit 3", most: 5},
+		// Where what is left out could matter, all is read.
+		{sql: "select * from samples where value > 150 qualify row_number() over (partition by tag order by time desc) = 1", most: 2000},
+		{sql: "select * from samples where tag = 'alpha' or time < '2026-01-01 00:00:00.001' qualify row_number() over (partition by tag order by time desc) = 1", most: 2000},
+		{sql: "select *, count(*) over (partition by tag) from samples qualify row_number() over (partition by tag order by time desc) = 1", most: 2000},
+		{sql: "select *, lag(value) over (partition by tag order by time) from samples qualify row_number() over (partition by tag order by time desc) = 1", most: 2000},
+		{sql: "select *, rank() over (partition by tag order by time) from samples qualify row_number() over (partition by tag order by time desc) = 1", most: 2000},
+		{sql: "select * from samples qualify row_number() over (partition by tag order by value desc, time) = 1", most: 2000},
+		{sql: "select * from samples qualify row_number() over (partition by tag, severity order by time) = 1", most: 2000},
+		{sql: "select * from samples qualify row_number() over (order by time, tag) = 1", most: 2000},
+		{sql: "select * from samples qualify row_number() over (partition by tag order by time) > 399", most: 2000},
+		{sql: "select * from samples qualify row_number() over (partition by tag order by time) = 1 or value > 150", most: 2000},
+		{sql: "select * from samples qualify row_number() over (partition by tag order by time) <> 1 and tag_id = 1", most: 2000},
+		{sql: "select tag, -time_ns as time from samples qualify row_number() over (partition by tag order by time) = 1", most: -1},
+		{sql: "select tag, 1 as tag_id from samples qualify row_number() over (partition by tag_id order by time_ns) = 1", most: -1},
+		{sql: "select * from (select *, row_number() over (partition by tag order by time desc) as place from samples order by time, tag limit 20) where place = 1", most: 2000},
+		{sql: "select * from (select distinct on (severity, tag) *, row_number() over (partition by tag order by time) as place from samples order by severity, tag, time desc) where place = 1", most: 2000},
+		{sql: "select 2 as place, time from (select tag, time, row_number() over (partition by tag order by time) as place from samples) where place + 1 = 2", most: 2000},
+		{sql: "select distinct on (tag) tag, value from samples where value > 150 order by tag, time desc", most: 2000},
+		{sql: "select distinct on (tag) tag, value from samples qualify row_number() over (partition by tag order by time desc) > 2 order by tag, time desc", most: 2000},
+		{sql: "select distinct on (tag) tag, value from samples order by tag, value, time desc", most: 2000},
+		{sql: "select distinct on (tag, severity) tag, severity, value from samples order by tag, severity, time desc", most: 2000},
+		{sql: "select distinct on (tag) tag, row_number() over (partition by tag order by time) as n from samples order by tag, time desc", most: 2000},
+		{sql: "select max(n) from (select row_number() over (partition by tag order by time) as n from samples)", most: 2000},
+		{sql: "select t.name, x.value from tags t, lateral (select value from samples where samples.tag = t.name qualify row_number() over (partition by tag order by time desc) = 1) x", most: -1},
 		{sql: "select * from samples where tag = 'alpha' or time < '2026-01-01 00:00:00.001'", most: -1},
 		{sql: "select * from samples where not (tag = 'alpha')", most: -1},
 		{sql: "select * from samples where tag like 'a%' and tag <> 'x'", most: 400},

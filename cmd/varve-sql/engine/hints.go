@@ -16,6 +16,8 @@ type Hints struct {
 	Severities uint8   // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
 	Nothing    bool    // no row can be of use
 
+	Few rewrite.Few // rows of each tag; no rows for all
+
 	Arguments map[string]string // of a function, as JSON
 }
 

@@ -319,6 +319,9 @@ func (s *Statement) try(without []bool) (int, error) {
 				return at, err
 			}
 		}
+		if s.exact[at] { // else the first rows of a tag may be none that the statement wants
+			h.Few = s.scans[at].Few
+		}
 	}
 	return -1, nil
 }

@@ -14,6 +14,10 @@
 // # What rollups answer
 //
 // A selection of aggregates of samples that rollups can tell becomes one of partials, see [Partials].
+//
+// # What first rows answer
+//
+// A selection that keeps the newest or oldest samples of each tag has a scan of those, see [Few].
 package rewrite
 
 import "errors"

@@ -63,7 +63,9 @@ func (r *rewriter) selection(n node, visible []string) *scope {
 		}
 		if len(s.relations) == 1 && s.relations[0].table != nil && s.relations[0].scan != nil {
 			s.relations[0].scan.Whole = len(left) == 0
+			s.relations[0].scan.Few = s.few(n, left)
 		}
+		s.ranks(n)
 	}
 	return s
 }

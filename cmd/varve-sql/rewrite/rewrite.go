@@ -63,6 +63,8 @@ type Scan struct {
 	Sets   []Set   // the tag is in all of them
 	Whole  bool    // they are all the conditions of the selection that the table stands in, alone
 
+	Few Few // what it needs to have of each tag, if it has just the rows that they leave
+
 	Arguments []Argument // of a function, of partials, and of samples AT an instant
 
 	Exact bool // its rows are right only if all bounds of time and severity are taken; without arguments they are in any case
@@ -128,7 +130,7 @@ func Rewrite(serialized []byte, tables map[string]*Table, titles func(tree []byt
 		return nil, fmt.Errorf("%w: %d statements at once, must be one", ErrRefused, len(statements))
 	}
 	statement, _ := statements[0].(node)
-	r := &rewriter{tables: tables, types: map[string]string{}, around: map[uintptr][]node{}, placed: map[uintptr]*Scan{}, titles: titles}
+	r := &rewriter{tables: tables, types: map[string]string{}, around: map[uintptr][]node{}, placed: map[uintptr]*Scan{}, ranked: map[uintptr][]ranked{}, titles: titles}
 	if err := r.check(statement); err != nil {
 		return nil, err
 	}
@@ -145,7 +147,8 @@ type rewriter struct {
 	types  map[string]string // of parameters that are arguments of functions
 	// Conditions around selections that hold for their rows as for what they make of them, by the selection.
 	around map[uintptr][]node
-	placed map[uintptr]*Scan // of partials, by the place that they have taken
+	placed map[uintptr]*Scan    // of partials, by the place that they have taken
+	ranked map[uintptr][]ranked // conditions around a selection on its ranks, by the selection
 
 	titles func(tree []byte) (string, error)
 	err    error

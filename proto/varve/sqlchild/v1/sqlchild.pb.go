@@ -689,18 +689,22 @@ func (x *Column) GetRole() Role {
 
 // ScanRequest asks for rows. Hints narrow a scan to what the statement can use; rows beyond them do no harm, but of an exact table.
 type ScanRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Statement     uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"`
-	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
-	Columns       []uint32               `protobuf:"varint,3,rep,packed,name=columns,proto3" json:"columns,omitempty"`                                                                        // by their place in the table, in the order wanted; none: rows are only counted
-	Names         *Strings               `protobuf:"bytes,4,opt,name=names,proto3" json:"names,omitempty"`                                                                                    // only of tags with these names; absent: of all
-	Ids           *Ids                   `protobuf:"bytes,5,opt,name=ids,proto3" json:"ids,omitempty"`                                                                                        // only of tags with these ids; absent: of all
-	StartNs       *int64                 `protobuf:"zigzag64,6,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"`                                                        // not of earlier times
-	EndNs         *int64                 `protobuf:"zigzag64,7,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                                                              // only of earlier times
-	Severities    uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                                                                         // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
-	Nothing       bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                                                                               // no row is of use
-	Arguments     map[string]string      `protobuf:"bytes,10,rep,name=arguments,proto3" json:"arguments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of a function, as JSON
-	Levels        []int64                `protobuf:"zigzag64,11,rep,packed,name=levels,proto3" json:"levels,omitempty"`                                                                       // only of these levels; none: of all
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Statement  uint64                 `protobuf:"varint,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	Table      string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Columns    []uint32               `protobuf:"varint,3,rep,packed,name=columns,proto3" json:"columns,omitempty"`                                                                        // by their place in the table, in the order wanted; none: rows are only counted
+	Names      *Strings               `protobuf:"bytes,4,opt,name=names,proto3" json:"names,omitempty"`                                                                                    // only of tags with these names; absent: of all
+	Ids        *Ids                   `protobuf:"bytes,5,opt,name=ids,proto3" json:"ids,omitempty"`                                                                                        // only of tags with these ids; absent: of all
+	StartNs    *int64                 `protobuf:"zigzag64,6,opt,name=start_ns,json=startNs,proto3,oneof" json:"start_ns,omitempty"`                                                        // not of earlier times
+	EndNs      *int64                 `protobuf:"zigzag64,7,opt,name=end_ns,json=endNs,proto3,oneof" json:"end_ns,omitempty"`                                                              // only of earlier times
+	Severities uint32                 `protobuf:"varint,8,opt,name=severities,proto3" json:"severities,omitempty"`                                                                         // bits 1 Good, 2 Uncertain, 4 Bad; 0 for all
+	Nothing    bool                   `protobuf:"varint,9,opt,name=nothing,proto3" json:"nothing,omitempty"`                                                                               // no row is of use
+	Arguments  map[string]string      `protobuf:"bytes,10,rep,name=arguments,proto3" json:"arguments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of a function, as JSON
+	Levels     []int64                `protobuf:"zigzag64,11,rep,packed,name=levels,proto3" json:"levels,omitempty"`                                                                       // only of these levels; none: of all
+	// Of samples: of each tag only so many rows that meet the hints, and those in the same microsecond as the last of them; 0: all.
+	PerTag        uint64 `protobuf:"varint,12,opt,name=per_tag,json=perTag,proto3" json:"per_tag,omitempty"`
+	Newest        bool   `protobuf:"varint,13,opt,name=newest,proto3" json:"newest,omitempty"` // those; else the oldest
+	Valued        bool   `protobuf:"varint,14,opt,name=valued,proto3" json:"valued,omitempty"` // only rows with a value count
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -810,6 +814,27 @@ func (x *ScanRequest) GetLevels() []int64 {
 		return x.Levels
 	}
 	return nil
+}
+
+func (x *ScanRequest) GetPerTag() uint64 {
+	if x != nil {
+		return x.PerTag
+	}
+	return 0
+}
+
+func (x *ScanRequest) GetNewest() bool {
+	if x != nil {
+		return x.Newest
+	}
+	return false
+}
+
+func (x *ScanRequest) GetValued() bool {
+	if x != nil {
+		return x.Valued
+	}
+	return false
 }
 
 type Strings struct {
@@ -942,7 +967,7 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.varve.sqlchild.v1.TypeR\x04type\x12+\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xe8\x03\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\"\xb1\x04\n" +
 	"\vScanRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\x04R\tstatement\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x18\n" +
@@ -957,7 +982,10 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\anothing\x18\t \x01(\bR\anothing\x12K\n" +
 	"\targuments\x18\n" +
 	" \x03(\v2-.varve.sqlchild.v1.ScanRequest.ArgumentsEntryR\targuments\x12\x16\n" +
-	"\x06levels\x18\v \x03(\x12R\x06levels\x1a<\n" +
+	"\x06levels\x18\v \x03(\x12R\x06levels\x12\x17\n" +
+	"\aper_tag\x18\f \x01(\x04R\x06perTag\x12\x16\n" +
+	"\x06newest\x18\r \x01(\bR\x06newest\x12\x16\n" +
+	"\x06valued\x18\x0e \x01(\bR\x06valued\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
