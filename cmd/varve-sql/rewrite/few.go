@@ -92,6 +92,8 @@ func (s *scope) directions(n node) (out []bool, ok bool) {
 				name := strings.ToLower(text(x, "function_name"))
 				is, _ := x["is_operator"].(bool)
 				ok = ok && !volatile[name] && (is || steady[name] || scalars[name])
+			case "STAR": // one that replaces or renames may make what else is named time, or tag
+				ok = ok && keepsColumns(x)
 			case "SUBQUERY", "LAMBDA", "POSITIONAL_REFERENCE":
 				ok = false
 			case "OPERATOR":

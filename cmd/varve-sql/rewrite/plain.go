@@ -92,6 +92,10 @@ func (p *Plain) selected(all []any, of *Table, alias string) bool {
 
 // isStar reports whether an expression is all columns, of one relation or of all, with nothing left out, replaced or renamed.
 func isStar(x node) bool {
-	return text(x, "type") == "STAR" && len(list(x, "exclude_list"))+len(list(x, "replace_list"))+len(list(x, "rename_list"))+len(list(x, "qualified_exclude_list")) == 0 &&
-		x["columns"] != true && x["expr"] == nil
+	return keepsColumns(x) && len(list(x, "exclude_list"))+len(list(x, "qualified_exclude_list")) == 0
+}
+
+// keepsColumns reports whether an expression is columns as they are, all or all but some.
+func keepsColumns(x node) bool {
+	return text(x, "type") == "STAR" && len(list(x, "replace_list"))+len(list(x, "rename_list")) == 0 && x["columns"] != true && x["expr"] == nil
 }
