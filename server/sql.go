@@ -17,6 +17,7 @@ import (
 	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/server/relation"
 	"github.com/varvedb/varve/server/sqlchild"
 	"github.com/varvedb/varve/storage"
@@ -33,6 +34,8 @@ type statement struct {
 	sql     string
 	values  []*varvev1.SqlValue
 	timeout time.Duration // at most that of the server, which 0 stands for
+
+	shape *sqlchildv1.Shape // of one that is prepared and plain; nil of others
 }
 
 func statementOf(r *varvev1.SqlRequest) statement {
@@ -59,6 +62,11 @@ func (s *Server) answerStatement(ctx context.Context, door string, st statement,
 
 // runStatement is answerStatement for doors that count for themselves.
 func (s *Server) runStatement(ctx context.Context, st statement, to answerTo) error {
+	if plain, ok := hint.Plain(st.shape, st.values); ok {
+		return s.withStatement(ctx, st, func(ctx context.Context, x *openStatement, _ *sqlchildv1.StatementRequest) error {
+			return s.readPlain(ctx, x, plain, to.sink())
+		})
+	}
 	inner, explain := explained(st.sql)
 	if st.sql = inner; explain {
 		return s.explainStatement(ctx, st, to.put)
@@ -75,22 +83,29 @@ func (s *Server) runStatement(ctx context.Context, st statement, to answerTo) er
 }
 
 // describeStatement says which columns and parameters a statement has.
-func (s *Server) describeStatement(ctx context.Context, st statement) (out *varvev1.SqlDescription, err error) {
+func (s *Server) describeStatement(ctx context.Context, st statement) (*varvev1.SqlDescription, error) {
+	p, err := s.prepareStatement(ctx, st)
+	return p.GetDescription(), err
+}
+
+// prepareStatement says what there is to know of a statement before it has values.
+func (s *Server) prepareStatement(ctx context.Context, st statement) (out *sqlchildv1.Prepared, err error) {
 	inner, explain := explained(st.sql)
 	st.sql = inner
 	if !explain {
 		if answer, err := commandOf(ctx, st); answer != nil || err != nil {
-			return describeCommand(answer, err)
+			d, err := describeCommand(answer, err)
+			return &sqlchildv1.Prepared{Description: d}, err
 		}
 	}
 	err = s.withStatement(ctx, st, func(ctx context.Context, _ *openStatement, r *sqlchildv1.StatementRequest) error {
 		r.Parameters = nil
-		p, err := s.sql.Prepare(ctx, callerOf(ctx).name, r)
-		out = p.GetDescription()
+		out, err = s.sql.Prepare(ctx, callerOf(ctx).name, r)
 		return err
 	})
 	if err == nil && explain {
-		out.Columns, err = schemaBytes(explainSchema)
+		out.Plain = nil
+		out.Description.Columns, err = schemaBytes(explainSchema)
 	}
 	return out, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 
+	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/server/arrowin"
@@ -37,11 +38,11 @@ type processStatements struct{ *Server }
 
 // Prepare is part of Statements.
 func (s *processStatements) Prepare(ctx context.Context, text string, _ []arrow.DataType) (Statement, error) {
-	d, err := s.describeStatement(ctx, statement{sql: text})
+	p, err := s.prepareStatement(ctx, statement{sql: text})
 	if err != nil {
 		return nil, err
 	}
-	st := &processStatement{server: s.Server, text: text}
+	st, d := &processStatement{server: s.Server, text: text, shape: p.Plain}, p.Description
 	if st.schema, err = toldSchema(d.GetColumns()); err != nil {
 		return nil, fmt.Errorf("columns of a statement: %w", err)
 	}
@@ -70,10 +71,11 @@ func toldSchema(b []byte) (*arrow.Schema, error) {
 	return r.Schema(), nil
 }
 
-// processStatement is a statement of the SQL process, which keeps nothing of it.
+// processStatement is a statement of the SQL process, which may forget it. One that is plain is answered without the process.
 type processStatement struct {
 	server             *Server
 	text               string
+	shape              *sqlchildv1.Shape // of a plain one; nil of others
 	schema, parameters *arrow.Schema
 }
 
@@ -85,7 +87,7 @@ func (s *processStatement) Close() {}
 
 // Execute is part of Statement.
 func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (array.RecordReader, error) {
-	st := statement{sql: s.text}
+	st := statement{sql: s.text, shape: s.shape}
 	var err error
 	if st.values, err = sqlValues(args); err != nil {
 		return nil, err
@@ -108,7 +110,7 @@ func (s *processStatement) Execute(ctx context.Context, args arrow.Record) (arra
 // stream executes the statement and gives each message of the answer as it comes, the schema first. They hold until each returns, and are
 // not checked: whoever takes them hands them on unread. What the server reads itself goes to scan.
 func (s *processStatement) stream(ctx context.Context, args arrow.Record, each func(header, body []byte) error, scan query.Sink) error {
-	st := statement{sql: s.text}
+	st := statement{sql: s.text, shape: s.shape}
 	var err error
 	if st.values, err = sqlValues(args); err != nil {
 		return err

@@ -27,6 +27,7 @@ import (
 	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 	varvev1 "github.com/varvedb/varve/proto/varve/v1"
 	"github.com/varvedb/varve/server/arrowin"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // service answers the server.
@@ -47,7 +48,7 @@ func (s *service) Prepare(ctx context.Context, r *sqlchildv1.StatementRequest) (
 		return nil, err
 	}
 	parameters, err := schemaBytes(d.Parameters)
-	return &sqlchildv1.Prepared{Description: &varvev1.SqlDescription{Columns: columns, Parameters: parameters}}, err
+	return &sqlchildv1.Prepared{Description: &varvev1.SqlDescription{Columns: columns, Parameters: parameters}, Plain: d.Plain}, err
 }
 
 func schemaBytes(s *arrow.Schema) ([]byte, error) {
@@ -205,19 +206,12 @@ func (s *scanner) Columns(ctx context.Context, function string, h engine.Hints) 
 }
 
 func (s *scanner) request(table string, columns []int, h engine.Hints) *sqlchildv1.ScanRequest {
-	r := &sqlchildv1.ScanRequest{
-		Statement: s.statement, Table: table, StartNs: h.Start, EndNs: h.End, Severities: uint32(h.Severities), Nothing: h.Nothing, Arguments: h.Arguments, Levels: h.Levels,
-		PerTag: h.Few.Rows, Newest: h.Few.Newest, Valued: h.Few.Valued,
+	wanted := make([]uint32, len(columns))
+	for i, c := range columns {
+		wanted[i] = uint32(c)
 	}
-	for _, c := range columns {
-		r.Columns = append(r.Columns, uint32(c))
-	}
-	if h.Names != nil {
-		r.Names = &sqlchildv1.Strings{Values: h.Names.Names}
-	}
-	if h.IDs != nil {
-		r.Ids = &sqlchildv1.Ids{Values: h.IDs.IDs}
-	}
+	r := h.Request(table, wanted)
+	r.Statement, r.Arguments, r.PerTag, r.Newest, r.Valued = s.statement, h.Arguments, h.Few.Rows, h.Few.Newest, h.Few.Valued
 	return r
 }
 
@@ -273,7 +267,7 @@ func tableOf(t *sqlchildv1.Table) *engine.Table {
 	x := &engine.Table{Table: rewrite.Table{Name: t.Name, Small: t.Small, Exact: t.Exact, Internal: t.Internal}, Dynamic: t.Dynamic}
 	for _, c := range t.Columns {
 		x.Columns = append(x.Columns, c.Name)
-		x.Roles = append(x.Roles, rewrite.Role(c.Role)) // their numbers are those of the wire
+		x.Roles = append(x.Roles, hint.Role(c.Role)) // their numbers are those of the wire
 		x.Types = append(x.Types, engine.Type(c.Type))
 	}
 	if t.Function {

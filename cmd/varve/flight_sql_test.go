@@ -56,6 +56,9 @@ func rowOf(args []any) arrow.Record {
 	for i, v := range args {
 		var b array.Builder
 		switch v := v.(type) {
+		case nil:
+			b = array.NewStringBuilder(memory.DefaultAllocator)
+			b.AppendNull()
 		case string:
 			b = array.NewStringBuilder(memory.DefaultAllocator)
 			b.(*array.StringBuilder).Append(v)

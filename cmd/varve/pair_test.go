@@ -143,7 +143,7 @@ func TestPair(t *testing.T) {
 	destinations := fmt.Sprintf("destinations: [{name: a, address: '%s'}, {name: b, address: '%s'}]\n", line.address(), b.address)
 	collect := func(name, rest string) *killedCollector {
 		c := &killedCollector{t: t, binary: a.binary, config: filepath.Join(dir, name+".yaml")}
-		require.NoError(t, os.WriteFile(c.config, []byte(fmt.Sprintf("collector: %s\n%squeue: {dir: %s/%s}\n%s", name, destinations, dir, name, rest)), 0o644))
+		require.NoError(t, os.WriteFile(c.config, []byte(fmt.Sprintf("collector: %s\n%squeue: {dir: %s/%s, max_bytes: 8GiB}\n%s", name, destinations, dir, name, rest)), 0o644))
 		t.Cleanup(c.kill)
 		c.start()
 		return c

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/flight"
+	"github.com/apache/arrow/go/v15/arrow/flight/flightsql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -68,32 +69,75 @@ func answerBits(c varvev1.SqlServiceClient, r *varvev1.SqlRequest) (schema *arro
 		if err != nil {
 			return nil, nil, err
 		}
-		for i := range int(record.NumRows()) {
-			var b strings.Builder
-			for _, column := range record.Columns() {
-				switch {
-				case column.IsNull(i):
-					b.WriteString("|null")
-				case column.DataType().ID() == arrow.FLOAT64:
-					fmt.Fprintf(&b, "|%x", math.Float64bits(column.(*array.Float64).Value(i)))
-				case column.DataType().ID() == arrow.TIMESTAMP:
-					fmt.Fprintf(&b, "|%d", column.(*array.Timestamp).Value(i))
-				default:
-					fmt.Fprintf(&b, "|%q", column.ValueStr(i))
-				}
-			}
-			rows = append(rows, b.String())
-		}
+		rows = appendBits(rows, record)
 	}
 	slices.Sort(rows)
 	return reader.Schema(), rows, nil
 }
 
+func appendBits(rows []string, record arrow.Record) []string {
+	for i := range int(record.NumRows()) {
+		var b strings.Builder
+		for _, column := range record.Columns() {
+			switch {
+			case column.IsNull(i):
+				b.WriteString("|null")
+			case column.DataType().ID() == arrow.FLOAT64:
+				fmt.Fprintf(&b, "|%x", math.Float64bits(column.(*array.Float64).Value(i)))
+			case column.DataType().ID() == arrow.TIMESTAMP:
+				fmt.Fprintf(&b, "|%d", column.(*array.Timestamp).Value(i))
+			default:
+				fmt.Fprintf(&b, "|%q", column.ValueStr(i))
+			}
+		}
+		rows = append(rows, b.String())
+	}
+	return rows
+}
+
+// preparedBits is answerBits of a statement that is prepared over Flight SQL and executed with values.
+func preparedBits(c *flightsql.Client, sql string, values []*varvev1.SqlValue) (schema *arrow.Schema, rows []string, err error) {
+	ctx := context.Background()
+	p, err := c.Prepare(ctx, sql)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = p.Close(ctx) }()
+	if len(values) > 0 {
+		args := make([]any, len(values))
+		for i, v := range values {
+			switch v := v.GetValue().(type) {
+			case *varvev1.SqlValue_Text:
+				args[i] = v.Text
+			case *varvev1.SqlValue_Integer:
+				args[i] = v.Integer
+			case *varvev1.SqlValue_TimeNs:
+				args[i] = time.Unix(0, v.TimeNs)
+			}
+		}
+		p.SetParameters(rowOf(args))
+	}
+	info, err := p.Execute(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := c.DoGet(ctx, info.Endpoint[0].Ticket)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Release()
+	for r.Next() {
+		rows = appendBits(rows, r.Record())
+	}
+	slices.Sort(rows)
+	return r.Schema(), rows, r.Err()
+}
+
 // unused makes a statement one that the engine answers, row for row.
 const unused = "with unused as (select 1) "
 
-// plainness holds a statement to what the engine makes of it, and reports whether the server answered it.
-func plainness(t *testing.T, c varvev1.SqlServiceClient, sql string, values ...*varvev1.SqlValue) bool {
+// plainness holds a statement, asked and prepared, to what the engine makes of it, and reports whether the server answered it.
+func plainness(t *testing.T, c varvev1.SqlServiceClient, f *flightsql.Client, sql string, values ...*varvev1.SqlValue) bool {
 	t.Helper()
 	by := func(sql string) string {
 		_, rows, err := answerBits(c, &varvev1.SqlRequest{Sql: "explain " + sql, Parameters: values})
@@ -105,11 +149,16 @@ func plainness(t *testing.T, c varvev1.SqlServiceClient, sql string, values ...*
 	schema, rows, err := answerBits(c, &varvev1.SqlRequest{Sql: sql, Parameters: values})
 	wantSchema, want, wantErr := answerBits(c, &varvev1.SqlRequest{Sql: unused + sql, Parameters: values})
 	require.Equal(t, status.Code(wantErr), status.Code(err), "%s: %v, engine: %v", sql, err, wantErr)
+	prepared, preparedRows, preparedErr := preparedBits(f, sql, values)
 	if err != nil {
+		require.Error(t, preparedErr, sql)
 		return false
 	}
+	require.NoError(t, preparedErr, sql)
 	require.NotContains(t, by(unused+sql), `"server"`, sql)
-	require.True(t, wantSchema.Equal(schema) && wantSchema.Metadata().Equal(schema.Metadata()), "%s: %s, engine: %s", sql, schema, wantSchema)
+	for _, schema := range []*arrow.Schema{schema, prepared} {
+		require.True(t, wantSchema.Equal(schema) && wantSchema.Metadata().Equal(schema.Metadata()), "%s: %s, engine: %s", sql, schema, wantSchema)
+	}
 	at := strings.LastIndex(sql, " limit ")
 	if at >= 0 && strings.Contains(sql[at:], ")") {
 		at = -1 // of a subquery
@@ -118,22 +167,25 @@ func plainness(t *testing.T, c varvev1.SqlServiceClient, sql string, values ...*
 		// Which rows they are is not said: as many, all of which are rows without the limit.
 		all := want
 		if at >= 0 {
-			require.Len(t, rows, len(want), sql)
 			free := values
 			if strings.Contains(sql[at:], "$") {
 				free = values[:len(values)-1]
 			}
 			_, all, err = answerBits(c, &varvev1.SqlRequest{Sql: unused + sql[:at], Parameters: free})
 			require.NoError(t, err, sql)
-			for i, j := 0, 0; i < len(rows); i, j = i+1, j+1 {
-				for j < len(all) && all[j] < rows[i] {
-					j++
+			for _, rows := range [][]string{rows, preparedRows} {
+				require.Len(t, rows, len(want), sql)
+				for i, j := 0, 0; i < len(rows); i, j = i+1, j+1 {
+					for j < len(all) && all[j] < rows[i] {
+						j++
+					}
+					require.True(t, j < len(all) && all[j] == rows[i], "%s: row %s", sql, rows[i])
 				}
-				require.True(t, j < len(all) && all[j] == rows[i], "%s: row %s", sql, rows[i])
 			}
 		}
 	} else {
 		require.Equal(t, strings.Join(want, "\n"), strings.Join(rows, "\n"), sql)
+		require.Equal(t, strings.Join(want, "\n"), strings.Join(preparedRows, "\n"), sql)
 	}
 	return strings.Contains(by(sql), `"server"`)
 }
@@ -153,7 +205,8 @@ var sqlNull = &varvev1.SqlValue{Value: &varvev1.SqlValue_Null{Null: true}}
 // TestPlainAnswersAreThoseOfTheEngine: what the server reads by itself is what the engine makes of the same statement, in schema, rows and
 // errors; and it is the statements that say so here which it reads.
 func TestPlainAnswersAreThoseOfTheEngine(t *testing.T) {
-	_, c := plainStore(t)
+	address, c := plainStore(t)
+	f, _ := flightSQL(t, address)
 	begin := doorsBegin
 	for _, x := range []struct {
 		sql    string
@@ -281,6 +334,16 @@ func TestPlainAnswersAreThoseOfTheEngine(t *testing.T) {
 		{sql: "select * from samples where tag = $1", plain: true, values: []*varvev1.SqlValue{sqlNull}},
 		{sql: "select * from samples where tag = $1", plain: false, values: []*varvev1.SqlValue{sqlInt(5)}},
 		{sql: "select * from samples where tag = $1", values: nil},
+		{sql: "select * from samples where $2 > time and tag in ($1, 'old') and severity = 'Good' limit 9", plain: true, values: []*varvev1.SqlValue{sqlText("float"), sqlTime(begin + 1800e9)}},
+		{sql: "select * from samples where time >= $1 and time_ns < $2 and quality < 1073741824", plain: true, values: []*varvev1.SqlValue{sqlTime(-1001), sqlInt(-1)}},
+		{sql: "select * from samples where time = $1", plain: true, values: []*varvev1.SqlValue{sqlTime(-1001)}},
+		{sql: "select * from samples where time in ($1, $2)", plain: false, values: []*varvev1.SqlValue{sqlTime(-1001), sqlTime(0)}},
+		{sql: "select * from samples where quality < $1", plain: true, values: []*varvev1.SqlValue{sqlInt(1 << 30)}},
+		{sql: "select * from samples where quality < $1", plain: false, values: []*varvev1.SqlValue{sqlInt(5)}},
+		{sql: "select * from samples where severity = $1 and tag_id = $2", plain: true, values: []*varvev1.SqlValue{sqlText("Bad"), sqlInt(3)}},
+		{sql: "select * from good_samples where tag = $1 and severity in ('Bad', $2)", plain: true, values: []*varvev1.SqlValue{sqlText("pump"), sqlText("Good")}},
+		{sql: "select value, tag from samples where tag = $1 and tag = $1 and time > $2 and time > $2", plain: true, values: []*varvev1.SqlValue{sqlText("old"), sqlTime(-1_000_001)}},
+		{sql: "select * from samples where tag = $2", values: []*varvev1.SqlValue{sqlText("old")}},
 		{sql: "select * from samples where tag like $1", plain: true, values: []*varvev1.SqlValue{sqlText("f%")}},
 		{sql: "select * from samples limit $1", plain: true, values: []*varvev1.SqlValue{sqlInt(7)}},
 		{sql: "select * from samples limit $1", plain: false, values: []*varvev1.SqlValue{sqlInt(0)}},
@@ -290,14 +353,15 @@ func TestPlainAnswersAreThoseOfTheEngine(t *testing.T) {
 		{sql: "select * from samples where tag = $1 limit $2", plain: true, values: []*varvev1.SqlValue{sqlText("pump"), sqlInt(3)}},
 	} {
 		for range 2 { // anew, and as it was kept
-			require.Equal(t, x.plain, plainness(t, c, x.sql, x.values...), x.sql)
+			require.Equal(t, x.plain, plainness(t, c, f, x.sql, x.values...), x.sql)
 		}
 	}
 }
 
 // TestPlainAnswersOfAnyStatement is the same of statements by chance.
 func TestPlainAnswersOfAnyStatement(t *testing.T) {
-	_, c := plainStore(t)
+	address, c := plainStore(t)
+	f, _ := flightSQL(t, address)
 	rounds := 150
 	if testing.Short() {
 		rounds = 50
@@ -353,7 +417,7 @@ func TestPlainAnswersOfAnyStatement(t *testing.T) {
 		if rng.IntN(4) == 0 {
 			sql += fmt.Sprintf(" limit %d", rng.IntN(50))
 		}
-		if plainness(t, c, sql) {
+		if plainness(t, c, f, sql) {
 			plain++
 		}
 	}

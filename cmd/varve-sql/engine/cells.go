@@ -8,6 +8,7 @@ import (
 	"github.com/duckdb/duckdb-go/mapping"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // asks reports whether the engine is asked for anything before the scans begin.
@@ -20,66 +21,74 @@ func (s *Statement) asks() bool {
 	return false
 }
 
-// known is the values of the bounds of a scan, if they are known without the engine: constants that it was asked for before, and parameters
+// known is the values of the bounds of a scan, if they are known without the engine: what it was asked for before, and constants and parameters
 // of the type of their column.
-func (s *Statement) known(at int) (cells []cell, ok bool) {
+func (s *Statement) known(at int) (values []hint.Value, ok bool) {
 	if len(s.scans[at].Bounds) == 0 {
 		return nil, true
 	}
-	if cells = s.plan.cells[at]; cells != nil {
-		return cells, true
+	if values = s.plan.fixed[at]; values != nil {
+		return values, true
 	}
 	for _, b := range s.scans[at].Bounds {
 		for i := range b.Values {
-			c, ok := s.parameter(b.Role, b.Parameter(i))
+			v, ok := b.Constant(i)
 			if !ok {
+				v, ok = s.parameter(b.Parameter(i))
+			}
+			if !ok || !v.Is(b.Role) {
 				return nil, false
 			}
-			cells = append(cells, c)
+			values = append(values, v)
 		}
 	}
-	return cells, true
+	return values, true
 }
 
-// parameter is the value of a parameter for a column, if it is of the type of that.
-func (s *Statement) parameter(role rewrite.Role, name string) (cell, bool) {
-	at := slices.IndexFunc(s.given, func(p rewrite.Parameter) bool { return p.Name == name })
+// parameter is the value of a parameter as the engine has it.
+func (s *Statement) parameter(name string) (hint.Value, bool) {
+	at := numberOf(s.given, name)
 	if at < 0 || at >= len(s.values) {
-		return cell{}, false
+		return hint.Value{}, false
 	}
 	switch v := s.values[at].(type) {
 	case nil:
-		return cell{typ: "NULL", null: true}, true
+		return hint.Null(), true
 	case string:
-		return cell{typ: "VARCHAR", text: v}, role == rewrite.Tag || role == rewrite.Severity
+		return hint.Text(v), true
 	case Instant:
-		return cell{typ: "TIMESTAMP WITH TIME ZONE", number: micros(int64(v))}, role == rewrite.Time
+		return hint.Instant(int64(v)), true
 	case int64:
-		return cell{typ: "BIGINT", number: v}, role == rewrite.TagID || role == rewrite.TimeNS || role == rewrite.Quality
+		return hint.Integer(v), true
 	}
-	return cell{}, false
+	return hint.Value{}, false
+}
+
+// numberOf is the place of a parameter, -1 where there is none of the name.
+func numberOf(given []rewrite.Parameter, name string) int {
+	return slices.IndexFunc(given, func(p rewrite.Parameter) bool { return p.Name == name })
 }
 
 // bounds narrows a scan by the values that its columns are compared with.
 func (s *Statement) bounds(at int, h *Hints) (bool, error) {
-	cells, known := s.known(at)
+	values, known := s.known(at)
 	if !known {
 		ok, err := s.rows(s.plan.values[at], func(c mapping.DataChunk, n int) bool {
 			if n > 0 {
-				cells = cellsOf(c)
+				values = valuesOf(c)
 			}
 			return true
 		})
-		if err != nil || !ok || len(cells) == 0 {
+		if err != nil || !ok || len(values) == 0 {
 			return false, err
 		}
 		if !slices.ContainsFunc(s.scans[at].Bounds, func(b rewrite.Bound) bool { return !b.Fixed }) {
-			s.plan.cells[at] = cells
+			s.plan.fixed[at] = values
 		}
 	}
 	next := 0
 	for _, b := range s.scans[at].Bounds {
-		if !h.take(b, cells[next:next+len(b.Values)]) {
+		if !h.Take(b.Bound, values[next:next+len(b.Values)]) {
 			s.exact[at] = false
 			if s.scans[at].Exact {
 				h.Arguments = nil // which say that rows are of more than a sample
@@ -90,21 +99,21 @@ func (s *Statement) bounds(at int, h *Hints) (bool, error) {
 	return true, nil
 }
 
-// cellsOf is the values in a row of pairs of them and the names of their types.
-func cellsOf(c mapping.DataChunk) (cells []cell) {
+// valuesOf is the values in a row of pairs of them and the names of their types.
+func valuesOf(c mapping.DataChunk) (values []hint.Value) {
 	for i := 0; i < int(mapping.DataChunkGetColumnCount(c)); i += 2 {
 		v, t := vectorOf(c, i), vectorOf(c, i+1)
-		x := cell{typ: string(t.bytes(0)), null: !v.valid(0)}
-		if !x.null {
+		x := hint.Value{Type: string(t.bytes(0)), Null: !v.valid(0)}
+		if !x.Null {
 			typ := mapping.VectorGetColumnType(v.Vector)
 			if mapping.GetTypeId(typ) == mapping.TypeVarchar {
-				x.text = string(v.bytes(0))
+				x.Text = string(v.bytes(0))
 			} else {
-				x.number = element[int64](v, 0)
+				x.Number = element[int64](v, 0)
 			}
 			mapping.DestroyLogicalType(&typ)
 		}
-		cells = append(cells, x)
+		values = append(values, x)
 	}
-	return cells
+	return values
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // The tables of tests: samples of five tags, each every 250 µs and some 500 ns, and their catalogue.
@@ -43,18 +44,18 @@ func testTables() []*Table {
 		{
 			rewrite.Table{
 				Name: "samples", Columns: []string{"time", "tag", "value", "quality", "severity", "time_ns", "tag_id", "value_text"},
-				Roles: []rewrite.Role{rewrite.Time, rewrite.Tag, 0, rewrite.Quality, rewrite.Severity, rewrite.TimeNS, rewrite.TagID, 0},
+				Roles: []hint.Role{hint.Time, hint.Tag, 0, hint.Quality, hint.Severity, hint.TimeNS, hint.TagID, 0},
 			},
 			[]Type{TimestampTZ, Varchar, Double, BigInt, Varchar, BigInt, BigInt, Varchar},
 			false,
 		},
 		{
-			rewrite.Table{Name: "tags", Columns: []string{"tag_id", "name", "unit"}, Roles: []rewrite.Role{rewrite.TagID, rewrite.Tag, 0}, Small: true},
+			rewrite.Table{Name: "tags", Columns: []string{"tag_id", "name", "unit"}, Roles: []hint.Role{hint.TagID, hint.Tag, 0}, Small: true},
 			[]Type{BigInt, Varchar, Varchar},
 			false,
 		},
 		{
-			rewrite.Table{Name: "echo", Columns: []string{"name", "value"}, Roles: []rewrite.Role{0, 0}, Arguments: map[string]string{"tags": "", "start": "TIMESTAMP WITH TIME ZONE", "pixels": "BIGINT"}},
+			rewrite.Table{Name: "echo", Columns: []string{"name", "value"}, Roles: []hint.Role{0, 0}, Arguments: map[string]string{"tags": "", "start": "TIMESTAMP WITH TIME ZONE", "pixels": "BIGINT"}},
 			[]Type{Varchar, Varchar},
 			false,
 		},
@@ -65,7 +66,7 @@ func testTables() []*Table {
 					"time", "tag", "severity", "time_ns", "tag_id", "partial count", "partial valued", "partial min", "partial max", "partial sum", "partial first", "partial last",
 					"partial earliest", "partial latest", "partial first time", "partial last time", "partial latest time",
 				},
-				Roles: append([]rewrite.Role{rewrite.Time, rewrite.Tag, rewrite.Severity, rewrite.TimeNS, rewrite.TagID}, make([]rewrite.Role, 12)...),
+				Roles: append([]hint.Role{hint.Time, hint.Tag, hint.Severity, hint.TimeNS, hint.TagID}, make([]hint.Role, 12)...),
 			},
 			append([]Type{TimestampTZ, Varchar, Varchar, BigInt, BigInt, BigInt, BigInt}, Double, Double, Double, Double, Double, Double, Double, TimestampTZ, TimestampTZ, TimestampTZ),
 			false,
@@ -193,7 +194,7 @@ func (s *testScanner) Columns(_ context.Context, _ string, h Hints) (*Table, err
 	if err := json.Unmarshal([]byte(h.Arguments["tags"]), &tags); err != nil {
 		return nil, err
 	}
-	return &Table{rewrite.Table{Name: "spread", Columns: tags, Roles: make([]rewrite.Role, len(tags)), Arguments: map[string]string{}}, slices.Repeat([]Type{BigInt}, len(tags)), true}, nil
+	return &Table{rewrite.Table{Name: "spread", Columns: tags, Roles: make([]hint.Role, len(tags)), Arguments: map[string]string{}}, slices.Repeat([]Type{BigInt}, len(tags)), true}, nil
 }
 
 type failing struct{ error }

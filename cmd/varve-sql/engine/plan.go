@@ -9,6 +9,7 @@ import (
 	"github.com/duckdb/duckdb-go/mapping"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // plan is a statement as a session keeps it: taken apart and prepared, and so are the statements of ours that narrow its scans. It has
@@ -16,9 +17,9 @@ import (
 type plan struct {
 	text      string
 	statement *rewrite.Statement
-	values    [][]byte // of each scan, see rewrite.Scan
-	given     [][]byte // likewise
-	cells     [][]cell // of each scan, of bounds that are fixed; nil where they are not, or not known yet
+	values    [][]byte       // of each scan, see rewrite.Scan
+	given     [][]byte       // likewise
+	fixed     [][]hint.Value // of each scan, of bounds that are fixed; nil where they are not, or not known yet
 	prepared  mapping.PreparedStatement
 	ours      map[string]mapping.PreparedStatement // by their trees
 	dynamic   bool                                 // its columns are those of the arguments it was made with
@@ -36,7 +37,7 @@ func (s *Statement) prepare(p *plan) error {
 	if p.statement, err = rewrite.Rewrite([]byte(tree), s.session.database.known(), s.session.sql); err != nil {
 		return err
 	}
-	p.cells = make([][]cell, len(p.statement.Scans))
+	p.fixed = make([][]hint.Value, len(p.statement.Scans))
 	for _, scan := range p.statement.Scans {
 		p.values, p.given = append(p.values, scan.Values()), append(p.given, scan.Given())
 	}
@@ -88,7 +89,9 @@ func (p *plan) describe() (out Description, err error) {
 		}
 		parameters = append(parameters, f)
 	}
-	return Description{arrow.NewSchema(columns, nil), arrow.NewSchema(parameters, nil)}, nil
+	out = Description{Columns: arrow.NewSchema(columns, nil), Parameters: arrow.NewSchema(parameters, nil)}
+	out.Plain = p.shape(out.Columns)
+	return out, nil
 }
 
 // own is a statement of ours, prepared.

@@ -8,15 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
 )
 
 // plansOf is the texts that the sessions of a database keep.
@@ -126,68 +122,6 @@ func TestPlansAreBounded(t *testing.T) {
 	_, err := answer(d, &testScanner{}, "select 1 /* "+strings.Repeat("x", maxPlanBytes)+" */")
 	require.NoError(t, err)
 	require.Empty(t, plansOf(d))
-}
-
-// TestExactBounds holds what take says is exact to the rows themselves.
-func TestExactBounds(t *testing.T) {
-	seed := rand.Uint64()
-	rng := rand.New(rand.NewPCG(seed, 3))
-	t.Logf("seed %d", seed)
-	qualities := []int64{0, 1, 1<<30 - 1, 1 << 30, 1<<30 + 5, 1<<31 - 1, 1 << 31, 1<<32 - 1}
-	names := []string{"Good", "Uncertain", "Bad"}
-	type row struct{ ns, quality int64 }
-	var rows []row
-	for _, us := range []int64{-2, -1, 0, 1, 2} {
-		for _, rest := range []int64{0, 1, 999} {
-			rows = append(rows, row{us*1000 + rest, qualities[rng.IntN(len(qualities))]})
-		}
-	}
-	exact := 0
-	for range 20_000 {
-		b := rewrite.Bound{Role: []rewrite.Role{rewrite.Time, rewrite.TimeNS, rewrite.Quality, rewrite.Severity}[rng.IntN(4)], Op: rewrite.Op(rng.IntN(5))}
-		var cells []cell
-		for range 1 + rng.IntN(2)*rng.IntN(2) {
-			c := cell{typ: "BIGINT", null: rng.IntN(10) == 0}
-			switch b.Role {
-			case rewrite.Time:
-				c.typ, c.number = "TIMESTAMP WITH TIME ZONE", rng.Int64N(7)-3
-			case rewrite.TimeNS:
-				c.number = rng.Int64N(6000) - 3000
-			case rewrite.Quality:
-				c.number = qualities[rng.IntN(len(qualities))] + rng.Int64N(3) - 1
-			case rewrite.Severity:
-				c.typ, c.text = "VARCHAR", append(names, "x")[rng.IntN(4)]
-			}
-			cells = append(cells, c)
-			if b.Op != rewrite.Equal {
-				break
-			}
-		}
-		var h Hints
-		isExact := h.take(b, cells)
-		for _, r := range rows {
-			severity := min(r.quality>>30, 2)
-			left := !h.Nothing && (h.Start == nil || r.ns >= *h.Start) && (h.End == nil || r.ns < *h.End) && (h.Severities == 0 || h.Severities>>severity&1 == 1)
-			meets := slices.ContainsFunc(cells, func(c cell) bool {
-				x := map[rewrite.Role]int64{rewrite.Time: micros(r.ns), rewrite.TimeNS: r.ns, rewrite.Quality: r.quality}[b.Role]
-				order := int(min(max(x-c.number, -1), 1))
-				if b.Role == rewrite.Severity {
-					order = strings.Compare(names[severity], c.text)
-				}
-				return !c.null && (b.Op == rewrite.Equal && order == 0 || b.Op == rewrite.Less && order < 0 || b.Op == rewrite.LessOrEqual && order <= 0 ||
-					b.Op == rewrite.Greater && order > 0 || b.Op == rewrite.GreaterOrEqual && order >= 0)
-			})
-			if isExact {
-				require.Equal(t, meets, left, "%+v %+v: %+v", b, cells, r)
-			} else if meets {
-				require.True(t, left, "%+v %+v: %+v", b, cells, r)
-			}
-		}
-		if isExact {
-			exact++
-		}
-	}
-	require.Greater(t, exact, 5_000)
 }
 
 // BenchmarkAgain is a statement with two parameters again and again, of a table of a few rows: what is left is the engine's.

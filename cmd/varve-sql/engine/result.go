@@ -13,6 +13,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/decimal128"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/duckdb/duckdb-go/mapping"
+
+	sqlchildv1 "github.com/varvedb/varve/proto/varve/sqlchild/v1"
 )
 
 // Writer writes rows as an Arrow IPC stream: the first ones at once, later ones by batches that grow.
@@ -377,5 +379,8 @@ func structs(t mapping.LogicalType) (appender, error) {
 	}), nil
 }
 
-// Description is what a statement has: its columns, and the parameters it takes.
-type Description struct{ Columns, Parameters *arrow.Schema }
+// Description is what a statement has: its columns, and the parameters it takes; and of a plain one its shape.
+type Description struct {
+	Columns, Parameters *arrow.Schema
+	Plain               *sqlchildv1.Shape
+}

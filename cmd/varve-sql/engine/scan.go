@@ -28,6 +28,7 @@ import (
 	"github.com/duckdb/duckdb-go/mapping"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // register tells the engine of the table function that every scan is.
@@ -356,7 +357,7 @@ func (s *source) fill(v mapping.Vector, from, n int) error {
 	case *array.Timestamp:
 		out := unsafe.Slice((*int64)(data), n)
 		for i, t := range s.ints[from : from+n] {
-			out[i] = micros(t)
+			out[i] = hint.Micros(t)
 		}
 	case *array.Boolean:
 		out := unsafe.Slice((*bool)(data), n)
@@ -387,15 +388,6 @@ func (s *source) fill(v mapping.Vector, from, n int) error {
 		}
 	}
 	return nil
-}
-
-// micros is an instant in microseconds, downward.
-func micros(ns int64) int64 {
-	us := ns / 1000
-	if ns%1000 < 0 {
-		us--
-	}
-	return us
 }
 
 // fillRuns is fill of a column that comes in runs: one value for the whole vector if it may be.

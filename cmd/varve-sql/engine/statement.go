@@ -22,6 +22,7 @@ import (
 	"github.com/duckdb/duckdb-go/mapping"
 
 	"github.com/varvedb/varve/cmd/varve-sql/rewrite"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // Scanner reads tables: an Arrow stream of some columns of one, by their places, narrowed by hints. The memory of a message need not last longer than
@@ -182,7 +183,7 @@ func (s *Statement) bind(p mapping.PreparedStatement, all bool) error {
 		case []byte:
 			state = mapping.BindBlob(p, at, v)
 		case Instant:
-			state = mapping.BindTimestampTZ(p, at, mapping.NewTimestamp(micros(int64(v))))
+			state = mapping.BindTimestampTZ(p, at, mapping.NewTimestamp(hint.Micros(int64(v))))
 		}
 		if state != mapping.StateSuccess {
 			return fmt.Errorf("%w: value %d cannot be bound: %s", ErrStatement, i+1, mapping.PrepareError(p))
@@ -428,7 +429,7 @@ func (s *Statement) interrupted() error {
 
 // set narrows a scan to the tags that a statement selects.
 func (s *Statement) set(set rewrite.Set, h *Hints) (bool, error) {
-	var found Set
+	var found hint.Set
 	ok, err := s.rows(set.Tree, func(c mapping.DataChunk, n int) bool {
 		if n == 0 {
 			return true
@@ -459,9 +460,9 @@ func (s *Statement) set(set rewrite.Set, h *Hints) (bool, error) {
 		return false, err
 	}
 	if set.Names {
-		h.names(found.Names)
+		h.KeepNames(found.Names)
 	} else {
-		h.ids(found.IDs)
+		h.KeepIDs(found.IDs)
 	}
 	return true, nil
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/varvedb/varve/server/hint"
 )
 
 // Few is how many rows of each tag a selection can use, from one end of time on, and with them all others in the microsecond of the last:
@@ -207,10 +209,10 @@ func limited(c node) (x node, most uint64) {
 	}
 	said, _ := value["value"].(json.Number)
 	n, err := said.Int64()
-	if op == Less {
+	if op == hint.Less {
 		n--
 	}
-	if err != nil || n < 1 || n == math.MaxInt64 || op != Equal && op != Less && op != LessOrEqual {
+	if err != nil || n < 1 || n == math.MaxInt64 || op != hint.Equal && op != hint.Less && op != hint.LessOrEqual {
 		return nil, 0
 	}
 	return x, uint64(n)

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/varvedb/varve/server/hint"
 )
 
 // relation is what one place of a FROM offers to the conditions around it.
@@ -229,23 +231,23 @@ func (s *scope) narrow(all []node) (left []node) {
 	return left
 }
 
-var comparisons = map[string][2]Op{ // and what it is with its sides exchanged
-	"COMPARE_EQUAL":                {Equal, Equal},
-	"COMPARE_LESSTHAN":             {Less, Greater},
-	"COMPARE_LESSTHANOREQUALTO":    {LessOrEqual, GreaterOrEqual},
-	"COMPARE_GREATERTHAN":          {Greater, Less},
-	"COMPARE_GREATERTHANOREQUALTO": {GreaterOrEqual, LessOrEqual},
+var comparisons = map[string][2]hint.Op{ // and what it is with its sides exchanged
+	"COMPARE_EQUAL":                {hint.Equal, hint.Equal},
+	"COMPARE_LESSTHAN":             {hint.Less, hint.Greater},
+	"COMPARE_LESSTHANOREQUALTO":    {hint.LessOrEqual, hint.GreaterOrEqual},
+	"COMPARE_GREATERTHAN":          {hint.Greater, hint.Less},
+	"COMPARE_GREATERTHANOREQUALTO": {hint.GreaterOrEqual, hint.LessOrEqual},
 }
 
 // bound takes a comparison of a column with what needs none.
 func (s *scope) bound(c node) bool {
 	if text(c, "class") == "BETWEEN" && text(c, "type") == "COMPARE_BETWEEN" {
-		low := s.add(c["input"], GreaterOrEqual, c["lower"])
-		return s.add(c["input"], LessOrEqual, c["upper"]) && low
+		low := s.add(c["input"], hint.GreaterOrEqual, c["lower"])
+		return s.add(c["input"], hint.LessOrEqual, c["upper"]) && low
 	}
 	if text(c, "type") == "COMPARE_IN" {
 		children := list(c, "children")
-		return len(children) > 1 && s.add(children[0], Equal, children[1:]...)
+		return len(children) > 1 && s.add(children[0], hint.Equal, children[1:]...)
 	}
 	if ops, ok := comparisons[text(c, "type")]; ok && text(c, "class") == "COMPARISON" {
 		return s.add(c["left"], ops[0], c["right"]) || s.add(c["right"], ops[1], c["left"])
@@ -253,13 +255,13 @@ func (s *scope) bound(c node) bool {
 	return false
 }
 
-func (s *scope) add(of any, op Op, values ...any) bool {
+func (s *scope) add(of any, op hint.Op, values ...any) bool {
 	n, _ := of.(node)
 	r, at := s.find(n)
-	if r == nil || !r.whole || r.scan.Table.Roles[at] == NoRole {
+	if r == nil || !r.whole || r.scan.Table.Roles[at] == hint.NoRole {
 		return false
 	}
-	b := Bound{Role: r.scan.Table.Roles[at], Op: op, Literal: true, Fixed: true}
+	b := Bound{Bound: hint.Bound{Role: r.scan.Table.Roles[at], Op: op, Literal: true}, Fixed: true}
 	for _, v := range values {
 		v, _ := v.(node)
 		if v == nil || !needsNoColumn(v) {
@@ -314,10 +316,10 @@ func (s *scope) member(c node) bool {
 		return false
 	}
 	role, inner := r.scan.Table.Roles[at], child(child(c, "subquery"), "node")
-	if role != Tag && role != TagID || inner == nil || !s.small(inner) {
+	if role != hint.Tag && role != hint.TagID || inner == nil || !s.small(inner) {
 		return false
 	}
-	r.scan.Sets = append(r.scan.Sets, Set{Tree: s.beside(clone(inner)), Names: role == Tag})
+	r.scan.Sets = append(r.scan.Sets, Set{Tree: s.beside(clone(inner)), Names: role == hint.Tag})
 	return true
 }
 
@@ -358,7 +360,7 @@ func (s *scope) predicate(c node) bool {
 		switch text(n, "class") {
 		case "COLUMN_REF":
 			r, at := s.find(n)
-			ok = ok && r != nil && (only == nil || only == r) && (r.scan.Table.Roles[at] == Tag || r.scan.Table.Roles[at] == TagID)
+			ok = ok && r != nil && (only == nil || only == r) && (r.scan.Table.Roles[at] == hint.Tag || r.scan.Table.Roles[at] == hint.TagID)
 			only = r
 		case "FUNCTION":
 			name := strings.ToLower(text(n, "function_name"))
@@ -399,7 +401,7 @@ func (s *scope) sameTag(c node) (l, r *relation) {
 	if l == nil || r == nil || l == r {
 		return nil, nil
 	}
-	if lr, rr := l.scan.Table.Roles[lc], r.scan.Table.Roles[rc]; lr != rr || lr != TagID && lr != Tag {
+	if lr, rr := l.scan.Table.Roles[lc], r.scan.Table.Roles[rc]; lr != rr || lr != hint.TagID && lr != hint.Tag {
 		return nil, nil
 	}
 	return l, r
@@ -436,7 +438,7 @@ func (s *scope) follow(r, of *relation, all []node) {
 		return
 	}
 	for _, b := range of.scan.Bounds {
-		if b.Op == Equal && (b.Role == Tag || b.Role == TagID) && !slices.ContainsFunc(r.scan.Bounds, b.same) {
+		if b.Op == hint.Equal && (b.Role == hint.Tag || b.Role == hint.TagID) && !slices.ContainsFunc(r.scan.Bounds, b.same) {
 			r.scan.Bounds = append(r.scan.Bounds, b)
 		}
 	}
@@ -593,9 +595,9 @@ func (s *Scan) Values() []byte {
 	for _, b := range s.Bounds {
 		typ := "BIGINT"
 		switch b.Role {
-		case Tag, Severity:
+		case hint.Tag, hint.Severity:
 			typ = "VARCHAR"
-		case Time:
+		case hint.Time:
 			typ = "TIMESTAMP WITH TIME ZONE"
 		}
 		for _, v := range b.Values {

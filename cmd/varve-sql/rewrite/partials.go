@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/varvedb/varve/server/hint"
 )
 
 // Partials is the name of the internal table that takes the place of samples in a selection whose aggregates can be told from it: a row is
@@ -79,7 +81,7 @@ func (r *rewriter) partials(n node, visible []string) {
 	}
 	maps.Copy(n, changed)
 	if name == "good_samples" {
-		scan.Bounds = append(scan.Bounds, Bound{Role: Severity, Op: Equal, Literal: true, Values: []node{constant("VARCHAR", "Good")}})
+		scan.Bounds = append(scan.Bounds, Bound{Bound: hint.Bound{Role: hint.Severity, Op: hint.Equal, Literal: true}, Values: []node{constant("VARCHAR", "Good")}})
 	}
 	s.units(scan)
 	from["alias"] = of.alias
@@ -169,7 +171,7 @@ func (s *partialSelection) hasValue(c node) bool {
 // ofTags is the bounds that are of the tag.
 func ofTags(all []Bound) (out []Bound) {
 	for _, b := range all {
-		if b.Role == Tag || b.Role == TagID {
+		if b.Role == hint.Tag || b.Role == hint.TagID {
 			out = append(out, b)
 		}
 	}
@@ -210,7 +212,7 @@ func (s *partialSelection) condition(c node) bool {
 	scan, before := s.of.scan, len(s.of.scan.Bounds)
 	if s.bound(c) {
 		for _, b := range scan.Bounds[before:] {
-			if (b.Role == Time || b.Role == TimeNS || b.Role == Severity) && len(b.Values) != 1 {
+			if (b.Role == hint.Time || b.Role == hint.TimeNS || b.Role == hint.Severity) && len(b.Values) != 1 {
 				return false
 			}
 		}
@@ -250,7 +252,7 @@ func (s *partialSelection) ofTagAlone(c node) bool {
 
 func withoutTags(all []Bound) (out []Bound) {
 	for _, b := range all {
-		if b.Role != Tag && b.Role != TagID {
+		if b.Role != hint.Tag && b.Role != hint.TagID {
 			out = append(out, b)
 		}
 	}

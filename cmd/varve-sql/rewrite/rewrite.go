@@ -2,37 +2,26 @@ package rewrite
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/varvedb/varve/server/hint"
 )
 
 // Function is the name of the table function that scans are: its argument is the place of the scan in Statement.Scans.
 const Function = "varve_scan"
 
-// Role is what a column can narrow a scan by.
-type Role uint8
-
-const (
-	NoRole   Role = iota
-	Tag           // current name of the tag
-	TagID         //
-	Time          // whole microseconds
-	TimeNS        //
-	Severity      // Good, Uncertain or Bad
-	Quality       //
-	Level         // of rollups
-)
-
 // Table is a table that statements may name.
 type Table struct {
 	Name    string
-	Columns []string // lower case
-	Roles   []Role   // of each column
-	Small   bool     // its rows are of tags, not of samples: reading it to narrow another scan pays
-	Exact   bool     // a scan has no rows but those it is narrowed to, and may be an answer
+	Columns []string    // lower case
+	Roles   []hint.Role // of each column
+	Small   bool        // its rows are of tags, not of samples: reading it to narrow another scan pays
+	Exact   bool        // a scan has no rows but those it is narrowed to, and may be an answer
 
 	Internal bool // no statement names it
 
@@ -76,25 +65,12 @@ type Argument struct {
 	Value node
 }
 
-// Op is how a column is compared with a value.
-type Op uint8
-
-const (
-	Equal Op = iota // to one of the values
-	Less
-	LessOrEqual
-	Greater
-	GreaterOrEqual
-)
-
 // Bound is a condition on a column. Values are read with the statement Values of the scan: each is two columns of it, the value and the
 // name of its type.
 type Bound struct {
-	Role    Role
-	Op      Op
-	Values  []node
-	Literal bool // all are constants or parameters, whose text is cast to the type of the column
-	Fixed   bool // they are the same whenever the statement is executed: made of constants alone
+	hint.Bound
+	Values []node
+	Fixed  bool // they are the same whenever the statement is executed: made of constants alone
 }
 
 // Parameter is the name of the parameter that a value is, empty of another.
@@ -103,6 +79,28 @@ func (b Bound) Parameter(value int) string {
 		return text(v, "identifier")
 	}
 	return ""
+}
+
+// Constant is a value that is a constant, as the engine has it; false of others, and of constants that it has to be asked for.
+func (b Bound) Constant(value int) (hint.Value, bool) {
+	v := b.Values[value]
+	if text(v, "class") != "CONSTANT" {
+		return hint.Value{}, false
+	}
+	of := child(v, "value")
+	if null, _ := of["is_null"].(bool); null {
+		return hint.Value{}, false
+	}
+	switch text(child(of, "type"), "id") {
+	case "VARCHAR":
+		said, ok := of["value"].(string)
+		return hint.Text(said), ok
+	case "INTEGER", "BIGINT":
+		number, _ := of["value"].(json.Number)
+		n, err := number.Int64()
+		return hint.Integer(n), err == nil
+	}
+	return hint.Value{}, false
 }
 
 // Set is a condition on the tag of a row: one of those that a statement selects, by name or by id.

@@ -25,6 +25,65 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Op is how a column is compared with a value.
+type Op int32
+
+const (
+	Op_OP_UNSPECIFIED      Op = 0
+	Op_OP_EQUAL            Op = 1 // to one of the values
+	Op_OP_LESS             Op = 2
+	Op_OP_LESS_OR_EQUAL    Op = 3
+	Op_OP_GREATER          Op = 4
+	Op_OP_GREATER_OR_EQUAL Op = 5
+)
+
+// Enum value maps for Op.
+var (
+	Op_name = map[int32]string{
+		0: "OP_UNSPECIFIED",
+		1: "OP_EQUAL",
+		2: "OP_LESS",
+		3: "OP_LESS_OR_EQUAL",
+		4: "OP_GREATER",
+		5: "OP_GREATER_OR_EQUAL",
+	}
+	Op_value = map[string]int32{
+		"OP_UNSPECIFIED":      0,
+		"OP_EQUAL":            1,
+		"OP_LESS":             2,
+		"OP_LESS_OR_EQUAL":    3,
+		"OP_GREATER":          4,
+		"OP_GREATER_OR_EQUAL": 5,
+	}
+)
+
+func (x Op) Enum() *Op {
+	p := new(Op)
+	*p = x
+	return p
+}
+
+func (x Op) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Op) Descriptor() protoreflect.EnumDescriptor {
+	return file_varve_sqlchild_v1_sqlchild_proto_enumTypes[0].Descriptor()
+}
+
+func (Op) Type() protoreflect.EnumType {
+	return &file_varve_sqlchild_v1_sqlchild_proto_enumTypes[0]
+}
+
+func (x Op) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Op.Descriptor instead.
+func (Op) EnumDescriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{0}
+}
+
 // Type is a type of column, of the few that tables have.
 type Type int32
 
@@ -71,11 +130,11 @@ func (x Type) String() string {
 }
 
 func (Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_sqlchild_v1_sqlchild_proto_enumTypes[0].Descriptor()
+	return file_varve_sqlchild_v1_sqlchild_proto_enumTypes[1].Descriptor()
 }
 
 func (Type) Type() protoreflect.EnumType {
-	return &file_varve_sqlchild_v1_sqlchild_proto_enumTypes[0]
+	return &file_varve_sqlchild_v1_sqlchild_proto_enumTypes[1]
 }
 
 func (x Type) Number() protoreflect.EnumNumber {
@@ -84,7 +143,7 @@ func (x Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Type.Descriptor instead.
 func (Type) EnumDescriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{0}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{1}
 }
 
 // Role is what a scan can be narrowed by.
@@ -136,11 +195,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_varve_sqlchild_v1_sqlchild_proto_enumTypes[1].Descriptor()
+	return file_varve_sqlchild_v1_sqlchild_proto_enumTypes[2].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_varve_sqlchild_v1_sqlchild_proto_enumTypes[1]
+	return &file_varve_sqlchild_v1_sqlchild_proto_enumTypes[2]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -149,7 +208,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{1}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{2}
 }
 
 type StatementRequest struct {
@@ -223,6 +282,7 @@ func (x *StatementRequest) GetOnlyPlain() bool {
 type Prepared struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Description   *v1.SqlDescription     `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
+	Plain         *Shape                 `protobuf:"bytes,2,opt,name=plain,proto3" json:"plain,omitempty"` // absent of a statement that is not plain, or only the process can tell for which values it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +324,267 @@ func (x *Prepared) GetDescription() *v1.SqlDescription {
 	return nil
 }
 
+func (x *Prepared) GetPlain() *Shape {
+	if x != nil {
+		return x.Plain
+	}
+	return nil
+}
+
+// Shape is what the server needs to answer a plain statement by itself, whatever the values of its parameters: those that are not of the type of
+// their column are left to the process.
+type Shape struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	Columns       []uint32               `protobuf:"varint,2,rep,packed,name=columns,proto3" json:"columns,omitempty"`         // by their place in the table, each once
+	Names         []string               `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`                     // of the columns of the answer
+	Bounds        []*Bound               `protobuf:"bytes,4,rep,name=bounds,proto3" json:"bounds,omitempty"`                   // all hold
+	Limit         uint64                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`                    // most rows; 0 for all
+	LimitBy       uint32                 `protobuf:"varint,6,opt,name=limit_by,json=limitBy,proto3" json:"limit_by,omitempty"` // number of the parameter that has the limit in place of limit; 0 for none
+	Parameters    uint32                 `protobuf:"varint,7,opt,name=parameters,proto3" json:"parameters,omitempty"`          // how many there are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shape) Reset() {
+	*x = Shape{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shape) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shape) ProtoMessage() {}
+
+func (x *Shape) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shape.ProtoReflect.Descriptor instead.
+func (*Shape) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Shape) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Shape) GetColumns() []uint32 {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *Shape) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Shape) GetBounds() []*Bound {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
+func (x *Shape) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Shape) GetLimitBy() uint32 {
+	if x != nil {
+		return x.LimitBy
+	}
+	return 0
+}
+
+func (x *Shape) GetParameters() uint32 {
+	if x != nil {
+		return x.Parameters
+	}
+	return 0
+}
+
+// Bound is a condition on a column.
+type Bound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          Role                   `protobuf:"varint,1,opt,name=role,proto3,enum=varve.sqlchild.v1.Role" json:"role,omitempty"`
+	Op            Op                     `protobuf:"varint,2,opt,name=op,proto3,enum=varve.sqlchild.v1.Op" json:"op,omitempty"`
+	Values        []*Operand             `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bound) Reset() {
+	*x = Bound{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bound) ProtoMessage() {}
+
+func (x *Bound) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bound.ProtoReflect.Descriptor instead.
+func (*Bound) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Bound) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Bound) GetOp() Op {
+	if x != nil {
+		return x.Op
+	}
+	return Op_OP_UNSPECIFIED
+}
+
+func (x *Bound) GetValues() []*Operand {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// Operand is what a column is compared with.
+type Operand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Value:
+	//
+	//	*Operand_Parameter
+	//	*Operand_Text
+	//	*Operand_Integer
+	Value         isOperand_Value `protobuf_oneof:"value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Operand) Reset() {
+	*x = Operand{}
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Operand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Operand) ProtoMessage() {}
+
+func (x *Operand) ProtoReflect() protoreflect.Message {
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Operand.ProtoReflect.Descriptor instead.
+func (*Operand) Descriptor() ([]byte, []int) {
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Operand) GetValue() isOperand_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Operand) GetParameter() uint32 {
+	if x != nil {
+		if x, ok := x.Value.(*Operand_Parameter); ok {
+			return x.Parameter
+		}
+	}
+	return 0
+}
+
+func (x *Operand) GetText() string {
+	if x != nil {
+		if x, ok := x.Value.(*Operand_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *Operand) GetInteger() int64 {
+	if x != nil {
+		if x, ok := x.Value.(*Operand_Integer); ok {
+			return x.Integer
+		}
+	}
+	return 0
+}
+
+type isOperand_Value interface {
+	isOperand_Value()
+}
+
+type Operand_Parameter struct {
+	Parameter uint32 `protobuf:"varint,1,opt,name=parameter,proto3,oneof"` // its number, from 1
+}
+
+type Operand_Text struct {
+	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
+}
+
+type Operand_Integer struct {
+	Integer int64 `protobuf:"zigzag64,3,opt,name=integer,proto3,oneof"`
+}
+
+func (*Operand_Parameter) isOperand_Value() {}
+
+func (*Operand_Text) isOperand_Value() {}
+
+func (*Operand_Integer) isOperand_Value() {}
+
 // Answer is a piece of an answer: whole messages of one Arrow IPC stream; or, in one message, that it is plain.
 type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -275,7 +596,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +608,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[2]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +621,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{2}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Answer) GetIpc() []byte {
@@ -331,7 +652,7 @@ type Plain struct {
 
 func (x *Plain) Reset() {
 	*x = Plain{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +664,7 @@ func (x *Plain) String() string {
 func (*Plain) ProtoMessage() {}
 
 func (x *Plain) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[3]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +677,7 @@ func (x *Plain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plain.ProtoReflect.Descriptor instead.
 func (*Plain) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{3}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Plain) GetScan() *ScanRequest {
@@ -402,7 +723,7 @@ type TablesRequest struct {
 
 func (x *TablesRequest) Reset() {
 	*x = TablesRequest{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +735,7 @@ func (x *TablesRequest) String() string {
 func (*TablesRequest) ProtoMessage() {}
 
 func (x *TablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +748,7 @@ func (x *TablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TablesRequest.ProtoReflect.Descriptor instead.
 func (*TablesRequest) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{4}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
 }
 
 type TablesResponse struct {
@@ -439,7 +760,7 @@ type TablesResponse struct {
 
 func (x *TablesResponse) Reset() {
 	*x = TablesResponse{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +772,7 @@ func (x *TablesResponse) String() string {
 func (*TablesResponse) ProtoMessage() {}
 
 func (x *TablesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[5]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +785,7 @@ func (x *TablesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TablesResponse.ProtoReflect.Descriptor instead.
 func (*TablesResponse) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{5}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TablesResponse) GetTables() []*Table {
@@ -490,7 +811,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +823,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[6]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +836,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{6}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Table) GetName() string {
@@ -585,7 +906,7 @@ type Argument struct {
 
 func (x *Argument) Reset() {
 	*x = Argument{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +918,7 @@ func (x *Argument) String() string {
 func (*Argument) ProtoMessage() {}
 
 func (x *Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[7]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +931,7 @@ func (x *Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Argument.ProtoReflect.Descriptor instead.
 func (*Argument) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{7}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Argument) GetName() string {
@@ -638,7 +959,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +971,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[8]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +984,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{8}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Column) GetName() string {
@@ -711,7 +1032,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +1044,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +1057,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{9}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScanRequest) GetStatement() uint64 {
@@ -846,7 +1167,7 @@ type Strings struct {
 
 func (x *Strings) Reset() {
 	*x = Strings{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1179,7 @@ func (x *Strings) String() string {
 func (*Strings) ProtoMessage() {}
 
 func (x *Strings) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[10]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1192,7 @@ func (x *Strings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strings.ProtoReflect.Descriptor instead.
 func (*Strings) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{10}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Strings) GetValues() []string {
@@ -890,7 +1211,7 @@ type Ids struct {
 
 func (x *Ids) Reset() {
 	*x = Ids{}
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1223,7 @@ func (x *Ids) String() string {
 func (*Ids) ProtoMessage() {}
 
 func (x *Ids) ProtoReflect() protoreflect.Message {
-	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[11]
+	mi := &file_varve_sqlchild_v1_sqlchild_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1236,7 @@ func (x *Ids) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ids.ProtoReflect.Descriptor instead.
 func (*Ids) Descriptor() ([]byte, []int) {
-	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{11}
+	return file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Ids) GetValues() []uint32 {
@@ -937,9 +1258,29 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"parameters\x18\x03 \x03(\v2\x12.varve.v1.SqlValueR\n" +
 	"parameters\x12\x1d\n" +
 	"\n" +
-	"only_plain\x18\x04 \x01(\bR\tonlyPlain\"F\n" +
+	"only_plain\x18\x04 \x01(\bR\tonlyPlain\"v\n" +
 	"\bPrepared\x12:\n" +
-	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\"J\n" +
+	"\vdescription\x18\x01 \x01(\v2\x18.varve.v1.SqlDescriptionR\vdescription\x12.\n" +
+	"\x05plain\x18\x02 \x01(\v2\x18.varve.sqlchild.v1.ShapeR\x05plain\"\xd0\x01\n" +
+	"\x05Shape\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\rR\acolumns\x12\x14\n" +
+	"\x05names\x18\x03 \x03(\tR\x05names\x120\n" +
+	"\x06bounds\x18\x04 \x03(\v2\x18.varve.sqlchild.v1.BoundR\x06bounds\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x04R\x05limit\x12\x19\n" +
+	"\blimit_by\x18\x06 \x01(\rR\alimitBy\x12\x1e\n" +
+	"\n" +
+	"parameters\x18\a \x01(\rR\n" +
+	"parameters\"\x8f\x01\n" +
+	"\x05Bound\x12+\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x17.varve.sqlchild.v1.RoleR\x04role\x12%\n" +
+	"\x02op\x18\x02 \x01(\x0e2\x15.varve.sqlchild.v1.OpR\x02op\x122\n" +
+	"\x06values\x18\x03 \x03(\v2\x1a.varve.sqlchild.v1.OperandR\x06values\"d\n" +
+	"\aOperand\x12\x1e\n" +
+	"\tparameter\x18\x01 \x01(\rH\x00R\tparameter\x12\x14\n" +
+	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x1a\n" +
+	"\ainteger\x18\x03 \x01(\x12H\x00R\aintegerB\a\n" +
+	"\x05value\"J\n" +
 	"\x06Answer\x12\x10\n" +
 	"\x03ipc\x18\x01 \x01(\fR\x03ipc\x12.\n" +
 	"\x05plain\x18\x02 \x01(\v2\x18.varve.sqlchild.v1.PlainR\x05plain\"\x99\x01\n" +
@@ -994,7 +1335,15 @@ const file_varve_sqlchild_v1_sqlchild_proto_rawDesc = "" +
 	"\aStrings\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\tR\x06values\"\x1d\n" +
 	"\x03Ids\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\rR\x06values*\x87\x01\n" +
+	"\x06values\x18\x01 \x03(\rR\x06values*r\n" +
+	"\x02Op\x12\x12\n" +
+	"\x0eOP_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bOP_EQUAL\x10\x01\x12\v\n" +
+	"\aOP_LESS\x10\x02\x12\x14\n" +
+	"\x10OP_LESS_OR_EQUAL\x10\x03\x12\x0e\n" +
+	"\n" +
+	"OP_GREATER\x10\x04\x12\x17\n" +
+	"\x13OP_GREATER_OR_EQUAL\x10\x05*\x87\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fTYPE_BOOLEAN\x10\x01\x12\x0f\n" +
@@ -1033,56 +1382,65 @@ func file_varve_sqlchild_v1_sqlchild_proto_rawDescGZIP() []byte {
 	return file_varve_sqlchild_v1_sqlchild_proto_rawDescData
 }
 
-var file_varve_sqlchild_v1_sqlchild_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_varve_sqlchild_v1_sqlchild_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_varve_sqlchild_v1_sqlchild_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_varve_sqlchild_v1_sqlchild_proto_goTypes = []any{
-	(Type)(0),                 // 0: varve.sqlchild.v1.Type
-	(Role)(0),                 // 1: varve.sqlchild.v1.Role
-	(*StatementRequest)(nil),  // 2: varve.sqlchild.v1.StatementRequest
-	(*Prepared)(nil),          // 3: varve.sqlchild.v1.Prepared
-	(*Answer)(nil),            // 4: varve.sqlchild.v1.Answer
-	(*Plain)(nil),             // 5: varve.sqlchild.v1.Plain
-	(*TablesRequest)(nil),     // 6: varve.sqlchild.v1.TablesRequest
-	(*TablesResponse)(nil),    // 7: varve.sqlchild.v1.TablesResponse
-	(*Table)(nil),             // 8: varve.sqlchild.v1.Table
-	(*Argument)(nil),          // 9: varve.sqlchild.v1.Argument
-	(*Column)(nil),            // 10: varve.sqlchild.v1.Column
-	(*ScanRequest)(nil),       // 11: varve.sqlchild.v1.ScanRequest
-	(*Strings)(nil),           // 12: varve.sqlchild.v1.Strings
-	(*Ids)(nil),               // 13: varve.sqlchild.v1.Ids
-	nil,                       // 14: varve.sqlchild.v1.ScanRequest.ArgumentsEntry
-	(*v1.SqlValue)(nil),       // 15: varve.v1.SqlValue
-	(*v1.SqlDescription)(nil), // 16: varve.v1.SqlDescription
-	(*v1.ArrowData)(nil),      // 17: varve.v1.ArrowData
+	(Op)(0),                   // 0: varve.sqlchild.v1.Op
+	(Type)(0),                 // 1: varve.sqlchild.v1.Type
+	(Role)(0),                 // 2: varve.sqlchild.v1.Role
+	(*StatementRequest)(nil),  // 3: varve.sqlchild.v1.StatementRequest
+	(*Prepared)(nil),          // 4: varve.sqlchild.v1.Prepared
+	(*Shape)(nil),             // 5: varve.sqlchild.v1.Shape
+	(*Bound)(nil),             // 6: varve.sqlchild.v1.Bound
+	(*Operand)(nil),           // 7: varve.sqlchild.v1.Operand
+	(*Answer)(nil),            // 8: varve.sqlchild.v1.Answer
+	(*Plain)(nil),             // 9: varve.sqlchild.v1.Plain
+	(*TablesRequest)(nil),     // 10: varve.sqlchild.v1.TablesRequest
+	(*TablesResponse)(nil),    // 11: varve.sqlchild.v1.TablesResponse
+	(*Table)(nil),             // 12: varve.sqlchild.v1.Table
+	(*Argument)(nil),          // 13: varve.sqlchild.v1.Argument
+	(*Column)(nil),            // 14: varve.sqlchild.v1.Column
+	(*ScanRequest)(nil),       // 15: varve.sqlchild.v1.ScanRequest
+	(*Strings)(nil),           // 16: varve.sqlchild.v1.Strings
+	(*Ids)(nil),               // 17: varve.sqlchild.v1.Ids
+	nil,                       // 18: varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	(*v1.SqlValue)(nil),       // 19: varve.v1.SqlValue
+	(*v1.SqlDescription)(nil), // 20: varve.v1.SqlDescription
+	(*v1.ArrowData)(nil),      // 21: varve.v1.ArrowData
 }
 var file_varve_sqlchild_v1_sqlchild_proto_depIdxs = []int32{
-	15, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
-	16, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
-	5,  // 2: varve.sqlchild.v1.Answer.plain:type_name -> varve.sqlchild.v1.Plain
-	11, // 3: varve.sqlchild.v1.Plain.scan:type_name -> varve.sqlchild.v1.ScanRequest
-	8,  // 4: varve.sqlchild.v1.TablesResponse.tables:type_name -> varve.sqlchild.v1.Table
-	10, // 5: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
-	9,  // 6: varve.sqlchild.v1.Table.arguments:type_name -> varve.sqlchild.v1.Argument
-	0,  // 7: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
-	1,  // 8: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
-	12, // 9: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
-	13, // 10: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
-	14, // 11: varve.sqlchild.v1.ScanRequest.arguments:type_name -> varve.sqlchild.v1.ScanRequest.ArgumentsEntry
-	2,  // 12: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
-	2,  // 13: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
-	6,  // 14: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
-	11, // 15: varve.sqlchild.v1.TableService.Columns:input_type -> varve.sqlchild.v1.ScanRequest
-	11, // 16: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
-	3,  // 17: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
-	4,  // 18: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.sqlchild.v1.Answer
-	7,  // 19: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
-	8,  // 20: varve.sqlchild.v1.TableService.Columns:output_type -> varve.sqlchild.v1.Table
-	17, // 21: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	19, // 0: varve.sqlchild.v1.StatementRequest.parameters:type_name -> varve.v1.SqlValue
+	20, // 1: varve.sqlchild.v1.Prepared.description:type_name -> varve.v1.SqlDescription
+	5,  // 2: varve.sqlchild.v1.Prepared.plain:type_name -> varve.sqlchild.v1.Shape
+	6,  // 3: varve.sqlchild.v1.Shape.bounds:type_name -> varve.sqlchild.v1.Bound
+	2,  // 4: varve.sqlchild.v1.Bound.role:type_name -> varve.sqlchild.v1.Role
+	0,  // 5: varve.sqlchild.v1.Bound.op:type_name -> varve.sqlchild.v1.Op
+	7,  // 6: varve.sqlchild.v1.Bound.values:type_name -> varve.sqlchild.v1.Operand
+	9,  // 7: varve.sqlchild.v1.Answer.plain:type_name -> varve.sqlchild.v1.Plain
+	15, // 8: varve.sqlchild.v1.Plain.scan:type_name -> varve.sqlchild.v1.ScanRequest
+	12, // 9: varve.sqlchild.v1.TablesResponse.tables:type_name -> varve.sqlchild.v1.Table
+	14, // 10: varve.sqlchild.v1.Table.columns:type_name -> varve.sqlchild.v1.Column
+	13, // 11: varve.sqlchild.v1.Table.arguments:type_name -> varve.sqlchild.v1.Argument
+	1,  // 12: varve.sqlchild.v1.Column.type:type_name -> varve.sqlchild.v1.Type
+	2,  // 13: varve.sqlchild.v1.Column.role:type_name -> varve.sqlchild.v1.Role
+	16, // 14: varve.sqlchild.v1.ScanRequest.names:type_name -> varve.sqlchild.v1.Strings
+	17, // 15: varve.sqlchild.v1.ScanRequest.ids:type_name -> varve.sqlchild.v1.Ids
+	18, // 16: varve.sqlchild.v1.ScanRequest.arguments:type_name -> varve.sqlchild.v1.ScanRequest.ArgumentsEntry
+	3,  // 17: varve.sqlchild.v1.EngineService.Prepare:input_type -> varve.sqlchild.v1.StatementRequest
+	3,  // 18: varve.sqlchild.v1.EngineService.Execute:input_type -> varve.sqlchild.v1.StatementRequest
+	10, // 19: varve.sqlchild.v1.TableService.Tables:input_type -> varve.sqlchild.v1.TablesRequest
+	15, // 20: varve.sqlchild.v1.TableService.Columns:input_type -> varve.sqlchild.v1.ScanRequest
+	15, // 21: varve.sqlchild.v1.TableService.Scan:input_type -> varve.sqlchild.v1.ScanRequest
+	4,  // 22: varve.sqlchild.v1.EngineService.Prepare:output_type -> varve.sqlchild.v1.Prepared
+	8,  // 23: varve.sqlchild.v1.EngineService.Execute:output_type -> varve.sqlchild.v1.Answer
+	11, // 24: varve.sqlchild.v1.TableService.Tables:output_type -> varve.sqlchild.v1.TablesResponse
+	12, // 25: varve.sqlchild.v1.TableService.Columns:output_type -> varve.sqlchild.v1.Table
+	21, // 26: varve.sqlchild.v1.TableService.Scan:output_type -> varve.v1.ArrowData
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_varve_sqlchild_v1_sqlchild_proto_init() }
@@ -1090,14 +1448,19 @@ func file_varve_sqlchild_v1_sqlchild_proto_init() {
 	if File_varve_sqlchild_v1_sqlchild_proto != nil {
 		return
 	}
-	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[9].OneofWrappers = []any{}
+	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[4].OneofWrappers = []any{
+		(*Operand_Parameter)(nil),
+		(*Operand_Text)(nil),
+		(*Operand_Integer)(nil),
+	}
+	file_varve_sqlchild_v1_sqlchild_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_varve_sqlchild_v1_sqlchild_proto_rawDesc), len(file_varve_sqlchild_v1_sqlchild_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
