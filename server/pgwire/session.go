@@ -246,7 +246,8 @@ func (s *session) handle(m pgproto3.FrontendMessage) error {
 	return errorf(codeProtocol, "message %T is out of turn", m)
 }
 
-// extended runs the answer to a message of the extended protocol. After an error all is skipped up to Sync.
+// extended runs the answer to a message of the extended protocol. After an error all is skipped up to Sync, Flush as well: the client hears of
+// it at once, since it may send Sync only then.
 func (s *session) extended(answer func() error) error {
 	err := answer()
 	if errors.Is(err, errGone) {
@@ -255,6 +256,7 @@ func (s *session) extended(answer func() error) error {
 	if err != nil && s.broken == nil {
 		s.fail(err)
 		s.skipping = true
+		return s.flush()
 	}
 	return s.broken
 }

@@ -89,6 +89,8 @@ func TestSettings(t *testing.T) {
 		{"set datestyle = iso, mdy", "CommandComplete SET", "DateStyle", "ISO, MDY"},
 		{"set time zone 'utc'", "CommandComplete SET", "TIME ZONE", "UTC"},
 		{"set names 'utf8'", "CommandComplete SET", "client_encoding", "UTF8"},
+		{"set client_encoding = 'utf-8'", "CommandComplete SET", "client_encoding", "UTF8"},
+		{"set client_encoding = '''utf-8'''", "CommandComplete SET", "client_encoding", "UTF8"},
 		{"set extra_float_digits = -5", "CommandComplete SET", "extra_float_digits", "-5"},
 		{"reset extra_float_digits", "CommandComplete RESET", "extra_float_digits", "3"},
 		{"set timezone to 'Europe/Berlin'", "ERROR 0A000 at 0: TimeZone cannot be \"Europe/Berlin\" here, only UTC", "timezone", "UTC"},
@@ -115,6 +117,16 @@ func TestSettings(t *testing.T) {
 		c.say(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "me", "database": "varve", wrong: "x"}})
 		require.Contains(t, strings.Join(c.until("FATAL"), ";"), wrong)
 	}
+}
+
+// TestErrorsAreToldBeforeSync: a client may send Sync only when it hears of the error.
+func TestErrorsAreToldBeforeSync(t *testing.T) {
+	r := start(t, map[string]*fake{"select n": numbers(3, 1)}, nil)
+	c := r.login(t)
+	c.say(&pgproto3.Parse{Name: "s", Query: "select n"}, &pgproto3.Describe{ObjectType: 'S', Name: "other"}, &pgproto3.Flush{})
+	require.Equal(t, []string{"ParseComplete", `ERROR 26000 at 0: prepared statement "other" does not exist`}, c.until("ERROR"))
+	c.say(&pgproto3.Execute{}, &pgproto3.Flush{}, &pgproto3.Sync{})
+	require.Equal(t, []string{"ReadyForQuery I"}, c.until("ReadyForQuery"))
 }
 
 // TestPortalsReadInPiecesWhatIsReadAtOnce: however an answer is asked for, its rows are the same.

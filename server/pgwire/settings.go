@@ -40,7 +40,7 @@ func listSettings() map[string]setting {
 	list := []setting{
 		{"application_name", "", acceptName, true},
 		{"bytea_output", "hex", only("bytea_output", "hex"), false},
-		{"client_encoding", "UTF8", only("client_encoding", "UTF8", "UTF-8", "unicode"), true},
+		{"client_encoding", "UTF8", acceptEncoding, true},
 		{"client_min_messages", "notice", anything, false},
 		{"DateStyle", "ISO, MDY", only("DateStyle", "ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD"), true},
 		{"default_table_access_method", "heap", nil, false},
@@ -97,6 +97,20 @@ func acceptName(v string) (string, error) {
 		return r
 	}, v)
 	return clean[:min(len(clean), 63)], nil
+}
+
+// acceptEncoding takes the names of UTF-8, of which asyncpg sends 'utf-8', quotes and all.
+func acceptEncoding(v string) (string, error) {
+	plain := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" '-_", r) {
+			return -1
+		}
+		return r
+	}, v)
+	if plain = strings.ToLower(plain); plain == "utf8" || plain == "unicode" {
+		return "UTF8", nil
+	}
+	return "", errorf(codeBadValue, "client_encoding cannot be %.60q here, only UTF8", v)
 }
 
 func acceptDigits(v string) (string, error) {
