@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -24,7 +25,7 @@ func (s postgresStatements) Prepare(ctx context.Context, text string, types []ar
 		}
 		return sqlType(types[n-1])
 	}
-	st, err := s.prepare(ctx, types, replaceParameters(text, "CAST($%d AS %s)", known))
+	st, err := s.prepare(ctx, types, replaceParameters(text, "$%d", known))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func (s postgresStatements) Prepare(ctx context.Context, text string, types []ar
 		}
 		return sqlType(found.Field(n - 1).Type)
 	}
-	if again := replaceParameters(text, "CAST($%d AS %s)", all); again != st.text {
+	if again := replaceParameters(text, "$%d", all); again != st.text {
 		st.Close()
 		if st, err = s.prepare(ctx, types, again); err != nil {
 			return nil, err
@@ -48,7 +49,7 @@ func (s postgresStatements) Prepare(ctx context.Context, text string, types []ar
 		return st, nil
 	}
 	// Some functions look at the values of their arguments to know their type. What they make of NULL is what they make of a value.
-	like, err := s.prepare(ctx, types, replaceParameters(text, "CAST(NULL /* $%d */ AS %s)", all))
+	like, err := s.prepare(ctx, types, replaceParameters(text, "NULL /* $%d */", all))
 	if err != nil {
 		st.Close()
 		return nil, err
@@ -65,13 +66,18 @@ func isUnknown(columns *arrow.Schema) bool {
 	return columns.NumFields() == 1 && columns.Field(0).Name == unknownColumn
 }
 
-// replaceParameters writes a statement anew with format, of a number and a type, in place of the parameters whose type is known.
-func replaceParameters(text, format string, typeOf func(n int) string) string {
+// replaceParameters writes a statement anew with value, of their number, as their type in place of the parameters whose type is known. Lists are cast from
+// their text, JSON.
+func replaceParameters(text, value string, typeOf func(n int) string) string {
 	return pgwire.ReplaceParameters(text, func(n int) string {
-		if t := typeOf(n); t != "" {
-			return fmt.Sprintf(format, n, t)
+		t, v := typeOf(n), fmt.Sprintf(value, n)
+		if strings.HasSuffix(t, "[]") {
+			v = "CAST(" + v + " AS JSON)"
 		}
-		return fmt.Sprintf("$%d", n)
+		if t == "" {
+			return fmt.Sprintf("$%d", n)
+		}
+		return "CAST(" + v + " AS " + t + ")"
 	})
 }
 
@@ -88,6 +94,8 @@ func sqlType(t arrow.DataType) string {
 		return "BLOB"
 	case arrow.TIMESTAMP, arrow.DATE32:
 		return "TIMESTAMPTZ"
+	case arrow.LIST:
+		return sqlType(t.(*arrow.ListType).Elem()) + "[]"
 	}
 	return "VARCHAR"
 }

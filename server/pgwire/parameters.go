@@ -66,8 +66,11 @@ func parameterOid(schema *arrow.Schema, oids []uint32, i int) uint32 {
 	return oidText
 }
 
-// parseParameter reads a value: bool, int64, float64, string, []byte or time.Time. Errors are of type *Error.
+// parseParameter reads a value: bool, int64, float64, string, []byte, time.Time, or []any of an array. Errors are of type *Error.
 func parseParameter(oid uint32, inBinary bool, b []byte) (any, error) {
+	if element := elementOf[oid]; element != 0 {
+		return parseArray(element, inBinary, b)
+	}
 	if inBinary {
 		return parseBinary(oid, b)
 	}
@@ -286,18 +289,15 @@ func appendValue(to array.Builder, v any) error {
 			return nil
 		}
 	case *array.StringBuilder:
-		switch v := v.(type) {
-		case string:
-			to.Append(v)
-			return nil
-		case bool:
-			to.Append(strconv.FormatBool(v))
-			return nil
-		case int64:
-			to.Append(strconv.FormatInt(v, 10))
-			return nil
-		case float64:
-			to.Append(string(appendFloat(nil, v)))
+		if list, ok := v.([]any); ok { // the statement casts it
+			text, err := listText(list)
+			if err == nil {
+				to.Append(text)
+			}
+			return err
+		}
+		if text, ok := textOf(v); ok {
+			to.Append(text)
 			return nil
 		}
 	case *array.BinaryBuilder:
@@ -311,6 +311,21 @@ func appendValue(to array.Builder, v any) error {
 		}
 	}
 	return mismatch
+}
+
+// textOf is a value as a text, where that is one.
+func textOf(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case bool:
+		return strconv.FormatBool(v), true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	case float64:
+		return string(appendFloat(nil, v)), true
+	}
+	return "", false
 }
 
 func appendInstant(to *array.TimestampBuilder, t time.Time) error {

@@ -12,6 +12,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/varvedb/varve/query/table"
 )
 
 const (
@@ -38,6 +40,11 @@ func describeColumns(schema *arrow.Schema, formats []int16) (*pgproto3.RowDescri
 		if !ok {
 			return nil, errorf(codeNotSupported, "column %d, %.60q, is of a type that cannot be sent: %s", i+1, f.Name, f.Type).
 				hint("cast it to varchar, or take it apart")
+		}
+		if f.Name == "attrtypoids" && t.oid == arrayOf[table.Int64] {
+			// asyncpg asks what types are by a statement with this column, of composite types, which no answer has. Of another type than oid[] it
+			// would ask for that first, and so for ever.
+			t.oid = arrayNamed["oid"]
 		}
 		out.Fields[i] = pgproto3.FieldDescription{
 			Name: []byte(toText(f.Name)), DataTypeOID: t.oid, DataTypeSize: t.size, TypeModifier: -1, Format: formatOf(formats, i),

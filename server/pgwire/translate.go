@@ -589,12 +589,19 @@ func ReplaceParameters(sql string, by func(n int) string) string {
 		if tok.kind != parameter {
 			continue
 		}
-		n, err := strconv.Atoi(sql[tok.start+1 : tok.end])
-		if err != nil || n < 1 {
+		n, ok := parameterNumber(sql[tok.start:tok.end])
+		if !ok {
 			continue
 		}
 		b.WriteString(sql[last:tok.start] + by(n))
 		last = tok.end
 	}
 	return b.String() + sql[last:]
+}
+
+// parameterNumber is the number of $1, $2 …
+func parameterNumber(s string) (int, bool) {
+	digits, ok := strings.CutPrefix(s, "$")
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n > 0
 }

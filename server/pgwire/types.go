@@ -91,8 +91,12 @@ func parameterType(oid uint32) (arrow.DataType, error) {
 	case oidTimestamptz, oidTimestamp, oidDate:
 		return utc, nil
 	}
+	if element := elementOf[oid]; element != 0 {
+		of, err := parameterType(element)
+		return arrow.ListOf(of), err
+	}
 	return nil, errorf(codeNotSupported, "parameters of type %d are not taken", oid).
-		hint("use bool, int8, float8, text, bytea or timestamptz, or leave the type to the statement")
+		hint("use bool, int8, float8, text, bytea or timestamptz, or arrays of these but bytea, or leave the type to the statement")
 }
 
 // toText is s as a value of type text: valid UTF-8 without zero bytes, which PostgreSQL's text does not have.
