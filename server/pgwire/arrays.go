@@ -129,10 +129,14 @@ func parseArray(element uint32, inBinary bool, b []byte) ([]any, error) {
 func cutElement(s string) (text string, null bool, behind string, ok bool) {
 	var b strings.Builder
 	s = strings.TrimLeft(s, " \t\r\n")
-	inQuotes, wasQuoted, spaces := false, false, 0 // spaces at the end, which belong to the element only in quotes or behind a backslash
+	inQuotes, closed, wasQuoted, spaces := false, false, false, 0 // spaces at the end, which belong to the element only in quotes or behind a backslash
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
+		case closed && c != ',' && c != '}':
+			if strings.IndexByte(" \t\r\n", c) < 0 {
+				return "", false, "", false
+			}
 		case c == '\\' && i+1 < len(s):
 			i++
 			b.WriteByte(s[i])
@@ -142,7 +146,7 @@ func cutElement(s string) (text string, null bool, behind string, ok bool) {
 			if !inQuotes && (wasQuoted || b.Len() > 0) {
 				return "", false, "", false
 			}
-			inQuotes, wasQuoted, spaces = !inQuotes, true, 0
+			closed, inQuotes, wasQuoted, spaces = inQuotes, !inQuotes, true, 0
 		case inQuotes:
 			b.WriteByte(c)
 		case c == ',' || c == '}':

@@ -23,7 +23,7 @@ type command struct {
 	run func(args arrow.Record) (tag string, err error)
 	// rows answers, where it has some.
 	rows Statement
-	// cursor is what a DECLARE is about: parameters are those of it.
+	// cursor is what a DECLARE or COPY is about: parameters are those of it.
 	cursor *prepared
 	// ends is whether it ends a transaction, and so is taken in one that is aborted.
 	ends bool
@@ -84,7 +84,7 @@ func (s *session) parseCommand(st statement, oids []uint32) (*command, error) {
 	case "LISTEN", "NOTIFY":
 		return nil, errorf(codeNotSupported, "%s is not answered: nothing is ever notified here", first)
 	case "COPY":
-		return nil, errorf(codeNotSupported, "COPY is not answered").hint(`select the rows; psql writes them as CSV with \copy's counterpart: psql --csv -c "select …"`)
+		return s.copyCommand(st, oids)
 	case "PREPARE", "EXECUTE":
 		return nil, errorf(codeNotSupported, "%s as a statement is not answered", first).hint("prepare statements by the messages of the protocol, as drivers do")
 	}

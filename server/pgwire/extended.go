@@ -68,6 +68,9 @@ func (s *session) prepare(st statement, oids []uint32) (*prepared, error) {
 	}
 	if c != nil {
 		p.command, p.tag, p.rows = c, c.tag, c.rows
+		if c.cursor != nil {
+			p.oids = c.cursor.oids
+		}
 		return p, nil
 	}
 	if st.is(0, "EXPLAIN") {
@@ -305,6 +308,7 @@ type portal struct {
 	formats  []int16
 	columns  *pgproto3.RowDescription // nil if it has no rows
 	hold     bool                     // it stays when its transaction ends
+	write    func(dst []byte, cols []column, row int) []byte
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -320,7 +324,7 @@ type portal struct {
 
 // open makes a portal.
 func (s *session) open(p *prepared, args arrow.Record, formats []int16) (*portal, error) {
-	o := &portal{prepared: p, args: args, formats: formats}
+	o := &portal{prepared: p, args: args, formats: formats, write: appendRow}
 	if p.rows != nil {
 		err := checkFormats("columns", formats, p.rows.Schema().NumFields())
 		if err == nil {
@@ -459,7 +463,7 @@ func (s *session) sendRows(o *portal, most uint64) (n uint64, err error) {
 			}
 			continue
 		}
-		s.out = appendRow(s.out, o.cols, int(o.row))
+		s.out = o.write(s.out, o.cols, int(o.row))
 		o.row++
 		o.sent++
 		n++

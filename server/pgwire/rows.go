@@ -379,11 +379,16 @@ func appendNumeric(dst []byte, text string) []byte {
 // appendRow is a DataRow message of one row.
 func appendRow(dst []byte, cols []column, row int) []byte {
 	at := len(dst)
-	dst = append(dst, 'D', 0, 0, 0, 0)
+	dst = appendFields(append(dst, 'D', 0, 0, 0, 0), cols, row)
+	binary.BigEndian.PutUint32(dst[at+1:], uint32(len(dst)-at-1))
+	return dst
+}
+
+// appendFields is the fields of a row, behind how many they are.
+func appendFields(dst []byte, cols []column, row int) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(cols)))
 	for _, c := range cols {
 		dst = c(dst, row)
 	}
-	binary.BigEndian.PutUint32(dst[at+1:], uint32(len(dst)-at-1))
 	return dst
 }

@@ -145,6 +145,9 @@ func (t *translator) at(i, to int) (n int, replacement string) {
 		if tok.kind == quoted {
 			return 0, ""
 		}
+		if n, r := t.reader(i); n > 0 {
+			return n, r
+		}
 		return t.word(i, to)
 	case text, parameter:
 		if kind, n := t.castTo(i + 1); kind != "" {
@@ -160,6 +163,22 @@ func (t *translator) at(i, to int) (n int, replacement string) {
 		case t.catalog && (t.raw(i) == "~" || t.raw(i) == "!"):
 			return t.regexp(i)
 		}
+	}
+	return 0, ""
+}
+
+// reader translates the function that reads values of a type, in a statement about the catalogue, where PostgreSQL shows its name: a cast to text,
+// and what is selected. Everywhere else it is a number.
+func (t *translator) reader(i int) (int, string) {
+	name, _ := t.name(i)
+	if !t.catalog || name != "typreceive" && name != "typinput" {
+		return 0, ""
+	}
+	if t.is(i+1, "::", "TEXT") {
+		return 3, pgcatalog.ProcName(name)
+	}
+	if (t.is(i-1, "SELECT") || t.is(i-1, ",")) && (t.is(i+1, ",") || t.is(i+1, "FROM")) {
+		return 1, pgcatalog.ProcName(name) + " AS " + name
 	}
 	return 0, ""
 }

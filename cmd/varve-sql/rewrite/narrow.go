@@ -316,7 +316,7 @@ func (s *scope) member(c node) bool {
 		return false
 	}
 	role, inner := r.scan.Table.Roles[at], child(child(c, "subquery"), "node")
-	if role != hint.Tag && role != hint.TagID || inner == nil || !s.small(inner) {
+	if role != hint.Tag && role != hint.TagID || inner == nil || !s.small(inner) && !listed(inner) {
 		return false
 	}
 	r.scan.Sets = append(r.scan.Sets, Set{Tree: s.beside(clone(inner)), Names: role == hint.Tag})
@@ -344,6 +344,25 @@ func (s *scope) small(x any) bool {
 		return ok
 	})
 	return ok && some
+}
+
+// listed reports whether a tree is of no table, as that of a list is which is taken apart: tag = ANY($1).
+func listed(x any) bool {
+	ok := true
+	visit(x, func(n node) bool {
+		switch text(n, "type") {
+		case "BASE_TABLE", "TABLE_FUNCTION", "RECURSIVE_CTE_NODE":
+			ok = false
+		}
+		switch text(n, "class") {
+		case "COLUMN_REF", "SUBQUERY", "STAR", "LAMBDA":
+			ok = false
+		case "FUNCTION":
+			ok = ok && !volatile[strings.ToLower(text(n, "function_name"))]
+		}
+		return ok
+	})
+	return ok
 }
 
 // beside makes a tree a statement of its own, with scans of the same numbering.

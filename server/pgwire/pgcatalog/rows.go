@@ -144,7 +144,7 @@ var content = map[string]filler{
 	Pg + ".pg_proc": func(Catalog) ([]string, [][]string, map[string]string) {
 		rows := [][]string{{itoa(procArrayIn), "'array_in'"}, {itoa(procArrayRecv), "'array_recv'"}}
 		for i, t := range types {
-			rows = append(rows, []string{itoa(firstProc + 2*i), Quote(t.Name + "in")}, []string{itoa(firstProc + 2*i + 1), Quote(t.Name + "recv")})
+			rows = append(rows, []string{itoa(firstProc + 2*i), Quote(reads(t.Name, "in"))}, []string{itoa(firstProc + 2*i + 1), Quote(reads(t.Name, "recv"))})
 		}
 		return []string{"oid", "proname"}, rows, map[string]string{
 			"pronamespace": itoa(schemaPg), "proowner": itoa(owner), "prokind": "'f'", "provolatile": "'i'", "proparallel": "'s'", "proisstrict": "true", "pronargs": "1", "prorettype": "2278",

@@ -71,6 +71,26 @@ func FormatType(oid string) string {
 	return b.String()
 }
 
+// ProcName is an expression for the name of the function whose number the expression oid is, of those that read values of types.
+func ProcName(oid string) string {
+	var b strings.Builder
+	b.WriteString("(CASE (" + oid + ") WHEN " + itoa(procArrayIn) + " THEN 'array_in' WHEN " + itoa(procArrayRecv) + " THEN 'array_recv'")
+	for i, t := range types {
+		b.WriteString(" WHEN " + itoa(firstProc+2*i) + " THEN " + Quote(reads(t.Name, "in")) + " WHEN " + itoa(firstProc+2*i+1) + " THEN " + Quote(reads(t.Name, "recv")))
+	}
+	b.WriteString(" END)")
+	return b.String()
+}
+
+// reads is the name of the function that reads the text, in, or the binary form, recv, of values of a type.
+func reads(name, form string) string {
+	switch name {
+	case "bpchar", "varchar", "bool", "bytea", "name", "int2", "int4", "int8", "text", "oid", "float4", "float8", "unknown", "char", "void", "regproc", "regclass", "regtype", "int2vector", "oidvector":
+		return name + form
+	}
+	return name + "_" + form // date_recv, numeric_recv
+}
+
 // TypeOID is an expression for the number of the type that the expression name calls, NULL for none.
 func TypeOID(name string) string {
 	var b strings.Builder
