@@ -56,7 +56,7 @@ if [ -x "$(dirname "$varve")/varve-sql" ]; then
 	"$interop/http/run.sh" "$varve" "$python" "$work" "$work/csv"
 	source "$interop/grafana/run.sh" "$address" "$(listening "$work/log" PostgreSQL)" "$(listening "$work/log" HTTP)" "$work/csv"
 else
-	for client in psql psycopg psycopg2 pg8000 SQLAlchemy "pandas (PostgreSQL)" pgx "JDBC (PostgreSQL)" "Npgsql, statements" "Excel, Power BI" \
+	for client in psql psycopg psycopg2 pg8000 asyncpg "ADBC (PostgreSQL)" "Polars (PostgreSQL)" SQLAlchemy "pandas (PostgreSQL)" pgx "JDBC (PostgreSQL)" "Npgsql, statements" "Excel, Power BI" \
 		"Grafana (Flight SQL)" "Grafana (PostgreSQL)" "Grafana (HTTP)" "how-to pages"; do
 		skipped "$client" "varve-sql is not built here"
 	done

@@ -1,4 +1,5 @@
 """Uses a Varve server through drivers of PostgreSQL for Python: clients.py HOST PORT CSV"""
+import asyncio
 import csv
 import datetime
 import math
@@ -6,9 +7,13 @@ import sys
 import threading
 import time
 
+import adbc_driver_postgresql
+import adbc_driver_postgresql.dbapi
+import asyncpg
 import pandas
 import pg8000.dbapi
 import pg8000.native
+import polars
 import psycopg
 import psycopg2
 import sqlalchemy
@@ -46,6 +51,19 @@ def psycopg3():
         got = c.execute("select 'NaN'::double, 'infinity'::double, '-infinity'::double, -0.0::double, sum(quality), [1, 2], 1.50, date '2026-01-01', interval '1 day 2 hours' from samples where tag like 'TEP.%'").fetchone()
         same("psycopg values", (math.isnan(got[0]), got[1], got[2], math.copysign(1, got[3]), int(got[4]), got[5], str(got[6]), got[7], got[8]),
              (True, math.inf, -math.inf, -1.0, 0, [1, 2], "1.50", datetime.date(2026, 1, 1), datetime.timedelta(days=1, hours=2)))
+        for binary in (False, True):
+            ids = c.execute("select array_agg(tag_id order by name) from tags where name = any(%s)", (["TEP.XMEAS_01", "no,body", None],), binary=binary).fetchone()[0]
+            got = c.execute("select count(*) from samples where tag_id = any(%s) and time = any(%s)", (ids, [half, want[0][0]]), binary=binary).fetchone()
+            same("psycopg arrays", (len(ids), got), (1, (2,)))
+            got = c.execute("select %s::text[], %s::float8[]", (['a"b', "c,d", "", None, "NULL", "x\\y"], [0.1, -0.0, math.inf]), binary=binary).fetchone()
+            same("psycopg elements", (got[0], str(got[1])), (['a"b', "c,d", "", None, "NULL", "x\\y"], "[0.1, -0.0, inf]"))
+        query = "copy (select time, value from samples where tag = 'TEP.XMEAS_01' order by time) to stdout"
+        with c.cursor() as cur, cur.copy(query) as copy:
+            copy.set_types(["timestamptz", "float8"])
+            same("psycopg copy", list(copy.rows()), want)
+        with c.cursor() as cur, cur.copy(query + " (format csv, header)") as copy:
+            lines = b"".join(copy).decode().splitlines()
+        same("psycopg csv", (lines[0], [float(v) for _, v in csv.reader(lines[1:])]), ("time,value", [v for _, v in want]))
         try:
             c.execute("delete from samples")
             sys.exit("psycopg: a delete was not refused")
@@ -72,7 +90,7 @@ def psycopg3():
         same("psycopg after", c.execute("select 1").fetchone(), (1,))
         tables = {r[0] for r in c.execute("select table_name from information_schema.tables where table_schema = %s", ("main",))}
         same("psycopg metadata", {"samples", "tags", "good_samples"} <= tables, True)
-    for test, what in (("read", "in text and binary, a cursor, a pipeline; errors with their state and place"), ("parameters", "of each type, instants and bytes among them"),
+    for test, what in (("read", "in text and binary, a cursor, a pipeline, COPY; errors with their state and place"), ("parameters", "of each type, instants, bytes and arrays among them"),
                        ("prepare", "statements asked eight times"), ("metadata", "tables of information_schema, types of columns"),
                        ("cancel", "of an endless statement; the connection goes on")):
         ran("psycopg", psycopg.__version__, test, what)
@@ -111,6 +129,56 @@ def others():
         ran("pg8000", pg8000.__version__, test, what)
 
 
+async def asynchronous():
+    c = await asyncpg.connect(host=host, port=port, user="me", database="varve")
+    ask = ASK.replace("%s", "{}").format("$1", "$2", "$3")
+    later = [w for w in want if w[0] >= half]
+    for _ in range(3):
+        same("asyncpg", [tuple(r) for r in await c.fetch(ask, "TEP.XMEAS_01", half, -1.0)], later)
+    statement = await c.prepare("select time, value from samples where tag = any($1) and time >= $2 order by time")
+    same("asyncpg types", [p.name for p in statement.get_parameters()], ["text[]", "timestamptz"])
+    same("asyncpg prepared", [tuple(r) for r in await statement.fetch(["TEP.XMEAS_01"], half)], later)
+    got = await c.fetchrow("select $1::int[] a, $2::float8[] b, [1.5, 2.5] c, $3::timestamptz[] d, array['x', null] e", [1, None], [0.5], [half])
+    same("asyncpg arrays", (got["a"], got["b"], [float(x) for x in got["c"]], got["d"], got["e"]), ([1, None], [0.5], [1.5, 2.5], [half], ["x", None]))
+    async with c.transaction():
+        same("asyncpg cursor", [r["value"] async for r in c.cursor("select value from samples where tag = 'TEP.XMEAS_01' order by time", prefetch=7)], [v for _, v in want])
+    for bad, error in (("select nothing from samples", asyncpg.UndefinedColumnError), ("select {'a': 1}", asyncpg.FeatureNotSupportedError)):
+        try:
+            await asyncio.wait_for(c.fetch(bad), 10)
+            sys.exit(f"asyncpg: {bad} was answered")
+        except error:
+            pass
+    try:
+        await c.fetch("select count(*) from samples a, samples b, samples c", timeout=0.5)
+        sys.exit("asyncpg: a statement was not cancelled")
+    except asyncio.TimeoutError:
+        pass
+    same("asyncpg after", await c.fetchval("select 1"), 1)
+    await c.close()
+    for test, what in (("read", "rows equal to the file, a cursor; errors, and the connection goes on"), ("prepare", "a statement, with the types of its parameters"),
+                       ("parameters", "texts, instants, numbers and arrays"), ("cancel", "of an endless statement; the connection goes on")):
+        ran("asyncpg", asyncpg.__version__, test, what)
+
+
+def arrow():
+    uri = f"postgresql://me:none@{host}:{port}/varve"
+    query = "select time, value from samples where tag = 'TEP.XMEAS_01' order by time"
+    with adbc_driver_postgresql.dbapi.connect(uri) as c, c.cursor() as cur:
+        cur.execute(query)
+        table = cur.fetch_arrow_table()
+        same("ADBC types", [str(f.type) for f in table.schema], ["timestamp[us, tz=UTC]", "double"])
+        same("ADBC", list(zip(table["time"].to_pylist(), table["value"].to_pylist())), want)
+        cur.execute("select count(*) from samples where tag = $1 and time >= $2", ("TEP.XMEAS_01", half))
+        same("ADBC parameters", cur.fetchone(), (len([w for w in want if w[0] >= half]),))
+        same("ADBC schema", c.adbc_get_table_schema("tags").field("tag_id").type, "int64")
+    for test, what in (("read", "rows equal to the file, in their types, by COPY in binary"), ("parameters", "a text and an instant"), ("metadata", "columns of a table")):
+        ran("ADBC (PostgreSQL)", adbc_driver_postgresql.__version__, test, what)
+    for engine in ("connectorx", "adbc"):
+        frame = polars.read_database_uri(query, uri, engine=engine)
+        same(f"Polars by {engine}", (frame["time"].to_list(), frame["value"].to_list()), ([t for t, _ in want], [v for _, v in want]))
+    ran("Polars (PostgreSQL)", polars.__version__, "read", "read_database_uri by connectorx and by ADBC, rows equal to the file")
+
+
 def alchemy():
     for driver in ("psycopg", "psycopg2", "pg8000"):
         engine = sqlalchemy.create_engine(f"postgresql+{driver}://me@{host}:{port}/varve")
@@ -142,4 +210,6 @@ def alchemy():
 
 psycopg3()
 others()
+asyncio.run(asynchronous())
+arrow()
 alchemy()

@@ -11,11 +11,11 @@ else
 	skipped psql "it could not be installed here"
 fi
 
-if packages psycopg psycopg-binary psycopg2-binary pg8000 SQLAlchemy pandas; then
+if packages psycopg psycopg-binary psycopg2-binary pg8000 SQLAlchemy pandas asyncpg adbc-driver-postgresql connectorx polars pyarrow; then
 	held "$python" "$postgres/clients.py" "$host" "$port" "$2"
 	held "$python" "$postgres/npgsql.py" "$host" "$port"
 else
-	for client in psycopg psycopg2 pg8000 SQLAlchemy "pandas (PostgreSQL)" "Npgsql, statements"; do
+	for client in psycopg psycopg2 pg8000 asyncpg "ADBC (PostgreSQL)" "Polars (PostgreSQL)" SQLAlchemy "pandas (PostgreSQL)" "Npgsql, statements"; do
 		skipped "$client" "it could not be installed here"
 	done
 fi
