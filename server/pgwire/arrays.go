@@ -25,9 +25,15 @@ var arrayNamed = map[string]uint32{
 // arrayOf is the type of arrays of what a column of the tables has.
 var arrayOf = map[table.Type]uint32{table.Bool: 1000, table.Int64: 1016, table.Float64: 1022, table.Text: 1009, table.Time: 1185}
 
-// withArrays is the types of parameters, where those that the client left to the statement are arrays if they are cast to one, or stand as
-// what any element of is compared: time = ANY($1).
-func (s *session) withArrays(st statement, oids []uint32) []uint32 {
+// castNamed is the type of a parameter that is cast to a type of a name, which the engine may take for a text.
+var castNamed = map[string]uint32{
+	"bool": oidBool, "boolean": oidBool, "int2": oidInt2, "smallint": oidInt2, "int4": oidInt4, "int": oidInt4, "integer": oidInt4, "int8": oidInt8, "bigint": oidInt8,
+	"float4": oidFloat4, "real": oidFloat4, "float8": oidFloat8, "double": oidFloat8, "numeric": oidNumeric, "decimal": oidNumeric, "date": oidDate, "timestamp": oidTimestamp,
+}
+
+// withTypes is the types of parameters, where those that the client left to the statement have the type that they are cast to there, or are arrays
+// where they stand as what any element of is compared: time = ANY($1).
+func (s *session) withTypes(st statement, oids []uint32) []uint32 {
 	for i, tok := range st.tokens {
 		n, ok := parameterNumber(st.raw(i))
 		if tok.kind != parameter || !ok || n > maxColumns || n <= len(oids) && oids[n-1] != 0 && oids[n-1] != oidUnknown {
@@ -36,7 +42,7 @@ func (s *session) withArrays(st statement, oids []uint32) []uint32 {
 		oid := uint32(0)
 		switch {
 		case st.raw(i+1) == "::" || st.is(i+1, "AS"):
-			oid = arrayCast(st, i+2)
+			oid = castTo(st, i+2)
 		case st.raw(i-1) == "(" && st.raw(i+1) == ")" && (st.is(i-2, "ANY") || st.is(i-2, "SOME") || st.is(i-2, "ALL")):
 			oid = s.arrayBeside(st, i-3)
 		}
@@ -48,16 +54,19 @@ func (s *session) withArrays(st statement, oids []uint32) []uint32 {
 	return oids
 }
 
-// arrayCast is the type of arrays that is named at i, 0 for none.
-func arrayCast(st statement, i int) uint32 {
+// castTo is the type that is named at i, 0 for one that the engine knows better.
+func castTo(st statement, i int) uint32 {
 	name, _ := st.name(i)
-	if i++; st.is(i, "PRECISION") {
+	switch i++; {
+	case st.is(i, "PRECISION"):
 		i++
-	}
-	if st.raw(i) != "[" || st.raw(i+1) != "]" {
+	case st.is(i, "WITH"), st.is(i, "WITHOUT"):
 		return 0
 	}
-	return arrayNamed[name]
+	if st.raw(i) == "[" && st.raw(i+1) == "]" {
+		return arrayNamed[name]
+	}
+	return castNamed[name]
 }
 
 // arrayBeside is the type of arrays whose elements the column at i or before, behind which an operator ends, is compared with. What is no column of a table,

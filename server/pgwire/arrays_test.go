@@ -94,8 +94,8 @@ func TestArraysAreReadAsTheyAreSent(t *testing.T) {
 	}
 }
 
-// TestArraysThatTheStatementTells: parameters that a client leaves to the statement.
-func TestArraysThatTheStatementTells(t *testing.T) {
+// TestTypesThatTheStatementTells: parameters that a client leaves to the statement.
+func TestTypesThatTheStatementTells(t *testing.T) {
 	tables := []table.Table{
 		{Name: "samples", Columns: []table.Column{{Name: "time", Type: table.Time}, {Name: "tag", Type: table.Text}, {Name: "tag_id", Type: table.Int64}, {Name: "x", Type: table.Text}}},
 		{Name: "tags", Columns: []table.Column{{Name: "tag_id", Type: table.Int64}, {Name: "x", Type: table.Float64}}},
@@ -104,12 +104,12 @@ func TestArraysThatTheStatementTells(t *testing.T) {
 	for sql, want := range map[string]string{
 		"select 1 where tag = any($1)": "[1009]", "select 1 where s.tag_id <> ALL ($1) and \"time\" >= some($3)": "[1016 0 1185]", "select 1 where x = any($1)": "[1009]",
 		"select 1 where lower(tag) = any($1)": "[1009]", "select 1 where y = any($1)": "[1009]", "select $2::int[], $1": "[0 1007]", "select cast($1 as double precision[])": "[1022]",
-		"select $1::oid[]": "[1028]", "select $1::int": "[]", "select $1::json[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
+		"select $1::oid[]": "[1028]", "select $1::int": "[23]", "select $1::date, $2::timestamp with time zone, $3::timestamp, $4::text, $5::numeric(3, 1)": "[1082 0 1114 0 1700]", "select $1::json[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
 		"select $99999999999::int[]": "[]", "select $40000::int[]": "[]", "select '$1'::int[]": "[]",
 	} {
-		require.Equal(t, want, fmt.Sprint(s.withArrays(split(sql)[0], nil)), sql)
+		require.Equal(t, want, fmt.Sprint(s.withTypes(split(sql)[0], nil)), sql)
 	}
-	require.Equal(t, []uint32{oidText, 1005}, s.withArrays(split("select 1 where tag_id = any($1) or tag_id = any($2)")[0], []uint32{oidText, 1005}))
+	require.Equal(t, []uint32{oidText, 1005}, s.withTypes(split("select 1 where tag_id = any($1) or tag_id = any($2)")[0], []uint32{oidText, 1005}))
 }
 
 func FuzzArray(f *testing.F) {

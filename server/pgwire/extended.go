@@ -21,7 +21,7 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.
 type prepared struct {
 	text    string
 	tag     string    // what its end is announced with: SELECT and the like
-	oids    []uint32  // what the client said of its parameters, or the statement of arrays
+	oids    []uint32  // what the client said of its parameters, or else the statement
 	command *command  // what the session does by itself; nil for the others
 	rows    Statement // what answers with rows; nil for a command that has none, and for nothing at all
 	users   int       // its name and its portals: the last one to go closes it
@@ -76,7 +76,7 @@ func (s *session) prepare(st statement, oids []uint32) (*prepared, error) {
 	if st.is(0, "EXPLAIN") {
 		p.tag = "EXPLAIN"
 	}
-	p.oids = s.withArrays(st, oids)
+	p.oids = s.withTypes(st, oids)
 	types := make([]arrow.DataType, len(p.oids))
 	for i, oid := range p.oids {
 		if types[i], err = parameterType(oid); err != nil {

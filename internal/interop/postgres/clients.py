@@ -17,6 +17,7 @@ import polars
 import psycopg
 import psycopg2
 import sqlalchemy
+import sqlalchemy.ext.asyncio
 
 from report import ran
 
@@ -155,6 +156,14 @@ async def asynchronous():
         pass
     same("asyncpg after", await c.fetchval("select 1"), 1)
     await c.close()
+    engine = sqlalchemy.ext.asyncio.create_async_engine(f"postgresql+asyncpg://me@{host}:{port}/varve")
+    async with engine.connect() as c:
+        meta = sqlalchemy.MetaData()
+        await c.run_sync(lambda sync: meta.reflect(sync, views=True))
+        samples = meta.tables["samples"]
+        ask = sqlalchemy.select(samples.c.time, samples.c.value).where(samples.c.tag.in_(["TEP.XMEAS_01"])).order_by(samples.c.time)
+        same("SQLAlchemy over asyncpg", [tuple(r) for r in await c.execute(ask)], want)
+    await engine.dispose()
     for test, what in (("read", "rows equal to the file, a cursor; errors, and the connection goes on"), ("prepare", "a statement, with the types of its parameters"),
                        ("parameters", "texts, instants, numbers and arrays"), ("cancel", "of an endless statement; the connection goes on")):
         ran("asyncpg", asyncpg.__version__, test, what)
@@ -203,7 +212,7 @@ def alchemy():
             frame = pandas.read_sql(ask, engine)
             same("pandas", (list(frame["value"]), [t.to_pydatetime() for t in frame["time"]]), ([v for _, v in want], [t for t, _ in want]))
         engine.dispose()
-    for test, what in (("metadata", "reflection of all tables over three drivers"), ("read", "rows equal to the file"), ("parameters", "of selects that it builds")):
+    for test, what in (("metadata", "reflection of all tables over four drivers"), ("read", "rows equal to the file"), ("parameters", "of selects that it builds")):
         ran("SQLAlchemy", sqlalchemy.__version__, test, what)
     ran("pandas (PostgreSQL)", pandas.__version__, "read", f"{len(want)} rows equal to the file, times with their zone")
 

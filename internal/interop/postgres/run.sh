@@ -11,7 +11,7 @@ else
 	skipped psql "it could not be installed here"
 fi
 
-if packages psycopg psycopg-binary psycopg2-binary pg8000 SQLAlchemy pandas asyncpg adbc-driver-postgresql connectorx polars pyarrow; then
+if packages psycopg psycopg-binary psycopg2-binary pg8000 SQLAlchemy pandas asyncpg greenlet adbc-driver-postgresql connectorx polars pyarrow; then
 	held "$python" "$postgres/clients.py" "$host" "$port" "$2"
 	held "$python" "$postgres/npgsql.py" "$host" "$port"
 else
