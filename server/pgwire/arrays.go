@@ -25,10 +25,11 @@ var arrayNamed = map[string]uint32{
 // arrayOf is the type of arrays of what a column of the tables has.
 var arrayOf = map[table.Type]uint32{table.Bool: 1000, table.Int64: 1016, table.Float64: 1022, table.Text: 1009, table.Time: 1185}
 
-// castNamed is the type of a parameter that is cast to a type of a name, which the engine may take for a text.
+// castNamed is the type of a parameter that is cast to a type of a name, which the engine may take for a text. What is cast to numeric or real stays a text,
+// of which the cast takes all digits: a parameter of these would be rounded to a double before.
 var castNamed = map[string]uint32{
 	"bool": oidBool, "boolean": oidBool, "int2": oidInt2, "smallint": oidInt2, "int4": oidInt4, "int": oidInt4, "integer": oidInt4, "int8": oidInt8, "bigint": oidInt8,
-	"float4": oidFloat4, "real": oidFloat4, "float8": oidFloat8, "double": oidFloat8, "numeric": oidNumeric, "decimal": oidNumeric, "date": oidDate, "timestamp": oidTimestamp,
+	"float8": oidFloat8, "double": oidFloat8, "date": oidDate, "timestamp": oidTimestamp,
 }
 
 // withTypes is the types of parameters, where those that the client left to the statement have the type that they are cast to there, or are arrays
@@ -41,7 +42,7 @@ func (s *session) withTypes(st statement, oids []uint32) []uint32 {
 		}
 		oid := uint32(0)
 		switch {
-		case st.raw(i+1) == "::" || st.is(i+1, "AS"):
+		case st.raw(i+1) == "::" || st.is(i-2, "CAST", "(") && st.is(i+1, "AS"):
 			oid = castTo(st, i+2)
 		case st.raw(i-1) == "(" && st.raw(i+1) == ")" && (st.is(i-2, "ANY") || st.is(i-2, "SOME") || st.is(i-2, "ALL")):
 			oid = s.arrayBeside(st, i-3)

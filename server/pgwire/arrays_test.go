@@ -104,7 +104,7 @@ func TestTypesThatTheStatementTells(t *testing.T) {
 	for sql, want := range map[string]string{
 		"select 1 where tag = any($1)": "[1009]", "select 1 where s.tag_id <> ALL ($1) and \"time\" >= some($3)": "[1016 0 1185]", "select 1 where x = any($1)": "[1009]",
 		"select 1 where lower(tag) = any($1)": "[1009]", "select 1 where y = any($1)": "[1009]", "select $2::int[], $1": "[0 1007]", "select cast($1 as double precision[])": "[1022]",
-		"select $1::oid[]": "[1028]", "select $1::int": "[23]", "select $1::date, $2::timestamp with time zone, $3::timestamp, $4::text, $5::numeric(3, 1)": "[1082 0 1114 0 1700]", "select $1::json[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
+		"select $1::oid[]": "[1028]", "select $1::int": "[23]", "select $1::date, $2::timestamp with time zone, $3::timestamp, $4::text, $5::numeric(3, 1), $6::bool": "[1082 0 1114 0 0 16]", "select $1 as date, cast($2 as date)": "[0 1082]", "select $1::json[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
 		"select $99999999999::int[]": "[]", "select $40000::int[]": "[]", "select '$1'::int[]": "[]",
 	} {
 		require.Equal(t, want, fmt.Sprint(s.withTypes(split(sql)[0], nil)), sql)
@@ -161,6 +161,9 @@ func TestCopy(t *testing.T) {
 		{"copy t", "ERROR 42601: COPY must be COPY (query) TO STDOUT"},
 		{"copy (select 1", "ERROR 42601: COPY has a parenthesis that is not closed"},
 		{"copy (begin) to stdout", "ERROR 42601: COPY must be of a query"},
+		{"copy (copy t to stdout) to stdout", "ERROR 42601: COPY must be of one query"},
+		{strings.Repeat("copy (", 10_000) + "select 1", "ERROR 42601: COPY has a parenthesis that is not closed"},
+		{strings.Repeat("declare a cursor for ", 10_000) + "select 1", "ERROR 42601: DECLARE must be of one query"},
 		{"copy t to stdout (format parquet)", `ERROR 22023: COPY format "parquet": must be text, csv or binary`},
 		{"copy t to stdout (format binary, header)", "ERROR 42601: COPY in binary has no other options"},
 		{"copy t to stdout (format csv, delimiter 'ab')", `ERROR 22023: COPY option DELIMITER is "ab", must be one character of ASCII that ends no line, QUOTE and ESCAPE of csv`},

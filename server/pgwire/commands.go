@@ -418,17 +418,9 @@ func (s *session) declareCommand(st statement, oids []uint32) (*command, error) 
 		return nil, errorf(codeSyntax, "DECLARE must be DECLARE name CURSOR FOR query")
 	}
 	from := st.tokens[at+1].start
-	rest := split(st.text[from:])
-	if len(rest) != 1 {
-		return nil, errorf(codeSyntax, "DECLARE must be of one query")
-	}
-	cursor, err := s.prepare(rest[0], oids)
+	cursor, err := s.prepareOf("DECLARE", st.text[from:], oids)
 	if err != nil {
-		return nil, s.shifted(err, -1)
-	}
-	if cursor.command != nil || cursor.rows == nil {
-		cursor.release()
-		return nil, errorf(codeSyntax, "a cursor must be of a query")
+		return nil, err
 	}
 	return &command{cursor: cursor, run: func(args arrow.Record) (string, error) {
 		if s.status == outside && !hold {

@@ -38,19 +38,28 @@ func (s *session) copyCommand(st statement, oids []uint32) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest := split(query)
-	if len(rest) != 1 {
-		return nil, errorf(codeSyntax, "COPY must be of one query")
+	inner, err := s.prepareOf("COPY", query, oids)
+	if err != nil {
+		return nil, err
 	}
-	inner, err := s.prepare(rest[0], oids)
+	return &command{cursor: inner, run: func(args arrow.Record) (string, error) { return s.copyOut(inner, args, format) }}, nil
+}
+
+// prepareOf makes the query ready that a command is about.
+func (s *session) prepareOf(command, query string, oids []uint32) (*prepared, error) {
+	rest := split(query)
+	if len(rest) != 1 || rest[0].is(0, "COPY") || rest[0].is(0, "DECLARE") { // which would be taken apart as often as they are nested
+		return nil, errorf(codeSyntax, "%s must be of one query", command)
+	}
+	p, err := s.prepare(rest[0], oids)
 	if err != nil {
 		return nil, s.shifted(err, -1)
 	}
-	if inner.command != nil || inner.rows == nil {
-		inner.release()
-		return nil, errorf(codeSyntax, "COPY must be of a query")
+	if p.command != nil || p.rows == nil {
+		p.release()
+		return nil, errorf(codeSyntax, "%s must be of a query", command)
 	}
-	return &command{cursor: inner, run: func(args arrow.Record) (string, error) { return s.copyOut(inner, args, format) }}, nil
+	return p, nil
 }
 
 // copied is the query of a COPY, and the token behind it.

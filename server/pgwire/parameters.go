@@ -111,8 +111,14 @@ func parseParameter(oid uint32, inBinary bool, b []byte) (any, error) {
 			return nil, errorf(codeBadText, "bytea in the escape format is not taken").hint(`write it in hexadecimal digits: \x0102`)
 		}
 		return b, nil
-	case oidTimestamptz, oidTimestamp, oidDate:
+	case oidTimestamptz, oidTimestamp:
 		return parseTime(s)
+	case oidDate: // as it is written, whatever time and zone stand behind
+		v, err := parseTime(s)
+		if t, ok := v.(time.Time); ok {
+			v = time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+		}
+		return v, err
 	}
 	return s, nil
 }
