@@ -150,9 +150,9 @@ func heavyStatements() []string {
 	}
 }
 
-// answeredAtPostgres is what that door answers of what others refuse: it takes statements one by one, has transactions, which promise nothing,
+// answeredAtPostgres is what that door answers of what others refuse: it takes statements one by one, has transactions, which promise nothing, COPY to the client,
 // and a catalogue of its own, whose settings are those of the session: of any other one it says NULL.
-var answeredAtPostgres = regexp.MustCompile(`^(?i:(select 1|begin|commit|rollback|deallocate p|\s|;|--|/\*)*|select \* from (information_schema\.tables|pg_catalog\.pg_class))$`)
+var answeredAtPostgres = regexp.MustCompile(`^(?i:(select 1|begin|commit|rollback|deallocate p|copy samples to stdout|\s|;|--|/\*)*|select \* from (information_schema\.tables|pg_catalog\.pg_class))$`)
 
 var settingAtPostgres = regexp.MustCompile(`current_setting\('(temp_directory|secret_directory|threads)'\)`)
 

@@ -122,7 +122,7 @@ func TestGapsOfALongOutageAreBounded(t *testing.T) {
 					x.servers[1].set(func() { x.servers[1].noGaps = true }) // it is there, and takes none
 				}
 				var put []proto.Message
-				room := int64(x.q.gapsRoom()) + 128<<10
+				room := int64(x.q.gapsRoom()) + 128<<10 + 1<<10 // a segment ends with the record that fills it
 				for i := range 3000 {
 					for _, g := range []Gap{
 						{Tags: []string{fmt.Sprint("tag-", i%20)}, Kind: varvev1.GapKind_GAP_KIND_DEVICE_DOWN, Start: time.Now().UnixNano(), Reason: "no answer"},
