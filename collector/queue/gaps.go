@@ -154,6 +154,10 @@ func decodeGap(b []byte) (destination string, r report, err error) {
 // gapPause is how long a destination that does not take gaps is left alone. Samples go on meanwhile.
 const gapPause = 5 * time.Second
 
+// askPatience is how long a destination is asked for tags. A session that lost its server waits until it is there again, and the log of gaps is not folded
+// while it does.
+const askPatience = 10 * time.Second
+
 // waitingPause is how often tags are asked for of which gaps wait, where no lane made tags meanwhile.
 const waitingPause = time.Minute
 
@@ -362,6 +366,8 @@ func (t *teller) missing(ctx context.Context, tags map[string]varvev1.Type) (abs
 	if len(ask) == 0 {
 		return absent, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	answers, err := t.session.Resolve(ctx, ask)
 	if err != nil {
 		return nil, fmt.Errorf("ask for tags: %w", err)
