@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -70,8 +71,17 @@ func TestPostgresReadsWhatOthersRead(t *testing.T) {
 		require.Equal(t, []string{"FI-101,997.5", "FI-101,998.5", "FI-101,999.5"}, ask("select tag, value from samples where tag = $1 and time > $2 and value > $3 order by time", "FI-101", after, 0.5))
 	}
 	require.Equal(t, []string{"3"}, ask("select count(*) from samples where tag = any(string_split($1, ',')) and time > $2", "FI-101,X", after))
+	require.Equal(t, []string{"3"}, ask("select count(*) from samples where tag = any($1) and time > $2", []string{"FI-101", `no "tag", this`}, after))
+	require.Equal(t, []string{"1"}, ask("select count(*) from samples where tag = any($1) and time = any($2) and value <> all($3)", []string{"FI-101"}, []time.Time{after.Add(123456 * time.Microsecond), after.Add(time.Hour)}, []float64{0.5, math.NaN()}))
+	explained := ask("explain select count(quality) from samples where tag = any($1)", []string{"FI-101"})
+	require.Len(t, explained, 1)
+	require.NotContains(t, explained[0], ",,", "it narrows the scan")
+	var copied bytes.Buffer
+	_, err := conn.PgConn().CopyTo(ctx, &copied, "copy (select tag, value from samples where tag = 'FI-101' and time > '2026-03-01 00:16:37' order by time) to stdout (format csv, header)")
+	require.NoError(t, err)
+	require.Equal(t, "tag,value\nFI-101,997.5\nFI-101,998.5\nFI-101,999.5\n", copied.String())
 	require.Equal(t, []string{"7,1.5,x,true," + after.Format(time.RFC3339Nano) + ",[0 255]"}, ask("select $1::bigint, $2::double, $3::varchar, $4::boolean, $5::timestamptz, $6::blob", int64(7), 1.5, "x", true, after, []byte{0, 255}))
-	explained := ask("explain select count(quality) from samples where tag = $1", "FI-101")
+	explained = ask("explain select count(quality) from samples where tag = $1", "FI-101")
 	require.Len(t, explained, 1)
 	require.Contains(t, explained[0], `tag "FI-101",1000,`)
 	var v float64

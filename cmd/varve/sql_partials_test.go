@@ -485,25 +485,26 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		n = 10
 	}
 	for range n {
-		sql := randomAggregates(rng)
-		with, without := forms(sql)
-		want, err := askSQL(t, c, without)
-		require.NoError(t, err, without)
-		got, err := askSQL(t, c, with)
-		require.NoError(t, err, with)
-		requireAlike(t, want, got, with)
+		requireSame(t, c, randomAggregates(rng))
 	}
 }
 
-// requireFew holds the answer of a statement that wants the first samples of each tag to that from all of them, and that it did not read those.
-func requireFew(t testing.TB, c *client, sql string) {
+// requireSame holds the answer of a statement to that of its form that nothing helps, and is both forms.
+func requireSame(t testing.TB, c *client, sql string) (with, without string) {
 	t.Helper()
-	with, without := forms(sql)
+	with, without = forms(sql)
 	want, err := askSQL(t, c, without)
 	require.NoError(t, err, without)
 	got, err := askSQL(t, c, with)
 	require.NoError(t, err, with)
 	requireAlike(t, want, got, with)
+	return with, without
+}
+
+// requireFew holds the answer of a statement that wants the first samples of each tag to that from all of them, and that it did not read those.
+func requireFew(t testing.TB, c *client, sql string) {
+	t.Helper()
+	with, without := requireSame(t, c, sql)
 	require.Contains(t, narrowedBy(t, c, with), " of each tag", with)
 	require.NotContains(t, narrowedBy(t, c, without), " of each tag", without)
 }

@@ -8,28 +8,26 @@ import (
 	"time"
 
 	"github.com/varvedb/varve/query/table"
+	"github.com/varvedb/varve/server/pgwire/pgcatalog"
 )
 
-// elementOf is the type of the elements of an array that parameters may be, by the type of that.
-var elementOf = map[uint32]uint32{
-	1000: oidBool, 1005: oidInt2, 1007: oidInt4, 1016: oidInt8, 1028: oidOid, 1021: oidFloat4, 1022: oidFloat8, 1231: oidNumeric,
-	1009: oidText, 1015: oidVarchar, 1014: oidBpchar, 1003: oidName, 1185: oidTimestamptz, 1115: oidTimestamp, 1182: oidDate,
-}
+// elementOf is the type of the elements of an array, 0 of what is none.
+func elementOf(oid uint32) uint32 { return uint32(pgcatalog.Element(int(oid))) }
 
-// arrayNamed is the type of arrays of a type that a cast names.
-var arrayNamed = map[string]uint32{
-	"bool": 1000, "boolean": 1000, "int2": 1005, "smallint": 1005, "int4": 1007, "int": 1007, "integer": 1007, "int8": 1016, "bigint": 1016, "oid": 1028,
-	"float4": 1021, "real": 1021, "float8": 1022, "double": 1022, "numeric": 1231, "text": 1009, "varchar": 1015, "timestamptz": 1185, "date": 1182,
-}
-
-// arrayOf is the type of arrays of what a column of the tables has.
-var arrayOf = map[table.Type]uint32{table.Bool: 1000, table.Int64: 1016, table.Float64: 1022, table.Text: 1009, table.Time: 1185}
-
-// castNamed is the type of a parameter that is cast to a type of a name, which the engine may take for a text. What is cast to numeric or real stays a text,
-// of which the cast takes all digits: a parameter of these would be rounded to a double before.
-var castNamed = map[string]uint32{
-	"bool": oidBool, "boolean": oidBool, "int2": oidInt2, "smallint": oidInt2, "int4": oidInt4, "int": oidInt4, "integer": oidInt4, "int8": oidInt8, "bigint": oidInt8,
-	"float8": oidFloat8, "double": oidFloat8, "date": oidDate, "timestamp": oidTimestamp,
+// typeNamed is the type that a cast names, 0 for none.
+func typeNamed(name string) uint32 {
+	array := ""
+	if plain, ok := strings.CutSuffix(name, "[]"); ok {
+		name, array = plain, "[]"
+	}
+	switch name {
+	case "int":
+		name = "int4"
+	case "double":
+		name = "float8"
+	}
+	oid, _ := pgcatalog.Catalog{}.NamedOID("regtype", name+array)
+	return uint32(oid)
 }
 
 // withTypes is the types of parameters, where those that the client left to the statement have the type that they are cast to there, or are arrays
@@ -43,7 +41,7 @@ func (s *session) withTypes(st statement, oids []uint32) []uint32 {
 		oid := uint32(0)
 		switch {
 		case st.raw(i+1) == "::" || st.is(i-2, "CAST", "(") && st.is(i+1, "AS"):
-			oid = castTo(st, i+2)
+			oid = castType(st, i+2)
 		case st.raw(i-1) == "(" && st.raw(i+1) == ")" && (st.is(i-2, "ANY") || st.is(i-2, "SOME") || st.is(i-2, "ALL")):
 			oid = s.arrayBeside(st, i-3)
 		}
@@ -55,8 +53,9 @@ func (s *session) withTypes(st statement, oids []uint32) []uint32 {
 	return oids
 }
 
-// castTo is the type that is named at i, 0 for one that the engine knows better.
-func castTo(st statement, i int) uint32 {
+// castType is the type that is named at i, 0 for one that the engine knows better. What is cast to numeric or real stays a text, of which the cast takes all
+// digits: a parameter of these would be rounded to a double before.
+func castType(st statement, i int) uint32 {
 	name, _ := st.name(i)
 	switch i++; {
 	case st.is(i, "PRECISION"):
@@ -65,13 +64,21 @@ func castTo(st statement, i int) uint32 {
 		return 0
 	}
 	if st.raw(i) == "[" && st.raw(i+1) == "]" {
-		return arrayNamed[name]
+		oid := typeNamed(name + "[]")
+		if _, err := parameterType(oid); err != nil {
+			return 0
+		}
+		return oid
 	}
-	return castNamed[name]
+	switch oid := typeNamed(name); oid {
+	case oidBool, oidInt2, oidInt4, oidInt8, oidFloat8, oidDate, oidTimestamp:
+		return oid
+	}
+	return 0
 }
 
-// arrayBeside is the type of arrays whose elements the column at i or before, behind which an operator ends, is compared with. What is no column of a table,
-// or one of several types, is text.
+// arrayBeside is the type of arrays whose elements the column at i or before, behind which an operator ends, is compared with. What is no column of a table
+// that the statement names, or one of several types, is text.
 func (s *session) arrayBeside(st statement, i int) uint32 {
 	for i > 0 && strings.ContainsAny(st.raw(i), "=<>!") {
 		i--
@@ -80,17 +87,18 @@ func (s *session) arrayBeside(st statement, i int) uint32 {
 	oid := uint32(0)
 	for _, t := range s.server.options.Tables {
 		at := slices.IndexFunc(t.Columns, func(c table.Column) bool { return c.Name == name })
-		if at < 0 {
+		if at < 0 || !st.names(t.Name) {
 			continue
 		}
-		if of := arrayOf[t.Columns[at].Type]; oid == 0 {
+		if of := uint32(pgcatalog.ArrayOf(t.Columns[at].Type)); oid == 0 {
 			oid = of
 		} else if of != oid {
-			return 1009
+			oid = 0
+			break
 		}
 	}
 	if oid == 0 {
-		return 1009
+		oid = uint32(pgcatalog.ArrayOf(table.Text))
 	}
 	return oid
 }
@@ -185,7 +193,7 @@ func parseBinaryArray(b []byte) ([]any, error) {
 	if dimensions == 0 && len(rest) == 0 {
 		return out, nil
 	}
-	if dimensions != 1 || len(rest) < 8 || elementOf[element] != 0 {
+	if dimensions != 1 || len(rest) < 8 || elementOf(element) != 0 {
 		return nil, bad
 	}
 	n := binary.BigEndian.Uint32(rest)

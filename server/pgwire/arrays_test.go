@@ -102,9 +102,10 @@ func TestTypesThatTheStatementTells(t *testing.T) {
 	}
 	s := &session{server: &Server{options: Options{Tables: tables}}}
 	for sql, want := range map[string]string{
-		"select 1 where tag = any($1)": "[1009]", "select 1 where s.tag_id <> ALL ($1) and \"time\" >= some($3)": "[1016 0 1185]", "select 1 where x = any($1)": "[1009]",
+		"select 1 from samples where tag = any($1)": "[1009]", "select 1 from Samples s where s.tag_id <> ALL ($1) and \"time\" >= some($3)": "[1016 0 1185]", "select 1 from samples, tags where x = any($1)": "[1009]",
+		"select 1 from tags where x = any($1)": "[1022]", "select 1 where tag_id = any($1)": "[1009]",
 		"select 1 where lower(tag) = any($1)": "[1009]", "select 1 where y = any($1)": "[1009]", "select $2::int[], $1": "[0 1007]", "select cast($1 as double precision[])": "[1022]",
-		"select $1::oid[]": "[1028]", "select $1::int": "[23]", "select $1::date, $2::timestamp with time zone, $3::timestamp, $4::text, $5::numeric(3, 1), $6::bool": "[1082 0 1114 0 0 16]", "select $1 as date, cast($2 as date)": "[0 1082]", "select $1::json[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
+		"select $1::oid[]": "[1028]", "select $1::int": "[23]", "select $1::date, $2::timestamp with time zone, $3::timestamp, $4::text, $5::numeric(3, 1), $6::bool": "[1082 0 1114 0 0 16]", "select $1 as date, cast($2 as date)": "[0 1082]", "select $1::json[]": "[]", "select $1::uuid[], $2::bytea[]": "[]", "select any_value($1)": "[]", "select $1 as x": "[]", "select f(any, $1)": "[]",
 		"select $99999999999::int[]": "[]", "select $40000::int[]": "[]", "select '$1'::int[]": "[]",
 	} {
 		require.Equal(t, want, fmt.Sprint(s.withTypes(split(sql)[0], nil)), sql)
@@ -150,7 +151,7 @@ func TestCopy(t *testing.T) {
 		{"copy t to stdout", "CopyOut 0|0\tplain\n|1\ta\\tb\\\\\\n\n|2\tsay \"x\", y\n|3\t\n|\\N\t\\N\n|COPY 5"},
 		{"COPY t TO STDOUT WITH (FORMAT csv, HEADER true)", "CopyOut 0|\"a,b\",t\n|0,plain\n|1,\"a\tb\\\n\"\n|2,\"say \"\"x\"\", y\"\n|3,\"\"\n|,\n|COPY 5"},
 		{"copy t to stdout csv header delimiter as ';' null 'nil' quote '''' escape '\\'", "CopyOut 0|a,b;t\n|0;plain\n|1;'a\tb\\\\\n'\n|2;say \"x\", y\n|3;\n|nil;nil\n|COPY 5"},
-		{"copy t to stdout with (format csv, force_quote *, header off)", "CopyOut 0|\"0\",\"plain\"\n|\"1\",\"a\tb\\\n\"\n|\"2\",\"say \"\"x\"\", y\"\n|\"3\",\"\"\n|,\n|COPY 5"},
+		{"copy t to stdout with (format csv, force_quote *, header on)", "CopyOut 0|\"a,b\",t\n|\"0\",\"plain\"\n|\"1\",\"a\tb\\\n\"\n|\"2\",\"say \"\"x\"\", y\"\n|\"3\",\"\"\n|,\n|COPY 5"},
 		{"copy t (n, m) to stdout (delimiter E'\\t', encoding 'utf-8')", "CopyOut 0|0\n|COPY 1"},
 		{"copy (select '(') to stdout", "CopyOut 0|0\n|COPY 1"},
 		{"copy (select n from three) to stdout (format binary)", "CopyOut 1|PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00|" +
@@ -166,6 +167,7 @@ func TestCopy(t *testing.T) {
 		{strings.Repeat("declare a cursor for ", 10_000) + "select 1", "ERROR 42601: DECLARE must be of one query"},
 		{"copy t to stdout (format parquet)", `ERROR 22023: COPY format "parquet": must be text, csv or binary`},
 		{"copy t to stdout (format binary, header)", "ERROR 42601: COPY in binary has no other options"},
+		{"copy t to stdout (force_quote *)", "ERROR 42601: COPY has FORCE_QUOTE in csv alone"},
 		{"copy t to stdout (format csv, delimiter 'ab')", `ERROR 22023: COPY option DELIMITER is "ab", must be one character of ASCII that ends no line, QUOTE and ESCAPE of csv`},
 		{"copy t to stdout (format csv, delimiter '\"')", `ERROR 22023: COPY delimiter '"', quote '"' and null "" could be taken for each other, or for what is written`},
 		{"copy t to stdout (delimiter)", "ERROR 42601: COPY has option DELIMITER without a value"},

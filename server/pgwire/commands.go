@@ -445,6 +445,23 @@ func (s *session) declareCommand(st statement, oids []uint32) (*command, error) 
 	}}, nil
 }
 
+// prepareOf makes the query ready that a command is about.
+func (s *session) prepareOf(command, query string, oids []uint32) (*prepared, error) {
+	rest := split(query)
+	if len(rest) != 1 || rest[0].is(0, "COPY") || rest[0].is(0, "DECLARE") { // which would be taken apart as often as they are nested
+		return nil, errorf(codeSyntax, "%s must be of one query", command)
+	}
+	p, err := s.prepare(rest[0], oids)
+	if err != nil {
+		return nil, s.shifted(err, -1)
+	}
+	if p.command != nil || p.rows == nil {
+		p.release()
+		return nil, errorf(codeSyntax, "%s must be of a query", command)
+	}
+	return p, nil
+}
+
 // fetchCommand answers FETCH: the next rows of a cursor.
 func (s *session) fetchCommand(st statement) (*command, error) {
 	n, most := 1, int64(1)

@@ -17,7 +17,7 @@ type copyFormat struct {
 	null      string
 	quote     byte // of CSV
 	escape    byte
-	all       bool // every text of CSV is in quotes
+	all       bool // every value of CSV is in quotes
 }
 
 // copyCommand answers COPY … TO STDOUT, of a query in parentheses or of a table.
@@ -45,30 +45,12 @@ func (s *session) copyCommand(st statement, oids []uint32) (*command, error) {
 	return &command{cursor: inner, run: func(args arrow.Record) (string, error) { return s.copyOut(inner, args, format) }}, nil
 }
 
-// prepareOf makes the query ready that a command is about.
-func (s *session) prepareOf(command, query string, oids []uint32) (*prepared, error) {
-	rest := split(query)
-	if len(rest) != 1 || rest[0].is(0, "COPY") || rest[0].is(0, "DECLARE") { // which would be taken apart as often as they are nested
-		return nil, errorf(codeSyntax, "%s must be of one query", command)
-	}
-	p, err := s.prepare(rest[0], oids)
-	if err != nil {
-		return nil, s.shifted(err, -1)
-	}
-	if p.command != nil || p.rows == nil {
-		p.release()
-		return nil, errorf(codeSyntax, "%s must be of a query", command)
-	}
-	return p, nil
-}
-
 // copied is the query of a COPY, and the token behind it.
 func copied(st statement) (query string, at int, err error) {
 	if st.raw(1) != "(" {
-		from := 1
-		for at = from; at < len(st.tokens) && st.raw(at) != "(" && !st.is(at, "TO") && !st.is(at, "FROM"); at++ {
+		for at = 1; at < len(st.tokens) && st.raw(at) != "(" && !st.is(at, "TO") && !st.is(at, "FROM"); at++ {
 		}
-		columns, relation := "*", st.between(from, at)
+		columns, relation := "*", st.between(1, at)
 		if st.raw(at) == "(" {
 			end := st.closing(at)
 			columns = st.between(at+1, end)
@@ -81,30 +63,6 @@ func copied(st statement) (query string, at int, err error) {
 		return "", 0, errorf(codeSyntax, "COPY has a parenthesis that is not closed")
 	}
 	return st.between(2, end), end + 1, nil
-}
-
-// closing is the parenthesis that closes that at i; behind the last token where none does.
-func (s *statement) closing(i int) int {
-	for depth := 0; i < len(s.tokens); i++ {
-		switch s.raw(i) {
-		case "(":
-			depth++
-		case ")":
-			if depth--; depth == 0 {
-				return i
-			}
-		}
-	}
-	return i
-}
-
-// between is the text of the tokens from one to before another.
-func (s *statement) between(from, to int) string {
-	to = min(to, len(s.tokens))
-	if from >= to {
-		return ""
-	}
-	return s.text[s.tokens[from].start:s.tokens[to-1].end]
 }
 
 // copyOptions reads options, as they are since PostgreSQL 9, in parentheses, or as before.
@@ -128,7 +86,7 @@ func copyOptions(st statement, i int) (f copyFormat, err error) {
 		case ",":
 			continue
 		case "BINARY", "CSV", "TEXT":
-			key, given["FORMAT"] = "FORMAT", strings.ToLower(key)
+			given["FORMAT"] = strings.ToLower(key)
 			continue
 		case "HEADER":
 			given[key] = "true"
@@ -177,13 +135,16 @@ func (f *copyFormat) take(given map[string]string) error {
 	case "csv":
 		f.delimiter, f.null, f.quote, f.escape = ',', "", '"', '"'
 	case "binary":
-		if len(given) > 1 {
+		if len(given) > 1 || f.all {
 			return errorf(codeSyntax, "COPY in binary has no other options")
 		}
 		return nil
 	case "text":
 	default:
 		return errorf(codeBadValue, "COPY format %.60q: must be text, csv or binary", f.name)
+	}
+	if f.all && f.name != "csv" {
+		return errorf(codeSyntax, "COPY has FORCE_QUOTE in csv alone")
 	}
 	header := given["HEADER"]
 	f.header = header == "true" || header == "on" || header == "1"
@@ -296,6 +257,7 @@ func (f copyFormat) appendRow(dst []byte, cols []column, row int) []byte {
 }
 
 func (f copyFormat) headerLine(columns *pgproto3.RowDescription) (line []byte) {
+	f.all = false
 	for i, c := range columns.Fields {
 		if i > 0 {
 			line = append(line, f.delimiter)

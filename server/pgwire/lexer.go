@@ -252,3 +252,37 @@ func (s *statement) value(n int) string {
 	}
 	return raw
 }
+
+// closing is the parenthesis that closes that at i; behind the last token where none does.
+func (s *statement) closing(i int) int {
+	for depth := 0; i < len(s.tokens); i++ {
+		switch s.raw(i) {
+		case "(":
+			depth++
+		case ")":
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return i
+}
+
+// between is the text of the tokens from one to before another.
+func (s *statement) between(from, to int) string {
+	to = min(to, len(s.tokens))
+	if from >= to {
+		return ""
+	}
+	return s.text[s.tokens[from].start:s.tokens[to-1].end]
+}
+
+// names reports whether a name stands anywhere in the statement.
+func (s *statement) names(name string) bool {
+	for i := range s.tokens {
+		if n, ok := s.name(i); ok && n == name {
+			return true
+		}
+	}
+	return false
+}

@@ -68,7 +68,7 @@ func parameterOid(schema *arrow.Schema, oids []uint32, i int) uint32 {
 
 // parseParameter reads a value: bool, int64, float64, string, []byte, time.Time, or []any of an array. Errors are of type *Error.
 func parseParameter(oid uint32, inBinary bool, b []byte) (any, error) {
-	if element := elementOf[oid]; element != 0 {
+	if element := elementOf(oid); element != 0 {
 		return parseArray(element, inBinary, b)
 	}
 	if inBinary {

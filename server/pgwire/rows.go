@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/varvedb/varve/query/table"
+	"github.com/varvedb/varve/server/pgwire/pgcatalog"
 )
 
 const (
@@ -41,10 +42,10 @@ func describeColumns(schema *arrow.Schema, formats []int16) (*pgproto3.RowDescri
 			return nil, errorf(codeNotSupported, "column %d, %.60q, is of a type that cannot be sent: %s", i+1, f.Name, f.Type).
 				hint("cast it to varchar, or take it apart")
 		}
-		if f.Name == "attrtypoids" && t.oid == arrayOf[table.Int64] {
+		if f.Name == "attrtypoids" && t.oid == uint32(pgcatalog.ArrayOf(table.Int64)) {
 			// asyncpg asks what types are by a statement with this column, of composite types, which no answer has. Of another type than oid[] it
 			// would ask for that first, and so for ever.
-			t.oid = arrayNamed["oid"]
+			t.oid = typeNamed("oid[]")
 		}
 		out.Fields[i] = pgproto3.FieldDescription{
 			Name: []byte(toText(f.Name)), DataTypeOID: t.oid, DataTypeSize: t.size, TypeModifier: -1, Format: formatOf(formats, i),

@@ -91,9 +91,12 @@ func parameterType(oid uint32) (arrow.DataType, error) {
 	case oidTimestamptz, oidTimestamp, oidDate:
 		return utc, nil
 	}
-	if element := elementOf[oid]; element != 0 {
+	if element := elementOf(oid); element != 0 && element != oidBytea {
 		of, err := parameterType(element)
-		return arrow.ListOf(of), err
+		if err != nil {
+			return nil, err
+		}
+		return arrow.ListOf(of), nil
 	}
 	return nil, errorf(codeNotSupported, "parameters of type %d are not taken", oid).
 		hint("use bool, int8, float8, text, bytea or timestamptz, or arrays of these but bytea, or leave the type to the statement")

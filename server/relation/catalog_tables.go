@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -46,21 +47,21 @@ const extentFields = 12
 var tags = &rowTable[tagRow]{
 	name: "tags", small: true,
 	fields: []field[tagRow]{
-		intField("tag_id", TagID, func(r *tagRow) (int64, bool) { return some(int64(r.ID)) }),
-		textField("name", Tag, func(r *tagRow) string { return r.Name }),
-		textField("description", NoRole, func(r *tagRow) string { return r.Description }),
-		textField("type", NoRole, func(r *tagRow) string { return r.settings.Type.String() }),
-		textField("unit", NoRole, func(r *tagRow) string { return r.settings.Unit }),
+		intField("tag_id", hint.TagID, func(r *tagRow) (int64, bool) { return some(int64(r.ID)) }),
+		textField("name", hint.Tag, func(r *tagRow) string { return r.Name }),
+		textField("description", hint.NoRole, func(r *tagRow) string { return r.Description }),
+		textField("type", hint.NoRole, func(r *tagRow) string { return r.settings.Type.String() }),
+		textField("unit", hint.NoRole, func(r *tagRow) string { return r.settings.Unit }),
 		boolField("stepped", func(r *tagRow) bool { return r.settings.Stepped || r.settings.Type.AlwaysStepped() }),
-		intField("max_gap_ns", NoRole, func(r *tagRow) (int64, bool) { return notZero(int64(r.settings.MaxGap)) }),
+		intField("max_gap_ns", hint.NoRole, func(r *tagRow) (int64, bool) { return notZero(int64(r.settings.MaxGap)) }),
 		floatField("span_low", func(r *tagRow) (float64, bool) { return r.SpanLow, r.SpanLow != 0 || r.SpanHigh != 0 }),
 		floatField("span_high", func(r *tagRow) (float64, bool) { return r.SpanHigh, r.SpanLow != 0 || r.SpanHigh != 0 }),
-		textField("state_set", NoRole, func(r *tagRow) string { return r.settings.StateSet }),
-		textField("retention", NoRole, func(r *tagRow) string { return r.Retention }),
+		textField("state_set", hint.NoRole, func(r *tagRow) string { return r.settings.StateSet }),
+		textField("retention", hint.NoRole, func(r *tagRow) string { return r.Retention }),
 		floatField("compression_deviation", func(r *tagRow) (float64, bool) { return r.Compression.Deviation, r.Compression.Deviation != 0 }),
-		timeField("first_time", NoRole, func(r *tagRow) (int64, bool) { return r.first, r.samples > 0 }),
-		timeField("last_time", NoRole, func(r *tagRow) (int64, bool) { return r.last, r.samples > 0 }),
-		intField("samples", NoRole, func(r *tagRow) (int64, bool) { return some(r.samples) }),
+		timeField("first_time", hint.NoRole, func(r *tagRow) (int64, bool) { return r.first, r.samples > 0 }),
+		timeField("last_time", hint.NoRole, func(r *tagRow) (int64, bool) { return r.last, r.samples > 0 }),
+		intField("samples", hint.NoRole, func(r *tagRow) (int64, bool) { return some(r.samples) }),
 	},
 }
 
@@ -107,10 +108,10 @@ type nameRow struct {
 var tagNames = &rowTable[nameRow]{
 	name: "tag_names", small: true,
 	fields: []field[nameRow]{
-		intField("tag_id", TagID, func(r *nameRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		textField("name", NoRole, func(r *nameRow) string { return r.Name }),
-		timeField("valid_from", NoRole, func(r *nameRow) (int64, bool) { return some(r.From) }),
-		timeField("valid_to", NoRole, func(r *nameRow) (int64, bool) { return some(r.To) }),
+		intField("tag_id", hint.TagID, func(r *nameRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		textField("name", hint.NoRole, func(r *nameRow) string { return r.Name }),
+		timeField("valid_from", hint.NoRole, func(r *nameRow) (int64, bool) { return some(r.From) }),
+		timeField("valid_to", hint.NoRole, func(r *nameRow) (int64, bool) { return some(r.To) }),
 	},
 	rows: ofTags(func(_ context.Context, _ Moment, _ *Scan, t *model.Tag, yield func(*nameRow) bool) (bool, error) {
 		for _, a := range t.Aliases {
@@ -130,9 +131,9 @@ type attributeRow struct {
 var tagAttributes = &rowTable[attributeRow]{
 	name: "tag_attributes", small: true,
 	fields: []field[attributeRow]{
-		intField("tag_id", TagID, func(r *attributeRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		textField("name", NoRole, func(r *attributeRow) string { return r.name }),
-		maybeText("value", NoRole, func(r *attributeRow) (string, bool) { return r.value, true }),
+		intField("tag_id", hint.TagID, func(r *attributeRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		textField("name", hint.NoRole, func(r *attributeRow) string { return r.name }),
+		maybeText("value", hint.NoRole, func(r *attributeRow) (string, bool) { return r.value, true }),
 	},
 	rows: ofTags(func(_ context.Context, _ Moment, _ *Scan, t *model.Tag, yield func(*attributeRow) bool) (bool, error) {
 		for name, value := range t.Attributes {
@@ -153,12 +154,12 @@ type stateRow struct {
 var stateSets = &rowTable[stateRow]{
 	name: "state_sets", small: true,
 	fields: []field[stateRow]{
-		textField("state_set", NoRole, func(r *stateRow) string { return r.set.Name }),
-		intField("version", NoRole, func(r *stateRow) (int64, bool) { return some(int64(r.set.Version)) }),
-		timeField("valid_from", NoRole, func(r *stateRow) (int64, bool) { return some(r.set.From) }),
-		timeField("valid_to", NoRole, func(r *stateRow) (int64, bool) { return some(r.to) }),
-		intField("code", NoRole, func(r *stateRow) (int64, bool) { return some(r.Code) }),
-		maybeText("state", NoRole, func(r *stateRow) (string, bool) { return r.Text, true }),
+		textField("state_set", hint.NoRole, func(r *stateRow) string { return r.set.Name }),
+		intField("version", hint.NoRole, func(r *stateRow) (int64, bool) { return some(int64(r.set.Version)) }),
+		timeField("valid_from", hint.NoRole, func(r *stateRow) (int64, bool) { return some(r.set.From) }),
+		timeField("valid_to", hint.NoRole, func(r *stateRow) (int64, bool) { return some(r.to) }),
+		intField("code", hint.NoRole, func(r *stateRow) (int64, bool) { return some(r.Code) }),
+		maybeText("state", hint.NoRole, func(r *stateRow) (string, bool) { return r.Text, true }),
 	},
 	rows: func(_ context.Context, at Moment, s *Scan) iter.Seq2[*stateRow, error] {
 		return func(yield func(*stateRow, error) bool) {

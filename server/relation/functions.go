@@ -17,6 +17,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // Functions are tables with arguments: what package query answers to a question, with columns of the types that tables have.
@@ -149,11 +150,11 @@ func (r *answerRow) valueBytes() ([]byte, bool) {
 }
 
 func textOf(name string) field[answerRow] {
-	return maybeText(name, NoRole, func(r *answerRow) (string, bool) { return r.text(name) })
+	return maybeText(name, hint.NoRole, func(r *answerRow) (string, bool) { return r.text(name) })
 }
 
 func intOf(name string) field[answerRow] {
-	return intField(name, NoRole, func(r *answerRow) (int64, bool) { return r.int(name) })
+	return intField(name, hint.NoRole, func(r *answerRow) (int64, bool) { return r.int(name) })
 }
 
 func floatOf(name string) field[answerRow] {
@@ -161,11 +162,11 @@ func floatOf(name string) field[answerRow] {
 }
 
 func timeOf(name string) field[answerRow] {
-	return timeField(name, NoRole, func(r *answerRow) (int64, bool) { return r.int(name) })
+	return timeField(name, hint.NoRole, func(r *answerRow) (int64, bool) { return r.int(name) })
 }
 
 func boolOf(name string) field[answerRow] {
-	return field[answerRow]{Column{name, boolean, NoRole}, func(b array.Builder, r *answerRow) {
+	return field[answerRow]{Column{name, boolean, hint.NoRole}, func(b array.Builder, r *answerRow) {
 		if v, ok := r.bool(name); ok {
 			b.(*array.BooleanBuilder).Append(v)
 			return
@@ -179,15 +180,15 @@ var answerFields = func() map[string]field[answerRow] {
 	out := map[string]field[answerRow]{}
 	for _, f := range []field[answerRow]{
 		timeOf("time"), textOf("tag"), timeOf("bucket"), timeOf("bucket_end"), textOf("function"),
-		intField("time_ns", NoRole, func(r *answerRow) (int64, bool) { return r.int("time") }),
-		intField("tag_id", NoRole, func(r *answerRow) (int64, bool) { n, _ := r.text("tag"); return int64(r.ids[n]), true }),
+		intField("time_ns", hint.NoRole, func(r *answerRow) (int64, bool) { return r.int("time") }),
+		intField("tag_id", hint.NoRole, func(r *answerRow) (int64, bool) { n, _ := r.text("tag"); return int64(r.ids[n]), true }),
 		floatField("value", func(r *answerRow) (float64, bool) { return r.value() }),
-		intField("value_int", NoRole, func(r *answerRow) (int64, bool) { return r.valueInt() }),
-		maybeText("value_text", NoRole, func(r *answerRow) (string, bool) { return r.valueText() }),
-		intField("quality", NoRole, func(r *answerRow) (int64, bool) { return int64(r.quality()), true }),
-		maybeText("status", NoRole, func(r *answerRow) (string, bool) { return r.quality().String(), true }),
-		maybeText("severity", NoRole, func(r *answerRow) (string, bool) { return r.quality().Severity(), true }),
-		maybeText("info", NoRole, func(r *answerRow) (string, bool) {
+		intField("value_int", hint.NoRole, func(r *answerRow) (int64, bool) { return r.valueInt() }),
+		maybeText("value_text", hint.NoRole, func(r *answerRow) (string, bool) { return r.valueText() }),
+		intField("quality", hint.NoRole, func(r *answerRow) (int64, bool) { return int64(r.quality()), true }),
+		maybeText("status", hint.NoRole, func(r *answerRow) (string, bool) { return r.quality().String(), true }),
+		maybeText("severity", hint.NoRole, func(r *answerRow) (string, bool) { return r.quality().Severity(), true }),
+		maybeText("info", hint.NoRole, func(r *answerRow) (string, bool) {
 			if names := r.quality().Info(); names != nil {
 				return strings.Join(names, "+"), true
 			}
@@ -335,21 +336,21 @@ func (s *pipeSink) Close() error {
 var rawFunction = &function{
 	name: "raw",
 	fields: append(pick(answerFields, "time", "tag", "value", "quality", "status", "severity", "value_int", "value_text", "time_ns", "tag_id"),
-		intField("seq", NoRole, func(r *answerRow) (int64, bool) {
+		intField("seq", hint.NoRole, func(r *answerRow) (int64, bool) {
 			if c, ok := r.columns["seq"].(*array.Uint32); ok {
 				return int64(c.Value(r.i)), c.IsValid(r.i)
 			}
 			return 0, false
 		}),
 		boolOf("bound"),
-		field[answerRow]{Column{"value_bytes", arrow.BinaryTypes.Binary, NoRole}, func(b array.Builder, r *answerRow) {
+		field[answerRow]{Column{"value_bytes", arrow.BinaryTypes.Binary, hint.NoRole}, func(b array.Builder, r *answerRow) {
 			if v, ok := r.valueBytes(); ok {
 				b.(*array.BinaryBuilder).Append(v)
 				return
 			}
 			b.AppendNull()
 		}},
-		timeField("ingested_at", NoRole, func(r *answerRow) (int64, bool) { return r.int("ingest_time") }),
+		timeField("ingested_at", hint.NoRole, func(r *answerRow) (int64, bool) { return r.int("ingest_time") }),
 		textOf("source"), textOf("gap"), timeOf("gap_end"),
 	),
 	arguments: []Argument{{"bounds", aText}, {"reverse", aBool}, {"max", anInt}, {"bad_values", aBool}, {"gaps", aBool}, {"as_of", aTime}},

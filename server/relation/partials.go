@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/rollup"
 )
@@ -172,23 +173,23 @@ const (
 var partials = &rowTable[partialRow]{
 	name: "partials",
 	fields: []field[partialRow]{
-		timeField("time", Time, func(r *partialRow) (int64, bool) { return some(r.earliestTime) }),
-		textField("tag", Tag, func(r *partialRow) string { return r.tag.Name }),
-		textField("severity", Severity, func(r *partialRow) string { return r.severity }),
-		intField("time_ns", TimeNS, func(r *partialRow) (int64, bool) { return some(r.earliestTime) }),
-		intField("tag_id", TagID, func(r *partialRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		intField("partial count", NoRole, func(r *partialRow) (int64, bool) { return some(r.count) }),
-		intField("partial valued", NoRole, func(r *partialRow) (int64, bool) { return some(r.valued) }),
+		timeField("time", hint.Time, func(r *partialRow) (int64, bool) { return some(r.earliestTime) }),
+		textField("tag", hint.Tag, func(r *partialRow) string { return r.tag.Name }),
+		textField("severity", hint.Severity, func(r *partialRow) string { return r.severity }),
+		intField("time_ns", hint.TimeNS, func(r *partialRow) (int64, bool) { return some(r.earliestTime) }),
+		intField("tag_id", hint.TagID, func(r *partialRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		intField("partial count", hint.NoRole, func(r *partialRow) (int64, bool) { return some(r.count) }),
+		intField("partial valued", hint.NoRole, func(r *partialRow) (int64, bool) { return some(r.valued) }),
 		numberField("partial min", func(r *partialRow) number { return r.least }),
 		numberField("partial max", func(r *partialRow) number { return r.greatest }),
 		numberField("partial sum", func(r *partialRow) number { return r.sum }),
 		numberField("partial first", func(r *partialRow) number { return r.first }),
-		timeField("partial first time", NoRole, func(r *partialRow) (int64, bool) { return r.firstTime, r.valued > 0 }),
+		timeField("partial first time", hint.NoRole, func(r *partialRow) (int64, bool) { return r.firstTime, r.valued > 0 }),
 		numberField("partial last", func(r *partialRow) number { return r.last }),
-		timeField("partial last time", NoRole, func(r *partialRow) (int64, bool) { return r.lastTime, r.valued > 0 }),
+		timeField("partial last time", hint.NoRole, func(r *partialRow) (int64, bool) { return r.lastTime, r.valued > 0 }),
 		numberField("partial earliest", func(r *partialRow) number { return r.earliest }),
 		numberField("partial latest", func(r *partialRow) number { return r.latest }),
-		timeField("partial latest time", NoRole, func(r *partialRow) (int64, bool) { return some(r.latestTime) }),
+		timeField("partial latest time", hint.NoRole, func(r *partialRow) (int64, bool) { return some(r.latestTime) }),
 	},
 	rows: func(ctx context.Context, at Moment, s *Scan) iter.Seq2[*partialRow, error] {
 		return func(yield func(*partialRow, error) bool) {

@@ -2,6 +2,7 @@ package relation
 
 import (
 	"context"
+	"github.com/varvedb/varve/server/hint"
 	"iter"
 )
 
@@ -19,13 +20,13 @@ type Reject struct {
 var ingestRejects = &rowTable[Reject]{
 	name: "ingest_rejects", small: true,
 	fields: []field[Reject]{
-		textField("ingest", NoRole, func(r *Reject) string { return r.Ingest }),
-		timeField("recorded_at", NoRole, func(r *Reject) (int64, bool) { return some(r.RecordedAt) }),
-		intField("row", NoRole, func(r *Reject) (int64, bool) { return some(r.Row) }),
-		textField("tag", NoRole, func(r *Reject) string { return r.Tag }),
-		intField("time_ns", NoRole, func(r *Reject) (int64, bool) { return notZero(r.TimeNS) }),
-		textField("code", NoRole, func(r *Reject) string { return r.Code }),
-		textField("reason", NoRole, func(r *Reject) string { return r.Reason }),
+		textField("ingest", hint.NoRole, func(r *Reject) string { return r.Ingest }),
+		timeField("recorded_at", hint.NoRole, func(r *Reject) (int64, bool) { return some(r.RecordedAt) }),
+		intField("row", hint.NoRole, func(r *Reject) (int64, bool) { return some(r.Row) }),
+		textField("tag", hint.NoRole, func(r *Reject) string { return r.Tag }),
+		intField("time_ns", hint.NoRole, func(r *Reject) (int64, bool) { return notZero(r.TimeNS) }),
+		textField("code", hint.NoRole, func(r *Reject) string { return r.Code }),
+		textField("reason", hint.NoRole, func(r *Reject) string { return r.Reason }),
 	},
 	rows: func(_ context.Context, at Moment, s *Scan) iter.Seq2[*Reject, error] {
 		return func(yield func(*Reject, error) bool) {

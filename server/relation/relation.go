@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/catalog"
 )
@@ -25,25 +26,11 @@ var (
 	ErrFormerName = errors.New("a former name")
 )
 
-// Role is what a column can narrow a scan by. The numbers are those of the wire.
-type Role uint8
-
-const (
-	NoRole   Role = iota
-	Tag           // current name of the tag
-	TagID         //
-	Time          // in whole microseconds
-	TimeNS        //
-	Severity      // Good, Uncertain or Bad
-	Quality       //
-	Level         // of rollups, in nanoseconds
-)
-
 // Column is a column of a table.
 type Column struct {
 	Name string
 	Type arrow.DataType
-	Role Role
+	Role hint.Role
 }
 
 // The types of columns. Clients know few more.
@@ -246,9 +233,9 @@ func (at Moment) named(s *Scan) (iter.Seq[*model.Tag], error) {
 // samplesTable is the current samples, or those of some severities.
 func samplesTable(name string, only query.Severities) *Table {
 	columns := []Column{
-		{"time", timestamptz, Time}, {"tag", varchar, Tag}, {"value", double, NoRole}, {"quality", bigint, Quality}, {"status", varchar, NoRole},
-		{"severity", varchar, Severity}, {"value_int", bigint, NoRole}, {"value_text", varchar, NoRole}, {"time_ns", bigint, TimeNS}, {"tag_id", bigint, TagID},
-		{"seq", bigint, NoRole},
+		{"time", timestamptz, hint.Time}, {"tag", varchar, hint.Tag}, {"value", double, hint.NoRole}, {"quality", bigint, hint.Quality}, {"status", varchar, hint.NoRole},
+		{"severity", varchar, hint.Severity}, {"value_int", bigint, hint.NoRole}, {"value_text", varchar, hint.NoRole}, {"time_ns", bigint, hint.TimeNS}, {"tag_id", bigint, hint.TagID},
+		{"seq", bigint, hint.NoRole},
 	}
 	order := []query.SampleColumn{
 		query.SampleTime, query.SampleTag, query.SampleValue, query.SampleQuality, query.SampleStatus, query.SampleSeverity, query.SampleValueInt,

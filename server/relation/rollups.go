@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/storage"
 	"github.com/varvedb/varve/storage/rollup"
 )
@@ -44,7 +45,7 @@ func extremeField(name string, of func(*rollupRow) (rollup.Extreme, bool)) field
 }
 
 func extremeTime(name string, of func(*rollupRow) (rollup.Extreme, bool)) field[rollupRow] {
-	return timeField(name, NoRole, func(r *rollupRow) (int64, bool) {
+	return timeField(name, hint.NoRole, func(r *rollupRow) (int64, bool) {
 		e, ok := of(r)
 		return e.Time, ok
 	})
@@ -57,14 +58,14 @@ var levels = []int64{day, hour}
 var rollups = &rowTable[rollupRow]{
 	name: "rollups",
 	fields: []field[rollupRow]{
-		intField("tag_id", TagID, func(r *rollupRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		textField("tag", Tag, func(r *rollupRow) string { return r.tag.Name }),
-		timeField("bucket", Time, func(r *rollupRow) (int64, bool) { return some(r.Start) }),
-		timeField("bucket_end", NoRole, func(r *rollupRow) (int64, bool) { return some(r.End) }),
-		intField("level_ns", Level, func(r *rollupRow) (int64, bool) { return some(r.level) }),
-		intField("count_good", NoRole, func(r *rollupRow) (int64, bool) { return some(r.Samples.Counts().Good) }),
-		intField("count_uncertain", NoRole, func(r *rollupRow) (int64, bool) { return some(r.Samples.Counts().Uncertain) }),
-		intField("count_bad", NoRole, func(r *rollupRow) (int64, bool) { n := r.Samples.Counts(); return some(n.Bad + n.Null) }),
+		intField("tag_id", hint.TagID, func(r *rollupRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		textField("tag", hint.Tag, func(r *rollupRow) string { return r.tag.Name }),
+		timeField("bucket", hint.Time, func(r *rollupRow) (int64, bool) { return some(r.Start) }),
+		timeField("bucket_end", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(r.End) }),
+		intField("level_ns", hint.Level, func(r *rollupRow) (int64, bool) { return some(r.level) }),
+		intField("count_good", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(r.Samples.Counts().Good) }),
+		intField("count_uncertain", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(r.Samples.Counts().Uncertain) }),
+		intField("count_bad", hint.NoRole, func(r *rollupRow) (int64, bool) { n := r.Samples.Counts(); return some(n.Bad + n.Null) }),
 		numberField("first", func(r *rollupRow) number { return r.first }),
 		numberField("last", func(r *rollupRow) number { return r.last }),
 		extremeField("min", leastOf),
@@ -74,10 +75,10 @@ var rollups = &rowTable[rollupRow]{
 		floatField("sum", func(r *rollupRow) (float64, bool) { return r.stats.Sum(), r.stats.N() > 0 }),
 		floatField("integral_stepped", func(r *rollupRow) (float64, bool) { return r.Stepped, r.Integrals && r.numeric() }),
 		floatField("integral_sloped", func(r *rollupRow) (float64, bool) { return r.Sloped, r.Integrals && r.numeric() }),
-		intField("ns_good", NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.Good())) }),
-		intField("ns_uncertain", NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.Uncertain)) }),
-		intField("ns_bad", NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.NoValue())) }),
-		intField("transitions", NoRole, func(r *rollupRow) (int64, bool) { return r.Transitions, r.Changes }),
+		intField("ns_good", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.Good())) }),
+		intField("ns_uncertain", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.Uncertain)) }),
+		intField("ns_bad", hint.NoRole, func(r *rollupRow) (int64, bool) { return some(int64(r.Durations.NoValue())) }),
+		intField("transitions", hint.NoRole, func(r *rollupRow) (int64, bool) { return r.Transitions, r.Changes }),
 	},
 	rows: func(ctx context.Context, at Moment, s *Scan) iter.Seq2[*rollupRow, error] {
 		return func(yield func(*rollupRow, error) bool) {

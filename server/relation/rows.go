@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // rowTable is a table whose rows are values of a type, field by field.
@@ -29,11 +30,11 @@ type field[R any] struct {
 }
 
 func boolField[R any](name string, of func(*R) bool) field[R] {
-	return field[R]{Column{name, boolean, NoRole}, func(b array.Builder, r *R) { b.(*array.BooleanBuilder).Append(of(r)) }}
+	return field[R]{Column{name, boolean, hint.NoRole}, func(b array.Builder, r *R) { b.(*array.BooleanBuilder).Append(of(r)) }}
 }
 
 // intField is a column of numbers; one that is not there is null.
-func intField[R any](name string, role Role, of func(*R) (int64, bool)) field[R] {
+func intField[R any](name string, role hint.Role, of func(*R) (int64, bool)) field[R] {
 	return field[R]{Column{name, bigint, role}, func(b array.Builder, r *R) {
 		if v, ok := of(r); ok {
 			b.(*array.Int64Builder).Append(v)
@@ -44,7 +45,7 @@ func intField[R any](name string, role Role, of func(*R) (int64, bool)) field[R]
 }
 
 func floatField[R any](name string, of func(*R) (float64, bool)) field[R] {
-	return field[R]{Column{name, double, NoRole}, func(b array.Builder, r *R) {
+	return field[R]{Column{name, double, hint.NoRole}, func(b array.Builder, r *R) {
 		if v, ok := of(r); ok {
 			b.(*array.Float64Builder).Append(v)
 			return
@@ -54,11 +55,11 @@ func floatField[R any](name string, of func(*R) (float64, bool)) field[R] {
 }
 
 // textField is a column of texts; an empty one is null.
-func textField[R any](name string, role Role, of func(*R) string) field[R] {
+func textField[R any](name string, role hint.Role, of func(*R) string) field[R] {
 	return maybeText(name, role, func(r *R) (string, bool) { v := of(r); return v, v != "" })
 }
 
-func maybeText[R any](name string, role Role, of func(*R) (string, bool)) field[R] {
+func maybeText[R any](name string, role hint.Role, of func(*R) (string, bool)) field[R] {
 	return field[R]{Column{name, varchar, role}, func(b array.Builder, r *R) {
 		if v, ok := of(r); ok {
 			b.(*array.StringBuilder).Append(v)
@@ -69,7 +70,7 @@ func maybeText[R any](name string, role Role, of func(*R) (string, bool)) field[
 }
 
 // timeField is a column of instants, in whole microseconds; before all and after all are null.
-func timeField[R any](name string, role Role, of func(*R) (int64, bool)) field[R] {
+func timeField[R any](name string, role hint.Role, of func(*R) (int64, bool)) field[R] {
 	return field[R]{Column{name, timestamptz, role}, func(b array.Builder, r *R) {
 		if v, ok := of(r); ok && v != model.MinTime && v != never {
 			b.(*array.TimestampBuilder).Append(arrow.Timestamp(query.FloorMicros(v)))

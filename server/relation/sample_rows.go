@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/server/hint"
 	"github.com/varvedb/varve/storage"
 )
 
@@ -87,19 +88,19 @@ func (r *sampleRow) valueText() (string, bool) {
 func (r *sampleRow) there(v int64) (int64, bool) { return v, !r.absent }
 
 // sampleFields is the columns of a sample in the tables that have it.
-func sampleFields[R any](of func(*R) *sampleRow, times Role) map[string]field[R] {
+func sampleFields[R any](of func(*R) *sampleRow, times hint.Role) map[string]field[R] {
 	fields := []field[R]{
 		timeField("time", times, func(x *R) (int64, bool) { r := of(x); return r.there(r.sample.Time) }),
-		textField("tag", Tag, func(x *R) string { return of(x).tag.Name }),
+		textField("tag", hint.Tag, func(x *R) string { return of(x).tag.Name }),
 		floatField("value", func(x *R) (float64, bool) { return of(x).value() }),
-		intField("quality", NoRole, func(x *R) (int64, bool) { r := of(x); return r.there(int64(r.sample.Quality)) }),
-		maybeText("status", NoRole, func(x *R) (string, bool) { r := of(x); return r.sample.Quality.String(), !r.absent }),
-		maybeText("severity", NoRole, func(x *R) (string, bool) { r := of(x); return r.sample.Quality.Severity(), !r.absent }),
-		intField("value_int", NoRole, func(x *R) (int64, bool) { return of(x).valueInt() }),
-		maybeText("value_text", NoRole, func(x *R) (string, bool) { return of(x).valueText() }),
-		intField("time_ns", map[Role]Role{Time: TimeNS}[times], func(x *R) (int64, bool) { r := of(x); return r.there(r.sample.Time) }),
-		intField("tag_id", TagID, func(x *R) (int64, bool) { return some(int64(of(x).tag.ID)) }),
-		intField("seq", NoRole, func(x *R) (int64, bool) { r := of(x); return r.there(int64(r.sample.Seq)) }),
+		intField("quality", hint.NoRole, func(x *R) (int64, bool) { r := of(x); return r.there(int64(r.sample.Quality)) }),
+		maybeText("status", hint.NoRole, func(x *R) (string, bool) { r := of(x); return r.sample.Quality.String(), !r.absent }),
+		maybeText("severity", hint.NoRole, func(x *R) (string, bool) { r := of(x); return r.sample.Quality.Severity(), !r.absent }),
+		intField("value_int", hint.NoRole, func(x *R) (int64, bool) { return of(x).valueInt() }),
+		maybeText("value_text", hint.NoRole, func(x *R) (string, bool) { return of(x).valueText() }),
+		intField("time_ns", map[hint.Role]hint.Role{hint.Time: hint.TimeNS}[times], func(x *R) (int64, bool) { r := of(x); return r.there(r.sample.Time) }),
+		intField("tag_id", hint.TagID, func(x *R) (int64, bool) { return some(int64(of(x).tag.ID)) }),
+		intField("seq", hint.NoRole, func(x *R) (int64, bool) { r := of(x); return r.there(int64(r.sample.Seq)) }),
 	}
 	out := map[string]field[R]{}
 	for _, f := range fields {
@@ -127,10 +128,10 @@ type latestRow struct {
 
 var latest = &rowTable[latestRow]{
 	name: "latest",
-	fields: append(pick(sampleFields(func(r *latestRow) *sampleRow { return &r.sampleRow }, NoRole),
+	fields: append(pick(sampleFields(func(r *latestRow) *sampleRow { return &r.sampleRow }, hint.NoRole),
 		"time", "tag", "value", "quality", "status", "severity", "value_int", "value_text", "time_ns", "tag_id", "seq"),
 		floatField("age_s", func(r *latestRow) (float64, bool) { return float64(r.now-r.sample.Time) / 1e9, !r.absent }),
-		timeField("collected_until", NoRole, func(r *latestRow) (int64, bool) { return some(r.collectedUntil) }),
+		timeField("collected_until", hint.NoRole, func(r *latestRow) (int64, bool) { return some(r.collectedUntil) }),
 	),
 	rows: ofTags(func(_ context.Context, at Moment, _ *Scan, t *model.Tag, yield func(*latestRow) bool) (bool, error) {
 		r := latestRow{sampleRow: sampleRow{tag: t, absent: true}, now: at.Now.UnixNano(), collectedUntil: never}
@@ -156,12 +157,12 @@ type versionRow struct {
 
 var versions = &rowTable[versionRow]{
 	name: "versions",
-	fields: append(pick(sampleFields(func(r *versionRow) *sampleRow { return &r.sampleRow }, Time),
+	fields: append(pick(sampleFields(func(r *versionRow) *sampleRow { return &r.sampleRow }, hint.Time),
 		"tag_id", "tag", "time", "time_ns", "seq", "value", "value_int", "value_text", "quality", "status"),
-		textField("kind", NoRole, func(r *versionRow) string { return r.Kind.String() }),
-		timeField("edit_time", NoRole, func(r *versionRow) (int64, bool) { return some(r.Ingest) }),
-		textField("author", NoRole, func(r *versionRow) string { return r.Author }),
-		textField("reason", NoRole, func(r *versionRow) string { return r.Reason }),
+		textField("kind", hint.NoRole, func(r *versionRow) string { return r.Kind.String() }),
+		timeField("edit_time", hint.NoRole, func(r *versionRow) (int64, bool) { return some(r.Ingest) }),
+		textField("author", hint.NoRole, func(r *versionRow) string { return r.Author }),
+		textField("reason", hint.NoRole, func(r *versionRow) string { return r.Reason }),
 	),
 	rows: ofTags(func(ctx context.Context, at Moment, s *Scan, t *model.Tag, yield func(*versionRow) bool) (bool, error) {
 		for _, id := range t.EpochIDs() {
@@ -242,14 +243,14 @@ type gapRow struct {
 var gaps = &rowTable[gapRow]{
 	name: "gaps",
 	fields: []field[gapRow]{
-		intField("tag_id", TagID, func(r *gapRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		textField("tag", Tag, func(r *gapRow) string { return r.tag.Name }),
-		textField("source", NoRole, func(r *gapRow) string { return r.Source }),
-		timeField("start", NoRole, func(r *gapRow) (int64, bool) { return some(r.From) }),
-		timeField("stop", NoRole, func(r *gapRow) (int64, bool) { return some(r.Newest().To) }),
-		textField("kind", NoRole, func(r *gapRow) string { return r.Kind.String() }),
-		timeField("recorded_at", NoRole, func(r *gapRow) (int64, bool) { return some(r.Versions[0].Ingest) }),
-		timeField("superseded_at", NoRole, func(r *gapRow) (int64, bool) { return r.Newest().Ingest, r.Newest().Withdrawn }),
+		intField("tag_id", hint.TagID, func(r *gapRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		textField("tag", hint.Tag, func(r *gapRow) string { return r.tag.Name }),
+		textField("source", hint.NoRole, func(r *gapRow) string { return r.Source }),
+		timeField("start", hint.NoRole, func(r *gapRow) (int64, bool) { return some(r.From) }),
+		timeField("stop", hint.NoRole, func(r *gapRow) (int64, bool) { return some(r.Newest().To) }),
+		textField("kind", hint.NoRole, func(r *gapRow) string { return r.Kind.String() }),
+		timeField("recorded_at", hint.NoRole, func(r *gapRow) (int64, bool) { return some(r.Versions[0].Ingest) }),
+		timeField("superseded_at", hint.NoRole, func(r *gapRow) (int64, bool) { return r.Newest().Ingest, r.Newest().Withdrawn }),
 	},
 	rows: ofTags(func(_ context.Context, at Moment, _ *Scan, t *model.Tag, yield func(*gapRow) bool) (bool, error) {
 		q := storage.GapQuery{Tag: t.ID, In: model.All, Withdrawn: true, Limit: 1024}
@@ -277,14 +278,14 @@ type annotationRow struct {
 var annotations = &rowTable[annotationRow]{
 	name: "annotations",
 	fields: []field[annotationRow]{
-		textField("id", NoRole, func(r *annotationRow) string { return r.ID.String() }),
-		intField("tag_id", TagID, func(r *annotationRow) (int64, bool) { return some(int64(r.tag.ID)) }),
-		textField("tag", Tag, func(r *annotationRow) string { return r.tag.Name }),
-		timeField("start", NoRole, func(r *annotationRow) (int64, bool) { return some(r.In.Start) }),
-		timeField("stop", NoRole, func(r *annotationRow) (int64, bool) { return some(r.In.End) }),
-		textField("text", NoRole, func(r *annotationRow) string { return r.Newest().Text }),
-		textField("author", NoRole, func(r *annotationRow) string { return r.Newest().Author }),
-		timeField("created_at", NoRole, func(r *annotationRow) (int64, bool) { return some(r.Versions[0].Ingest) }),
+		textField("id", hint.NoRole, func(r *annotationRow) string { return r.ID.String() }),
+		intField("tag_id", hint.TagID, func(r *annotationRow) (int64, bool) { return some(int64(r.tag.ID)) }),
+		textField("tag", hint.Tag, func(r *annotationRow) string { return r.tag.Name }),
+		timeField("start", hint.NoRole, func(r *annotationRow) (int64, bool) { return some(r.In.Start) }),
+		timeField("stop", hint.NoRole, func(r *annotationRow) (int64, bool) { return some(r.In.End) }),
+		textField("text", hint.NoRole, func(r *annotationRow) string { return r.Newest().Text }),
+		textField("author", hint.NoRole, func(r *annotationRow) string { return r.Newest().Author }),
+		timeField("created_at", hint.NoRole, func(r *annotationRow) (int64, bool) { return some(r.Versions[0].Ingest) }),
 	},
 	rows: ofTags(func(_ context.Context, at Moment, _ *Scan, t *model.Tag, yield func(*annotationRow) bool) (bool, error) {
 		q := storage.AnnotationQuery{Tag: t.ID, In: model.All, Limit: 1024}

@@ -12,6 +12,7 @@ import (
 	"github.com/varvedb/varve/model"
 	"github.com/varvedb/varve/query"
 	"github.com/varvedb/varve/query/part13"
+	"github.com/varvedb/varve/server/hint"
 )
 
 // wideTable is the function wide: a column for each tag, so that its columns depend on its arguments.
@@ -74,7 +75,7 @@ func wideColumns(at Moment, s *Scan) ([]Column, error) {
 	}
 	var out []Column
 	for _, f := range schema.Fields() {
-		out = append(out, Column{f.Name, wideType(f.Type), NoRole})
+		out = append(out, Column{f.Name, wideType(f.Type), hint.NoRole})
 	}
 	return out, nil
 }

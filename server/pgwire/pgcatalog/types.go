@@ -57,6 +57,19 @@ func typeOf(t table.Type) Type {
 	return types[0]
 }
 
+// Element is the type of the elements of arrays of a type, by their numbers; 0 where it is none of arrays.
+func Element(array int) int {
+	for _, t := range types {
+		if t.Array == array && array != 0 {
+			return t.OID
+		}
+	}
+	return 0
+}
+
+// ArrayOf is the number of the type of arrays of what a column has.
+func ArrayOf(t table.Type) int { return typeOf(t).Array }
+
 // FormatType is an expression for the name that SQL has for the type whose number the expression oid is.
 func FormatType(oid string) string {
 	var b strings.Builder
@@ -85,10 +98,10 @@ func ProcName(oid string) string {
 // reads is the name of the function that reads the text, in, or the binary form, recv, of values of a type.
 func reads(name, form string) string {
 	switch name {
-	case "bpchar", "varchar", "bool", "bytea", "name", "int2", "int4", "int8", "text", "oid", "float4", "float8", "unknown", "char", "void", "regproc", "regclass", "regtype", "int2vector", "oidvector":
-		return name + form
+	case "date", "time", "timestamp", "timestamptz", "interval", "numeric", "uuid":
+		return name + "_" + form
 	}
-	return name + "_" + form // date_recv, numeric_recv
+	return name + form
 }
 
 // TypeOID is an expression for the number of the type that the expression name calls, NULL for none.
