@@ -105,7 +105,7 @@ func (o Options) atOpen() [][2]string {
 	return [][2]string{
 		{"autoinstall_known_extensions", "false"}, {"autoload_known_extensions", "false"}, {"allow_community_extensions", "false"}, {"allow_unsigned_extensions", "false"},
 		{"threads", strconv.Itoa(max(o.Threads, 1))}, {"memory_limit", fmt.Sprintf("%dB", o.MemoryBytes)},
-		{"temp_directory", o.TempDir}, {"max_temp_directory_size", fmt.Sprintf("%dB", o.TempBytes)},
+		{"temp_directory", o.TempDir},
 		{"allocator_background_threads", "false"},
 	}
 }
@@ -135,7 +135,9 @@ func (d *Database) lock(o Options) error {
 			return fmt.Errorf("%s: %w", m, err)
 		}
 	}
-	for _, x := range settings {
+	// At the opening the engine takes this one, tells it, and does not keep to it.
+	bound := [2]string{"max_temp_directory_size", fmt.Sprintf("%dB", o.TempBytes)}
+	for _, x := range append([][2]string{bound}, settings...) {
 		if err := s.run(fmt.Sprintf("SET GLOBAL %s = '%s'", x[0], x[1])); err != nil {
 			return fmt.Errorf("set %s: %w", x[0], err)
 		}

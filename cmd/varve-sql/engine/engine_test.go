@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -297,6 +298,47 @@ func openWith(t testing.TB, tables []*Table) *Database {
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	return d
+}
+
+// TestTemporarySpaceIsBounded: what statements write beside memory is at most what they may, and one that needs more says so.
+func TestTemporarySpaceIsBounded(t *testing.T) {
+	const most = 32 << 20
+	o := Options{MemoryBytes: 64 << 20, Threads: 1, TempDir: t.TempDir(), TempBytes: most}
+	d, err := Open(o, testTables())
+	require.NoError(t, err)
+	defer d.Close()
+	over := make(chan struct{})
+	seen := make(chan int64)
+	go func() {
+		var peak int64
+		for {
+			peak = max(peak, bytesIn(o.TempDir))
+			select {
+			case <-over:
+				seen <- peak
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	_, err = answer(d, &testScanner{}, "select max(n) from (select row_number() over (order by hash(range), range) as n from range(20000000))")
+	close(over)
+	peak := <-seen
+	require.ErrorIs(t, err, ErrMemory)
+	require.ErrorContains(t, err, "max_temp_directory_size")
+	require.Positive(t, peak)
+	require.LessOrEqual(t, peak, int64(most+1<<20)) // a file that was shortened may end behind what counts
+}
+
+// bytesIn is the sum of the sizes of the files of a directory.
+func bytesIn(dir string) (sum int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if i, err := e.Info(); err == nil {
+			sum += i.Size()
+		}
+	}
+	return sum
 }
 
 // TestAStatementLeavesNothingToTheNext: whoever asks may be gone when the last rows are on their way, and what then ends the statement must
