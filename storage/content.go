@@ -13,6 +13,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/varvedb/varve/model"
+	"github.com/varvedb/varve/storage/chunk"
 	"github.com/varvedb/varve/storage/keys"
 )
 
@@ -112,6 +113,7 @@ type contentHasher struct {
 	p      keys.Partition
 	cursor *Cursor // of what stands
 	before *Cursor // of what happened to keys that have a history
+	told   bool    // of the tag at hand: some key may have one
 
 	samples, versions digest
 	content           Content
@@ -120,6 +122,8 @@ type contentHasher struct {
 func newContentHasher(s *sources, p keys.Partition) *contentHasher {
 	h := &contentHasher{p: p, cursor: s.cursor(0, model.TimeRange{}), before: s.cursor(0, model.TimeRange{})}
 	h.cursor.in, h.cursor.packs = p.Range(), newPackWalkers(s)
+	h.cursor.met = func(model.Sample, chunk.Origin, uint64) { h.told = true }
+	h.before.packs = h.cursor.packs // the same tags in the same order
 	h.before.past = &past{asOf: math.MaxInt64, keys: metKeys, settled: h.take}
 	return h
 }
@@ -134,7 +138,7 @@ func (h *contentHasher) close() {
 func (h *contentHasher) dropPacks() {
 	if h.cursor.packs != nil {
 		_ = h.cursor.packs.close()
-		h.cursor.packs = nil
+		h.cursor.packs, h.before.packs = nil, nil
 	}
 }
 
@@ -162,19 +166,19 @@ func (h *contentHasher) read(ctx context.Context, tag model.TagID) error {
 	if err != nil {
 		return c.damaged(h.p.Range(), err)
 	}
-	told := len(rows) > 0 || len(c.open) > 0
+	h.told = len(rows) > 0 || len(c.open) > 0
 	for i := range c.groups {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		g := &c.groups[i]
-		told = told || len(g.pieces) > 1
+		h.told = h.told || slices.ContainsFunc(g.pieces, func(x piece) bool { return len(x.gone) > 0 })
 		if err := c.deliver(g); err != nil {
 			return c.damaged(model.TimeRange{Start: g.first, End: g.last + 1}, err)
 		}
 		h.block(&c.block.Samples)
 	}
-	if !told {
+	if !h.told {
 		return nil
 	}
 	h.before.Reset(tag, h.p.Range())

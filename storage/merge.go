@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"container/heap"
 	"sort"
 
 	"github.com/varvedb/varve/model"
@@ -17,9 +18,12 @@ type lane struct {
 	age  uint64 // of events
 	data *chunk.Data
 	gone []head.Removed
-	i, g int // next sample, next removal
-	o    int // origin of sample i
-	used int // samples of that origin before i
+	at   key // of the next sample or removal
+	// place is among the pieces that are merged, which is by age.
+	place int
+	i, g  int // next sample, next removal
+	o     int // origin of sample i
+	used  int // samples of that origin before i
 }
 
 // key is a sample's or removal's place in the order of a merge.
@@ -37,14 +41,15 @@ func (l *lane) sample() (key, bool) {
 	return key{l.data.Times[l.i], l.data.SeqAt(l.i)}, true
 }
 
-func (l *lane) next() (key, bool) {
-	k, ok := l.sample()
+// arrive notes the key of the next sample or removal, and whether there is one.
+func (l *lane) arrive() (more bool) {
+	l.at, more = l.sample()
 	if l.g < len(l.gone) {
-		if r := (key{l.gone[l.g].Time, l.gone[l.g].Seq}); !ok || r.less(k) {
-			return r, true
+		if r := (key{l.gone[l.g].Time, l.gone[l.g].Seq}); !more || r.less(l.at) {
+			l.at, more = r, true
 		}
 	}
-	return k, ok
+	return more
 }
 
 // origin is where sample i came from; i only grows.
@@ -69,52 +74,67 @@ func (l *lane) skip(n int) {
 func merge(pieces []piece, out *chunk.Data, met onMet) {
 	out.Samples.Reset(pieces[0].data.Type)
 	out.Origins = out.Origins[:0]
-	lanes := make([]lane, len(pieces))
+	lanes := make(lanes, 0, len(pieces))
 	for i := range pieces {
 		p := &pieces[i]
-		lanes[i] = lane{age: p.eventAge(), data: p.data, gone: p.gone}
 		if p.data.Len() > 0 {
 			out.Type = p.data.Type
 		}
-	}
-	for {
-		first, second, n := lowest(lanes)
-		if n == 0 {
-			return
+		l := &lane{age: p.eventAge(), data: p.data, gone: p.gone, place: i}
+		if l.arrive() {
+			lanes = append(lanes, l)
 		}
-		if n == 1 {
-			copyRun(out, &lanes[first.lane], second)
+	}
+	heap.Init(&lanes)
+	for len(lanes) > 0 {
+		if bound := lanes.second(); lanes[0].at.less(bound) {
+			copyRun(out, lanes[0], bound)
+			lanes.passed()
 			continue
 		}
-		mergeKey(out, lanes, first.key, met)
+		mergeKey(out, &lanes, met)
 	}
 }
 
-// place is the lowest key of all lanes and one that has it.
-type place struct {
-	key  key
-	lane int
+// lanes are a heap of those that have more: the lowest key comes first, and of lanes that have it the oldest.
+type lanes []*lane
+
+func (h lanes) Len() int { return len(h) }
+
+func (h lanes) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	return a.at.less(b.at) || a.at == b.at && a.place < b.place
 }
 
-// lowest finds the lowest key, how many lanes have it, and the next higher one (of any lane; ok as the bound of a copy).
-func lowest(lanes []lane) (first place, second key, n int) {
-	second = key{model.All.End, ^uint32(0)}
-	for i := range lanes {
-		k, ok := lanes[i].next()
-		switch {
-		case !ok:
-		case n == 0 || k.less(first.key):
-			if n > 0 {
-				second = first.key
-			}
-			first, n = place{k, i}, 1
-		case k == first.key:
-			n++
-		case k.less(second):
-			second = k
+func (h lanes) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+func (h *lanes) Push(x any) { *h = append(*h, x.(*lane)) }
+
+func (h *lanes) Pop() any {
+	n := len(*h) - 1
+	l := (*h)[n]
+	*h = (*h)[:n]
+	return l
+}
+
+// second is the lowest key of all lanes but the first.
+func (h lanes) second() key {
+	k := key{model.All.End, ^uint32(0)}
+	for _, l := range h[1:min(3, len(h))] {
+		if l.at.less(k) {
+			k = l.at
 		}
 	}
-	return first, second, n
+	return k
+}
+
+// passed takes note that the first lane went on.
+func (h *lanes) passed() {
+	if (*h)[0].arrive() {
+		heap.Fix(h, 0)
+		return
+	}
+	heap.Pop(h)
 }
 
 // copyRun copies a lane's samples below bound, which no other lane has, and drops its removals below it.
@@ -139,13 +159,13 @@ func copyRun(out *chunk.Data, l *lane, bound key) {
 	}
 }
 
-// mergeKey settles one key that several lanes have, oldest first.
-func mergeKey(out *chunk.Data, lanes []lane, at key, met onMet) {
+// mergeKey settles the lowest key, which several lanes have, oldest first.
+func mergeKey(out *chunk.Data, lanes *lanes, met onMet) {
 	var current model.Sample
 	var from chunk.Origin
 	standing := false
-	for i := range lanes {
-		l := &lanes[i]
+	for at := (*lanes)[0].at; len(*lanes) > 0 && (*lanes)[0].at == at; lanes.passed() {
+		l := (*lanes)[0]
 		if l.g < len(l.gone) && (key{l.gone[l.g].Time, l.gone[l.g].Seq}) == at {
 			standing = false
 			l.g++
