@@ -54,3 +54,37 @@ func (a *alarms) list() []Alarm {
 	slices.SortFunc(out, func(x, y Alarm) int { return y.Since.Compare(x.Since) })
 	return out
 }
+
+// stalls raises an alarm for a condition that lasts: one that is over within a second, as a generation that waits for the flush of the
+// one before it, is none.
+type stalls struct {
+	alarms *alarms
+	name   string
+
+	mu  sync.Mutex
+	now int // which of them there have been is the one at hand
+	on  bool
+}
+
+const stallPatience = time.Second
+
+func (s *stalls) begin(detail string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now, s.on = s.now+1, true
+	this := s.now
+	time.AfterFunc(stallPatience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.on && s.now == this {
+			s.alarms.raise(s.name, detail)
+		}
+	})
+}
+
+func (s *stalls) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on = false
+	s.alarms.clear(s.name)
+}

@@ -31,6 +31,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 	defer cache.Unref()
 	disk := &pausingFS{FS: opt.FS}
 	compactions := &oneCompaction{}
+	stalls := &stalls{alarms: alarms, name: "writes_stalled"}
 	o := &pebble.Options{
 		FS:         disk,
 		DisableWAL: true,
@@ -67,9 +68,9 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 			// would take every other tag away with it.
 			DataCorruption: func(i pebble.DataCorruptionInfo) { alarms.raise("store_damaged", i.String()) },
 			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
-				alarms.raise("writes_stalled", i.Reason+": generations wait for flushes, and ingest for them")
+				stalls.begin(i.Reason + ": generations wait for flushes, and ingest for them")
 			},
-			WriteStallEnd: func() { alarms.clear("writes_stalled") },
+			WriteStallEnd: stalls.end,
 			DiskSlow:      func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
 		},
 	}
