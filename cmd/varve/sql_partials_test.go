@@ -466,6 +466,13 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		"select * from (select *, row_number() over (partition by tag order by time desc, time_ns, seq) as place from {samples}) where place <= 2",
 		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns desc, seq) <= 10000",
 		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns, seq) <= 10000",
+		// The greatest or least time.
+		"select * from {samples} where (tag, time) in (select tag, max(time) from {samples} group by tag)",
+		"select * from {good} where (time_ns, tag_id) in (select min(time_ns), tag_id from {good} where tag <> 'retyped' group by all)",
+		"select samples.*, m.t from {samples} join (select tag, max(time) as t, count(*) from {samples} group by 1) m on samples.tag = m.tag and time = m.t where value is not null",
+		"with m as (select tag, min(time) as time from {samples} group by tag) select tag, time, value, t.type from {samples} join m using (tag, time) join tags t on t.name = tag where t.type <> 'int64'",
+		"select * from {good} where time = (select max(time) from {samples} where tag = good_samples.tag)",
+		"select tag, time_ns, seq, count(*) over () from {samples} where time = (select max(time) from {samples}) and severity <> 'Bad'",
 	} {
 		requireFew(t, c, sql)
 	}

@@ -67,6 +67,7 @@ func (r *rewriter) selection(n node, visible []string) *scope {
 			s.relations[0].scan.Whole = len(left) == 0
 			s.relations[0].scan.Few = s.few(n, left)
 		}
+		s.atEnds(all)
 		s.ranks(n)
 	}
 	return s
@@ -142,6 +143,9 @@ func (s *scope) join(n node, visible []string, whole, outer bool) {
 		}
 	case !plain:
 	case kind == "INNER":
+		if middle-before == 1 && len(s.relations)-middle == 1 {
+			s.atEndsUsing(s.relations[before], s.relations[middle], list(n, "using_columns"))
+		}
 		s.on = append(s.on, condition...)
 		s.links = append(s.links, using...)
 		for _, u := range using {
