@@ -36,7 +36,7 @@ type Collector struct {
 	// mu guards what is inside it. Sources are started and ended while it is held, so that one reload goes on at a time.
 	mu struct {
 		sync.Mutex
-		life    context.Context  // of Run; nil before it
+		started bool             // by Run
 		ready   map[string]*feed // made by New, and not yet running
 		config  *Config
 		alive   map[string]int64 // until when each source was read
@@ -99,7 +99,7 @@ func (k *Collector) NewTag(name string) *varvev1.NewTag { return k.names.newTag(
 func (k *Collector) Run(ctx context.Context) error {
 	k.mu.Lock()
 	c := k.mu.config
-	k.mu.life = ctx
+	k.mu.started = true
 	for i := range c.Sources {
 		if err := k.startLocked(ctx, c, &c.Sources[i]); err != nil {
 			k.mu.Unlock()
@@ -152,9 +152,9 @@ func (k *Collector) startLocked(ctx context.Context, c *Config, s *SourceEntry) 
 	return nil
 }
 
-// launchLocked starts a source whose feed is there.
+// launchLocked starts a source whose feed is there. It runs until end, which is behind the note of until when it was read.
 func (k *Collector) launchLocked(c *Config, s *SourceEntry, f *feed) {
-	ctx, cancel := context.WithCancel(k.mu.life)
+	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{feed: f, entry: s, cancel: cancel, done: make(chan struct{}), grace: k.o.StopTimeout / 2}
 	k.mu.running[s.Name] = r
 	env := c.env(s, f.log, k.o.Now)
@@ -409,7 +409,7 @@ func (k *Collector) Reload(ctx context.Context, c *Config) error {
 	defer cancel()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.mu.stopped || k.mu.life == nil {
+	if k.mu.stopped || !k.mu.started {
 		return errors.New("the collector does not run")
 	}
 	if err := sameFrame(k.mu.config, c); err != nil {

@@ -241,6 +241,20 @@ func TestStopAndStart(t *testing.T) {
 	require.NoError(t, again.end())
 }
 
+// A source is told to end when it is noted until when it was read: the gap of a stop does not begin before it.
+func TestStopNotesUntilWhenItIsRead(t *testing.T) {
+	r := startRig(t, t.TempDir(), twoSources, newPlainOutlet())
+	one, _ := r.both()
+	noted := make(chan int64, 1)
+	go func() {
+		<-one.ctx.Done()
+		noted <- readAlive(r.Collector.mu.config.Queue.Dir)["one"]
+	}()
+	read := time.Now().UnixNano()
+	require.NoError(t, r.end())
+	require.GreaterOrEqual(t, <-noted, read)
+}
+
 // A full queue must keep a collector neither from stopping nor from having what it can have.
 func TestStopWithAFullQueue(t *testing.T) {
 	out := newPlainOutlet()
