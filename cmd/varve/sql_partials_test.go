@@ -466,6 +466,9 @@ func TestPartialsChangeNoAnswer(t *testing.T) {
 		"select * from (select *, row_number() over (partition by tag order by time desc, time_ns, seq) as place from {samples}) where place <= 2",
 		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns desc, seq) <= 10000",
 		"select * from {samples} where tag = 'retyped' qualify row_number() over (partition by tag order by time_ns, seq) <= 10000",
+		"select * from {samples} order by time desc, time_ns, seq, tag limit 100",
+		"select * from {samples} where severity in ('Good', 'Uncertain') order by time_ns, seq desc, tag limit 50 offset 20",
+		"select tag, value, seq from {good} where tag in ('mixed', 'tie', 'retyped') and value is not null order by time desc, seq, time_ns, tag limit 1000",
 		// The greatest or least time.
 		"select * from {samples} where (tag, time) in (select tag, max(time) from {samples} group by tag)",
 		"select * from {good} where (time_ns, tag_id) in (select min(time_ns), tag_id from {good} where tag <> 'retyped' group by all)",
@@ -558,10 +561,12 @@ func randomFew(rng *rand.Rand) string {
 	if rng.IntN(4) == 0 {
 		most = 1 + rng.IntN(3000)
 	}
-	switch rng.IntN(3) {
+	switch rng.IntN(4) {
 	case 0:
-		return fmt.Sprintf("select distinct on (%s) * from %s order by %s, %s", tag, from, tag, order)
+		return fmt.Sprintf("select * from %s order by %s, tag_id limit %d%s", from, order, most, one("", "", " offset 1", " offset 700"))
 	case 1:
+		return fmt.Sprintf("select distinct on (%s) * from %s order by %s, %s", tag, from, tag, order)
+	case 2:
 		return fmt.Sprintf("select * from (select *, %s over (partition by %s order by %s) as place from %s) where place <= %d", one("row_number()", "rank()"), tag, order, from, most)
 	}
 	return fmt.Sprintf("select * from %s qualify %s over (partition by %s order by %s) <= %d", from, one("row_number()", "rank()"), tag, order, most)

@@ -19,6 +19,10 @@ import (
 //	SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY tag ORDER BY time DESC) AS place FROM samples) WHERE place <= n
 //	SELECT DISTINCT ON (tag) … ORDER BY tag, time DESC
 //
+// or the first of all, which are among the first of each:
+//
+//	SELECT … ORDER BY time DESC LIMIT n
+//
 // The statement stays as it is. Nothing else in the selection may look at other rows: the ranks of rows that are left are what they were, and
 // sums or rows before would not be.
 type Few struct {
@@ -54,6 +58,8 @@ func (s *scope) few(n node, left []node) (f Few) {
 	case len(directions) == 1:
 		f.Newest = directions[0]
 		f.Rows = s.most(n)
+	case n["qualify"] == nil:
+		f.Newest, f.Rows = s.first(n)
 	}
 	if f.Rows == 0 && n["qualify"] == nil {
 		newest, ok := s.distinctOn(n)
@@ -156,6 +162,37 @@ func (s *scope) distinctOn(n node) (newest, ok bool) {
 	return s.byTime(orders)
 }
 
+// first is how many rows a selection without ranks keeps that orders all of them by time, with those it skips, and whether they are the newest; 0 of others.
+func (s *scope) first(n node) (newest bool, rows uint64) {
+	ordered := false
+	for _, m := range list(n, "modifiers") {
+		m, _ := m.(node)
+		switch text(m, "type") {
+		case "ORDER_MODIFIER":
+			orders := list(m, "orders")
+			if len(orders) > 0 {
+				by, _ := orders[0].(node)
+				newest, ordered = text(by, "type") == "DESCENDING", s.isOf(by["expression"], "time", "time_ns")
+			}
+		case "LIMIT_MODIFIER":
+			limit, skipped := whole(child(m, "limit")), int64(0)
+			if m["offset"] != nil {
+				skipped = whole(child(m, "offset"))
+			}
+			if limit < 1 || skipped < 0 {
+				return false, 0
+			}
+			rows = uint64(limit) + uint64(skipped)
+		default:
+			return false, 0
+		}
+	}
+	if !ordered {
+		return false, 0
+	}
+	return newest, rows
+}
+
 // most is the highest rank that a selection, or the one around it, keeps; 0 for all.
 func (s *scope) most(n node) uint64 {
 	for _, c := range conjuncts(child(n, "qualify")) {
@@ -203,19 +240,28 @@ func limited(c node) (x node, most uint64) {
 	if text(x, "class") == "CONSTANT" {
 		x, number, op = number, x, ops[1]
 	}
-	value := child(number, "value")
-	if text(number, "class") != "CONSTANT" || !slices.Contains([]string{"INTEGER", "BIGINT"}, text(child(value, "type"), "id")) {
-		return nil, 0
-	}
-	said, _ := value["value"].(json.Number)
-	n, err := said.Int64()
+	n := whole(number)
 	if op == hint.Less {
 		n--
 	}
-	if err != nil || n < 1 || n == math.MaxInt64 || op != hint.Equal && op != hint.Less && op != hint.LessOrEqual {
+	if n < 1 || n == math.MaxInt64 || op != hint.Equal && op != hint.Less && op != hint.LessOrEqual {
 		return nil, 0
 	}
 	return x, uint64(n)
+}
+
+// whole is a number that is said and is none below 0; of anything else -1.
+func whole(x node) int64 {
+	value := child(x, "value")
+	if null, _ := value["is_null"].(bool); null || text(x, "class") != "CONSTANT" || !slices.Contains([]string{"INTEGER", "BIGINT"}, text(child(value, "type"), "id")) {
+		return -1
+	}
+	said, _ := value["value"].(json.Number)
+	n, err := said.Int64()
+	if err != nil {
+		return -1
+	}
+	return max(n, -1)
 }
 
 // ranks notes the conditions on what may be a rank of the one selection in the FROM of another.
