@@ -44,6 +44,30 @@ func (a *alarms) clear(name string) {
 	}
 }
 
+// slowAgain is how long no write may be slow until the disk is not said to be.
+const slowAgain = 10 * time.Minute
+
+// slowDisk raises an alarm for a write that takes seconds, which is over when there was no other for a while.
+func (a *alarms) slowDisk(detail string) {
+	const name = "disk_slow"
+	a.raise(name, detail)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	this := a.open[name]
+	if this == nil {
+		return
+	}
+	count := this.Count
+	time.AfterFunc(slowAgain, func() {
+		a.mu.Lock()
+		over := a.open[name] == this && this.Count == count
+		a.mu.Unlock()
+		if over {
+			a.clear(name)
+		}
+	})
+}
+
 func (a *alarms) list() []Alarm {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -32,3 +32,18 @@ func TestShortStallsAreNoAlarm(t *testing.T) {
 		require.Empty(t, a.list())
 	})
 }
+
+// TestSlowDiskIsOver: a disk that was slow once is not slow for good.
+func TestSlowDiskIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAlarms(time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		for range 3 {
+			a.slowDisk("sync of a table")
+			time.Sleep(slowAgain / 2)
+		}
+		require.Len(t, a.list(), 1)
+		require.EqualValues(t, 3, a.list()[0].Count)
+		time.Sleep(slowAgain)
+		require.Empty(t, a.list())
+	})
+}

@@ -153,7 +153,7 @@ func (db *DB) openFiles() (err error) {
 		return err
 	}
 	l, rec, err := log.Open(path.Join(db.dir, "log"), log.Options{
-		FS: db.o.FS, Rand: db.o.Rand, Logger: db.o.Logger, OnFatal: db.o.OnFatal, Applied: db.written,
+		FS: db.o.FS, Rand: db.o.Rand, Logger: db.o.Logger, OnFatal: db.o.OnFatal, OnSlow: db.alarms.slowDisk, Applied: db.written,
 		SegmentBytes: db.o.SegmentBytes, BacklogBytes: db.o.BacklogBytes,
 	})
 	if err != nil {

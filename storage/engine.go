@@ -71,7 +71,7 @@ func openEngine(dir string, opt *Options, alarms *alarms) (*pebble.DB, *pebble.O
 				stalls.begin(i.Reason + ": generations wait for flushes, and ingest for them")
 			},
 			WriteStallEnd: stalls.end,
-			DiskSlow:      func(i pebble.DiskSlowInfo) { alarms.raise("disk_slow", i.String()) },
+			DiskSlow:      func(i pebble.DiskSlowInfo) { alarms.slowDisk(i.String()) },
 		},
 	}
 	for i := range o.TargetFileSizes {

@@ -19,7 +19,7 @@ func (l *Log) CopyTo(fs vfs.FS, dir string, after, through uint64) error {
 		return err
 	}
 	w := &writer{
-		fs: fs, dir: dir, max: l.o.SegmentBytes, table: &table{low: after + 1, end: after + 1}, logger: l.o.Logger,
+		fs: fs, dir: dir, max: l.o.SegmentBytes, table: &table{low: after + 1, end: after + 1}, logger: l.o.Logger, slow: l.o.OnSlow,
 		mark: mark{logger: l.o.Logger}, first: after + 1, synced: after,
 	}
 	for w.id.nonce() == [4]byte{} {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -412,4 +413,37 @@ func TestBacklogForgetsWhatFailed(t *testing.T) {
 		require.False(t, errors.Is(err, ErrBacklogFull))
 	}
 	require.NoError(t, l.Close())
+}
+
+// TestSlowDiskIsTold: records that wait for a disk are told while they wait, and are written all the same.
+func TestSlowDiskIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFaulty(vfs.NewMem())
+		told := make(chan string, 9)
+		l, _, err := Open("log", Options{FS: fs, OnSlow: func(what string) { told <- what }})
+		require.NoError(t, err)
+		appendN(t, l, 3)
+		fs.set(func(c call) error {
+			if c.class() == "records" {
+				time.Sleep(2 * slowDisk)
+			}
+			return nil
+		})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			appendN(t, l, 1)
+		}()
+		time.Sleep(slowDisk / 2)
+		synctest.Wait()
+		require.Empty(t, told)
+		time.Sleep(slowDisk)
+		synctest.Wait()
+		require.Contains(t, <-told, "up to offset 4 ")
+		<-done
+		fs.heal()
+		appendN(t, l, 1)
+		require.NoError(t, l.Close())
+		require.Empty(t, told)
+	})
 }

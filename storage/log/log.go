@@ -97,7 +97,7 @@ func (l *Log) recover() (Recovery, error) {
 	synced := min(r.claim, res.Next-1)
 	l.table.segments, l.table.low, l.table.end = r.segments, res.First, synced+1
 	l.writer = writer{
-		fs: l.o.FS, dir: l.dir, id: r.id, max: l.o.SegmentBytes, table: &l.table, logger: l.o.Logger,
+		fs: l.o.FS, dir: l.dir, id: r.id, max: l.o.SegmentBytes, table: &l.table, logger: l.o.Logger, slow: l.o.OnSlow,
 		mark:  mark{id: r.id, logger: l.o.Logger},
 		first: synced + 1, serial: r.serial, synced: synced, carryEnd: res.Next,
 	}

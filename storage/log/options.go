@@ -23,6 +23,9 @@ type Options struct {
 	// an fsync failed, so what the disk holds is unknown. It must not return into a process that goes on acknowledging.
 	// The default panics.
 	OnFatal func(error)
+	// OnSlow is called, from a goroutine of its own, when records are not on the disk slowDisk after their write began, and says which. The
+	// write goes on. The default does nothing.
+	OnSlow func(what string)
 
 	// Applied is the highest offset that the store holds durably. It counts as a claim that the log was once fsynced up to
 	// there: new records get higher offsets even if the log is gone, and what the log lacks is reported as lost.
@@ -50,6 +53,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnSlow == nil {
+		o.OnSlow = func(string) {}
 	}
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { panic(err) }

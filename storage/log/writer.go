@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -22,6 +23,7 @@ type writer struct {
 	table  *table
 	mark   mark
 	logger *slog.Logger
+	slow   func(string)
 
 	file   vfs.File // newest segment, nil if the next record begins a new one
 	bytes  int64    // in it
@@ -39,6 +41,9 @@ type writer struct {
 // next is the offset that the next record has to have.
 func (w *writer) next() uint64 { return max(w.synced+1, w.first, w.carryEnd) }
 
+// slowDisk is how long a write of records with its sync may take before it is said to be slow.
+const slowDisk = 5 * time.Second
+
 // commit makes consecutive frames durable. The frames start at next. After an error none of them counts as written.
 func (w *writer) commit(frames []byte, end uint64) error {
 	if w.file != nil && w.bytes >= w.max {
@@ -49,6 +54,9 @@ func (w *writer) commit(frames []byte, end uint64) error {
 	}
 	stampFrames(frames, w.synced)
 	n := int64(len(frames))
+	defer time.AfterFunc(slowDisk, func() {
+		w.slow(fmt.Sprintf("%d bytes of log records up to offset %d are being written and synced for %s", n, end-1, slowDisk))
+	}).Stop()
 	if _, err := w.file.Write(frames); err != nil {
 		w.abandon()
 		return diskError(fmt.Sprintf("write %d bytes of log records up to offset %d", n, end-1), err)

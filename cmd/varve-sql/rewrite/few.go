@@ -172,7 +172,7 @@ func (s *scope) first(n node) (newest bool, rows uint64) {
 			orders := list(m, "orders")
 			if len(orders) > 0 {
 				by, _ := orders[0].(node)
-				newest, ordered = text(by, "type") == "DESCENDING", s.isOf(by["expression"], "time", "time_ns")
+				newest, ordered = text(by, "type") == "DESCENDING", s.isOf(selected(n, child(by, "expression")), "time", "time_ns")
 			}
 		case "LIMIT_MODIFIER":
 			limit, skipped := whole(child(m, "limit")), int64(0)
@@ -191,6 +191,27 @@ func (s *scope) first(n node) (newest bool, rows uint64) {
 		return false, 0
 	}
 	return newest, rows
+}
+
+// selected is what an order by the place or the name of something selected means, else the expression itself.
+func selected(n, by node) node {
+	all := list(n, "select_list")
+	if slices.ContainsFunc(all, func(x any) bool { return text(x.(node), "class") == "STAR" }) {
+		return by
+	}
+	if at := whole(by); at > 0 && at <= int64(len(all)) {
+		return all[at-1].(node)
+	}
+	var found []node
+	for _, x := range all {
+		if x := x.(node); len(names(by)) == 1 && strings.EqualFold(text(x, "alias"), names(by)[0]) {
+			found = append(found, x)
+		}
+	}
+	if len(found) != 1 {
+		return by // which is no column of ours if it is a name of several
+	}
+	return found[0]
 }
 
 // most is the highest rank that a selection, or the one around it, keeps; 0 for all.
