@@ -3,6 +3,9 @@ package storage
 import (
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,4 +49,25 @@ func TestSlowDiskIsOver(t *testing.T) {
 		time.Sleep(slowAgain)
 		require.Empty(t, a.list())
 	})
+}
+
+// TestAlarmsAreDocumented: an operator finds each alarm on the page of alarms.
+func TestAlarmsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/operating/alarms.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	raised := regexp.MustCompile(`(?:raise\(|const name = |name: |scrubAlarm = )"([a-z]+_[a-z_]+)"`)
+	found := map[string]bool{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range raised.FindAllSubmatch(b, -1) {
+			found[string(m[1])] = true
+		}
+	}
+	require.Greater(t, len(found), 14)
+	for name := range found {
+		require.Contains(t, string(page), "`"+name+"`")
+	}
 }

@@ -141,7 +141,7 @@ func TestSQLOutlastsItsProcess(t *testing.T) {
 		run(context.Background(), []string{"sql", "--server", address, "select sum(i % 7) from range(1000000000000) t(i)"}, &stdout, &stderr)
 		done <- stderr.String()
 	}()
-	time.Sleep(time.Second) // until it runs; sooner only makes the test easier
+	time.Sleep(3 * time.Second) // one that has run for less is asked anew
 	for _, pid := range childrenOf(t, os.Getpid(), "varve-sql") {
 		p, _ := os.FindProcess(pid)
 		require.NoError(t, p.Kill())

@@ -1,7 +1,11 @@
 package sqlchild
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,4 +54,21 @@ func TestProcessStepsAside(t *testing.T) {
 		}
 		require.Eventually(t, func() bool { return processors() == want }, 30*time.Second, 10*time.Millisecond)
 	}
+}
+
+// A process that needs longer to start than a statement has time is not started anew for each: it is there for one that is asked later.
+func TestImpatientStatementsKillNoProcess(t *testing.T) {
+	dir := t.TempDir()
+	binary, starts := filepath.Join(dir, "slow"), filepath.Join(dir, "starts")
+	require.NoError(t, os.WriteFile(binary, fmt.Appendf(nil, "#!/bin/sh\necho >> %s\nexec sleep 60\n", starts), 0o755))
+	r, err := New(Options{Binary: binary, TempDir: filepath.Join(dir, "temp"), Timeout: 20 * time.Millisecond}, nil)
+	require.NoError(t, err)
+	for range 10 {
+		require.ErrorIs(t, r.with(t.Context(), "me", func(context.Context, *process) error { return nil }), ErrTimeout)
+	}
+	require.Eventually(t, func() bool { _, err := os.Stat(starts); return err == nil }, 20*time.Second, time.Millisecond)
+	r.Close()
+	b, err := os.ReadFile(starts)
+	require.NoError(t, err)
+	require.Equal(t, "\n", string(b), "it was started once")
 }

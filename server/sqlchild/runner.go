@@ -104,11 +104,22 @@ type Runner struct {
 	options []grpc.ServerOption
 	gate    *gate
 
-	mu      sync.Mutex
-	process *process // nil: none was started, or it ended
-	failed  int      // starts that failed, or ended at once, in a row
-	next    time.Time
-	closed  bool
+	life context.Context // of starts
+	end  context.CancelFunc
+
+	mu       sync.Mutex
+	process  *process  // nil: none was started, or it ended
+	starting *starting // nil: none is
+	failed   int       // starts that failed, or ended at once, in a row
+	next     time.Time
+	closed   bool
+}
+
+// starting is a process that is to answer soon. Whoever waits for it may give up; it is for whoever asks next then.
+type starting struct {
+	done    chan struct{} // closed when the rest is set
+	process *process
+	err     error
 }
 
 // New makes a runner whose process asks tables, which are served with options. It starts none before the first statement.
@@ -117,7 +128,8 @@ func New(o Options, tables sqlchildv1.TableServiceServer, options ...grpc.Server
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{o: o, tables: tables, options: options, gate: newGate(o.Running, o.Waiting)}, nil
+	life, end := context.WithCancel(context.Background())
+	return &Runner{o: o, tables: tables, options: options, gate: newGate(o.Running, o.Waiting), life: life, end: end}, nil
 }
 
 // Timeout is how long a statement may run.
@@ -125,10 +137,15 @@ func (r *Runner) Timeout() time.Duration { return r.o.Timeout }
 
 // Close ends the process. Statements that run end with ErrLost.
 func (r *Runner) Close() {
+	r.end()
 	r.mu.Lock()
-	p := r.process
+	p, s := r.process, r.starting
 	r.closed = true
 	r.mu.Unlock()
+	if s != nil {
+		<-s.done
+		p = s.process
+	}
 	if p != nil {
 		p.kill("the server stops")
 		<-p.ended
@@ -212,7 +229,7 @@ func (r *Runner) Execute(ctx context.Context, caller string, request *sqlchildv1
 
 // again is how long a statement may have run that is asked anew when its process ended: it found a dead one. One that ran for longer may
 // be what killed it.
-const again = 500 * time.Millisecond
+const again = 2 * time.Second
 
 // with waits for a turn, and lets ask ask the process. An ask that has put out anything says itself that its process ended.
 func (r *Runner) with(ctx context.Context, caller string, ask func(context.Context, *process) error) error {
@@ -257,45 +274,67 @@ const (
 
 // running is the process, a new one if need be.
 func (r *Runner) running(ctx context.Context) (*process, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for {
+		r.mu.Lock()
 		if r.closed {
+			r.mu.Unlock()
 			return nil, fmt.Errorf("%w (the server stops)", ErrLost)
 		}
 		if r.process != nil && !r.process.over() {
+			defer r.mu.Unlock()
 			return r.process, nil
 		}
-		if r.process != nil {
-			r.over(r.process.answered.Load() || time.Since(r.process.begun) >= steady)
-		}
-		pause := time.Until(r.next)
-		if pause <= 0 {
-			break
-		}
-		// Others may look meanwhile; who comes first starts it.
+		s, pause := r.startLocked()
 		r.mu.Unlock()
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if s == nil { // others may look meanwhile; who comes first starts it
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, context.Cause(ctx)
+			}
+			continue
 		}
-		r.mu.Lock()
-		if ctx.Err() != nil {
+		select {
+		case <-s.done:
+			return s.process, s.err
+		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-	p, err := start(ctx, r.o, r.tables, r.options)
-	if err != nil {
-		if !errors.Is(err, ErrNotBuilt) {
-			r.over(false)
-			r.o.Logger.Error("the SQL process does not start", "error", err)
-		}
-		return nil, err
+}
+
+// startLocked is the process that is being started, or how long it is until another may be.
+func (r *Runner) startLocked() (*starting, time.Duration) {
+	if r.starting != nil {
+		return r.starting, 0
 	}
-	r.process = p
-	return p, nil
+	if r.process != nil {
+		r.over(r.process.answered.Load() || time.Since(r.process.begun) >= steady)
+	}
+	if pause := time.Until(r.next); pause > 0 {
+		return nil, pause
+	}
+	r.starting = &starting{done: make(chan struct{})}
+	go r.start(r.starting)
+	return r.starting, 0
+}
+
+// start starts a process, in its own time and not in that of the statement that asked first.
+func (r *Runner) start(s *starting) {
+	defer close(s.done)
+	s.process, s.err = start(r.life, r.o, r.tables, r.options)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.starting = nil
+	switch {
+	case s.err == nil:
+		r.process = s.process
+	case !errors.Is(s.err, ErrNotBuilt):
+		r.over(false)
+		r.o.Logger.Error("the SQL process does not start", "error", s.err)
+	}
 }
 
 // over notes that a process ended, or did not start. One that was of use may be followed at once, and so may the first that was not.
