@@ -504,7 +504,7 @@ func TestHintsChangeNoAnswer(t *testing.T) {
 		{sql: "select s.* from samples s join (select tag, max(time) as t from samples where value > 100 group by tag) m on s.tag = m.tag and s.time = m.t", most: -1},
 		{sql: "select s.* from samples s join (select tag, max(time) filter (where value > 100) as t from samples group by tag) m on s.tag = m.tag and s.time = m.t", most: -1},
 		{sql: "select s.* from samples s join (select tag, min(time) as t, max(time) u from samples group by tag) m on s.tag = m.tag and s.time = m.t", most: -1},
-		{sql: "select s.* from samples s join (select tag, max(time) as t from samples group by tag limit 2) m on s.tag = m.tag and s.time = m.t", most: -1},
+		{sql: "select s.* from samples s join (select tag, max(time) as t from samples group by tag order by tag limit 2) m on s.tag = m.tag and s.time = m.t", most: -1},
 		{sql: "select s.* from samples s join (select tag, max(time) as t from samples group by tag, severity) m on s.tag = m.tag and s.time = m.t", most: -1},
 		{sql: "select s.tag, s.value from samples s join (select tag, max(time) as t, upper(severity) from samples group by all) m on s.tag = m.tag and s.time = m.t", most: -1},
 		{sql: "select s.tag, s.value from samples s join (select tag, max(time) as t from samples group by rollup (tag)) m on s.tag = m.tag and s.time = m.t", most: -1},
