@@ -271,18 +271,17 @@ func limited(c node) (x node, most uint64) {
 	return x, uint64(n)
 }
 
-// whole is a number that is said and is none below 0; of anything else -1.
+// whole is a number that is said; -1 of one below zero and of anything else.
 func whole(x node) int64 {
 	value := child(x, "value")
 	if null, _ := value["is_null"].(bool); null || text(x, "class") != "CONSTANT" || !slices.Contains([]string{"INTEGER", "BIGINT"}, text(child(value, "type"), "id")) {
 		return -1
 	}
 	said, _ := value["value"].(json.Number)
-	n, err := said.Int64()
-	if err != nil {
-		return -1
+	if n, err := said.Int64(); err == nil && n >= 0 {
+		return n
 	}
-	return max(n, -1)
+	return -1
 }
 
 // ranks notes the conditions on what may be a rank of the one selection in the FROM of another.

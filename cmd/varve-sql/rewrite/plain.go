@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -45,14 +44,12 @@ func (p *Plain) limit(modifiers []any) bool {
 	limit := child(m, "limit")
 	switch text(limit, "class") {
 	case "CONSTANT":
-		value := child(limit, "value")
-		if null, _ := value["is_null"].(bool); null {
+		if null, _ := child(limit, "value")["is_null"].(bool); null {
 			return true
 		}
-		number, _ := value["value"].(json.Number)
-		rows, err := number.Int64()
-		p.Limit = uint64(rows)
-		return err == nil && rows > 0 && slices.Contains([]string{"INTEGER", "BIGINT"}, text(child(value, "type"), "id"))
+		rows := whole(limit)
+		p.Limit = uint64(max(rows, 0))
+		return rows > 0
 	case "PARAMETER":
 		p.LimitBy = text(limit, "identifier")
 		return p.LimitBy != ""
